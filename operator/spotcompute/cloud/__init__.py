@@ -1,0 +1,1 @@
+"""The cloud seen from the operator: a port in our words (`provider`), its errors, and the vendor behind it."""

@@ -1,0 +1,19 @@
+"""The names by which the API server knows us: group, kind, finalizer, annotations."""
+
+from __future__ import annotations
+
+GROUP = "spotcompute.dev"
+VERSION = "v1alpha1"
+KIND = "SpotComputeEnvironment"
+PLURAL = "spotcomputeenvironments"
+CRD_NAME = f"{PLURAL}.{GROUP}"
+
+#: Ours, and never equal to kopf's `settings.persistence.finalizer`: kopf strips its own from every object it watches.
+FINALIZER = f"{GROUP}/instances"
+KOPF_FINALIZER = f"{GROUP}/kopf-unused"
+
+#: Holds the identity an environment got once; see docs/decisions.
+ENVIRONMENT_ID = f"{GROUP}/environment-id"
+
+#: `managedFields` shows this as the writer.
+FIELD_MANAGER = "spotcompute-operator"

@@ -1,0 +1,1 @@
+"""The nouns every room shares: values without behaviour beyond themselves, in our words, not the vendor's."""

@@ -1,0 +1,111 @@
+"""What a launch asks for: everything that goes into one RunInstances call, in our words.
+
+A request is frozen before it is sent and repeated unchanged under its token, so it is a value with a digest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from decimal import Decimal
+from typing import Any
+
+from spotcompute.model.instance import Ownership
+from spotcompute.model.offering import Pool
+
+#: CVM takes at most this many instances per RunInstances call on every site (1-500 mainland, 1-100 international).
+MAX_LAUNCH_COUNT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of the instance: `type` as the vendor names it (CLOUD_PREMIUM, …), `size` in GiB."""
+
+    type: str | None = None
+    size: int | None = None
+    snapshot_id: str | None = None
+    delete_with_instance: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Template:
+    """What one machine looks like, apart from where it runs and what it may cost.
+
+    `user_data` is base64 of at most 16 KiB raw. It may be a secret: it never appears in `repr`, in status or in logs.
+    """
+
+    image_id: str
+    system_disk: Disk | None = None
+    data_disks: tuple[Disk, ...] = ()
+    security_group_ids: tuple[str, ...] = ()
+    key_ids: tuple[str, ...] = ()
+    keep_image_login: bool = False
+    host_name: str | None = None
+    internet_charge_type: str | None = None
+    internet_max_bandwidth_out: int | None = None
+    public_ip: bool | None = None
+    project_id: int | None = None
+    cam_role_name: str | None = None
+    hpc_cluster_id: str | None = None
+    placement_group_ids: tuple[str, ...] = ()
+    security_service: bool | None = None
+    monitor_service: bool | None = None
+    automation_service: bool | None = None
+    tags: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """One frozen RunInstances call: `count` instances of one pool, all or nothing, at most `max_price` an hour each.
+
+    `max_price` is None to bid the current market price. `user_data_digest` stands for the user data, which
+    is handed over separately when the request is sent, so that this value can be written to status.
+    """
+
+    pool: Pool
+    count: int
+    name: str
+    ownership: Ownership
+    template: Template
+    max_price: Decimal | None
+    vpc_id: str | None = None
+    subnet_id: str | None = None
+    user_data_digest: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """A JSON-able form without empty fields, from which `digest` is computed and `status` is written."""
+        return {key: value for key, value in _jsonable(asdict(self)).items() if value is not None}
+
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that differ whenever any parameter of the request differs."""
+        return digest_of(self.to_json())
+
+    @property
+    def template_digest(self) -> str:
+        """Digest of what a machine looks like: template, user data and nothing about place, price or count."""
+        return template_digest(self.template, self.user_data_digest)
+
+
+def template_digest(template: Template, user_data_digest: str | None) -> str:
+    """Digest by which an instance of an older template is told from a current one."""
+    return digest_of([_jsonable(asdict(template)), user_data_digest])
+
+
+def digest_of(value: Any) -> str:
+    """Twelve hex digits of the SHA-256 of a JSON-able value, independent of key order."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items() if item not in (None, ())}
+    if isinstance(value, Pool):
+        return {"zone": value.zone, "instance_type": value.instance_type}
+    if isinstance(value, (list, tuple)):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, Decimal):
+        return format(value.normalize(), "f")
+    return value
