@@ -1,0 +1,86 @@
+"""The command line: `python -m localcluster assets | up | down | status`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from localcluster import assets
+from localcluster.background import Background, wait_for_end
+from localcluster.cluster import ClusterError
+from localcluster.controlplane import ControlPlane
+from localcluster.processes import ProcessError
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+DEFAULT_DIRECTORY = REPOSITORY / ".cache" / "local"  # git-ignored
+START_SECONDS = 120.0
+
+directory_option = click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    help="Where the running control plane keeps its lock, state and log.",
+    show_default=".cache/local of the repository",
+)
+
+
+@click.group(help="A Kubernetes control plane on this machine, without nodes.")
+def cli() -> None:
+    pass
+
+
+@cli.command("assets")
+def assets_command() -> None:
+    """Find, fetch or build the binaries; print their paths on stdout."""
+    found = assets.ensure()
+    for path in (found.etcd, found.kube_apiserver, found.kube_controller_manager, found.kubectl):
+        print(path)
+
+
+@cli.command()
+@directory_option
+@click.option("--detach", is_flag=True, help="Return once it is ready and leave it running; end it with `down`.")
+def up(directory: Path, detach: bool) -> None:
+    """Start a control plane and print the path of its kubeconfig."""
+    background = Background(directory)
+    if detach:
+        assets.ensure()  # here, where the person sees how far it is
+        command = [sys.executable, "-m", "localcluster", "up", f"--directory={directory}"]
+        state = background.state() or background.launch(command, START_SECONDS)
+        print(state["kubeconfig"])
+        return
+    with background.hold(), ControlPlane() as plane:
+        background.announce({"kubeconfig": str(plane.kubeconfig), "server": plane.server, "pids": plane.pids})
+        print(plane.kubeconfig, flush=True)
+        wait_for_end()
+
+
+@cli.command()
+@directory_option
+def down(directory: Path) -> None:
+    """End the control plane that `up` started; nothing to do is fine."""
+    print("ended" if Background(directory).end() else "nothing was running")
+
+
+@cli.command()
+@directory_option
+def status(directory: Path) -> None:
+    """Print kubeconfig, address and pids; exit code 1 when nothing runs."""
+    state = Background(directory).state()
+    if state is None:
+        raise click.ClickException("nothing is running")
+    for key, value in state.items():
+        print(f"{key}: {value}")
+
+
+def main() -> None:
+    try:
+        cli()
+    except (assets.AssetsMissing, ProcessError, ClusterError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

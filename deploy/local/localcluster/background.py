@@ -1,0 +1,128 @@
+"""A process that stays after the command that started it, and the command that ends it.
+
+One per directory, used by `up --detach`. Whether it lives is told by a lock that the kernel frees when it dies, not by
+its pid, which may belong to someone else by now. It owns its children through their lifelines, so ending it by
+whatever means ends them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from localcluster.processes import ProcessError
+
+POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Background:
+    """The background process that belongs to `directory` (made on demand, mode 0700)."""
+
+    directory: Path
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        """Be the background process until the end of the block. Raises ProcessError when another one is."""
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self._lock_file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise ProcessError(f"already running: {self._lock_file} is held") from None
+            self._state_file.unlink(missing_ok=True)  # of one that was killed
+            try:
+                yield
+            finally:
+                self._state_file.unlink(missing_ok=True)
+
+    def announce(self, state: Mapping[str, Any]) -> None:
+        """Say that everything is ready, with what others want to know (JSON values); `pid` is added."""
+        partial = self._state_file.with_suffix(".partial")
+        partial.write_text(json.dumps({**state, "pid": os.getpid()}, indent=2))
+        partial.replace(self._state_file)
+
+    def state(self) -> dict[str, Any] | None:
+        """What the living process announced; None when there is none, or it is not ready yet."""
+        if not self.alive():
+            return None
+        try:
+            announced: dict[str, Any] = json.loads(self._state_file.read_text())
+        except FileNotFoundError:
+            return None
+        return announced
+
+    def alive(self) -> bool:
+        if not self._lock_file.exists():
+            return False
+        with self._lock_file.open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
+    def launch(self, command: Sequence[str], timeout: float) -> dict[str, Any]:
+        """Start `command`, which must `hold` and `announce` here, and return what it announced.
+
+        It survives this process and its terminal. Raises ProcessError when it ends first or `timeout` seconds pass.
+        """
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with self.log.open("wb") as output:
+            process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        deadline = time.monotonic() + timeout
+        while (state := self.state()) is None or state["pid"] != process.pid:
+            if process.poll() is not None:
+                raise ProcessError(f"it ended with {process.returncode}:\n{self.log.read_text()[-4000:]}")
+            if time.monotonic() > deadline:
+                process.terminate()
+                raise ProcessError(f"not ready after {timeout:g} s, see {self.log}")
+            time.sleep(POLL_SECONDS)
+        return state
+
+    def end(self, timeout: float = 30.0) -> bool:
+        """Ask it to end and wait until it is gone; False when none was there.
+
+        Raises ProcessError when it lives on after `timeout` seconds.
+        """
+        state = self.state()
+        if state is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(state["pid"], signal.SIGTERM)
+        deadline = time.monotonic() + timeout
+        while self.alive():
+            if time.monotonic() > deadline:
+                raise ProcessError(f"process {state['pid']} still lives after {timeout:g} s, see {self.log}")
+            time.sleep(POLL_SECONDS)
+        return True
+
+    @property
+    def log(self) -> Path:
+        return self.directory / "background.log"
+
+    @property
+    def _lock_file(self) -> Path:
+        return self.directory / "lock"
+
+    @property
+    def _state_file(self) -> Path:
+        return self.directory / "state.json"
+
+
+def wait_for_end() -> None:
+    """Block until SIGTERM, SIGINT or SIGHUP asks this process to end. Call from the main thread."""
+    asked = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
+    signal.pthread_sigmask(signal.SIG_BLOCK, asked)
+    signal.sigwait(asked)

@@ -1,0 +1,323 @@
+"""etcd, kube-apiserver and kube-controller-manager as three processes of ours, ready in seconds and gone with us.
+
+Apart from `cluster`, which is what everybody else needs to know: here are the flags, the keys, the order of starting,
+and the faults that tests inject (API server away, restart, a cluster restored from a backup).
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import shutil
+import ssl
+import textwrap
+import urllib.error
+import urllib.request
+from pathlib import Path
+from tempfile import mkdtemp
+from types import TracebackType
+from typing import Any, Self
+
+from localcluster import assets
+from localcluster.cluster import Cluster, cluster_entry, write_kubeconfig
+from localcluster.kubectl import Kubectl
+from localcluster.processes import Child, ProcessError, answers, free_port
+
+READY_SECONDS = 60.0  # generous: a busy machine is slow, not broken
+STARTS = 3  # a port found free can be taken before etcd or kube-apiserver binds it
+GRACE_SECONDS = 2.0  # kube-apiserver would wait a minute for clients to close their watches
+MEMORY_FREE_BYTES = 1 << 30  # etcd preallocates its log: about 130 MB from the start
+CONTROLLERS = (
+    "namespace-controller",
+    "garbage-collector-controller",
+    "serviceaccount-controller",
+    "serviceaccount-token-controller",
+    "root-ca-certificate-publisher-controller",
+    "clusterrole-aggregation-controller",
+    "deployment-controller",
+    "replicaset-controller",
+    "horizontal-pod-autoscaler-controller",
+    "disruption-controller",
+    "resourcequota-controller",
+)
+# The order of the base point of NIST P-256 (FIPS 186-5): a private key is any number from 1 to below it.
+P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
+
+
+class ControlPlane(Cluster):
+    """A cluster without nodes. A context manager; or `start()` and `stop()`.
+
+    RBAC is on. `kubeconfig` is the admin's, a bearer token in group system:masters. `audit_policy` (YAML of an
+    audit.k8s.io/v1 Policy) makes the API server write `audit_log`, one JSON event a line.
+    """
+
+    def __init__(self, *, audit_policy: str | None = None, binaries: assets.Assets | None = None) -> None:
+        self.directory = Path()  # until started
+        self._audit_policy = audit_policy
+        self._binaries = binaries
+        self._children: dict[str, Child] = {}
+
+    # -- the whole
+
+    def start(self) -> Self:
+        """Start everything; return when `default` exists with its ServiceAccount.
+
+        Raises AssetsMissing when a binary cannot be had, ProcessError (with the log's end) when one does not come up.
+        """
+        self._binaries = self._binaries or assets.ensure()
+        self.directory = _fresh_directory()
+        try:
+            self._write_files()
+            self._start_with_free_ports()
+        except BaseException:
+            self.stop()
+            raise
+        return self
+
+    def stop(self) -> None:
+        """End the processes and remove the data. Safe to call twice."""
+        for name in list(self._children):  # newest first is not needed: nothing is kept
+            self._children.pop(name).kill9()
+        if self.directory != Path():
+            shutil.rmtree(self.directory, ignore_errors=True)
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    @property
+    def server(self) -> str:
+        """The API server's address, https://127.0.0.1:<port>; the same for the whole life of the control plane."""
+        return f"https://127.0.0.1:{self._port}"
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """The running processes by name: etcd, kube-apiserver, kube-controller-manager."""
+        return {name: child.pid for name, child in self._children.items()}
+
+    # -- faults
+
+    def stop_apiserver(self) -> None:
+        """Take the API server away: connections are refused until `start_apiserver`. Data and port are kept."""
+        self._children.pop("kube-apiserver").stop(GRACE_SECONDS)
+
+    def kill_apiserver(self) -> None:
+        """The same without goodbye: open watches are cut, requests under way get no answer."""
+        self._children.pop("kube-apiserver").kill9()
+
+    def start_apiserver(self) -> None:
+        """Bring it back on the same port; returns when it is ready."""
+        self._start_apiserver()
+        self._await_apiserver()
+
+    def restart_apiserver(self) -> None:
+        self.stop_apiserver()
+        self.start_apiserver()
+
+    def restart_controller_manager(self) -> None:
+        """Makes its garbage collector know at once the kinds of a new CRD: it looks only every 30 s by itself."""
+        self._children.pop("kube-controller-manager").kill9()
+        self._start_controller_manager()
+
+    def snapshot(self) -> Path:
+        """Copy etcd's data and return where to; the control plane is down meanwhile, some seconds.
+
+        The copy lives as long as the control plane.
+        """
+        target = Path(mkdtemp(prefix="snapshot-", dir=self.directory))
+        self._stop_all()
+        shutil.copytree(self._data, target, dirs_exist_ok=True)
+        self._start_all()
+        return target
+
+    def restore(self, snapshot: Path) -> None:
+        """Go back to a snapshot, as after a backup: objects and resourceVersions made since are gone, uids return."""
+        self._stop_all()
+        shutil.rmtree(self._data)
+        shutil.copytree(snapshot, self._data)
+        self._start_all()
+
+    # -- audit
+
+    @property
+    def audit_log(self) -> Path:
+        return self.directory / "audit.jsonl"
+
+    def audit_events(self) -> list[dict[str, Any]]:
+        """Every audit event so far (audit.k8s.io/v1 Event). Empty unless `audit_policy` was given."""
+        if not self.audit_log.exists():
+            return []
+        complete = self.audit_log.read_text().rpartition("\n")[0]  # the last line may be half written
+        return [json.loads(line) for line in complete.splitlines()]
+
+    # -- starting
+
+    def _start_with_free_ports(self) -> None:
+        for attempt in range(1, STARTS + 1):
+            self._port, self._etcd_port, self._peer_port = free_port(), free_port(), free_port()
+            try:
+                return self._start_all()
+            except ProcessError as error:
+                self._stop_all()
+                if attempt == STARTS or "address already in use" not in str(error):
+                    raise
+        return None
+
+    def _start_all(self) -> None:
+        self._start_etcd()
+        self._start_apiserver()
+        self._await_apiserver()
+        self._start_controller_manager()
+
+    def _stop_all(self) -> None:
+        """In order, so that etcd's data is at rest."""
+        for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
+            if child := self._children.pop(name, None):
+                child.stop(GRACE_SECONDS)
+
+    def _start_etcd(self) -> None:
+        client, peer = f"http://127.0.0.1:{self._etcd_port}", f"http://127.0.0.1:{self._peer_port}"
+        flags = {
+            "data-dir": self._data,
+            "listen-client-urls": client,
+            "advertise-client-urls": client,
+            "listen-peer-urls": peer,
+            "initial-advertise-peer-urls": peer,
+            "initial-cluster": f"default={peer}",
+            "unsafe-no-fsync": "true",  # the data need not survive the machine
+            "log-level": "warn",
+        }
+        etcd = self._run("etcd", self._assets.etcd, flags)
+        etcd.wait_until(lambda: answers(f"{client}/health"), timeout=READY_SECONDS)
+
+    def _start_apiserver(self) -> None:
+        flags = {
+            "etcd-servers": f"http://127.0.0.1:{self._etcd_port}",
+            "bind-address": "127.0.0.1",
+            "secure-port": self._port,
+            "advertise-address": "127.0.0.1",  # else it exits on a machine without a default route
+            "endpoint-reconciler-type": "none",  # else it complains for ever that a loopback address is no endpoint
+            "cert-dir": self.directory / "certificates",  # it makes its own CA and certificate there, once
+            "token-auth-file": self.directory / "tokens.csv",
+            "authorization-mode": "RBAC",
+            "service-account-issuer": "https://kubernetes.default.svc",
+            "service-account-key-file": self._signing_key,
+            "service-account-signing-key-file": self._signing_key,
+            "service-cluster-ip-range": "10.0.0.0/24",
+            "allow-privileged": "true",
+            "profiling": "false",
+            **self._audit_flags(),
+        }
+        self._run("kube-apiserver", self._assets.kube_apiserver, flags)
+
+    def _await_apiserver(self) -> None:
+        """Ready to serve, and done with creating what a cluster begins with. Writes the admin's kubeconfig."""
+        child = self._children["kube-apiserver"]
+        child.wait_until(self._certificate.exists, timeout=READY_SECONDS, what="its certificate")
+        child.wait_until(lambda: self._answers("/readyz"), timeout=READY_SECONDS, what="/readyz")
+        child.wait_until(
+            lambda: self._answers("/api/v1/namespaces/default"), timeout=READY_SECONDS, what="namespace default"
+        )
+        self._ca_file.write_text(self._ca())
+        write_kubeconfig(self.directory / "admin.kubeconfig", cluster_entry(self.server, self._ca()), self._admin_token)
+        self.kubectl = Kubectl(self._assets.kubectl, self.directory / "admin.kubeconfig")
+
+    def _start_controller_manager(self) -> None:
+        flags = {
+            "kubeconfig": self.kubeconfig,
+            "controllers": ",".join(CONTROLLERS),
+            "leader-elect": "false",
+            "secure-port": 0,
+            "service-account-private-key-file": self._signing_key,
+            "root-ca-file": self._ca_file,
+            "use-service-account-credentials": "false",
+            "kube-api-qps": 1000,
+            "kube-api-burst": 1000,
+            "controller-start-interval": "0s",
+        }
+        child = self._run("kube-controller-manager", self._assets.kube_controller_manager, flags)
+        account = "/api/v1/namespaces/default/serviceaccounts/default"
+        child.wait_until(
+            lambda: self._answers(account), timeout=READY_SECONDS, what="the ServiceAccount default/default"
+        )
+
+    def _run(self, name: str, binary: Path, flags: dict[str, Any]) -> Child:
+        command = [str(binary), *(f"--{flag}={value}" for flag, value in flags.items())]
+        self._children[name] = Child.start(name, command, log=self.directory / f"{name}.log")
+        return self._children[name]
+
+    def _audit_flags(self) -> dict[str, Any]:
+        if self._audit_policy is None:
+            return {}
+        return {"audit-policy-file": self.directory / "audit-policy.yaml", "audit-log-path": self.audit_log}
+
+    # -- files
+
+    def _write_files(self) -> None:
+        self._admin_token = secrets.token_hex(16)
+        (self.directory / "tokens.csv").write_text(f'{self._admin_token},admin,admin,"system:masters"\n')
+        self._signing_key.write_text(private_key_pem())
+        if self._audit_policy is not None:
+            (self.directory / "audit-policy.yaml").write_text(self._audit_policy)
+
+    @property
+    def _assets(self) -> assets.Assets:
+        if self._binaries is None:
+            raise ProcessError("the control plane is not started")
+        return self._binaries
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "etcd"
+
+    @property
+    def _signing_key(self) -> Path:
+        return self.directory / "service-account.key"
+
+    @property
+    def _certificate(self) -> Path:
+        return self.directory / "certificates" / "apiserver.crt"
+
+    @property
+    def _ca_file(self) -> Path:
+        return self.directory / "ca.crt"
+
+    def _ca(self) -> str:
+        """kube-apiserver writes its certificate followed by the CA that signed it."""
+        begin = "-----BEGIN CERTIFICATE-----"
+        return begin + self._certificate.read_text().rpartition(begin)[2]
+
+    def _answers(self, path: str) -> bool:
+        request = urllib.request.Request(self.server + path, headers={"Authorization": f"Bearer {self._admin_token}"})
+        context = ssl.create_default_context(cadata=self._ca())
+        try:
+            with urllib.request.urlopen(request, timeout=5, context=context) as response:
+                return bool(response.status == 200)
+        except urllib.error.HTTPError as error:
+            error.close()
+            return False
+
+
+def private_key_pem() -> str:
+    """A new EC P-256 private key (SEC 1 / RFC 5915, without the optional public key), as PEM.
+
+    Signs ServiceAccount tokens. Written by hand because a scalar and a fixed frame are all there is to it, and it
+    saves the dependency on an openssl command; Go computes the public key from it.
+    """
+    scalar = 1 + secrets.randbelow(P256_ORDER - 1)
+    version, curve = bytes.fromhex("020101"), bytes.fromhex("a00a06082a8648ce3d030107")
+    body = version + b"\x04\x20" + scalar.to_bytes(32) + curve
+    lines = textwrap.wrap(base64.b64encode(b"\x30" + bytes([len(body)]) + body).decode(), 64)
+    return "\n".join(["-----BEGIN EC PRIVATE KEY-----", *lines, "-----END EC PRIVATE KEY-----", ""])
+
+
+def _fresh_directory() -> Path:
+    """In memory when there is room: etcd writes much and nothing of it is kept."""
+    memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
+    roomy = memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_BYTES
+    return Path(mkdtemp(prefix="spotcompute-cluster-", dir=memory if roomy else None))

@@ -1,0 +1,109 @@
+"""Fetch published binaries over HTTPS, checked by checksum before a byte of them is used.
+
+Apart from `assets` because it alone speaks to the network, and so that tests can serve it their own files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import tarfile
+import time
+import urllib.request
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+TIMEOUT_SECONDS = 5.0  # per connect and per read: a machine without internet should be told in seconds
+CHUNK_BYTES = 1 << 20
+REPORT_SECONDS = 5.0
+
+Say = Callable[[str], None]
+
+
+class DownloadError(RuntimeError):
+    """Nothing usable came; the message names the address and why."""
+
+
+def fetch(url: str, target: Path, *, sha512: str | None = None, sha256: str | None = None, say: Say) -> None:
+    """Write the body of `url` to `target`, or raise DownloadError and leave no `target`.
+
+    One of the checksums (hex) must be given; the body is refused unless it has it.
+    """
+    digest = hashlib.sha512() if sha512 else hashlib.sha256()
+    wanted = (sha512 or sha256 or "").lower()
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response, target.open("wb") as out:
+            for chunk in _chunks(response, _Progress(url, response.headers.get("Content-Length"), say)):
+                digest.update(chunk)
+                out.write(chunk)
+        if digest.hexdigest() != wanted:
+            raise DownloadError(f"{url}: checksum {digest.hexdigest()[:16]}… instead of {wanted[:16]}…")
+    except (OSError, http.client.HTTPException) as error:
+        target.unlink(missing_ok=True)
+        raise DownloadError(f"{url}: {getattr(error, 'reason', None) or error}") from error
+    except DownloadError:
+        target.unlink(missing_ok=True)
+        raise
+
+
+def published_sha256(url: str) -> str:
+    """The checksum that Kubernetes publishes beside its release binaries, at `<url>.sha256`: 64 hex digits."""
+    try:
+        with urllib.request.urlopen(f"{url}.sha256", timeout=TIMEOUT_SECONDS) as response:
+            text = bytes(response.read(200)).decode("ascii", "replace").split()
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(f"{url}.sha256: {getattr(error, 'reason', None) or error}") from error
+    if not text or len(text[0]) != 64 or not set(text[0]) <= set("0123456789abcdef"):
+        raise DownloadError(f"{url}.sha256: not a checksum")
+    return text[0]
+
+
+def unpack(archive: Path, names: Iterable[str], directory: Path) -> None:
+    """Write the regular files `controller-tools/envtest/<name>` of an envtest archive to `directory`, executable.
+
+    Files are looked up by their exact name and written under ours, so that no path inside the archive can lead
+    elsewhere. Raises DownloadError when one is missing, is not a file, or the archive is not one.
+    """
+    try:
+        with tarfile.open(archive, "r:gz") as tar:
+            for name in names:
+                _unpack_one(tar, name, directory)
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise DownloadError(f"{archive.name} is not a readable archive: {error}") from error
+
+
+def _unpack_one(tar: tarfile.TarFile, name: str, directory: Path) -> None:
+    try:
+        member = tar.getmember(f"controller-tools/envtest/{name}")
+    except KeyError:
+        raise DownloadError(f"the archive has no controller-tools/envtest/{name}") from None
+    content = tar.extractfile(member) if member.isfile() else None
+    if content is None:
+        raise DownloadError(f"controller-tools/envtest/{name} is not a regular file")
+    with content, (directory / name).open("wb") as out:
+        while chunk := content.read(CHUNK_BYTES):
+            out.write(chunk)
+    (directory / name).chmod(0o755)
+
+
+class _Progress:
+    """Says every few seconds how much has come."""
+
+    def __init__(self, url: str, total: str | None, say: Say) -> None:
+        self._name = url.rsplit("/", 1)[-1]
+        self._total = f" of {int(total) >> 20}" if total and total.isdigit() else ""
+        self._say = say
+        self._bytes = 0
+        self._said_at = time.monotonic()
+
+    def add(self, count: int) -> None:
+        self._bytes += count
+        if time.monotonic() - self._said_at >= REPORT_SECONDS:
+            self._said_at = time.monotonic()
+            self._say(f"{self._name}: {self._bytes >> 20}{self._total} MiB")
+
+
+def _chunks(response: http.client.HTTPResponse, progress: _Progress) -> Iterable[bytes]:
+    while chunk := response.read(CHUNK_BYTES):
+        progress.add(len(chunk))
+        yield chunk

