@@ -1,0 +1,167 @@
+"""Which object next: every key waits once, runs once at a time, and comes back after a failure.
+
+Apart from `handlers` because it knows neither kopf nor Kubernetes, and apart from `reconcile` because it does not care
+what a key stands for. The promises are those of client-go's workqueue; time is the running event loop's alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger(__name__)
+
+#: Does the work for a key; returns the seconds until it wants to see the key again, or None for "when there is news".
+Handle = Callable[[str], Awaitable[float | None]]
+
+
+@dataclass(slots=True)
+class _Failures:
+    """How often in a row a key has failed, and with what, so that one outage is one line in the log."""
+
+    count: int
+    error: str
+
+
+class WorkQueue:
+    """Keys in the order they came; each at most once in line, and at most once in work.
+
+    A key has one date: now (in line) or later (a timer), whichever is asked for first. Every run decides anew when to
+    look next, so a run uses up the date that led to it.
+    """
+
+    def __init__(self, rng: random.Random, *, base_seconds: float = 0.5, limit_seconds: float = 60.0) -> None:
+        """A failed key waits `base_seconds`, then twice as long each time, never longer than `limit_seconds`."""
+        self._rng = rng
+        self._base_seconds = base_seconds
+        self._limit_seconds = limit_seconds
+        self._line: asyncio.Queue[str | None] = asyncio.Queue()
+        self._wanted: set[str] = set()  # in line, or to be put in line as soon as the present run ends
+        self._started: dict[str, float] = {}  # in work, since when
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._failures: dict[str, _Failures] = {}
+        self._workers = 0
+        self._closed = False
+
+    def __len__(self) -> int:
+        """How many keys wait for a worker now; those in work, and those with a later date, do not count."""
+        return len(self._wanted)
+
+    def longest_run_seconds(self) -> float:
+        """For how long the oldest run has been going on; 0.0 when nothing is in work. A stuck worker shows here."""
+        now = asyncio.get_running_loop().time()
+        return max((now - started for started in self._started.values()), default=0.0)
+
+    def add(self, key: str) -> None:
+        """Look at `key` as soon as possible; news during its run means one more run, not several."""
+        self._cancel_timer(key)
+        if key in self._wanted:
+            return
+        self._wanted.add(key)
+        if key not in self._started:
+            self._line.put_nowait(key)
+
+    def add_after(self, key: str, seconds: float) -> None:
+        """Look at `key` in `seconds` at the latest: of two dates for a key the earlier one stays."""
+        if seconds <= 0:
+            self.add(key)
+            return
+        loop = asyncio.get_running_loop()
+        due = loop.time() + seconds
+        pending = self._timers.get(key)
+        if key in self._wanted or (pending is not None and pending.when() <= due):
+            return
+        self._cancel_timer(key)
+        self._timers[key] = loop.call_at(due, self.add, key)
+
+    def retry(self, key: str, error: BaseException) -> float:
+        """Look at `key` again after a pause that doubles with each failure in a row; return the pause in seconds.
+
+        Half of the pause is random, so that what failed together does not come back together.
+        """
+        text = f"{type(error).__name__}: {error}"
+        before = self._failures.get(key)
+        count = before.count + 1 if before else 1
+        self._failures[key] = _Failures(count, text)
+        # The exponent is bounded because 2.0**1024 overflows, and a key may fail for days.
+        ceiling: float = min(self._limit_seconds, self._base_seconds * 2 ** min(count - 1, 30))
+        seconds: float = ceiling * self._rng.uniform(0.5, 1.0)
+        if before is None or before.error != text:
+            log.warning(
+                "run_failed", key=key, error=text, failures=count, retry_seconds=round(seconds, 1), exc_info=error
+            )
+        self.add_after(key, seconds)
+        return seconds
+
+    def forget(self, key: str) -> None:
+        """Forget that `key` has failed, and any later date for it; a place in line is kept."""
+        self._cancel_timer(key)
+        self._succeeded(key)
+
+    async def run(self, workers: int, handle: Handle) -> None:
+        """Work with `workers` tasks until `close()` or cancellation.
+
+        An exception of `handle` puts its key back with a pause. Anything else that ends a worker ends the run.
+        """
+        self._workers = workers
+        async with asyncio.TaskGroup() as group:
+            for number in range(workers):
+                group.create_task(self._work(handle), name=f"worker {number}")
+
+    def close(self) -> None:
+        """Begin no further run: `run()` returns once those in work have ended."""
+        self._closed = True
+        for timer in self._timers.values():
+            timer.cancel()
+        self._timers.clear()
+        for _ in range(self._workers):
+            self._line.put_nowait(None)
+
+    async def _work(self, handle: Handle) -> None:
+        while True:
+            key = await self._line.get()
+            if key is None or self._closed:
+                return
+            self._wanted.discard(key)
+            self._started[key] = asyncio.get_running_loop().time()
+            try:
+                await self._run_once(key, handle)
+            finally:
+                del self._started[key]
+                if key in self._wanted:
+                    self._line.put_nowait(key)
+
+    async def _run_once(self, key: str, handle: Handle) -> None:
+        try:
+            seconds = await handle(key)
+        except asyncio.CancelledError as error:
+            # Ours to obey only when this worker is being cancelled. A cancelled future inside `handle` looks the same,
+            # and a TaskGroup would let the worker vanish without a word.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            self._failed(key, error)
+        except Exception as error:  # the one place that must go on whatever a run raises
+            self._failed(key, error)
+        else:
+            self._succeeded(key)
+            if seconds is not None and not self._closed:
+                self.add_after(key, seconds)
+
+    def _failed(self, key: str, error: BaseException) -> None:
+        if not self._closed:
+            self.retry(key, error)
+
+    def _succeeded(self, key: str) -> None:
+        failures = self._failures.pop(key, None)
+        if failures is not None:
+            log.info("run_recovered", key=key, failures=failures.count, error=failures.error)
+
+    def _cancel_timer(self, key: str) -> None:
+        timer = self._timers.pop(key, None)
+        if timer is not None:
+            timer.cancel()
