@@ -1,0 +1,193 @@
+"""What we know of every environment, and the audit that finds what the watch has missed.
+
+Apart from `handlers` because it knows nothing of kopf, and apart from `reconcile` because it only remembers: it decides
+nothing but whether an object has changed in a way that is worth a look.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import structlog
+
+from spotcompute.kube.names import FINALIZER, GROUP
+from spotcompute.kube.port import KubeError, KubeObject, KubePort
+
+log = structlog.get_logger(__name__)
+
+#: So many deleted objects are remembered as such; late answers about one come within seconds, not after thousands more.
+GRAVES = 10_000
+
+
+class Store:
+    """The latest version of each object, by uid. By uid, not by name: DELETED(old) may come after ADDED(new).
+
+    `wake(uid)` is called when somebody else changed an object in a way a reconcile cares about.
+    """
+
+    def __init__(self, wake: Callable[[str], None]) -> None:
+        self._wake = wake
+        self._objects: dict[str, KubeObject] = {}
+        self._uids: dict[tuple[str, str], str] = {}
+        self._graves: OrderedDict[str, None] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def get(self, uid: str) -> KubeObject | None:
+        """The latest version seen of this object, without managedFields; None when it is unknown or gone."""
+        return self._objects.get(uid)
+
+    def find(self, namespace: str, name: str) -> KubeObject | None:
+        """The object that has this name now; of two generations of one name, the one seen to be born last."""
+        uid = self._uids.get((namespace, name))
+        return None if uid is None else self._objects.get(uid)
+
+    def all(self) -> list[KubeObject]:
+        """Every object known, in no particular order."""
+        return list(self._objects.values())
+
+    def observe(self, obj: KubeObject) -> None:
+        """Take in a version from the watch, and wake a reconcile if it differs in what matters."""
+        before = self._objects.get(uid_of(obj))
+        if self._keep(obj) and (before is None or _signature(before) != _signature(obj)):
+            self._wake(uid_of(obj))
+
+    def remember(self, obj: KubeObject) -> None:
+        """Take in the answer to a read or write of our own: it wakes nobody, nor will its echo on the watch."""
+        self._keep(obj)
+
+    def correct(self, obj: KubeObject, instead_of: str | None) -> None:
+        """Replace version `instead_of` (a resourceVersion; None: unknown) by a live one, even if that looks older.
+
+        Versions go back when etcd is restored from a backup. Nothing happens if another version came in meanwhile.
+        """
+        uid = uid_of(obj)
+        if self.version(uid) != instead_of:
+            return
+        self._graves.pop(uid, None)
+        self._put(obj)
+        self._wake(uid)
+
+    def deleted(self, uid: str) -> None:
+        """The object is gone: forget it, and wake a reconcile once more, so that it can clean up after it."""
+        self.forget(uid)
+        self._wake(uid)
+
+    def forget(self, uid: str) -> None:
+        """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
+        self._graves[uid] = None
+        self._graves.move_to_end(uid)
+        while len(self._graves) > GRAVES:
+            self._graves.popitem(last=False)
+        obj = self._objects.pop(uid, None)
+        if obj is not None and self._uids.get(_name(obj)) == uid:
+            del self._uids[_name(obj)]
+
+    def version(self, uid: str) -> str | None:
+        """The resourceVersion known of this object; None when it is unknown."""
+        obj = self._objects.get(uid)
+        return None if obj is None else str(obj["metadata"]["resourceVersion"])
+
+    def _keep(self, obj: KubeObject) -> bool:
+        """Put `obj` unless it is old news: events and answers overtake each other, and an object never gets younger."""
+        uid = uid_of(obj)
+        known = self.version(uid)
+        if uid in self._graves or (known is not None and int(known) >= int(obj["metadata"]["resourceVersion"])):
+            return False
+        self._put(obj)
+        return True
+
+    def _put(self, obj: KubeObject) -> None:
+        # managedFields is half of a small object, and nobody here reads it.
+        metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
+        self._objects[uid_of(obj)] = {**obj, "metadata": metadata}
+        known = self.find(*_name(obj))
+        if known is None or _born(known) <= _born(obj):
+            self._uids[_name(obj)] = uid_of(obj)
+
+
+def uid_of(obj: KubeObject) -> str:
+    """`metadata.uid`: what the queue and the store know an object by."""
+    return str(obj["metadata"]["uid"])
+
+
+def _name(obj: KubeObject) -> tuple[str, str]:
+    return obj["metadata"]["namespace"], obj["metadata"]["name"]
+
+
+def _born(obj: KubeObject) -> str:
+    return str(obj["metadata"].get("creationTimestamp", ""))  # RFC 3339 in UTC sorts as text
+
+
+def _signature(obj: KubeObject) -> tuple[Any, ...]:
+    """What a reconcile cares about: the spec, deletion, our finalizer, our annotations. Not status, which is ours."""
+    metadata: Mapping[str, Any] = obj["metadata"]
+    annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    ours = sorted(item for item in annotations.items() if item[0].startswith(f"{GROUP}/"))
+    return (
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        FINALIZER in (metadata.get("finalizers") or ()),
+        ours,
+    )
+
+
+class Audit:
+    """Compares the store with the API server now and then: a watch can miss events, and would never know.
+
+    One metadata-only LIST per audit. What differs is read live before it is believed, and only if the store has not
+    heard of it by itself since the LIST began. An API server that cannot answer changes nothing.
+    """
+
+    def __init__(self, store: Store, kube: KubePort, seconds: float) -> None:
+        self._store = store
+        self._kube = kube
+        self._seconds = seconds
+        self._attempted_at: float | None = None
+
+    def age_seconds(self) -> float:
+        """Since the last audit ended, well or not; 0.0 before the first. Grows without bound when audits hang."""
+        now = asyncio.get_running_loop().time()
+        return 0.0 if self._attempted_at is None else now - self._attempted_at
+
+    async def run(self) -> None:
+        """Audit every so many seconds, for ever; failures are logged and wait for the next time."""
+        loop = asyncio.get_running_loop()
+        self._attempted_at = loop.time()
+        while True:
+            await asyncio.sleep(self._seconds)
+            try:
+                await self.once()
+            except KubeError as error:
+                log.warning("audit_failed", error=f"{type(error).__name__}: {error}")
+            self._attempted_at = loop.time()
+
+    async def once(self) -> None:
+        """Correct every difference between the store and a complete, consistent list. Raises KubeError."""
+        before = {uid_of(obj): obj for obj in self._store.all()}
+        listed = {uid_of(obj): obj for obj in await self._kube.list_environments()}
+        for uid, obj in listed.items():
+            known = before.get(uid)
+            version = None if known is None else str(known["metadata"]["resourceVersion"])
+            if version != obj["metadata"]["resourceVersion"] and version == self._store.version(uid):
+                await self._check(obj, version)
+        for uid, obj in before.items():
+            if uid not in listed and self._store.get(uid) is not None:
+                await self._check(obj, str(obj["metadata"]["resourceVersion"]))
+
+    async def _check(self, obj: KubeObject, version: str | None) -> None:
+        """Believe only a live read: `version` of `obj` in the store against what the API server has under its name."""
+        uid = uid_of(obj)
+        namespace, name = _name(obj)
+        live = await self._kube.get(namespace, name)
+        if live is not None and uid_of(live) == uid:
+            if live["metadata"]["resourceVersion"] != version:
+                log.info("audit_corrected", namespace=namespace, name=name, uid=uid)
+                self._store.correct(live, instead_of=version)
+        elif version is not None:
+            log.warning("audit_found_gone", namespace=namespace, name=name, uid=uid)
+            self._store.deleted(uid)
