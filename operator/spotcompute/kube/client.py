@@ -1,0 +1,279 @@
+"""`KubePort` with the official client: live reads, and writes that carry the version they were decided on.
+
+Apart from `connection`, which knows how to reach the API server, and from `events`, which may fail. Requests go through
+the official client's transport (pool, TLS, credentials) as plain JSON: its typed models know no resource of ours.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import aiohttp
+
+from spotcompute.kube.connection import Connection
+from spotcompute.kube.events import Recorder
+from spotcompute.kube.names import ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
+from spotcompute.kube.port import (
+    ApiUnavailable,
+    Conflict,
+    Event,
+    Forbidden,
+    KubeError,
+    KubeObject,
+    NotFound,
+    Rejected,
+)
+
+JSON = "application/json"
+JSON_PATCH = "application/json-patch+json"
+MERGE_PATCH = "application/merge-patch+json"
+
+#: Only `metadata` of each object: 0.4 KB instead of several, and no spec or status passes through us.
+#: Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Metadata-only fetches").
+METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
+
+#: Of one call, from connecting to the last byte. An API server answers in milliseconds or is in trouble.
+TIMEOUT_SECONDS = 10.0
+
+PAGE = 500
+ATTEMPTS = 5  # at releasing a finalizer whose place in the list keeps moving, and at a list that keeps expiring
+MESSAGE_CHARACTERS = 500
+
+
+class _Expired(KubeError):
+    """HTTP 410: the pages of this list are no longer to be had, begin again."""
+
+
+class KubeClient:
+    """The API server, asked for environments in one namespace, or in all when `namespace` is None."""
+
+    def __init__(self, connection: Connection, namespace: str | None = None) -> None:
+        self._connection = connection
+        self._collection = (
+            f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{_segment(namespace)}/" if namespace else "") + PLURAL
+        )
+        #: Give its `run` to the background of the process: until then events only wait.
+        self.events = Recorder(self._post_event, self._patch_event, now=lambda: datetime.now(UTC))
+
+    async def cluster_id(self) -> str:
+        """The uid of the kube-system namespace. Needs `get` on that one namespace."""
+        namespace = await self._call("GET", "/api/v1/namespaces/kube-system")
+        return str(namespace["metadata"]["uid"])
+
+    async def get(self, namespace: str, name: str) -> KubeObject | None:
+        """Live read; None only when the API server knows environments and says that this one does not exist."""
+        try:
+            found: KubeObject = await self._call("GET", _path(namespace, name))
+        except NotFound:
+            return None
+        return found
+
+    async def list_environments(self) -> Sequence[KubeObject]:
+        """Metadata of all, in pages of 500 of one consistent snapshot; begun again when the snapshot expires."""
+        for _ in range(ATTEMPTS):
+            try:
+                return await self._list_once()
+            except _Expired:
+                continue
+        raise ApiUnavailable(f"GET {self._collection}: the list expired {ATTEMPTS} times while it was being read")
+
+    async def claim(self, obj: KubeObject, environment_id: str) -> KubeObject:
+        """Add finalizer and annotation in one merge patch; no request when both are there already."""
+        metadata = obj["metadata"]
+        finalizers = list(metadata.get("finalizers") or ())
+        if FINALIZER in finalizers and (metadata.get("annotations") or {}).get(ENVIRONMENT_ID) == environment_id:
+            return obj
+        patch = {
+            "resourceVersion": metadata["resourceVersion"],
+            "finalizers": finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER],
+            "annotations": {ENVIRONMENT_ID: environment_id},
+        }
+        return await self._patch(_path_of(obj), {"metadata": patch}, MERGE_PATCH)
+
+    async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
+        """One merge patch with what differs; objects are merged key by key, lists are sent whole."""
+        changes = merge_patch(obj.get("status") or {}, status)
+        if not changes:
+            return obj
+        patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "status": changes}
+        return await self._patch(f"{_path_of(obj)}/status", patch, MERGE_PATCH)
+
+    async def release(self, obj: KubeObject) -> None:
+        """Remove our finalizer by JSON patch that tests uid and place first, so it needs no version of the object.
+
+        Raises Rejected when that is refused although uid and place are right: the stored object breaks its schema.
+        """
+        current: KubeObject | None = obj
+        for attempt in range(ATTEMPTS):
+            finalizers = list(current["metadata"].get("finalizers") or ()) if current else []
+            if FINALIZER not in finalizers:
+                return
+            try:
+                await self._patch(_path_of(obj), _removal(obj, finalizers.index(FINALIZER)), JSON_PATCH)
+                return
+            except NotFound:
+                return
+            except (Conflict, Rejected):
+                if attempt == ATTEMPTS - 1:
+                    raise
+            live = await self.get(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            current = live if live is not None and live["metadata"]["uid"] == obj["metadata"]["uid"] else None
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Decoded data. Needs `get` on secrets in that namespace."""
+        secret = await self._call("GET", f"/api/v1/namespaces/{_segment(namespace)}/secrets/{_segment(name)}")
+        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        """Text data; `binaryData` is left out."""
+        config_map = await self._call("GET", f"/api/v1/namespaces/{_segment(namespace)}/configmaps/{_segment(name)}")
+        return dict(config_map.get("data") or {})
+
+    async def record(self, obj: KubeObject, event: Event) -> None:
+        """Hand the event to the recorder, which posts it when it can."""
+        self.events.record(obj, event)
+
+    async def _list_once(self) -> Sequence[KubeObject]:
+        items: list[KubeObject] = []
+        query = {"limit": str(PAGE)}  # no resourceVersion: a consistent read, never a cache's memory
+        while True:
+            page = await self._call("GET", self._collection, query=query, accept=METADATA_ONLY)
+            items += [{"metadata": item["metadata"]} for item in page["items"]]
+            token = page["metadata"].get("continue")
+            if not token:
+                return items
+            query = {"limit": str(PAGE), "continue": token}
+
+    async def _patch(self, path: str, body: Any, content_type: str) -> KubeObject:
+        query = {"fieldManager": FIELD_MANAGER}
+        patched: KubeObject = await self._call("PATCH", path, query=query, body=body, content_type=content_type)
+        return patched
+
+    async def _post_event(self, namespace: str, body: Mapping[str, Any]) -> None:
+        await self._call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=body)
+
+    async def _patch_event(self, namespace: str, name: str, body: Mapping[str, Any]) -> None:
+        await self._patch(f"{_events_path(namespace)}/{_segment(name)}", body, MERGE_PATCH)
+
+    async def _call(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: Any = None,
+        content_type: str = JSON,
+        accept: str = JSON,
+    ) -> Any:
+        """One request, one answer, no retry: the caller's caller knows when to come back. Raises KubeError only."""
+        status, answer = await self._send(
+            method, f"{path}?{urlencode(query)}" if query else path, body, content_type, accept
+        )
+        if status == 401:
+            await self._connection.refused()
+        what = f"{method} {path}"
+        if not 200 <= status <= 299:
+            raise _error(what, status, answer)
+        try:
+            return json.loads(answer)
+        except ValueError:
+            # `from None`, here and below: what could not be parsed may be half a Secret.
+            raise ApiUnavailable(f"{what}: an answer that is no JSON") from None
+
+    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
+        api = self._connection.api
+        try:
+            prepared = await api.param_serialize(
+                method,
+                path,
+                header_params={"Accept": accept, "Content-Type": content_type},
+                body=body,
+                auth_settings=["BearerToken"],
+            )
+            timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            response = await api.call_api(*prepared, _request_timeout=timeout)
+            return response.status, await response.response.read()
+        except TimeoutError:
+            raise ApiUnavailable(f"{method} {path}: no answer within {TIMEOUT_SECONDS:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"{method} {path}: {type(error).__name__}: {error}") from None
+
+
+def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON merge patch (RFC 7386) that turns `old` into `new`; empty when they are equal.
+
+    None in `new` means absent. Objects are compared key by key, lists as a whole.
+    """
+    patch: dict[str, Any] = {key: None for key in old if new.get(key) is None}
+    for key, value in new.items():
+        before = old.get(key)
+        if value is None or value == before:
+            continue
+        if not isinstance(value, Mapping):
+            patch[key] = value
+            continue
+        inner = merge_patch(before if isinstance(before, Mapping) else {}, value)
+        if inner or not isinstance(before, Mapping):
+            patch[key] = inner
+    return patch
+
+
+def _removal(obj: KubeObject, index: int) -> list[dict[str, Any]]:
+    place = f"/metadata/finalizers/{index}"
+    return [
+        {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]},
+        {"op": "test", "path": place, "value": FINALIZER},
+        {"op": "remove", "path": place},
+    ]
+
+
+def _segment(name: str) -> str:
+    """`name` as one step of a path. Names come from specs: none may climb into another namespace."""
+    if name in ("", ".", ".."):
+        raise Rejected(f"not a name: {name!r}")
+    return quote(name, safe="")
+
+
+def _path(namespace: str, name: str) -> str:
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{_segment(namespace)}/{PLURAL}/{_segment(name)}"
+
+
+def _path_of(obj: KubeObject) -> str:
+    return _path(obj["metadata"]["namespace"], obj["metadata"]["name"])
+
+
+def _events_path(namespace: str) -> str:
+    return f"/apis/events.k8s.io/v1/namespaces/{_segment(namespace)}/events"
+
+
+def _error(what: str, status: int, answer: bytes) -> KubeError:
+    """The error for an answer, by what the caller can do about it; the API server's own sentence is kept."""
+    said = _status_object(answer)
+    text = f"{what}: HTTP {status} {str(said.get('message', ''))[:MESSAGE_CHARACTERS]}".rstrip()
+    if status == 404:
+        # "No such object" names it. Anything else is "no such resource": the CRD is missing or not yet served, and to
+        # take that for a deleted environment would give its instances up.
+        return NotFound(text) if (said.get("details") or {}).get("name") else ApiUnavailable(text)
+    if status == 410:
+        return _Expired(text)
+    if status == 409:
+        return Conflict(text)
+    if status in (401, 403):
+        return Forbidden(text)
+    if status in (408, 429) or not 400 <= status <= 499:
+        return ApiUnavailable(text)
+    return Rejected(text)
+
+
+def _status_object(answer: bytes) -> Mapping[str, Any]:
+    """The `Status` the API server explains itself with; empty when the answer is something else (a proxy's page)."""
+    try:
+        said = json.loads(answer)
+    except ValueError:
+        return {}
+    return said if isinstance(said, dict) and said.get("kind") == "Status" else {}

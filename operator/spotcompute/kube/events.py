@@ -1,0 +1,168 @@
+"""Kubernetes Events, at best effort: repeats become a series, and a flood becomes a number.
+
+Apart from `client` because it may fail, wait and drop, which nothing else in this room may. The posting helpers of kopf
+are not used: they send one request per call, merge nothing, and queue without bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import uuid
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import structlog
+
+from spotcompute.kube.names import GROUP, KIND, VERSION
+from spotcompute.kube.port import Event, KubeError, KubeObject, NotFound
+
+log = structlog.get_logger(__name__)
+
+REPORTING_CONTROLLER = f"{GROUP}/operator"
+
+#: A repeat of the same event is written at most this often; `count` in the series tells how many there were.
+SERIES_SECONDS = 60.0
+
+#: Writes of all events together: short of what the API server's own limit (EventRateLimit) would begin to refuse.
+WRITES_PER_SECOND = 5.0
+
+#: Different events waiting to be written. More than that at once is an outage, and one log line tells it better.
+WAITING = 500
+
+#: Different events remembered, so that a repeat is known as one.
+REMEMBERED = 5_000
+
+NOTE_CHARACTERS = 1024  # the API server refuses more; events.k8s.io/v1 Event.note
+
+
+@dataclass(slots=True)
+class _Series:
+    """One (object, type, reason, note): what is written of it, and what is not yet."""
+
+    namespace: str
+    body: dict[str, Any]
+    count: int = 1
+    last_seen: str = ""
+    name: str | None = None  # of the Event object, once it exists
+    written_at: float | None = None
+    is_waiting: bool = False
+
+
+class Recorder:
+    """Collects events at once and writes them one by one in `run`, which belongs in the background of the process.
+
+    `post(namespace, event)` creates an Event, `patch(namespace, name, change)` changes one; both raise KubeError.
+    `now` gives aware UTC times for the events; the pace follows the running loop's clock.
+    """
+
+    def __init__(
+        self,
+        post: Callable[[str, Mapping[str, Any]], Awaitable[None]],
+        patch: Callable[[str, str, Mapping[str, Any]], Awaitable[None]],
+        *,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._post = post
+        self._patch = patch
+        self._now = now
+        self._instance = socket.gethostname()[:128]
+        self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
+        self._waiting: asyncio.Queue[_Series] = asyncio.Queue(maxsize=WAITING)
+        #: Events that were never written: the line was full, or the API server refused.
+        self.dropped = 0
+
+    def record(self, obj: KubeObject, event: Event) -> None:
+        """Take an event in. Never waits, never raises KubeError."""
+        key = (str(obj["metadata"]["uid"]), event.type, event.reason, event.note)
+        series = self._series.get(key)
+        if series is None:
+            series = self._series[key] = _Series(obj["metadata"]["namespace"], self._body(obj, event))
+            while len(self._series) > REMEMBERED:
+                self._series.popitem(last=False)
+        else:
+            series.count += 1
+            self._series.move_to_end(key)
+        series.last_seen = _micro_time(self._now())
+        self._schedule(series)
+
+    async def run(self) -> None:
+        """Write what waits, for ever, at the pace that is allowed."""
+        while True:
+            series = await self._waiting.get()
+            series.is_waiting = False
+            try:
+                await self._write(series)
+            except KubeError as error:
+                self.dropped += 1
+                log.debug("event_dropped", error=f"{type(error).__name__}: {error}", dropped=self.dropped)
+            await asyncio.sleep(1 / WRITES_PER_SECOND)
+
+    def _schedule(self, series: _Series) -> None:
+        if series.is_waiting:
+            return
+        series.is_waiting = True
+        loop = asyncio.get_running_loop()
+        due = loop.time() if series.written_at is None else series.written_at + SERIES_SECONDS
+        if due <= loop.time():
+            self._enqueue(series)
+        else:
+            loop.call_at(due, self._enqueue, series)
+
+    def _enqueue(self, series: _Series) -> None:
+        try:
+            self._waiting.put_nowait(series)
+        except asyncio.QueueFull:
+            series.is_waiting = False
+            self.dropped += 1
+
+    async def _write(self, series: _Series) -> None:
+        series.written_at = asyncio.get_running_loop().time()
+        if series.name is not None:
+            try:
+                await self._patch(series.namespace, series.name, {"series": _series_of(series)})
+            except NotFound:  # the API server forgets events after an hour: begin a new one
+                series.count, series.name = 1, None
+            else:
+                return
+        await self._create(series)
+
+    async def _create(self, series: _Series) -> None:
+        name = f"{series.body['regarding']['name'][:200]}.{uuid.uuid4().hex[:16]}"
+        body = {**series.body, "metadata": {"name": name, "namespace": series.namespace}, "eventTime": series.last_seen}
+        if series.count > 1:
+            body["series"] = _series_of(series)
+        await self._post(series.namespace, body)
+        series.name = name
+
+    def _body(self, obj: KubeObject, event: Event) -> dict[str, Any]:
+        metadata = obj["metadata"]
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "type": event.type,
+            "reason": event.reason,
+            "note": event.note[:NOTE_CHARACTERS],
+            "action": "Reconcile",
+            "regarding": {
+                "apiVersion": f"{GROUP}/{VERSION}",
+                "kind": KIND,
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
+            "reportingController": REPORTING_CONTROLLER,
+            "reportingInstance": self._instance,
+        }
+
+
+def _series_of(series: _Series) -> dict[str, Any]:
+    return {"count": series.count, "lastObservedTime": series.last_seen}
+
+
+def _micro_time(moment: datetime) -> str:
+    """Kubernetes' MicroTime: RFC 3339 with exactly six digits of a second."""
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
