@@ -1,0 +1,82 @@
+"""One request as an action sees it: who, where, what.
+
+Apart from the actions, so that each of them can be read alone.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cvmsim.errors import ApiError
+
+Params = Mapping[str, Any]
+Answer = dict[str, Any]  # what stands inside the `Response` envelope, without RequestId
+
+PAGE, PAGE_MAX, IDS_MAX, FILTERS_MAX, VALUES_MAX = 20, 100, 100, 10, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A request that passed signature, rate limit and schema. `account` is a uin."""
+
+    account: str
+    region: str
+    action: str
+    params: Params
+    request_id: str
+
+
+def digest(params: Params, *without: str) -> str:
+    """A short fingerprint of the parameters, the same for the same values in whatever order."""
+    kept = {name: value for name, value in params.items() if name not in without}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def page_of(params: Params) -> tuple[int, int]:
+    """Offset and Limit. Raises InvalidParameterValue.LimitExceeded / InvalidParameterValueOffset."""
+    offset, limit = params.get("Offset") or 0, params.get("Limit")
+    limit = PAGE if limit is None else limit
+    if not 1 <= limit <= PAGE_MAX:
+        raise ApiError("InvalidParameterValue.LimitExceeded", f"`Limit` must be 1 to {PAGE_MAX}, not {limit}.")
+    if offset < 0:
+        raise ApiError("InvalidParameterValueOffset", f"`Offset` must not be negative, not {offset}.")
+    return offset, limit
+
+
+def filters_of(params: Params, known: frozenset[str], values_max: int = VALUES_MAX) -> dict[str, list[str]]:
+    """Name → values. `known` holds filter names, and `tag:` when tag:<key> is one.
+
+    Raises InvalidFilter for an unknown or empty filter, InvalidFilterValue.LimitExceeded beyond the published limits.
+    """
+    filters = params.get("Filters") or []
+    if len(filters) > FILTERS_MAX:
+        raise ApiError("InvalidFilterValue.LimitExceeded", f"At most {FILTERS_MAX} filters, not {len(filters)}.")
+    found: dict[str, list[str]] = {}
+    for row in filters:
+        name, values = row["Name"], row["Values"]
+        is_known = name in known or ("tag:" in known and name.startswith("tag:") and len(name) > 4)
+        if not is_known or not values:
+            raise ApiError("InvalidFilter", f"The filter `{name}` is not supported or has no value.")
+        if len(values) > values_max:
+            raise ApiError("InvalidFilterValue.LimitExceeded", f"At most {values_max} values in filter `{name}`.")
+        found.setdefault(name, []).extend(values)
+    return found
+
+
+def instance_ids_of(params: Params) -> list[str]:
+    """InstanceIds, checked for form and number, duplicates dropped."""
+    ids: list[str] = list(dict.fromkeys(params.get("InstanceIds") or []))
+    if len(ids) > IDS_MAX:
+        raise ApiError("InvalidParameterValue.LimitExceeded", f"At most {IDS_MAX} `InstanceIds`, not {len(ids)}.")
+    for instance_id in ids:
+        if not is_id(instance_id, "ins"):
+            raise ApiError("InvalidInstanceId.Malformed", f"The instance id `{instance_id}` is malformed.")
+    return ids
+
+
+def is_id(word: str, prefix: str) -> bool:
+    """Whether `word` has the form of an id: `<prefix>-` and eight lower-case letters or digits."""
+    head, _, tail = word.partition("-")
+    return head == prefix and len(tail) == 8 and tail.isascii() and tail.isalnum() and tail == tail.lower()

@@ -1,0 +1,234 @@
+"""DescribeInstances and DescribeInstancesStatus: the world as the vendor lets a customer see it, late when it lags.
+
+Apart from the actions that change something: nothing here does.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from cvmsim.actions.call import Answer, Call, filters_of, instance_ids_of, page_of
+from cvmsim.errors import ApiError
+from cvmsim.instance import GONE, SHUTDOWN, SPOT, TERMINATING, Instance
+from cvmsim.world import World
+
+Predicate = Callable[[Instance, list[str]], bool]
+
+FILTERS: Mapping[str, Predicate] = {
+    "zone": lambda instance, values: instance.order.zone in values,
+    "project-id": lambda instance, values: str(_placement(instance).get("ProjectId") or 0) in values,
+    "host-id": lambda instance, values: False,
+    "dedicated-cluster-id": lambda instance, values: False,
+    "vpc-id": lambda instance, values: instance.order.subnet.vpc in values,
+    "subnet-id": lambda instance, values: instance.order.subnet.id in values,
+    "instance-id": lambda instance, values: instance.id in values,
+    "uuid": lambda instance, values: instance.uuid in values,
+    "security-group-id": lambda instance, values: any(group in values for group in instance.security_groups),
+    "instance-name": lambda instance, values: instance.name in values,
+    "private-ip-address": lambda instance, values: instance.private_ip in values,
+    "public-ip-address": lambda instance, values: False,
+    "ipv6-address": lambda instance, values: False,
+}
+JUDGED_HERE = ("instance-charge-type", "instance-state", "tag-key", "tag-value", "creation-start-time",
+               "creation-end-time", "tag:")  # fmt: skip
+KNOWN_FILTERS = frozenset(FILTERS) | frozenset(JUDGED_HERE)
+
+
+def describe_instances(world: World, call: Call) -> Answer:
+    """One page of instances, by ids or by filters. Source: CVM API 2017-03-12, DescribeInstances."""
+    offset, limit = page_of(call.params)
+    moment, found = _select(world, call)
+    page = found[offset : offset + limit]
+    return {"TotalCount": len(found), "InstanceSet": [render(world, instance, moment) for instance in page]}
+
+
+def describe_instances_status(world: World, call: Call) -> Answer:
+    """Ids and states only. Ids that do not exist do not appear. Source: DescribeInstancesStatus."""
+    offset, limit = page_of(call.params)
+    moment, found = _select(world, call)
+    page = found[offset : offset + limit]
+    statuses = [{"InstanceId": instance.id, "InstanceState": instance.state_at(moment)} for instance in page]
+    return {"TotalCount": len(found), "InstanceStatusSet": statuses}
+
+
+def _select(world: World, call: Call) -> tuple[float, list[Instance]]:
+    """The moment the answer shows, and the instances in it, in order."""
+    ids = instance_ids_of(call.params)
+    if ids and call.params.get("Filters"):
+        raise ApiError("InvalidParameter", "`InstanceIds` and `Filters` must not be given together.")
+    if ids:
+        moment = world.now - world.switches.number("id-lag")
+        return moment, _by_ids(world, call, ids, moment)
+    moment = world.now - world.switches.number("list-lag")
+    return moment, _in_order(world, _by_filters(world, call, moment))
+
+
+def _by_ids(world: World, call: Call, ids: list[str], moment: float) -> list[Instance]:
+    listed = world.listed(call.account, call.region)
+    found = [listed[one] for one in ids if one in listed and listed[one].state_at(moment) != GONE]
+    if len(found) < len(ids) and world.switches["unknown-id"] == "error":
+        absent = next(one for one in ids if one not in {instance.id for instance in found})
+        raise ApiError("InvalidInstanceId.NotFound", f"The instance `{absent}` does not exist.")
+    return found
+
+
+def _by_filters(world: World, call: Call, moment: float) -> list[Instance]:
+    filters = filters_of(call.params, KNOWN_FILTERS)
+    tag = next((name for name in filters if name.startswith("tag:")), None)
+    if tag is None:
+        candidates = world.listed(call.account, call.region)
+    else:
+        candidates = world.tagged(call.account, call.region, tag[4:], filters[tag])
+    tests = [_test(world, name, values, moment) for name, values in filters.items()]
+    return [one for one in candidates.values() if one.state_at(moment) != GONE and all(test(one) for test in tests)]
+
+
+def _test(world: World, name: str, values: list[str], moment: float) -> Callable[[Instance], bool]:
+    """One filter as a question to an instance; tags only once they are readable."""
+    if name.startswith("tag:"):
+        key = name[4:]
+        return lambda one: one.tags_readable_at <= world.now and one.tags.get(key) in values
+    if name in ("tag-key", "tag-value"):
+        words = Mapping.keys if name == "tag-key" else Mapping.values
+        return lambda one: one.tags_readable_at <= world.now and any(word in values for word in words(one.tags))
+    if name == "instance-state":
+        return lambda one: one.state_at(moment) in values
+    if name == "instance-charge-type":
+        return _charge_type_test(world.switches["spot-charge-type-filter"], values)
+    if name == "creation-start-time":
+        return lambda one: one.created_at >= _moment(values[0])
+    if name == "creation-end-time":
+        return lambda one: one.created_at <= _moment(values[0])
+    return lambda one: FILTERS[name](one, values)
+
+
+def _charge_type_test(setting: str, values: list[str]) -> Callable[[Instance], bool]:
+    if SPOT not in values or setting == "works":
+        return lambda one: one.order.charge_type in values
+    if setting == "refused":
+        raise ApiError("InvalidFilter", f"The filter `instance-charge-type` does not know {SPOT}.")
+    return lambda one: setting == "ignored"
+
+
+def _moment(word: str) -> float:
+    try:
+        return datetime.strptime(word, "%Y-%m-%d %H:%M:%S").replace(tzinfo=UTC).timestamp()
+    except ValueError as problem:
+        raise ApiError("InvalidParameterValue.InvalidTimeFormat", f"`{word}` is not YYYY-MM-DD hh:mm:ss.") from problem
+
+
+def _in_order(world: World, found: list[Instance]) -> list[Instance]:
+    order = world.switches["order"]
+    if order == "shuffled":
+        return world.shuffled(found)
+    return found[::-1] if order == "newest-first" else found
+
+
+# --- rendering ------------------------------------------------------------------------------------
+
+
+def render(world: World, instance: Instance, moment: float) -> Answer:
+    """One Instance as the vendor writes it, in the state of `moment`."""
+    order, state = instance.order, instance.state_at(moment)
+    is_readable = instance.tags_readable_at <= world.now
+    return _shape_of(instance) | _operation(instance) | {
+        "InstanceState": state,
+        "RestrictState": "PROTECTIVELY_ISOLATED" if state == SHUTDOWN else "NORMAL",
+        "IsolatedSource": "MANMADE" if state == SHUTDOWN and instance.reclaim_at is None else "NOTISOLATED",
+        "StopChargingMode": "NOT_APPLICABLE" if order.charge_type == SPOT else "KEEP_CHARGING",
+        "InstanceName": instance.name,
+        "HostName": instance.host_name,
+        "Tags": [{"Key": key, "Value": value} for key, value in instance.tags.items()] if is_readable else [],
+        "DisableApiTermination": instance.is_protected,
+        "SecurityGroupIds": list(instance.security_groups),
+        "PrivateIpAddresses": [] if state == TERMINATING else [instance.private_ip],
+        "CreatedTime": utc(instance.created_at),
+    }  # fmt: skip
+
+
+def utc(moment: float) -> str:
+    """World seconds as the vendor writes times: YYYY-MM-DDThh:mm:ssZ."""
+    return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _operation(instance: Instance) -> Answer:
+    operation = instance.operation
+    return {
+        "LatestOperation": operation.name if operation else None,
+        "LatestOperationState": operation.state if operation else None,
+        "LatestOperationRequestId": operation.request_id or None if operation else None,
+        "LatestOperationErrorMsg": operation.message or None if operation else None,
+    }
+
+
+def _shape_of(instance: Instance) -> Answer:
+    """What never changes about an instance."""
+    order, template = instance.order, instance.order.template
+    return {
+        "Placement": {"Zone": order.zone, "ProjectId": _placement(instance).get("ProjectId") or 0},
+        "InstanceId": instance.id,
+        "Uuid": instance.uuid,
+        "InstanceType": order.type.name,
+        "CPU": order.type.cpu,
+        "Memory": order.type.memory,
+        "GPUInfo": _gpu(instance),
+        "InstanceChargeType": order.charge_type,
+        "ImageId": order.image_id,
+        "OsName": order.os_name,
+        "SystemDisk": _system_disk(instance),
+        "DataDisks": _data_disks(instance),
+        "PublicIpAddresses": None,
+        "InternetAccessible": _internet(template),
+        "VirtualPrivateCloud": {"VpcId": order.subnet.vpc, "SubnetId": order.subnet.id, "AsVpcGateway": False},
+        "LoginSettings": {"KeyIds": (template.get("LoginSettings") or {}).get("KeyIds")},
+        "DefaultLoginUser": "root",
+        "DefaultLoginPort": 22,
+        "CamRoleName": template.get("CamRoleName") or "",
+        "DisasterRecoverGroupId": "",
+        "RenewFlag": None,
+        "ExpiredTime": None,
+        "IPv6Addresses": None,
+        "Metadata": template.get("Metadata"),
+        "LicenseType": "TencentCloud",
+    }
+
+
+def _placement(instance: Instance) -> Mapping[str, Any]:
+    placement: Mapping[str, Any] = instance.order.template["Placement"]
+    return placement
+
+
+def _gpu(instance: Instance) -> Answer | None:
+    type = instance.order.type
+    return {"GPUCount": float(type.gpus), "GPUId": [], "GPUType": type.gpu_type} if type.gpus else None
+
+
+def _system_disk(instance: Instance) -> Answer:
+    disk = instance.order.template.get("SystemDisk") or {}
+    return {
+        "DiskType": disk.get("DiskType") or "CLOUD_PREMIUM",
+        "DiskSize": disk.get("DiskSize") or 50,
+        "DiskId": f"disk-{instance.id[4:]}",
+    }
+
+
+def _data_disks(instance: Instance) -> list[Answer]:
+    disks: Iterable[Mapping[str, Any]] = instance.order.template.get("DataDisks") or []
+    return [
+        {
+            "DiskType": disk.get("DiskType") or "CLOUD_PREMIUM",
+            "DiskSize": disk["DiskSize"],
+            "DiskId": f"disk-{instance.id[5:]}{index % 10}",
+            "DeleteWithInstance": disk.get("DeleteWithInstance", True),
+        }
+        for index, disk in enumerate(disks)
+    ]
+
+
+def _internet(template: Mapping[str, Any]) -> Answer:
+    internet = template.get("InternetAccessible") or {}
+    return {
+        "InternetChargeType": internet.get("InternetChargeType") or "TRAFFIC_POSTPAID_BY_HOUR",
+        "InternetMaxBandwidthOut": internet.get("InternetMaxBandwidthOut") or 0,
+        "PublicIpAssigned": False,
+    }

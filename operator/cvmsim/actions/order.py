@@ -1,0 +1,322 @@
+"""RunInstances' parameters judged and turned into an Order: what is refused whatever stock and price are.
+
+Apart from `buy`, which asks the market: everything here depends on the request and the account alone.
+"""
+
+import base64
+import binascii
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from ipaddress import IPv4Network
+
+from cvmsim.actions.call import Call, Params, is_id
+from cvmsim.catalog import Image, InstanceType, Subnet, Zone
+from cvmsim.errors import ApiError
+from cvmsim.instance import ON_DEMAND, SPOT, Order
+from cvmsim.world import Named, World
+
+COUNT_MAX = 100
+USER_DATA_MAX = 16 * 1024
+TAGS_MAX = 50
+TIMER_LEAD_SECONDS = 300
+SYSTEM_DISKS = frozenset({"LOCAL_BASIC", "LOCAL_SSD", "CLOUD_BASIC", "CLOUD_SSD", "CLOUD_PREMIUM", "CLOUD_BSSD",
+                          "CLOUD_HSSD", "CLOUD_TSSD"})  # fmt: skip
+BANDWIDTH_MODES = frozenset({"BANDWIDTH_PREPAID", "TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR",
+                             "BANDWIDTH_PACKAGE"})  # fmt: skip
+NOT_SOLD_HERE = ("HpcClusterId", "LaunchTemplate", "DedicatedClusterId", "ChcIds", "NetworkInterfaces")
+TAG_LETTERS = {"cvm": re.compile(r"[A-Za-z0-9+=.@-]+"), "tag-product": re.compile(r"[\w+=.@:/ -]+")}
+TAG_RESERVED = {"cvm": ("qcloud", "tencent", "project"), "tag-product": ("qcs:", "project")}
+PATTERN = re.compile(r"\{R:(\d+)(?:,F:(\d+))?\}")
+HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[.-](?![.-]))*[A-Za-z0-9]")
+
+
+def make_order(world: World, call: Call, token: str = "") -> Order:
+    """Check a RunInstances or InquiryPriceRunInstances request against catalog and account.
+
+    Raises ApiError with the code of the first thing wrong; nothing has changed then.
+    """
+    params = call.params
+    zone = zone_of(world, call, params)
+    type, image = type_of(world, params, zone), image_of(world, call)
+    charge_type, bid = charge_of(params, type)
+    check_limits(world, params)
+    return Order(
+        account=call.account,
+        region=call.region,
+        zone=zone.name,
+        type=type,
+        charge_type=charge_type,
+        bid=bid,
+        subnet=subnet_of(world, call, zone),
+        security_groups=security_groups_of(world, call.account, call.region, params.get("SecurityGroupIds")),
+        tags=tags_of(world, params),
+        image_id=image.id,
+        os_name=image.os,
+        template=params,
+        request_id=call.request_id,
+        token=token,
+        is_protected=bool(params.get("DisableApiTermination")),
+        ends_at=end_of(world, params),
+    )
+
+
+def check_limits(world: World, params: Params) -> None:
+    """What depends on the request alone: numbers, sizes and forms."""
+    absent = [name for name in NOT_SOLD_HERE if params.get(name)]
+    if absent:
+        raise ApiError("UnsupportedOperation", f"`{absent[0]}` is not offered by this simulator.")
+    check_disks(params)
+    check_internet(params)
+    check_login(world, params)
+    check_user_data(params.get("UserData"))
+    check_name(world, params.get("InstanceName"))
+    check_host_name(params.get("HostName"))
+
+
+def zone_of(world: World, call: Call, params: Params) -> Zone:
+    placement = params.get("Placement")
+    if placement is None:
+        raise ApiError("MissingParameter", "The request is missing a required parameter `Placement`.")
+    zone = world.catalog.zones.get(placement["Zone"])
+    if zone is None or zone.region != call.region:
+        raise ApiError("InvalidZone.MismatchRegion", f"The zone `{placement['Zone']}` is not in {call.region}.")
+    return zone
+
+
+def type_of(world: World, params: Params, zone: Zone) -> InstanceType:
+    name = params.get("InstanceType")
+    if not name:
+        raise ApiError("MissingParameter", "The request is missing a required parameter `InstanceType`.")
+    if not re.fullmatch(r"[A-Z][A-Za-z0-9]*\.[0-9A-Z]+", name):
+        raise ApiError("InvalidInstanceType.Malformed", f"The instance type `{name}` is malformed.")
+    type: InstanceType | None = world.catalog.types.get(name)
+    if type is None:
+        raise ApiError("InvalidParameterValue.InstanceTypeNotFound", f"The instance type `{name}` does not exist.")
+    if (zone.name, name) not in world.offerings:
+        raise ApiError("ResourceUnavailable.InstanceType", f"The zone `{zone.name}` does not sell `{name}`.")
+    return type
+
+
+def image_of(world: World, call: Call) -> Image:
+    image_id = call.params.get("ImageId")
+    if not image_id:
+        raise ApiError("MissingParameter", "The request is missing a required parameter `ImageId`.")
+    if not is_id(image_id, "img"):
+        raise ApiError("InvalidImageId.Malformed", f"The image id `{image_id}` is malformed.")
+    image: Image | None = world.catalog.images.get(image_id)
+    if image is None or not image.is_visible(call.account, call.region):
+        raise ApiError("InvalidImageId.NotFound", f"The image `{image_id}` does not exist.")
+    if image.state != "NORMAL":
+        raise ApiError("InvalidParameterValue.InvalidImageState", f"The image `{image_id}` is {image.state}.")
+    return image
+
+
+def charge_of(params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
+    """Charge type and bid; the bid is None for on-demand, and for spot without one (any price will do)."""
+    charge_type: str = params.get("InstanceChargeType") or ON_DEMAND
+    market = params.get("InstanceMarketOptions")
+    if charge_type not in (SPOT, ON_DEMAND):
+        raise ApiError("InvalidParameterValue", f"`InstanceChargeType` {charge_type} is not offered by this simulator.")
+    if charge_type != SPOT:
+        if market:
+            raise ApiError("InvalidParameterCombination", f"`InstanceMarketOptions` needs SPOTPAID, not {charge_type}.")
+        return charge_type, None
+    if not type.spot:
+        raise ApiError("UnsupportedOperation.NoInstanceTypeSupportSpot", f"`{type.name}` is not sold as spot.")
+    return charge_type, bid_of(market) if market else None
+
+
+def bid_of(market: Params) -> Decimal:
+    options = market["SpotOptions"]
+    if market.get("MarketType") not in (None, "spot") or options.get("SpotInstanceType") not in (None, "one-time"):
+        raise ApiError("InvalidParameterValue", "Only the market `spot` with `one-time` requests exists.")
+    try:
+        bid = Decimal(options["MaxPrice"])
+    except InvalidOperation:
+        bid = Decimal(0)
+    if not bid.is_finite() or bid <= 0:
+        raise ApiError("InvalidParameterValue", f"`MaxPrice` {options['MaxPrice']!r} is not a positive decimal.")
+    return bid
+
+
+def subnet_of(world: World, call: Call, zone: Zone) -> Subnet:
+    """The subnet asked for, or the account's default one of the zone."""
+    network = call.params.get("VirtualPrivateCloud")
+    subnets = world.account(call.account).subnets
+    if not network or (network["VpcId"], network["SubnetId"]) == ("DEFAULT", "DEFAULT"):
+        default = Subnet(f"subnet-default-{call.account}-{zone.name}", f"vpc-default-{call.account}", zone.region,
+                         zone.name, IPv4Network("172.16.0.0/16"))  # fmt: skip
+        return next((subnet for subnet in subnets.values() if subnet.zone == zone.name), default)
+    vpc, subnet_id = network["VpcId"], network["SubnetId"]
+    check_network_ids(vpc, subnet_id)
+    if vpc not in {subnet.vpc for subnet in subnets.values() if subnet.region == call.region}:
+        raise ApiError("InvalidParameterValue.VpcIdNotExist", f"The VPC `{vpc}` does not exist.")
+    found = subnets.get(subnet_id)
+    if found is None or found.region != call.region:
+        raise ApiError("InvalidParameterValue.SubnetNotExist", f"The subnet `{subnet_id}` does not exist.")
+    if found.vpc != vpc:
+        raise ApiError("InvalidParameterValue.VpcIdSubnetIdNotMatch", f"`{subnet_id}` is not in the VPC `{vpc}`.")
+    if found.zone != zone.name:
+        raise ApiError(
+            "InvalidParameterValue.SubnetIdZoneIdNotMatch", f"`{subnet_id}` is in {found.zone}, not {zone.name}."
+        )
+    return found
+
+
+def check_network_ids(vpc: str, subnet: str) -> None:
+    if not is_id(vpc, "vpc"):
+        raise ApiError("InvalidParameterValue.VpcIdMalformed", f"The VPC id `{vpc}` is malformed.")
+    if not is_id(subnet, "subnet"):
+        raise ApiError("InvalidParameterValue.SubnetIdMalformed", f"The subnet id `{subnet}` is malformed.")
+
+
+def security_groups_of(world: World, account: str, region: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+    known = world.account(account).security_groups.get(region, ())
+    for group in asked or ():
+        if group not in known:
+            raise ApiError("InvalidSecurityGroupId.NotFound", f"The security group `{group}` does not exist.")
+    return tuple(asked) if asked else known[:1]
+
+
+def tags_of(world: World, params: Params) -> dict[str, str]:
+    tags: dict[str, str] = {}
+    for specification in params.get("TagSpecification") or []:
+        if specification["ResourceType"] != "instance":
+            raise ApiError("InvalidParameterValue", "The only `ResourceType` of `TagSpecification` is instance.")
+        for tag in specification["Tags"]:
+            check_tag(world.switches["tag-charset"], tag["Key"], tag["Value"])
+            if tag["Key"] in tags:
+                raise ApiError("InvalidParameterValue.DuplicateTags", f"The tag key `{tag['Key']}` is given twice.")
+            tags[tag["Key"]] = tag["Value"]
+    if len(tags) > TAGS_MAX:
+        raise ApiError("InvalidParameterValue.TagQuotaLimitExceeded", f"At most {TAGS_MAX} tags, not {len(tags)}.")
+    return tags
+
+
+def check_tag(charset: str, key: str, value: str) -> None:
+    """Lengths are the smaller ones of the two published pages; characters as the switch `tag-charset` says."""
+    letters = TAG_LETTERS[charset]
+    if key.startswith(TAG_RESERVED[charset]):
+        raise ApiError("FailedOperation.TagKeyReserved", f"The tag key `{key}` has a reserved prefix.")
+    if len(key) > 127 or not letters.fullmatch(key):
+        raise ApiError("FailedOperation.IllegalTagKey", f"The tag key `{key}` is illegal.")
+    if len(value) > 127 or (value and not letters.fullmatch(value)):
+        raise ApiError("FailedOperation.IllegalTagValue", f"The tag value `{value}` is illegal.")
+
+
+def check_disks(params: Params) -> None:
+    system = params.get("SystemDisk") or {}
+    check_disk_type(system.get("DiskType"))
+    size = system.get("DiskSize")
+    if size is not None and not 20 <= size <= 2048:
+        raise ApiError("InvalidParameterValue.Range", f"A system disk has 20 to 2048 GiB, not {size}.")
+    disks = params.get("DataDisks") or []
+    if len(disks) > 21:
+        raise ApiError("InvalidParameterValue.LimitExceeded", f"At most 21 `DataDisks`, not {len(disks)}.")
+    for disk in disks:
+        check_disk_type(disk.get("DiskType"))
+        if disk["DiskSize"] % 10 or not 10 <= disk["DiskSize"] <= 32000:
+            raise ApiError(
+                "InvalidParameterValue.Range",
+                f"A data disk has 10 to 32000 GiB in steps of 10, not {disk['DiskSize']}.",
+            )
+
+
+def check_disk_type(type: str | None) -> None:
+    if type is not None and type not in SYSTEM_DISKS:
+        raise ApiError("InvalidParameterValue", f"The disk type `{type}` does not exist.")
+
+
+def check_internet(params: Params) -> None:
+    mode = (params.get("InternetAccessible") or {}).get("InternetChargeType")
+    if mode is not None and mode not in BANDWIDTH_MODES:
+        raise ApiError("InvalidParameterValue", f"The `InternetChargeType` `{mode}` does not exist.")
+
+
+def check_login(world: World, params: Params) -> None:
+    login = params.get("LoginSettings") or {}
+    if sum(bool(login.get(name)) for name in ("Password", "KeyIds", "KeepImageLogin")) > 1:
+        raise ApiError("InvalidParameterCombination", "`LoginSettings` takes one of Password, KeyIds, KeepImageLogin.")
+    password = login.get("Password")
+    if password is not None and not (8 <= len(password) <= 30 and kinds_of(password) >= 3):
+        raise ApiError("InvalidPassword", "A password has 8 to 30 characters of at least three kinds.")
+    known = {key for account in world.catalog.accounts.values() for keys in account.key_pairs.values() for key in keys}
+    for key in login.get("KeyIds") or []:
+        if not is_id(key, "skey"):
+            raise ApiError("InvalidKeyPairId.Malformed", f"The key pair id `{key}` is malformed.")
+        if key not in known:
+            raise ApiError("InvalidParameterValue.KeyPairNotFound", f"The key pair `{key}` does not exist.")
+
+
+def kinds_of(password: str) -> int:
+    kinds = (str.islower, str.isupper, str.isdigit, lambda letter: not letter.isalnum())
+    return sum(any(kind(letter) for letter in password) for kind in kinds)
+
+
+def check_user_data(encoded: str | None) -> None:
+    try:
+        raw = base64.b64decode(encoded or "", validate=True)
+    except (binascii.Error, ValueError) as problem:
+        raise ApiError("InvalidParameterValue.InvalidUserDataFormat", "`UserData` is not base64.") from problem
+    if len(raw) > USER_DATA_MAX:
+        raise ApiError("InvalidParameterValue.InvalidUserDataFormat", "`UserData` has more than 16 KB before encoding.")
+
+
+def check_name(world: World, name: str | None) -> None:
+    limit = int(world.switches["instance-name-limit"])
+    if len((name or "").encode()) > limit:
+        raise ApiError("InvalidInstanceName.TooLong", f"`InstanceName` has more than {limit} bytes.")
+
+
+def check_host_name(name: str | None) -> None:
+    if name is None:
+        return
+    plain = PATTERN.sub("0", name).replace("{IP}", "0")
+    if not 2 <= len(plain) <= 60 or plain.isdigit() or not HOST_NAME.fullmatch(plain):
+        raise ApiError("InvalidParameterValue.IllegalHostName", f"The host name `{name}` is illegal.")
+
+
+def end_of(world: World, params: Params) -> float | None:
+    """The moment of an ActionTimer, in world seconds."""
+    timer = params.get("ActionTimer")
+    if not timer:
+        return None
+    if timer.get("TimerAction") != "TerminateInstances":
+        raise ApiError("InvalidParameterValue", "The only `TimerAction` is TerminateInstances.")
+    try:
+        moment = datetime.strptime(timer.get("ActionTime") or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC).timestamp()
+    except ValueError as problem:
+        raise ApiError(
+            "InvalidParameterValue.InvalidTimeFormat", "`ActionTime` must be YYYY-MM-DDThh:mm:ssZ."
+        ) from problem
+    if moment < world.now + TIMER_LEAD_SECONDS:
+        raise ApiError("InvalidParameterValue", "`ActionTime` must be at least five minutes ahead.")
+    return moment
+
+
+def count_of(params: Params) -> tuple[int, int]:
+    """InstanceCount and MinCount (the same when no MinCount is given)."""
+    asked = params.get("InstanceCount")
+    count = 1 if asked is None else asked
+    if not 1 <= count <= COUNT_MAX:
+        raise ApiError("InvalidParameterValue.Range", f"`InstanceCount` must be 1 to {COUNT_MAX}, not {count}.")
+    least = params.get("MinCount")
+    if least is not None and not 1 <= least <= count:
+        raise ApiError(
+            "InvalidParameterValue.InvalidParameterMinCount", f"`MinCount` must be 1 to {count}, not {least}."
+        )
+    return count, count if least is None else least
+
+
+def names_of(params: Params, count: int) -> list[Named]:
+    """Names as the vendor expands them: patterns {R:x} and {R:x,F:y}, else 1…n is appended when there are several."""
+    name, host = params.get("InstanceName") or "unnamed", params.get("HostName") or ""
+    return [Named(expand(name, index, count), expand(host, index, count)) for index in range(count)]
+
+
+def expand(name: str, index: int, count: int) -> str:
+    if PATTERN.search(name):
+        return PATTERN.sub(lambda found: str(int(found[1]) + index).zfill(int(found[2] or 0)), name)
+    return f"{name}{index + 1}" if name and count > 1 else name

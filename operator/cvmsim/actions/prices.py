@@ -1,0 +1,34 @@
+"""Money as the answers carry it: the vendor's ItemPrice, in the currency of the switch.
+
+Apart from the market, which counts in dollars: that an answer does not say its currency is a trap worth testing.
+"""
+
+from decimal import Decimal
+
+from cvmsim.actions.call import Answer
+from cvmsim.world import World
+
+YUAN_PER_DOLLAR = Decimal("7.2")
+
+
+def item_price(world: World, list_price: Decimal, price: Decimal) -> Answer:
+    """An hourly ItemPrice: `UnitPrice` is the list price, `UnitPriceDiscount` the charge, `Discount` in percent."""
+    discount = float(round(price / list_price * 100, 1)) if list_price else 100.0
+    factor = _factor(world)
+    return {
+        "UnitPrice": float(list_price * factor),
+        "UnitPriceDiscount": float(price * factor),
+        "Discount": discount,
+        "ChargeUnit": "HOUR",
+        "OriginalPrice": None,
+        "DiscountPrice": None,
+    }
+
+
+def to_dollars(world: World, amount: Decimal) -> Decimal:
+    """What a bid is worth in dollars."""
+    return amount / _factor(world)
+
+
+def _factor(world: World) -> Decimal:
+    return YUAN_PER_DOLLAR if world.switches["price-currency"] == "CNY" else Decimal(1)

@@ -1,0 +1,44 @@
+"""sts AssumeRole: temporary credentials of a role, in the same account or another.
+
+Apart from the cvm actions: another product, version and error vocabulary on the same port.
+"""
+
+import re
+
+from cvmsim.actions.call import Answer, Call
+from cvmsim.actions.look import utc
+from cvmsim.errors import ApiError
+from cvmsim.world import Credited, World
+
+ARN = re.compile(r"qcs::cam::uin/(?P<uin>\d+):role(?:Name/(?P<name>[\w+=,.@-]+)|/(?P<id>\d+))")
+SECONDS_DEFAULT, SECONDS_MAX = 7200, 43200
+
+
+def assume_role(world: World, call: Call) -> Answer:
+    """Hand out a key that expires. The session's name is only recorded. Source: STS API 2018-08-13, AssumeRole."""
+    asked = call.params.get("DurationSeconds")
+    seconds = SECONDS_DEFAULT if asked is None else asked
+    if not 0 < seconds <= SECONDS_MAX:
+        raise ApiError(
+            "InvalidParameter.OverTimeError", f"`DurationSeconds` must be 1 to {SECONDS_MAX}, not {seconds}."
+        )
+    uin = account_of(world, call.params["RoleArn"])
+    secret_id, key, token = (world.new_secret(prefix) for prefix in ("AKIDtemporary", "", "token"))
+    expires_at = world.now + seconds
+    world.credentials[secret_id] = Credited(secret_id, key, uin, token, expires_at)
+    return {
+        "Credentials": {"Token": token, "TmpSecretId": secret_id, "TmpSecretKey": key},
+        "ExpiredTime": int(expires_at),
+        "Expiration": utc(expires_at),
+    }
+
+
+def account_of(world: World, arn: str) -> str:
+    """The uin a role's ARN belongs to. Raises when the form is wrong or there is no such role."""
+    found = ARN.fullmatch(arn)
+    if found is None:
+        raise ApiError("InvalidParameter.ParamError", f"`RoleArn` {arn!r} is not qcs::cam::uin/<uin>:roleName/<name>.")
+    account = world.catalog.accounts.get(found["uin"])
+    if account is None or found["name"] not in account.roles:
+        raise ApiError("ResourceNotFound.RoleNotFound", f"The role {arn!r} does not exist.")
+    return account.uin

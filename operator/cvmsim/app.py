@@ -1,0 +1,187 @@
+"""The served simulator: one port for the API and the metadata path, one for the side door, both on loopback.
+
+Apart from everything else, because this is the only room that waits: sockets, faults that take time, the clock.
+"""
+
+import asyncio
+import hmac
+import json
+import os
+import secrets
+import socket
+import struct
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from cvmsim import wire
+from cvmsim.control import OPERATIONS, Body, Room, Row
+from cvmsim.errors import ApiError, WorldFileError
+from cvmsim.simulator import Delivery, envelope
+
+LOOPBACK = "127.0.0.1"
+BACKLOG = 1024
+TERMINATION_TIME = "/latest/meta-data/spot/termination-time"
+CHINA = timezone(timedelta(hours=8))  # the vendor writes the notice in this time
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a served simulator is: `api` is host:port as the SDK wants it, `control` a URL."""
+
+    api: str
+    control: str
+    token: str
+    seed: int
+
+    def as_json(self) -> str:
+        return json.dumps({"api": self.api, "control": self.control, "token": self.token, "seed": self.seed})
+
+    def write(self, path: Path) -> None:
+        """Write the ready file in one step: whoever sees it, sees all of it."""
+        draft = path.with_name(f".{path.name}.{os.getpid()}")
+        draft.write_text(self.as_json() + "\n", encoding="utf-8")
+        draft.chmod(0o600)
+        draft.replace(path)
+
+
+class Server:
+    """A simulator on two loopback ports, from `start` to `stop`."""
+
+    def __init__(self, room: Room, token: str | None = None) -> None:
+        self._room = room
+        self._token = token or secrets.token_urlsafe(24)
+        self._runners: list[web.ServerRunner] = []
+
+    async def start(self, port: int = 0, control_port: int = 0) -> Address:
+        """Bind both ports (0 picks free ones) and serve."""
+        api = web.ServerRunner(web.Server(self._answer_api), handle_signals=False, access_log=None)
+        control = web.ServerRunner(web.Server(self._answer_control), handle_signals=False, access_log=None)
+        api_port, control_port = await self._serve(api, port), await self._serve(control, control_port)
+        return Address(
+            api=f"{LOOPBACK}:{api_port}",
+            control=f"http://{LOOPBACK}:{control_port}",
+            token=self._token,
+            seed=self._room.simulator.seed,
+        )
+
+    async def _serve(self, runner: web.ServerRunner, port: int) -> int:
+        await runner.setup()
+        self._runners.append(runner)
+        await web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG, shutdown_timeout=0.5).start()
+        bound: int = runner.addresses[0][1]
+        return bound
+
+    async def stop(self) -> None:
+        for runner in self._runners:
+            await runner.cleanup()
+        self._runners.clear()
+
+    # --- the API port -----------------------------------------------------------------------------
+
+    async def _answer_api(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path == TERMINATION_TIME:
+            return self._termination_time(request)
+        return await self._hand_over(request, self._deliver(await _message(request)))
+
+    def _deliver(self, message: wire.Message) -> Delivery:
+        simulator, now = self._room.simulator, self._room.clock.now()
+        wall = now if simulator.switches["skew-clock"] == "world" else time.time()
+        try:
+            arrival = wire.read(message, simulator.world.credentials, wall, now)
+        except ApiError as refusal:
+            headers = message.headers
+            action, region = headers.get("X-TC-Action", ""), headers.get("X-TC-Region", "")
+            return Delivery(envelope(simulator.reject(refusal, now, action, wire.service_of(headers), region)))
+        return simulator.deliver(arrival, now)
+
+    async def _hand_over(self, request: web.BaseRequest, delivery: Delivery) -> web.StreamResponse:
+        if delivery.delay:
+            await asyncio.sleep(delivery.delay)
+        if delivery.body is None:
+            _cut(request, delivery.is_reset)
+        # The header is set by hand: aiohttp would add a charset, and the official SDK then sees every answer as empty.
+        headers = {"Content-Type": delivery.content_type}
+        return web.Response(status=delivery.status, body=delivery.body, headers=headers)
+
+    def _termination_time(self, request: web.BaseRequest) -> web.Response:
+        """What an instance sees of its own end: 404, or when. The instance is named by header, query or its address."""
+        room = self._room
+        room.world.advance(room.clock.now())
+        named = request.headers.get("X-Sim-Instance") or request.query.get("instance")
+        for one in room.world.live_instances():
+            if named in (one.id, None) and (named or one.private_ip == request.remote) and one.reclaim_at is not None:
+                when = datetime.fromtimestamp(one.reclaim_at, UTC).astimezone(CHINA)
+                return web.Response(text=when.strftime("%Y-%m-%d %H:%M:%S"))
+        return web.Response(status=404, text="404 page not found")
+
+    # --- the side door ----------------------------------------------------------------------------
+
+    async def _answer_control(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not hmac.compare_digest(request.headers.get("X-Sim-Token", "").encode(), self._token.encode()):
+            return _json({"error": "the header X-Sim-Token is absent or wrong"}, 403)
+        perform = DOORS.get((request.method, request.path))
+        if perform is None:
+            return _json({"error": f"no {request.method} {request.path}", "known": sorted(map(" ".join, DOORS))}, 404)
+        try:
+            body = await _body(request)
+            self._room.world.advance(self._room.clock.now())
+            return _json(perform(self._room, body))
+        except (WorldFileError, ApiError) as problem:
+            return _json({"error": str(problem)}, 400)
+
+
+DOORS: dict[tuple[str, str], Callable[[Room, Body], Row]] = {
+    (door.method, f"/_sim/{door.path}"): door.perform for door in OPERATIONS
+}
+
+
+async def _message(request: web.BaseRequest) -> wire.Message:
+    path, _, query = request.raw_path.partition("?")
+    body = await request.content.read() if request.can_read_body else b""
+    return wire.Message(request.method, path, query, request.headers, body)
+
+
+async def _body(request: web.BaseRequest) -> dict[str, Any]:
+    """A JSON object from the body, or for GET and DELETE from the query."""
+    text = await request.content.read()
+    if not text:
+        return {name: int(value) if value.isdigit() and name in ("id", "count") else value
+                for name, value in request.query.items()}  # fmt: skip
+    try:
+        body = json.loads(text)
+    except ValueError as problem:
+        raise WorldFileError(f"the body is not JSON: {problem}") from problem
+    if not isinstance(body, dict):
+        raise WorldFileError("the body is not a JSON object")
+    return body
+
+
+def _json(row: Row, status: int = 200) -> web.Response:
+    return web.json_response(row, status=status)
+
+
+def _cut(request: web.BaseRequest, is_reset: bool) -> None:
+    """End the connection without an answer: closed, or reset so that the other side gets ECONNRESET."""
+    transport = request.transport
+    if transport is None:
+        return
+    connection = transport.get_extra_info("socket")
+    if is_reset and connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
+
+
+async def serve_until(stop: Awaitable[object], server: Server, port: int, control_port: int,
+                      announce: Callable[[Address], None]) -> None:  # fmt: skip
+    """Serve, tell where, and end when `stop` does."""
+    announce(await server.start(port, control_port))
+    try:
+        await stop
+    finally:
+        await server.stop()

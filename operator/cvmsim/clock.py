@@ -1,0 +1,25 @@
+"""The clock of a served world: real time with an offset, or time that stands until it is stepped.
+
+Apart from the world, which only ever hears what time it is.
+"""
+
+import time
+
+
+class Clock:
+    """World seconds (since 1970, UTC). A stepped clock stands, a real one runs; both can be pushed forward."""
+
+    def __init__(self, *, is_stepped: bool, start: float | None = None) -> None:
+        self.is_stepped = is_stepped
+        wall = time.time()
+        self._offset = 0.0 if start is None else start - wall
+        self._standing = wall if start is None else start
+
+    def now(self) -> float:
+        return self._standing if self.is_stepped else time.time() + self._offset
+
+    def advance(self, seconds: float) -> float:
+        """Push the clock forward. Returns the new time."""
+        self._offset += seconds
+        self._standing += seconds
+        return self.now()

@@ -1,0 +1,97 @@
+"""One machine and everything that ever happened to it.
+
+Apart from `world`, which moves instances: this noun keeps the history, so that lists that lag, the ledger and the bill
+are three readings of one record.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from cvmsim.catalog import InstanceType, Subnet
+
+PENDING, RUNNING, LAUNCH_FAILED = "PENDING", "RUNNING", "LAUNCH_FAILED"
+STOPPING, STOPPED, STARTING = "STOPPING", "STOPPED", "STARTING"
+TERMINATING, SHUTDOWN, GONE = "TERMINATING", "SHUTDOWN", "GONE"  # GONE is ours: the vendor stops listing it
+
+LIVE = frozenset({PENDING, RUNNING, STOPPING, STOPPED, STARTING})  # holds stock and quota; billed once it has run
+SPOT = "SPOTPAID"
+ON_DEMAND = "POSTPAID_BY_HOUR"
+
+
+class Change(NamedTuple):
+    """One entry of an instance's history; `commit` orders changes of the same instant over the whole world."""
+
+    time: float
+    state: str
+    cause: str
+    commit: int
+
+
+class Operation(NamedTuple):
+    """What LatestOperation shows: the action, its RequestId, SUCCESS / OPERATING / FAILED, and why it failed."""
+
+    name: str
+    request_id: str
+    state: str
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What one accepted RunInstances asked for, checked and shared by its instances. `template` is the raw request."""
+
+    account: str
+    region: str
+    zone: str
+    type: InstanceType
+    charge_type: str
+    bid: Decimal | None
+    subnet: Subnet
+    security_groups: tuple[str, ...]
+    tags: Mapping[str, str]
+    image_id: str
+    os_name: str
+    template: Mapping[str, Any]
+    request_id: str
+    token: str
+    is_protected: bool = False
+    ends_at: float | None = None  # the ActionTimer's moment, world seconds
+
+
+@dataclass(slots=True, eq=False)
+class Instance:
+    """A machine. `tags` may be edited later; the order keeps what it was born with."""
+
+    id: str
+    uuid: str
+    name: str
+    host_name: str
+    order: Order
+    private_ip: str
+    created_at: float
+    tags_readable_at: float
+    tags: Mapping[str, str]
+    is_protected: bool
+    security_groups: tuple[str, ...]
+    changes: list[Change] = field(default_factory=list)
+    operation: Operation | None = None
+    reclaim_at: float | None = None  # the notice: when the cloud takes it
+    billed_from: float | None = None
+    billed_until: float | None = None
+
+    @property
+    def state(self) -> str:
+        return self.changes[-1].state
+
+    @property
+    def is_live(self) -> bool:
+        return self.state in LIVE
+
+    def state_at(self, moment: float) -> str:
+        """The state at `moment` (world seconds); GONE before it existed and after it ended."""
+        for change in reversed(self.changes):
+            if change.time <= moment:
+                return change.state
+        return GONE

@@ -1,0 +1,166 @@
+"""The judge's book: every request, token, instance, second and dollar, as they were and not as an answer showed them.
+
+Apart from `world`: tests read it, the API never does. Ownership is judged by the tags an instance was born with,
+whatever anybody wrote over them later.
+"""
+
+from collections import Counter, deque
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from cvmsim.actions.call import Params, digest
+from cvmsim.actions.look import utc
+from cvmsim.instance import GONE, Instance
+from cvmsim.tokens import TokenRecord
+from cvmsim.world import World
+
+READS_KEPT = 50_000  # of requests that only read; those that may change something are all kept
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One request as it arrived and ended. `code` is empty for success; `fault` names injected trouble.
+
+    `commit` is the world's commit count afterwards, so that requests and changes of instances have one order.
+    """
+
+    seq: int
+    time: float
+    service: str
+    action: str
+    region: str
+    account: str | None
+    request_id: str
+    params: Params
+    code: str
+    instance_ids: tuple[str, ...]
+    fault: str
+    commit: int
+
+
+class Ledger:
+    """Requests are told to it; tokens and instances it reads from the world."""
+
+    def __init__(self, world: World, seed: int) -> None:
+        self._world, self._seed = world, seed
+        self._changing: deque[Request] = deque()
+        self._reading: deque[Request] = deque(maxlen=READS_KEPT)
+        self.calls: Counter[tuple[str, str]] = Counter()  # (action, code)
+        self.seq = 0
+
+    def record(self, request: Request) -> None:
+        is_reading = request.action.startswith(("Describe", "Inquiry"))
+        (self._reading if is_reading else self._changing).append(request)
+        self.calls[request.action, request.code or request.fault or "OK"] += 1
+
+    def next_seq(self) -> int:
+        self.seq += 1
+        return self.seq
+
+    def requests(self) -> Iterator[Request]:
+        """All that are kept, in order of arrival."""
+        yield from sorted((*self._changing, *self._reading), key=lambda request: request.seq)
+
+    def export(self) -> Row:
+        """Everything. Times are world seconds (since 1970, UTC), money is dollars as decimal text."""
+        return {
+            "seed": self._seed,
+            "now": self._world.now,
+            "commits": self._world.commits,
+            "requests": [_request_row(request) for request in self.requests()],
+            "tokens": [_token_row(record) for record in self._world.tokens],
+            "instances": [self.instance_row(one) for one in self._world.instances.values()],
+        }
+
+    def instance_row(self, one: Instance) -> Row:
+        order = one.order
+        return {
+            "id": one.id,
+            "account": order.account,
+            "region": order.region,
+            "zone": order.zone,
+            "type": order.type.name,
+            "chargeType": order.charge_type,
+            "bid": None if order.bid is None else str(order.bid),
+            "name": one.name,
+            "state": one.state,
+            "live": one.is_live,
+            "originalTags": dict(order.tags),
+            "tags": dict(one.tags),
+            "token": order.token,
+            "requestId": order.request_id,
+            "imageId": order.image_id,
+            "subnetId": order.subnet.id,
+            "privateIp": one.private_ip,
+            "protected": one.is_protected,
+            "reclaimAt": one.reclaim_at,
+            "createdAt": one.created_at,
+            "createdTime": utc(one.created_at),
+            "goneAt": one.changes[-1].time if one.state == GONE else None,
+            "changes": [change._asdict() for change in one.changes],
+            "price": str(self._world.hourly(order)),
+            "billedSeconds": self._billed_seconds(one),
+            "cost": str(round(self._world.cost(one), 8)),
+        }
+
+    def _billed_seconds(self, one: Instance) -> float:
+        if one.billed_from is None:
+            return 0.0
+        return (self._world.now if one.billed_until is None else one.billed_until) - one.billed_from
+
+    def summary(self) -> Row:
+        """Small totals, and per original tag (`key=value`) how many live now and lived at most at any commit."""
+        world, instances = self._world, self._world.instances.values()
+        states = Counter(instance.state for instance in instances)
+        return {
+            "seed": self._seed,
+            "now": world.now,
+            "commits": world.commits,
+            "requests": self.seq,
+            "calls": {f"{action} {code}": count for (action, code), count in sorted(self.calls.items())},
+            "launched": len(world.instances),
+            "live": sum(world.live.values()),
+            "states": dict(sorted(states.items())),
+            "cost": str(round(sum((world.cost(one) for one in instances), start=Decimal(0)), 8)),
+            "billedSeconds": sum(self._billed_seconds(one) for one in instances),
+            "tags": {
+                f"{key}={value}": {"live": world.live_by_tag[key, value], "peak": peak}
+                for (key, value), peak in sorted(world.peak_by_tag.items())
+            },
+        }
+
+
+def _request_row(request: Request) -> Row:
+    return {
+        "seq": request.seq,
+        "time": request.time,
+        "service": request.service,
+        "action": request.action,
+        "region": request.region,
+        "account": request.account,
+        "requestId": request.request_id,
+        "params": request.params,
+        "digest": digest(request.params),
+        "token": request.params.get("ClientToken") or "",
+        "code": request.code,
+        "fault": request.fault,
+        "instanceIds": list(request.instance_ids),
+        "commit": request.commit,
+    }
+
+
+def _token_row(record: TokenRecord) -> Row:
+    return {
+        "token": record.token,
+        "account": record.account,
+        "region": record.region,
+        "digest": record.digest,
+        "createdAt": record.created_at,
+        "requestId": record.request_id,
+        "instanceIds": list(record.instance_ids),
+        "refusal": record.refusal.code if record.refusal else "",
+        "replays": list(record.replays),
+    }

@@ -1,0 +1,30 @@
+"""Requests per second and account, region and action, as published: a token bucket each, filled by the world's clock.
+
+Apart from the actions: the gateway refuses before anybody looks at a parameter.
+"""
+
+from collections.abc import Mapping
+
+from cvmsim.errors import ApiError
+
+
+class Limits:
+    """Rates by action; a rate of 0, or none, is no limit. A bucket holds one second's worth."""
+
+    def __init__(self, rates: Mapping[str, float]) -> None:
+        self.rates = dict(rates)
+        self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}  # → (tokens, when)
+
+    def take(self, account: str, region: str, action: str, now: float) -> None:
+        """Let one request pass. Raises RequestLimitExceeded when the bucket is empty."""
+        rate = self.rates.get(action, 0)
+        if not rate:
+            return
+        tokens, when = self._buckets.get((account, region, action), (rate, now))
+        tokens = min(rate, tokens + (now - when) * rate)
+        is_allowed = tokens >= 1
+        self._buckets[account, region, action] = (tokens - 1 if is_allowed else tokens, now)
+        if not is_allowed:
+            raise ApiError(
+                "RequestLimitExceeded", f"Your current request times exceed the limit of {rate:g} per second."
+            )

@@ -1,0 +1,78 @@
+"""What the cloud sells: stock and price per (zone, type), what it quotes of them, and what an hour has cost.
+
+Apart from `world`, because quotes are allowed to be wrong about stock: the history here is what a stale quote reads.
+"""
+
+from bisect import bisect_right
+from collections import deque
+from decimal import Decimal
+from typing import NamedTuple
+
+from cvmsim.catalog import InstanceType, Opening
+
+HOUR = Decimal(3600)
+QUOTE_MEMORY_SECONDS = 3600.0  # a quote can lag this far; older moments are forgotten
+PINNED = ("EnoughStock", "NormalStock", "UnderStock", "WithoutStock")
+
+
+class Quote(NamedTuple):
+    """Stock and price as they were at `time`."""
+
+    time: float
+    stock: int
+    price: Decimal
+
+
+class Offering:
+    """One instance type in one zone. Prices are dollars per hour and instance, stock is instances still to be had."""
+
+    def __init__(self, opening: Opening, type: InstanceType, region: str, now: float) -> None:
+        self.zone, self.type, self.region = opening.zone, type, region
+        self.stock, self.price, self.list_price = opening.stock, opening.spot, opening.list
+        self.pinned: str | None = None  # a StatusCategory quoted whatever the stock is
+        self._quotes = deque([Quote(now, self.stock, self.price)])
+        self._prices = [(now, self.price)]
+
+    def set_stock(self, stock: int, now: float) -> None:
+        self.stock = stock
+        self._remember(now)
+
+    def set_price(self, price: Decimal, now: float) -> None:
+        self.price = price
+        self._prices.append((now, price))
+        self._remember(now)
+
+    def quote(self, moment: float) -> Quote:
+        """What was true at `moment`, or the oldest that is still known."""
+        for quote in reversed(self._quotes):
+            if quote.time <= moment:
+                return quote
+        return self._quotes[0]
+
+    def category(self, moment: float) -> str:
+        """The vendor's StatusCategory of the quote at `moment`. Its thresholds are not published; these are ours."""
+        if self.pinned:
+            return self.pinned
+        stock = self.quote(moment).stock
+        return (
+            "EnoughStock" if stock >= 20 else "NormalStock" if stock >= 5 else "UnderStock" if stock else "WithoutStock"
+        )
+
+    def cost(self, start: float, end: float, is_spot: bool) -> Decimal:
+        """Dollars for one instance from `start` to `end` (world seconds) at the prices in force, not at the bid."""
+        if not is_spot:
+            return self.list_price * Decimal(str(end - start)) / HOUR
+        first = max(0, bisect_right(self._prices, start, key=lambda entry: entry[0]) - 1)
+        total = Decimal(0)
+        for index in range(first, len(self._prices)):
+            begin, price = self._prices[index]
+            until = self._prices[index + 1][0] if index + 1 < len(self._prices) else end
+            seconds = min(until, end) - max(begin, start)
+            if seconds > 0:
+                total += price * Decimal(str(seconds)) / HOUR
+        return total
+
+    def _remember(self, now: float) -> None:
+        self._quotes.append(Quote(now, self.stock, self.price))
+        while len(self._quotes) > 1 and self._quotes[1].time <= now - QUOTE_MEMORY_SECONDS:
+            self._quotes.popleft()

@@ -1,0 +1,152 @@
+"""Every behaviour of CVM that Tencent does not document, as a named switch with all its settings.
+
+One table, because the rule of the house is: what nobody knows, the operator must survive either way, and the suite must
+be able to ask for either. The defaults are what the sources make most likely; the nasty settings are one switch away.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cvmsim.errors import WorldFileError
+
+SECONDS = "seconds"  # marks a switch whose value is any number of seconds >= 0
+FRACTION = "fraction"  # marks a switch whose value is a probability, 0 to 1
+FOREVER = 10.0**12  # seconds; `forever` on the command line
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """One open question: `settings` are the allowed words, or the settings worth trying of a number."""
+
+    name: str
+    default: str
+    settings: tuple[str, ...]
+    question: str
+    source: str
+    kind: str = "choice"
+
+
+TABLE: tuple[Switch, ...] = (
+    # --- RunInstances -----------------------------------------------------------------------------
+    Switch("token-lifetime", "86400", ("600", "86400", "forever"), "How long is a ClientToken remembered?",
+           "RunInstances: ClientToken; no lifetime is given anywhere", SECONDS),
+    Switch("token-of-terminated", "same-ids", ("same-ids", "error", "relaunch"),
+           "A token whose instances are all gone: the old ids, a refusal, or a new purchase?",
+           "undocumented; EC2 refuses"),
+    Switch("token-mismatch", "error", ("error", "old-ids", "relaunch"),
+           "The same token with other parameters: a refusal, the old ids, or a new purchase?",
+           "no mismatch code exists in the product's error list"),
+    Switch("token-after-failure", "free", ("free", "consumed"),
+           "After a refused attempt: is the token free again, or does it repeat the refusal?", "undocumented"),
+    Switch("dry-run-answer", "empty", ("empty", "code"),
+           "A dry run that passes: an empty success or the code DryRunOperation?",
+           "CONFLICT: RunInstances page against the platform's common error codes"),
+    Switch("dry-run-checks-price", "yes", ("yes", "no"), "Does a dry run compare the bid with the price?",
+           "RunInstances: DryRun lists parameters, limits and stock only"),
+    Switch("min-count", "supported", ("supported", "unsupported-charge-type", "unsupported-region"),
+           "Is partial delivery (MinCount) open to this account, region and charge type?",
+           "RunInstances: MinCount, only for some accounts, regions and charge types"),
+    Switch("price-check", "before-stock", ("before-stock", "after-stock"),
+           "Bid too low and nothing in stock: which refusal comes first?", "undocumented"),
+    Switch("sold-out-code", "ResourceInsufficient.SpecifiedInstanceType",
+           ("ResourceInsufficient.SpecifiedInstanceType", "ResourcesSoldOut.SpecifiedInstanceType",
+            "InvalidParameterValue.InsufficientOffering", "LimitExceeded.SpotQuota",
+            "ResourceInsufficient.AvailabilityZoneSoldOut", "ResourceUnavailable.InstanceType"),
+           "Which of its shortage codes does the cloud use?", "RunInstances lists all of them, without saying when"),
+    Switch("instance-name-limit", "60", ("60", "128"), "How long may an instance name be, in bytes?",
+           "CONFLICT: 128 in RunInstances, 60 in the code's comment and ModifyInstancesAttribute"),
+    Switch("tag-charset", "cvm", ("cvm", "tag-product"), "Which characters may a tag have?",
+           "CONFLICT: CVM tag page against the Tag product's page"),
+    Switch("pending-seconds", "3", ("0", "3", "120"), "How long does a launch stay PENDING (varies by a third)?",
+           "undocumented", SECONDS),
+    Switch("launch-failure-rate", "0", ("0", "0.1"), "Which share of accepted launches ends in LAUNCH_FAILED?",
+           "undocumented", FRACTION),
+    Switch("launch-failed-lifetime", "60", ("0", "60", "3600"),
+           "How long does a LAUNCH_FAILED instance stay listed?", "undocumented; it cannot be terminated", SECONDS),
+    # --- Describe… --------------------------------------------------------------------------------
+    Switch("list-lag", "0", ("0", "5", "60", "180"), "How old is what a list shows?",
+           "undocumented; clients are seen waiting", SECONDS),
+    Switch("id-lag", "0", ("0", "5", "60"), "How old is what a query by id shows?", "undocumented", SECONDS),
+    Switch("tag-lag", "0", ("0", "5", "60", "180"), "How long after launch do tags become readable and filterable?",
+           "Terraform's provider waits for them", SECONDS),
+    Switch("order", "creation", ("creation", "newest-first", "shuffled"), "In which order does a list come?",
+           "undocumented"),
+    Switch("spot-charge-type-filter", "works", ("works", "ignored", "empty", "refused"),
+           "Does the filter instance-charge-type know SPOTPAID?", "DescribeInstances names three other values only"),
+    Switch("unknown-id", "absent", ("absent", "error"), "Asking for an id that does not exist: absent, or an error?",
+           "no NotFound in the action's list"),
+    Switch("price-currency", "USD", ("USD", "CNY"), "In which currency do prices and bids count?",
+           "yuan on the mainland site, dollars on the international one; not in the answer"),
+    Switch("quote-lag", "0", ("0", "30", "300"), "How old are the stock and price that the market quotes?",
+           "undocumented", SECONDS),
+    # --- TerminateInstances and reclaim -----------------------------------------------------------
+    Switch("terminate-batch", "all-or-nothing", ("all-or-nothing", "partial"),
+           "One bad id in a batch: nothing happens, or those before it are terminated?",
+           "TerminateInstances has no result per instance"),
+    Switch("terminate-pending", "refused", ("refused", "accepted"), "May a PENDING instance be terminated?",
+           "UnsupportedOperation.InstanceStatePending is listed; nobody says it is always used"),
+    Switch("terminating-seconds", "5", ("0", "5", "1200"), "How long does an instance stay TERMINATING?",
+           "undocumented", SECONDS),
+    Switch("recycle-bin", "no", ("no", "yes"),
+           "Does a terminated spot instance go, or wait in SHUTDOWN (the recycle bin) first?",
+           "CONFLICT: mainland and international pages; spot is not named"),
+    Switch("recycle-bin-seconds", "7200", ("60", "7200"), "How long does the recycle bin keep it?",
+           "international page: two hours", SECONDS),
+    Switch("reclaim-visible", "terminating", ("terminating", "shutdown", "absent"),
+           "What does a reclaimed instance show before it is absent?", "undocumented"),
+    Switch("latest-operation-of-console", "recorded", ("recorded", "absent"),
+           "Is what a person does in the console seen in LatestOperation?", "undocumented"),
+    Switch("stop-seconds", "2", ("0", "2", "60"), "How long do STOPPING and STARTING last?", "undocumented", SECONDS),
+    # --- The judge itself -------------------------------------------------------------------------
+    Switch("skew-clock", "wall", ("wall", "world"), "Which clock judges the five minutes of a signature's age?",
+           "the judge's own choice: with a stepped clock, clients still sign by the wall"),
+)  # fmt: skip
+
+BY_NAME = {switch.name: switch for switch in TABLE}
+
+
+class Switches:
+    """The current settings. Reading is by name; numbers come as floats, choices as words.
+
+    Raises WorldFileError for an unknown name or a value that is not one of the switch's settings.
+    """
+
+    def __init__(self, settings: Mapping[str, object] | None = None) -> None:
+        self._values: dict[str, str] = {switch.name: switch.default for switch in TABLE}
+        self._numbers: dict[str, float] = {s.name: _number(s, s.default) for s in TABLE if s.kind != "choice"}
+        for name, value in (settings or {}).items():
+            self.set(name, value)
+
+    def set(self, name: str, value: object) -> None:
+        """Turn one switch. YAML's yes/no and numbers are accepted as well as words."""
+        switch = BY_NAME.get(name)
+        if switch is None:
+            raise WorldFileError(f"no switch {name!r}; the switches are: {', '.join(BY_NAME)}")
+        word = ("yes" if value else "no") if isinstance(value, bool) else str(value)
+        if switch.kind != "choice":
+            self._numbers[name] = _number(switch, word)
+        elif word not in switch.settings:
+            raise WorldFileError(f"switch {name}: {word!r} is not one of {', '.join(switch.settings)}")
+        self._values[name] = word
+
+    def __getitem__(self, name: str) -> str:
+        return self._values[name]
+
+    def number(self, name: str) -> float:
+        """The value of a switch of seconds or of a fraction."""
+        return self._numbers[name]
+
+    def items(self) -> Iterator[tuple[str, str]]:
+        yield from self._values.items()
+
+
+def _number(switch: Switch, word: str) -> float:
+    if word == "forever" and switch.kind == SECONDS:
+        return FOREVER
+    try:
+        number = float(word)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number <= (1 if switch.kind == FRACTION else FOREVER):
+        raise WorldFileError(f"switch {switch.name}: {word!r} is not a number of {switch.kind}")
+    return number

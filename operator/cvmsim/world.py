@@ -1,0 +1,417 @@
+"""The state machine: accounts, stock, prices, instances, moved only by requests and by `advance(now)`.
+
+Apart from everything that waits or speaks HTTP: time is an argument in world seconds (seconds since 1970, UTC), every
+random choice comes from the seed, and so a history can be replayed bit for bit, over HTTP or in process.
+"""
+
+import heapq
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import partial
+from ipaddress import IPv4Address
+from typing import NamedTuple
+
+from cvmsim.catalog import Account, Catalog, Subnet
+from cvmsim.errors import ApiError
+from cvmsim.instance import (
+    GONE,
+    LAUNCH_FAILED,
+    LIVE,
+    PENDING,
+    RUNNING,
+    SHUTDOWN,
+    SPOT,
+    STARTING,
+    STOPPED,
+    STOPPING,
+    TERMINATING,
+    Change,
+    Instance,
+    Operation,
+    Order,
+)
+from cvmsim.market import Offering
+from cvmsim.switches import Switches
+from cvmsim.tokens import TokenBook
+
+ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
+
+
+class Named(NamedTuple):
+    """The names of one instance to be."""
+
+    name: str
+    host_name: str
+
+
+class Credited(NamedTuple):
+    """Who a secret id stands for. `token` and `expires_at` (world seconds) only for temporary credentials."""
+
+    secret_id: str
+    secret_key: str
+    account: str
+    token: str = ""
+    expires_at: float | None = None
+
+
+@dataclass(slots=True)
+class LaunchOutcome:
+    """How the next `times` launches of `account` end: `run`, `fail` or `stuck` in PENDING."""
+
+    outcome: str
+    times: int
+    account: str | None = None
+
+
+class World:
+    """The cloud. Every public method is one commit: it happens entirely or raises before anything changed."""
+
+    def __init__(self, catalog: Catalog, switches: Switches, seed: int, now: float) -> None:
+        self.catalog, self.switches, self.now = catalog, switches, now
+        self.instances: dict[str, Instance] = {}
+        self.balances = {uin: account.balance for uin, account in catalog.accounts.items()}
+        self.quotas = {uin: dict(account.spot_quota) for uin, account in catalog.accounts.items()}
+        self.credentials = {
+            key.secret_id: Credited(key.secret_id, key.secret_key, uin)
+            for uin, account in catalog.accounts.items()
+            for key in account.credentials
+        }
+        self.offerings = {
+            (opening.zone, opening.type): Offering(
+                opening, catalog.types[opening.type], catalog.zones[opening.zone].region, now
+            )
+            for opening in catalog.openings
+        }
+        self.launch_outcomes: list[LaunchOutcome] = []
+        self.live: Counter[str] = Counter()  # per account
+        self.live_by_tag: Counter[tuple[str, str]] = Counter()  # per tag at birth, so that no edit can hide an instance
+        self.peak_by_tag: Counter[tuple[str, str]] = Counter()
+        self.tokens = TokenBook()
+        self.commits = 0
+        self._ids = random.Random(f"{seed}:ids")
+        self._fate = random.Random(f"{seed}:fate")
+        self._shuffle_seed = seed
+        self._used_vcpu: Counter[tuple[str, str]] = Counter()
+        self._hourly: dict[str, Decimal] = dict.fromkeys(catalog.accounts, Decimal(0))
+        self._spent: dict[str, Decimal] = dict.fromkeys(catalog.accounts, Decimal(0))
+        self._addresses: dict[str, set[int]] = {}
+        self._listed: dict[tuple[str, str], dict[str, Instance]] = {}
+        self._tagged: dict[tuple[str, str, str, str], dict[str, Instance]] = {}
+        self._leaving: deque[tuple[float, Instance]] = deque()
+        self._agenda: list[tuple[float, int, Callable[[], None]]] = []
+        self._scheduled = 0
+
+    # --- time -------------------------------------------------------------------------------------
+
+    def advance(self, now: float) -> None:
+        """Let everything due until `now` happen, each at its own moment. Time never runs backwards."""
+        while self._agenda and self._agenda[0][0] <= now:
+            moment, _, happen = heapq.heappop(self._agenda)
+            self.now = max(self.now, moment)
+            happen()
+        self.now = max(self.now, now)
+        self._forget_departed()
+
+    def schedule(self, delay: float, happen: Callable[[], None]) -> None:
+        """Let `happen` run `delay` seconds from now, during some later `advance`; at once if there is no delay."""
+        if delay <= 0:
+            happen()
+            return
+        self._scheduled += 1
+        heapq.heappush(self._agenda, (self.now + delay, self._scheduled, happen))
+
+    # --- buying -----------------------------------------------------------------------------------
+
+    def account(self, uin: str) -> Account:
+        return self.catalog.accounts[uin]
+
+    def free_vcpu(self, account: str, zone: str) -> int:
+        """Spot quota left in a zone, in vCPU; negative when the quota was cut below what is in use."""
+        return self.spot_quota(account, zone) - self.used_vcpu(account, zone)
+
+    def spot_quota(self, account: str, zone: str) -> int:
+        quota = self.quotas[account]
+        return quota.get(zone, quota["default"])
+
+    def used_vcpu(self, account: str, zone: str) -> int:
+        return self._used_vcpu[account, zone]
+
+    def available_balance(self, account: str) -> Decimal:
+        """Dollars left after what ended instances have cost and one frozen hour of each living one."""
+        return self.balances[account] - self._spent[account] - self._hourly[account]
+
+    def free_addresses(self, subnet: Subnet) -> int:
+        return subnet.room - len(self._addresses.get(subnet.id, ()))
+
+    def launch(self, order: Order, names: list[Named]) -> list[Instance]:
+        """Buy one instance per name. The caller has checked stock, price, quota, balance and addresses."""
+        offering = self.offerings[order.zone, order.type.name]
+        offering.set_stock(offering.stock - len(names), self.now)
+        return [self._create(order, named) for named in names]
+
+    def _create(self, order: Order, named: Named) -> Instance:
+        instance = Instance(
+            id=self.new_id("ins"),
+            uuid=f"{self._ids.getrandbits(128):032x}",
+            name=named.name,
+            host_name=named.host_name,
+            order=order,
+            private_ip=self._take_address(order.subnet),
+            created_at=self.now,
+            tags_readable_at=self.now + self.switches.number("tag-lag"),
+            tags=order.tags,
+            is_protected=order.is_protected,
+            security_groups=order.security_groups,
+            operation=Operation("RunInstances", order.request_id, "OPERATING"),
+        )
+        self.instances[instance.id] = instance
+        self._index(instance)
+        self._enter(instance, PENDING, f"RunInstances {order.request_id}")
+        self._plan_launch(instance)
+        if order.ends_at is not None:
+            self.schedule(order.ends_at - self.now, partial(self._time_is_up, instance))
+        return instance
+
+    def _plan_launch(self, instance: Instance) -> None:
+        outcome = self._next_outcome(instance.order.account)
+        delay = self.switches.number("pending-seconds") * self._fate.uniform(0.67, 1.33)
+        if outcome == "stuck":
+            return
+        state, cause = (LAUNCH_FAILED, "launch failed") if outcome == "fail" else (RUNNING, "launched")
+        self._later(delay, instance, state, cause)
+
+    def _next_outcome(self, account: str) -> str:
+        fails = self._fate.random() < self.switches.number("launch-failure-rate")
+        for row in self.launch_outcomes:
+            if row.times > 0 and row.account in (None, account):
+                row.times -= 1
+                return row.outcome
+        return "fail" if fails else "run"
+
+    def _time_is_up(self, instance: Instance) -> None:
+        if instance.is_live:
+            self._enter(instance, TERMINATING, "ActionTimer")
+            self._later(self.switches.number("terminating-seconds"), instance, GONE, "ActionTimer")
+
+    # --- ending and changing ----------------------------------------------------------------------
+
+    def terminate(self, instance: Instance, cause: str, operation: Operation | None) -> None:
+        """End an instance as a customer does: through the recycle bin if that is switched on, from the bin at once."""
+        was_binned = instance.state == SHUTDOWN
+        self._operate(instance, operation)
+        self._enter(instance, TERMINATING, cause)
+        delay = self.switches.number("terminating-seconds")
+        if self.switches["recycle-bin"] == "yes" and not was_binned:
+            self._later(delay, instance, SHUTDOWN, "recycle bin")
+        else:
+            self._later(delay, instance, GONE, cause)
+
+    def reclaim(self, instances: Iterable[Instance], notice: float, cause: str = "reclaim") -> None:
+        """Take spot instances back: `notice` seconds of warning in the metadata, then gone. 0 takes them at once."""
+        for instance in instances:
+            instance.reclaim_at = self.now + notice
+            self.schedule(notice, partial(self._take_back, instance, cause))
+
+    def _take_back(self, instance: Instance, cause: str) -> None:
+        if not instance.is_live:
+            return
+        shown = self.switches["reclaim-visible"]
+        if shown != "absent":
+            self._enter(instance, TERMINATING if shown == "terminating" else SHUTDOWN, cause)
+            self._later(self.switches.number("terminating-seconds"), instance, GONE, cause)
+        else:
+            self._enter(instance, GONE, cause)
+
+    def stop(self, instance: Instance, cause: str, operation: Operation | None) -> None:
+        self._operate(instance, operation)
+        self._enter(instance, STOPPING, cause)
+        self._later(self.switches.number("stop-seconds"), instance, STOPPED, cause)
+
+    def start(self, instance: Instance, cause: str, operation: Operation | None) -> None:
+        self._operate(instance, operation)
+        self._enter(instance, STARTING, cause)
+        self._later(self.switches.number("stop-seconds"), instance, RUNNING, cause)
+
+    def retag(self, instance: Instance, tags: Mapping[str, str]) -> None:
+        """Give an instance other tags, readable at once, as somebody in the console does."""
+        self._unindex_tags(instance)
+        instance.tags = dict(tags)
+        instance.tags_readable_at = self.now
+        self._index_tags(instance)
+        self._sort_tagged(instance)
+        self.commits += 1
+
+    def _operate(self, instance: Instance, operation: Operation | None) -> None:
+        if operation is not None:
+            instance.operation = operation
+
+    def _later(self, delay: float, instance: Instance, state: str, cause: str) -> None:
+        """Move on after `delay`, unless something else has happened to the instance by then."""
+        self.schedule(delay, partial(self._arrive, instance, len(instance.changes), state, cause))
+
+    def _arrive(self, instance: Instance, version: int, state: str, cause: str) -> None:
+        if len(instance.changes) == version:
+            self._enter(instance, state, cause)
+
+    def _enter(self, instance: Instance, state: str, cause: str) -> None:
+        """The one place where an instance changes state, and all books with it."""
+        was_live = bool(instance.changes) and instance.is_live
+        self.commits += 1
+        instance.changes.append(Change(self.now, state, cause, self.commits))
+        if state in LIVE and not was_live:
+            self._count_in(instance)
+        elif was_live and state not in LIVE:
+            self._count_out(instance, is_taken="reclaim" in cause)
+        self._settle(instance, state)
+
+    def _settle(self, instance: Instance, state: str) -> None:
+        if state == RUNNING and instance.billed_from is None:
+            instance.billed_from = self.now
+        if state in (RUNNING, STOPPED) and instance.operation is not None:
+            instance.operation = instance.operation._replace(state="SUCCESS")
+        if state == LAUNCH_FAILED:
+            self._fail(instance)
+        if state == SHUTDOWN and instance.reclaim_at is None:
+            self._later(self.switches.number("recycle-bin-seconds"), instance, GONE, "recycle bin")
+        if state == GONE:
+            self._addresses[instance.order.subnet.id].discard(_host_part(instance))
+            self._leaving.append((self.now, instance))
+
+    def _fail(self, instance: Instance) -> None:
+        message = "The instance could not be created: resources are insufficient. The order has been refunded."
+        instance.operation = Operation("RunInstances", instance.order.request_id, "FAILED", message)
+        self._later(self.switches.number("launch-failed-lifetime"), instance, GONE, "launch failed")
+
+    # --- books ------------------------------------------------------------------------------------
+
+    def offering_of(self, instance: Instance) -> Offering:
+        return self.offerings[instance.order.zone, instance.order.type.name]
+
+    def cost(self, instance: Instance) -> Decimal:
+        """Dollars an instance has cost until now."""
+        if instance.billed_from is None:
+            return Decimal(0)
+        until = self.now if instance.billed_until is None else instance.billed_until
+        return self.offering_of(instance).cost(instance.billed_from, until, instance.order.charge_type == SPOT)
+
+    def hourly(self, order: Order) -> Decimal:
+        offering = self.offerings[order.zone, order.type.name]
+        return offering.price if order.charge_type == SPOT else offering.list_price
+
+    def _count_in(self, instance: Instance) -> None:
+        order = instance.order
+        self.live[order.account] += 1
+        self._hourly[order.account] += self.hourly(order)
+        if order.charge_type == SPOT:
+            self._used_vcpu[order.account, order.zone] += order.type.cpu
+        for tag in order.tags.items():
+            self.live_by_tag[tag] += 1
+            self.peak_by_tag[tag] = max(self.peak_by_tag[tag], self.live_by_tag[tag])
+
+    def _count_out(self, instance: Instance, is_taken: bool) -> None:
+        order = instance.order
+        self.live[order.account] -= 1
+        if instance.billed_from is not None:
+            instance.billed_until = self.now
+        self._spent[order.account] += self.cost(instance)
+        self._hourly[order.account] -= self.hourly(order)
+        if order.charge_type == SPOT:
+            self._used_vcpu[order.account, order.zone] -= order.type.cpu
+        for tag in order.tags.items():
+            self.live_by_tag[tag] -= 1
+        if not is_taken:  # what the cloud takes back, it takes for somebody else
+            offering = self.offering_of(instance)
+            offering.set_stock(offering.stock + 1, self.now)
+
+    def set_price(self, offering: Offering, price: Decimal) -> None:
+        """Move the spot price, and the frozen hour of everybody who rents at it."""
+        moved = price - offering.price
+        for instance in self.instances.values():
+            order = instance.order
+            if instance.is_live and order.charge_type == SPOT and self.offering_of(instance) is offering:
+                self._hourly[order.account] += moved
+        offering.set_price(price, self.now)
+
+    def _take_address(self, subnet: Subnet) -> str:
+        used = self._addresses.setdefault(subnet.id, set())
+        part = len(used) + 2  # .0 is the network, .1 the gateway
+        while part in used:
+            part = 2 + (part - 1) % subnet.room
+        used.add(part)
+        return str(subnet.network[part])
+
+    # --- looking ----------------------------------------------------------------------------------
+
+    def find(self, account: str, region: str, instance_id: str) -> Instance:
+        """One instance that exists now. Raises InvalidInstanceId.NotFound for another account's or a gone one."""
+        instance = self.instances.get(instance_id)
+        if (
+            instance is None
+            or instance.state == GONE
+            or instance.order.account != account
+            or instance.order.region != region
+        ):
+            raise ApiError("InvalidInstanceId.NotFound", f"The instance `{instance_id}` does not exist.")
+        return instance
+
+    def listed(self, account: str, region: str) -> Mapping[str, Instance]:
+        """All instances a list may have to show, in order of creation; those gone only as long as a list may lag."""
+        return self._listed.get((account, region), {})
+
+    def tagged(self, account: str, region: str, key: str, values: Iterable[str]) -> Mapping[str, Instance]:
+        """The same, only those whose tag `key` has one of `values` (lag of tags not considered)."""
+        found = [self._tagged.get((account, region, key, value), {}) for value in values]
+        if len(found) == 1:
+            return found[0]
+        merged = {instance_id: instance for group in found for instance_id, instance in group.items()}
+        return dict(sorted(merged.items(), key=lambda item: item[1].changes[0].commit))
+
+    def live_instances(self) -> Iterator[Instance]:
+        return (instance for instance in self.instances.values() if instance.is_live)
+
+    def new_id(self, prefix: str) -> str:
+        return f"{prefix}-{''.join(self._ids.choices(ID_LETTERS, k=8))}"
+
+    def new_secret(self, prefix: str) -> str:
+        return prefix + "".join(self._ids.choices(ID_LETTERS, k=32))
+
+    def shuffled(self, instances: list[Instance]) -> list[Instance]:
+        """A new order for every list, from the seed and the commits so far."""
+        order = random.Random(f"{self._shuffle_seed}:{self.commits}:{self.now}")
+        order.shuffle(instances)
+        return instances
+
+    def _index(self, instance: Instance) -> None:
+        scope = (instance.order.account, instance.order.region)
+        self._listed.setdefault(scope, {})[instance.id] = instance
+        self._index_tags(instance)
+
+    def _index_tags(self, instance: Instance) -> None:
+        for key, value in instance.tags.items():
+            scope = (instance.order.account, instance.order.region, key, value)
+            self._tagged.setdefault(scope, {})[instance.id] = instance
+
+    def _unindex_tags(self, instance: Instance) -> None:
+        for key, value in instance.tags.items():
+            scope = (instance.order.account, instance.order.region, key, value)
+            self._tagged.get(scope, {}).pop(instance.id, None)
+
+    def _sort_tagged(self, instance: Instance) -> None:
+        """Keep every index in order of creation, also after an old instance got a new tag."""
+        for key, value in instance.tags.items():
+            scope = (instance.order.account, instance.order.region, key, value)
+            self._tagged[scope] = dict(sorted(self._tagged[scope].items(), key=lambda item: item[1].changes[0].commit))
+
+    def _forget_departed(self) -> None:
+        lag = max(self.switches.number("list-lag"), self.switches.number("id-lag"))
+        while self._leaving and self._leaving[0][0] + lag <= self.now:
+            instance = self._leaving.popleft()[1]
+            self._listed[instance.order.account, instance.order.region].pop(instance.id, None)
+            self._unindex_tags(instance)
+
+
+def _host_part(instance: Instance) -> int:
+    return int(IPv4Address(instance.private_ip)) - int(instance.order.subnet.network.network_address)
