@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from localcluster import assets
-from localcluster.background import Background, wait_for_end
+from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import ProcessError
@@ -51,6 +51,7 @@ def up(directory: Path, detach: bool) -> None:
         state = background.state() or background.launch(command, START_SECONDS)
         print(state["kubeconfig"])
         return
+    end_politely()
     with background.hold(), ControlPlane() as plane:
         background.announce({"kubeconfig": str(plane.kubeconfig), "server": plane.server, "pids": plane.pids})
         print(plane.kubeconfig, flush=True)

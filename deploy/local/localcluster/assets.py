@@ -87,6 +87,8 @@ class Finder:
         for candidate in candidates:
             if self._is_right(name, candidate):
                 return candidate
+            if directory and candidate.parent == Path(directory) and candidate.exists():
+                self.say(f"not used, though KUBEBUILDER_ASSETS names it: {self.tried[-1]}")
         cached = self.cache / name
         return cached if os.access(cached, os.X_OK) else None
 
@@ -162,8 +164,8 @@ class Finder:
             self.say(f"{way}: {error}")
 
     def _note(self, line: str) -> None:
-        if line not in self.tried:
-            self.tried.append(line)
+        """Remember it, once, as the latest."""
+        self.tried[:] = [each for each in self.tried if each != line] + [line]
 
     @contextlib.contextmanager
     def _workbench(self) -> Iterator[Path]:
@@ -174,7 +176,10 @@ class Finder:
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
         """One process at a time; the kernel frees the lock of a killed one."""
-        self.cache.mkdir(parents=True, exist_ok=True)
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise AssetsMissing(f"the cache {self.cache} cannot be made ({error}): set XDG_CACHE_HOME") from error
         with (self.cache / ".lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

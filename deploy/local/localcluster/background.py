@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 from localcluster.processes import ProcessError
@@ -39,6 +40,9 @@ class Background:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ProcessError(f"already running: {self._lock_file} is held") from None
+            lock.truncate(0)
+            lock.write(str(os.getpid()))
+            lock.flush()
             self._state_file.unlink(missing_ok=True)  # of one that was killed
             try:
                 yield
@@ -92,19 +96,20 @@ class Background:
         return state
 
     def end(self, timeout: float = 30.0) -> bool:
-        """Ask it to end and wait until it is gone; False when none was there.
+        """Ask it to end, also when it is still starting, and wait until it is gone; False when none was there.
 
         Raises ProcessError when it lives on after `timeout` seconds.
         """
-        state = self.state()
-        if state is None:
+        if not self.alive():
             return False
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(state["pid"], signal.SIGTERM)
+        pid = int(self._lock_file.read_text() or 0)
+        if pid:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + timeout
         while self.alive():
             if time.monotonic() > deadline:
-                raise ProcessError(f"process {state['pid']} still lives after {timeout:g} s, see {self.log}")
+                raise ProcessError(f"process {pid} still lives after {timeout:g} s, see {self.log}")
             time.sleep(POLL_SECONDS)
         return True
 
@@ -121,8 +126,23 @@ class Background:
         return self.directory / "state.json"
 
 
+def end_politely() -> None:
+    """From now on SIGTERM, SIGINT and SIGHUP raise SystemExit in the main thread, so that `with` blocks clean up.
+
+    The first one counts; more of them do not interrupt the cleaning up.
+    """
+    asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        for each in asked:
+            signal.signal(each, signal.SIG_IGN)
+        raise SystemExit(0)
+
+    for each in asked:
+        signal.signal(each, leave)
+
+
 def wait_for_end() -> None:
-    """Block until SIGTERM, SIGINT or SIGHUP asks this process to end. Call from the main thread."""
-    asked = {signal.SIGTERM, signal.SIGINT, signal.SIGHUP}
-    signal.pthread_sigmask(signal.SIG_BLOCK, asked)
-    signal.sigwait(asked)
+    """Sleep until a signal ends this process; after `end_politely`."""
+    while True:
+        signal.pause()

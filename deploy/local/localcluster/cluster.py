@@ -47,6 +47,13 @@ class Cluster:
         path = self.directory / f"{namespace}-{name}.kubeconfig"
         return write_kubeconfig(path, self._cluster_entry(), token, namespace)
 
+    def install_crds(self, directory: Path) -> None:
+        """Apply every manifest of `directory`, if it has any, and wait until the API server serves the kinds."""
+        if not any(directory.glob("*.yaml")):
+            return
+        names = self.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(directory), "-o", "name")
+        self.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", *names.split())
+
     def kubectl_as(self, namespace: str, name: str) -> Kubectl:
         """kubectl under a ServiceAccount's rights."""
         return Kubectl(self.kubectl.binary, self.service_account_kubeconfig(namespace, name))

@@ -7,7 +7,10 @@ and the faults that tests inject (API server away, restart, a cluster restored f
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
 import json
+import os
 import secrets
 import shutil
 import ssl
@@ -15,19 +18,20 @@ import textwrap
 import urllib.error
 import urllib.request
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from localcluster import assets
-from localcluster.cluster import Cluster, cluster_entry, write_kubeconfig
+from localcluster.cluster import Cluster, ExistingCluster, cluster_entry, write_kubeconfig
 from localcluster.kubectl import Kubectl
-from localcluster.processes import Child, ProcessError, answers, free_port
+from localcluster.processes import Child, ProcessError, answers, direct_opener, free_port
 
 READY_SECONDS = 60.0  # generous: a busy machine is slow, not broken
 STARTS = 3  # a port found free can be taken before etcd or kube-apiserver binds it
 GRACE_SECONDS = 2.0  # kube-apiserver would wait a minute for clients to close their watches
 MEMORY_FREE_BYTES = 1 << 30  # etcd preallocates its log: about 130 MB from the start
+DIRECTORY_PREFIX, CLAIM_FILE = "spotcompute-control-plane-", "claim"
 CONTROLLERS = (
     "namespace-controller",
     "garbage-collector-controller",
@@ -49,11 +53,16 @@ class ControlPlane(Cluster):
     """A cluster without nodes. A context manager; or `start()` and `stop()`.
 
     RBAC is on. `kubeconfig` is the admin's, a bearer token in group system:masters. `audit_policy` (YAML of an
-    audit.k8s.io/v1 Policy) makes the API server write `audit_log`, one JSON event a line.
+    audit.k8s.io/v1 Policy) makes the API server write `audit_log`, one JSON event a line. The manifests in directory
+    `crds` are applied before kube-controller-manager starts, so that its garbage collector knows the kinds at once.
     """
 
-    def __init__(self, *, audit_policy: str | None = None, binaries: assets.Assets | None = None) -> None:
+    def __init__(
+        self, *, crds: Path | None = None, audit_policy: str | None = None, binaries: assets.Assets | None = None
+    ) -> None:
+        self._crds = crds
         self.directory = Path()  # until started
+        self._claim: IO[str] | None = None
         self._audit_policy = audit_policy
         self._binaries = binaries
         self._children: dict[str, Child] = {}
@@ -66,7 +75,7 @@ class ControlPlane(Cluster):
         Raises AssetsMissing when a binary cannot be had, ProcessError (with the log's end) when one does not come up.
         """
         self._binaries = self._binaries or assets.ensure()
-        self.directory = _fresh_directory()
+        self.directory, self._claim = _claim_directory()
         try:
             self._write_files()
             self._start_with_free_ports()
@@ -79,11 +88,13 @@ class ControlPlane(Cluster):
         """End the processes and remove the data. Safe to call twice."""
         for name in list(self._children):  # newest first is not needed: nothing is kept
             self._children.pop(name).kill9()
-        if self.directory != Path():
+        if self._claim is not None:
             shutil.rmtree(self.directory, ignore_errors=True)
+            self._claim.close()
+            self._claim = None
 
     def __enter__(self) -> Self:
-        return self.start()
+        return self if self._claim is not None else self.start()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -172,6 +183,8 @@ class ControlPlane(Cluster):
         self._start_etcd()
         self._start_apiserver()
         self._await_apiserver()
+        if self._crds:
+            self.install_crds(self._crds)
         self._start_controller_manager()
 
     def _stop_all(self) -> None:
@@ -294,9 +307,9 @@ class ControlPlane(Cluster):
 
     def _answers(self, path: str) -> bool:
         request = urllib.request.Request(self.server + path, headers={"Authorization": f"Bearer {self._admin_token}"})
-        context = ssl.create_default_context(cadata=self._ca())
+        trust = urllib.request.HTTPSHandler(context=ssl.create_default_context(cadata=self._ca()))
         try:
-            with urllib.request.urlopen(request, timeout=5, context=context) as response:
+            with direct_opener(trust).open(request, timeout=5) as response:
                 return bool(response.status == 200)
         except urllib.error.HTTPError as error:
             error.close()
@@ -316,8 +329,37 @@ def private_key_pem() -> str:
     return "\n".join(["-----BEGIN EC PRIVATE KEY-----", *lines, "-----END EC PRIVATE KEY-----", ""])
 
 
-def _fresh_directory() -> Path:
-    """In memory when there is room: etcd writes much and nothing of it is kept."""
+def open_cluster(crds: Path | None = None) -> ControlPlane | ExistingCluster:
+    """A cluster with our kinds in it: a new control plane, or with `USE_CLUSTER=1` the one of `$KUBECONFIG`.
+
+    Already started; use it in a `with` block or call `stop()`. Raises what those two raise.
+    """
+    if os.environ.get("USE_CLUSTER") != "1":
+        return ControlPlane(crds=crds).start()
+    existing = ExistingCluster.from_kubeconfig()
+    if crds:
+        existing.install_crds(crds)
+    return existing
+
+
+def _claim_directory() -> tuple[Path, IO[str]]:
+    """A new private directory, and the open lock that says its control plane lives.
+
+    In memory when there is room: etcd writes much and nothing of it is kept. Directories whose owner was killed before
+    it could remove them (their lock is free) are removed first, else each would cost 150 MB of memory for ever.
+    """
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
-    roomy = memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_BYTES
-    return Path(mkdtemp(prefix="spotcompute-cluster-", dir=memory if roomy else None))
+    base = memory if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_BYTES else Path(gettempdir())
+    for left_over in base.glob(f"{DIRECTORY_PREFIX}*/{CLAIM_FILE}"):
+        _remove_if_abandoned(left_over)
+    directory = Path(mkdtemp(prefix=DIRECTORY_PREFIX, dir=base))
+    claim = (directory / f".{CLAIM_FILE}").open("w")
+    fcntl.flock(claim, fcntl.LOCK_EX)
+    (directory / f".{CLAIM_FILE}").rename(directory / CLAIM_FILE)  # visible to others only once it is locked
+    return directory, claim
+
+
+def _remove_if_abandoned(claim_file: Path) -> None:
+    with contextlib.suppress(OSError), claim_file.open() as claim:  # gone meanwhile, held, or another user's
+        fcntl.flock(claim, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        shutil.rmtree(claim_file.parent, ignore_errors=True)

@@ -27,7 +27,6 @@ PACKAGES = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
 }
 TAGS = "selinux,notest,grpcnotrace"  # as upstream's releases
-REPORT_SECONDS = 10.0
 ERROR_LINES = 15
 
 Say = Callable[[str], None]
@@ -43,6 +42,7 @@ class Builder:
 
     go: Path
     say: Say
+    report_seconds: float = 10.0  # how often to say how far it is
 
     def build(self, names: Iterable[str], directory: Path) -> None:
         """Build each of `names` into `directory`. Raises BuildError; what was finished before stays."""
@@ -71,7 +71,7 @@ class Builder:
                 last.append(line.decode(errors="replace").rstrip())
                 total += 1
                 counted += last[-1].startswith(counting)
-                if time.monotonic() - said_at >= REPORT_SECONDS:
+                if time.monotonic() - said_at >= self.report_seconds:
                     said_at = time.monotonic()
                     self.say(f"{label}: {counted} {what}, {_span(said_at - started)}")
             code = process.wait()

@@ -37,7 +37,8 @@ class Child:
     """One running command, with its output in `log`. Ends with its owner, even when the owner is killed with -9.
 
     `pid` is the command's own. The command leads its own process group and session: Ctrl-C at the terminal reaches the
-    owner alone, and everything the command starts ends with it.
+    owner alone, and everything the command starts ends with it. An owner that forks without exec (multiprocessing's
+    "fork") shares the lifeline with its copies: the child then lives until the last of them is gone.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], lifeline: int, log: Path) -> None:
@@ -118,8 +119,9 @@ class Child:
 
     def kill9(self) -> int:
         """End it and its group at once, as a crash of the machine would; return the exit code."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
-            os.killpg(self.pid, signal.SIGKILL)
+        if self._lifeline is not None:  # once: later the number may be another group's
+            with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
+                os.killpg(self.pid, signal.SIGKILL)
         code = self._process.wait()
         self._release()
         return code
@@ -202,11 +204,16 @@ def _holds(ready: Callable[[], bool]) -> bool:
 def answers(url: str, *, timeout: float = 2.0) -> bool:
     """True when GET `url` answers 200; raises OSError (URLError) when nothing listens. For `Child.wait_until`."""
     try:
-        with urllib.request.urlopen(url, timeout=timeout) as response:
+        with direct_opener().open(url, timeout=timeout) as response:
             return bool(response.status == 200)
     except urllib.error.HTTPError as error:
         error.close()
         return False
+
+
+def direct_opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
+    """Opens URLs of this machine, past any proxy that the environment names for the world outside."""
+    return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
 
 
 def free_port() -> int:
