@@ -58,7 +58,7 @@ class KubeClient:
             f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{_segment(namespace)}/" if namespace else "") + PLURAL
         )
         #: Give its `run` to the background of the process: until then events only wait.
-        self.events = Recorder(self._post_event, self._patch_event, now=lambda: datetime.now(UTC))
+        self.events = Recorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
 
     async def cluster_id(self) -> str:
         """The uid of the kube-system namespace. Needs `get` on that one namespace."""
@@ -138,6 +138,14 @@ class KubeClient:
         """Hand the event to the recorder, which posts it when it can."""
         self.events.record(obj, event)
 
+    async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
+        """Create an Event (events.k8s.io/v1) at once. Needs `create` on events."""
+        await self._call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=event)
+
+    async def patch_event(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
+        """Change an Event at once. Needs `patch` on events; NotFound when the API server has forgotten it."""
+        await self._patch(f"{_events_path(namespace)}/{_segment(name)}", change, MERGE_PATCH)
+
     async def _list_once(self) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
         query = {"limit": str(PAGE)}  # no resourceVersion: a consistent read, never a cache's memory
@@ -153,12 +161,6 @@ class KubeClient:
         query = {"fieldManager": FIELD_MANAGER}
         patched: KubeObject = await self._call("PATCH", path, query=query, body=body, content_type=content_type)
         return patched
-
-    async def _post_event(self, namespace: str, body: Mapping[str, Any]) -> None:
-        await self._call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=body)
-
-    async def _patch_event(self, namespace: str, name: str, body: Mapping[str, Any]) -> None:
-        await self._patch(f"{_events_path(namespace)}/{_segment(name)}", body, MERGE_PATCH)
 
     async def _call(
         self,

@@ -65,10 +65,14 @@ class Recorder:
         patch: Callable[[str, str, Mapping[str, Any]], Awaitable[None]],
         *,
         now: Callable[[], datetime],
+        series_seconds: float = SERIES_SECONDS,
+        writes_per_second: float = WRITES_PER_SECOND,
     ) -> None:
         self._post = post
         self._patch = patch
         self._now = now
+        self._series_seconds = series_seconds
+        self._pause_seconds = 1 / writes_per_second
         self._instance = socket.gethostname()[:128]
         self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._waiting: asyncio.Queue[_Series] = asyncio.Queue(maxsize=WAITING)
@@ -99,14 +103,14 @@ class Recorder:
             except KubeError as error:
                 self.dropped += 1
                 log.debug("event_dropped", error=f"{type(error).__name__}: {error}", dropped=self.dropped)
-            await asyncio.sleep(1 / WRITES_PER_SECOND)
+            await asyncio.sleep(self._pause_seconds)
 
     def _schedule(self, series: _Series) -> None:
         if series.is_waiting:
             return
         series.is_waiting = True
         loop = asyncio.get_running_loop()
-        due = loop.time() if series.written_at is None else series.written_at + SERIES_SECONDS
+        due = loop.time() if series.written_at is None else series.written_at + self._series_seconds
         if due <= loop.time():
             self._enqueue(series)
         else:

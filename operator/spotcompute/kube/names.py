@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-GROUP = "spotcompute.dev"
-VERSION = "v1alpha1"
-KIND = "SpotComputeEnvironment"
-PLURAL = "spotcomputeenvironments"
+from spotcompute.api.crd import GROUP, KIND, PLURAL, VERSION
+
 CRD_NAME = f"{PLURAL}.{GROUP}"
 
 #: Ours, and never equal to kopf's `settings.persistence.finalizer`: kopf strips its own from every object it watches.
@@ -17,3 +15,15 @@ ENVIRONMENT_ID = f"{GROUP}/environment-id"
 
 #: `managedFields` shows this as the writer.
 FIELD_MANAGER = "spotcompute-operator"
+
+__all__ = [
+    "CRD_NAME",
+    "ENVIRONMENT_ID",
+    "FIELD_MANAGER",
+    "FINALIZER",
+    "GROUP",
+    "KIND",
+    "KOPF_FINALIZER",
+    "PLURAL",
+    "VERSION",
+]

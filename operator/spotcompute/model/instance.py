@@ -64,6 +64,16 @@ class Instance:
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def was_released(self) -> bool:
+        """True when the cloud shows that somebody asked for its release (ours or not); a reclaim shows no such call."""
+        return self.last_operation == "TerminateInstances"
+
+    @property
+    def is_in_recycle_bin(self) -> bool:
+        """True when it was destroyed but is still kept for some hours; a second release ends it at once."""
+        return self.state is InstanceState.SHUTDOWN
+
+    @property
     def has_ended(self) -> bool:
         """True when it is no capacity any more and never will be again."""
         return self.state in ENDED_STATES

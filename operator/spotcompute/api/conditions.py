@@ -1,0 +1,79 @@
+"""Condition types and reasons, and how a list of conditions is carried from one status to the next.
+
+Reasons are few and stable: people write alerts on them. Documented for users in docs/reference/conditions.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Literal
+
+from spotcompute.api.times import to_text
+
+
+class ConditionType(StrEnum):
+    """Ready is ours; Reconciling and Stalled are the pair that kstatus (Flux, kubectl wait, Argo CD) reads."""
+
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+
+
+class Reason(StrEnum):
+    """Why a condition is as it is. The values of `model.ledger.Trouble` are reasons too."""
+
+    ALL_REPLICAS_READY = "AllReplicasReady"
+    PROVISIONING = "Provisioning"
+    SETTLING = "SettlingLaunch"
+    SCALING_DOWN = "ScalingDown"
+    PAUSED = "Paused"
+    DELETING = "Deleting"
+    WAITING_FOR_RELEASE = "WaitingForRelease"
+    FAILED = "OneTimeRequestFailed"
+    LOST = "InstancesLost"
+    IDENTITY_CONFLICT = "IdentityConflict"
+    INVALID_SPEC = "InvalidSpec"
+    CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
+    USER_DATA_UNAVAILABLE = "UserDataUnavailable"
+    RECOVERING = "RecoveringLedger"
+    SUCCEEDED = "AsDesired"
+    NOT_STALLED = "NothingForAPersonToDo"
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """One condition as decided now; when it last changed is found out by `carry_over`."""
+
+    type: ConditionType
+    status: Literal["True", "False", "Unknown"]
+    reason: str
+    message: str
+
+
+def carry_over(
+    previous: Sequence[Any], conditions: Sequence[Condition], generation: int, now: datetime
+) -> list[dict[str, Any]]:
+    """The conditions as status shows them; `lastTransitionTime` moves only when `status` changes."""
+    before = {item.get("type"): item for item in previous if isinstance(item, dict)}
+    result = []
+    for condition in conditions:
+        old = before.get(condition.type, {})
+        unchanged = old.get("status") == condition.status and isinstance(old.get("lastTransitionTime"), str)
+        result.append(
+            {
+                "type": str(condition.type),
+                "status": condition.status,
+                "reason": str(condition.reason),
+                "message": condition.message[:MESSAGE_LIMIT],
+                "observedGeneration": generation,
+                "lastTransitionTime": old["lastTransitionTime"] if unchanged else to_text(now),
+            }
+        )
+    return result
+
+
+#: The API conventions allow 32 KiB; a person reads a few lines.
+MESSAGE_LIMIT = 1024

@@ -1,0 +1,154 @@
+"""The CustomResourceDefinition, made from `spec` and `status`: pydantic's JSON Schema turned into a structural one.
+
+`python -m spotcompute crd` prints it; `make crds` writes it to `crds/`, and `make check` compares.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spotcompute.api.spec import Spec
+from spotcompute.api.status import Status
+
+GROUP, VERSION, KIND = "spotcompute.dev", "v1alpha1", "SpotComputeEnvironment"
+PLURAL, SINGULAR = "spotcomputeenvironments", "spotcomputeenvironment"
+
+
+def custom_resource_definition() -> dict[str, Any]:
+    """The whole manifest as JSON-able data, keys in the order people read them."""
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": SINGULAR,
+                "shortNames": ["sce"],
+                "categories": ["spot"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {
+                        "status": {},
+                        "scale": {
+                            "specReplicasPath": ".spec.replicas",
+                            "statusReplicasPath": ".status.replicas",
+                            "labelSelectorPath": ".status.selector",
+                        },
+                    },
+                    "additionalPrinterColumns": _columns(),
+                    "schema": {"openAPIV3Schema": _root_schema()},
+                }
+            ],
+        },
+    }
+
+
+def _columns() -> list[dict[str, Any]]:
+    def column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any]:
+        return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
+
+    return [
+        column("Desired", "integer", ".spec.replicas"),
+        column("Ready", "integer", ".status.readyReplicas"),
+        column("Up-To-Date", "integer", ".status.updatedReplicas"),
+        column("Cost/H", "string", ".status.cost.perHour"),
+        column("Status", "string", ".status.phase"),
+        column("Reason", "string", ".status.reason"),
+        column("Age", "date", ".metadata.creationTimestamp"),
+        column("Next-Try", "string", ".status.nextAttemptTime", 1),
+        column("MaxPrice", "string", ".spec.market.maxPrice", 1),
+        column("Zones", "string", ".spec.placements[*].zone", 1),
+        column("Types", "string", ".spec.instanceTypes", 1),
+    ]
+
+
+def _root_schema() -> dict[str, Any]:
+    status = _structural(Status)
+    return {
+        "type": "object",
+        "description": "Keeps the asked number of Tencent Cloud CVM spot instances alive.",
+        "required": ["spec"],
+        "x-kubernetes-validations": [
+            {
+                "rule": "size(self.metadata.name) <= 63",
+                "message": "metadata.name must be at most 63 characters: it becomes part of the instances' names",
+            }
+        ],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": _structural(Spec),
+            # kstatus takes an object without status for finished: the default says "not seen yet" from birth.
+            "status": {**status, "default": {"observedGeneration": -1, "replicas": 0}},
+        },
+    }
+
+
+def _structural(model: type[Spec] | type[Status]) -> dict[str, Any]:
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    return _convert(schema, schema.get("$defs", {}))
+
+
+#: JSON Schema words that a structural schema may hold, in the order they are written.
+_KEPT = (
+    "type",
+    "format",
+    "description",
+    "enum",
+    "default",
+    "minimum",
+    "maximum",
+    "minLength",
+    "maxLength",
+    "minItems",
+    "maxItems",
+    "minProperties",
+    "maxProperties",
+    "required",
+)
+
+
+def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    node = _resolved(node, definitions)
+    result: dict[str, Any] = {key: node[key] for key in _KEPT if key in node}
+    if "const" in node:
+        result["enum"] = [node["const"]]
+    if result.get("default") in (None, [], {}):
+        result.pop("default", None)
+    if "properties" in node:
+        result["properties"] = {name: _convert(item, definitions) for name, item in node["properties"].items()}
+    if "items" in node:
+        result["items"] = _convert(node["items"], definitions)
+    extra = node.get("additionalProperties")
+    if isinstance(extra, dict):
+        result["additionalProperties"] = _convert(extra, definitions)
+    result |= {key: value for key, value in node.items() if key.startswith("x-kubernetes-")}
+    if "x-kubernetes-preserve-unknown-fields" in result:
+        result.pop("additionalProperties", None)
+    if "description" in result:
+        result["description"] = " ".join(result["description"].split())
+    return result
+
+
+def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
+    """Follow `$ref` and unwrap optional types; what is said beside them wins over what they say."""
+    merged = dict(node)
+    while True:
+        if "$ref" in merged:
+            target = definitions[merged.pop("$ref").rsplit("/", 1)[-1]]
+            merged = {**target, **merged}
+        elif "anyOf" in merged:
+            (target,) = (item for item in merged.pop("anyOf") if item.get("type") != "null")
+            merged = {**target, **merged}
+        else:
+            return merged

@@ -1,0 +1,74 @@
+"""One SpotComputeEnvironment as the operator works with it: raw JSON in, types out.
+
+This is the only place that digs in raw objects; everything after it has names and types.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from pydantic import ValidationError
+
+from spotcompute.api import ledger as ledgers
+from spotcompute.api.spec import Spec
+from spotcompute.api.times import from_text
+from spotcompute.model.ledger import Ledger
+
+
+class InvalidSpec(ValueError):
+    """The spec got past the API server (an older schema, perhaps) and makes no sense; `str()` says where."""
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Identity, lifecycle and what was remembered of one object, at one resourceVersion."""
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created_at: datetime
+    deleting: bool
+    finalizers: tuple[str, ...]
+    annotations: Mapping[str, str]
+    raw_spec: Mapping[str, Any]
+    status: Mapping[str, Any]
+
+    @classmethod
+    def of(cls, raw: Mapping[str, Any]) -> Environment:
+        """Read what the API server has checked already. Raises KeyError on what no API server would send."""
+        metadata = raw["metadata"]
+        return cls(
+            namespace=metadata["namespace"],
+            name=metadata["name"],
+            uid=metadata["uid"],
+            generation=metadata.get("generation", 1),
+            created_at=from_text(metadata["creationTimestamp"]),
+            deleting="deletionTimestamp" in metadata,
+            finalizers=tuple(metadata.get("finalizers") or ()),
+            annotations=metadata.get("annotations") or {},
+            raw_spec=raw.get("spec") or {},
+            status=raw.get("status") or {},
+        )
+
+    @property
+    def label(self) -> str:
+        """`namespace/name`, for logs and messages."""
+        return f"{self.namespace}/{self.name}"
+
+    def spec(self) -> Spec:
+        """The typed spec. Raises `InvalidSpec`; values are never repeated in its text, for they may be secret."""
+        try:
+            return Spec.model_validate(self.raw_spec)
+        except ValidationError as error:
+            first = error.errors(include_input=False, include_url=False, include_context=False)[0]
+            where = ".".join(str(part) for part in ("spec", *first["loc"]))
+            raise InvalidSpec(f"{where}: {first['msg']}") from None
+
+    def ledger(self) -> Ledger | None:
+        """What was remembered; None when nothing ever was. Raises `UnreadableLedger`."""
+        raw = self.status.get("ledger")
+        return ledgers.decode(raw) if raw else None

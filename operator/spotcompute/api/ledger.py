@@ -1,0 +1,86 @@
+"""The ledger as it is kept in `status.ledger`, and back.
+
+Separate from the noun because this is a wire format: it must be read even when others have edited it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel, to_snake
+
+from spotcompute.model.ledger import Intent, Ledger, Member, Rest
+
+
+class UnreadableLedger(ValueError):
+    """`status.ledger` is not what this program writes; `str()` says where."""
+
+
+class _LedgerModel(BaseModel):
+    """The flat form: lists instead of mappings, since JSON keys are strings only."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    environment_id: str
+    sequence: int = 0
+    intents: tuple[Intent, ...] = ()
+    members: tuple[Member, ...] = ()
+    rests: tuple[Rest, ...] = ()
+    quarantine_until: datetime | None = None
+    attempted_generation: int | None = None
+
+
+def encode(ledger: Ledger) -> dict[str, Any]:
+    """The JSON-able form, in a stable order, without empty fields."""
+    flat = _LedgerModel(
+        environment_id=ledger.environment_id,
+        sequence=ledger.sequence,
+        intents=ledger.intents,
+        members=tuple(ledger.members[key] for key in sorted(ledger.members)),
+        rests=tuple(sorted(ledger.rests.values(), key=lambda rest: rest.pool or ("", ""))),
+        quarantine_until=ledger.quarantine_until,
+        attempted_generation=ledger.attempted_generation,
+    )
+    encoded: dict[str, Any] = _rename(flat.model_dump(mode="json", exclude_none=True, exclude_defaults=True), to_camel)
+    for intent in encoded.get("intents", ()):
+        if "found" in intent:
+            intent["found"] = sorted(intent["found"])
+    return encoded
+
+
+def decode(raw: Any) -> Ledger:
+    """The ledger that `encode` wrote. Raises `UnreadableLedger`."""
+    try:
+        flat = _LedgerModel.model_validate(_rename(raw, to_snake))
+        if not _all_aware(flat.model_dump()):
+            raise UnreadableLedger("a time without a time zone")
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise UnreadableLedger(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    return Ledger(
+        environment_id=flat.environment_id,
+        sequence=flat.sequence,
+        intents=tuple(sorted(flat.intents, key=lambda intent: intent.sequence)),
+        members={member.id: member for member in flat.members},
+        rests={rest.pool: rest for rest in flat.rests},
+        quarantine_until=flat.quarantine_until,
+        attempted_generation=flat.attempted_generation,
+    )
+
+
+def _all_aware(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(_all_aware(item) for item in value.values())
+    if isinstance(value, (list, tuple)):
+        return all(_all_aware(item) for item in value)
+    return not isinstance(value, datetime) or value.tzinfo is not None
+
+
+def _rename(value: Any, rename: Any) -> Any:
+    if isinstance(value, dict):
+        return {rename(key): _rename(item, rename) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_rename(item, rename) for item in value]
+    return value

@@ -1,0 +1,377 @@
+"""The spec as users write it: pydantic models from which both the CRD's schema and `Desired` are made.
+
+What the API server can check (bounds, patterns, CEL) is written here once, and generated into `crds/`.
+Every message names the remedy, because it is all a user of `kubectl apply` gets to see.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+from spotcompute.model.desired import AllocationStrategy, Placement
+from spotcompute.model.launch import Disk, Template
+from spotcompute.model.offering import Pool
+
+#: BatchCompute's limit of nodes per compute environment.
+MAX_REPLICAS = 2000
+
+
+def rule(cel: str, message: str) -> dict[str, str]:
+    """One CEL rule with the sentence a user reads when it fails."""
+    return {"rule": cel, "message": message}
+
+
+def checked(*rules: dict[str, str], **extra: Any) -> dict[str, Any]:
+    """Schema extras that carry CEL rules."""
+    return {"x-kubernetes-validations": list(rules), **extra}
+
+
+class SpecPart(BaseModel):
+    """Base of all parts: camelCase outside, snake_case inside, unknown fields refused."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+PlainName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=checked(
+            rule(
+                "!self.contains('{') && !self.contains('}')",
+                "must not contain { or }: CVM would expand a pattern such as {R:1}; write a plain prefix",
+            ),
+            rule(
+                "self.matches('^[A-Za-z0-9{}]([A-Za-z0-9{}._:-]*[A-Za-z0-9{}])?$')",
+                "must start and end with a letter or digit and hold only letters, digits, '.', '_' and '-'",
+            ),
+        ),
+    ),
+]
+
+
+def _id(prefix: str, what: str) -> dict[str, Any]:
+    return checked(
+        rule(f"self.matches('^{prefix}-[0-9a-z]+$')", f"must be the id of {what}, such as {prefix}-1a2b3c4d")
+    )
+
+
+ImageId = Annotated[str, Field(max_length=64, json_schema_extra=_id("img", "an image"))]
+VpcId = Annotated[str, Field(max_length=64, json_schema_extra=_id("vpc", "a VPC"))]
+SubnetId = Annotated[str, Field(max_length=64, json_schema_extra=_id("subnet", "a subnet"))]
+SecurityGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("sg", "a security group"))]
+KeyId = Annotated[str, Field(max_length=64, json_schema_extra=_id("skey", "a key pair"))]
+
+
+class PlacementSpec(SpecPart):
+    """A zone, and the subnet in it."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "has(self.vpcId) == has(self.subnetId)",
+                "vpcId and subnetId go together: give both, or neither for the account's default network",
+            )
+        )
+    )
+
+    zone: str = Field(max_length=64, description="Availability zone, such as ap-guangzhou-3.")
+    vpc_id: VpcId | None = Field(default=None, description="VPC the subnet belongs to.")
+    subnet_id: SubnetId | None = Field(default=None, description="Subnet in this zone.")
+
+
+class MarketSpec(SpecPart):
+    """What may be paid, and how pools are ranked."""
+
+    max_price: (
+        Annotated[
+            str,
+            Field(
+                max_length=32,
+                json_schema_extra=checked(
+                    rule(
+                        "self.matches('^[0-9]{1,6}([.][0-9]{1,8})?$') && self.matches('[1-9]')",
+                        'must be a positive decimal number of the account\'s currency per hour, such as "0.0923"',
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = Field(
+        default=None,
+        description="Highest price per instance and hour, a decimal string in the account's currency (CNY on the"
+        " mainland site, USD on the international one). Left out: the market price of the moment.",
+    )
+    allocation_strategy: AllocationStrategy = Field(
+        default=AllocationStrategy.PRIORITIZED,
+        description="Prioritized: placements and types as written. LowestPrice: the cheapest quoted pool first.",
+    )
+
+
+class DiskSpec(SpecPart):
+    """A disk."""
+
+    disk_type: (
+        Literal[
+            "LOCAL_BASIC",
+            "LOCAL_SSD",
+            "CLOUD_BASIC",
+            "CLOUD_SSD",
+            "CLOUD_PREMIUM",
+            "CLOUD_BSSD",
+            "CLOUD_HSSD",
+            "CLOUD_TSSD",
+        ]
+        | None
+    ) = Field(default=None, description="Kind of disk, as CVM names it.")
+    disk_size: int | None = Field(default=None, ge=10, le=32000, description="Size in GiB.")
+
+
+class DataDiskSpec(DiskSpec):
+    """A data disk; it is deleted with the instance."""
+
+    snapshot_id: str | None = Field(default=None, max_length=64, description="Snapshot the disk is made from.")
+
+
+class LoginSpec(SpecPart):
+    """How people log in."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "!(has(self.keyIds) && size(self.keyIds) > 0 && has(self.keepImageLogin) && self.keepImageLogin)",
+                "keyIds and keepImageLogin exclude each other: remove one",
+            )
+        )
+    )
+
+    key_ids: list[KeyId] = Field(default=[], max_length=5, description="SSH key pairs put into the instance.")
+    keep_image_login: bool = Field(default=False, description="Keep the login settings of a custom image.")
+
+
+class KeySelector(SpecPart):
+    """One key of a Secret or ConfigMap in the object's own namespace."""
+
+    name: str = Field(min_length=1, max_length=253)
+    key: str = Field(min_length=1, max_length=253)
+
+
+class UserDataSource(SpecPart):
+    """Where user data comes from."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "has(self.secretKeyRef) != has(self.configMapKeyRef)",
+                "give exactly one of secretKeyRef and configMapKeyRef",
+            )
+        )
+    )
+
+    secret_key_ref: KeySelector | None = None
+    config_map_key_ref: KeySelector | None = None
+
+
+class InternetSpec(SpecPart):
+    """Access to and from the internet."""
+
+    internet_charge_type: (
+        Literal["TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR", "BANDWIDTH_PACKAGE"] | None
+    ) = Field(default=None, description="How traffic is charged.")
+    internet_max_bandwidth_out: int | None = Field(default=None, ge=0, le=2000, description="Mbit/s out.")
+    public_ip_assigned: bool | None = Field(default=None, description="Give each instance a public address.")
+
+
+class EnhancedServiceSpec(SpecPart):
+    """The vendor's agents in the instance."""
+
+    security_service: bool | None = None
+    monitor_service: bool | None = None
+    automation_service: bool | None = None
+
+
+TagText = Annotated[str, Field(max_length=127)]
+
+
+class TemplateSpec(SpecPart):
+    """What one instance looks like. A change applies to instances launched from then on."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "!(has(self.userData) && has(self.userDataFrom))",
+                "userData and userDataFrom exclude each other: remove one",
+            )
+        )
+    )
+
+    image_id: ImageId = Field(description="Image the instances start from.")
+    instance_name: PlainName | None = Field(
+        default=None, description="Prefix of the instances' names; default: the name of this object."
+    )
+    host_name: PlainName | None = Field(default=None, description="Host name inside the instance.")
+    system_disk: DiskSpec | None = None
+    data_disks: list[DataDiskSpec] = Field(default=[], max_length=20)
+    security_group_ids: list[SecurityGroupId] = Field(default=[], max_length=10)
+    login_settings: LoginSpec | None = None
+    user_data: (
+        Annotated[
+            str,
+            Field(
+                max_length=65536,
+                json_schema_extra=checked(
+                    rule(
+                        "size(bytes(self)) <= 16384",
+                        "must be at most 16 KiB: put a larger script where the instance can download it",
+                    )
+                ),
+            ),
+        ]
+        | None
+    ) = Field(default=None, description="Script or cloud-config run at first boot, as plain text (at most 16 KiB).")
+    user_data_from: UserDataSource | None = Field(
+        default=None, description="User data from a Secret or ConfigMap, so that it stays out of this object."
+    )
+    internet_accessible: InternetSpec | None = None
+    enhanced_service: EnhancedServiceSpec | None = None
+    project_id: int | None = Field(default=None, ge=0)
+    cam_role_name: str | None = Field(default=None, max_length=128, description="CAM role of the instances.")
+    hpc_cluster_id: str | None = Field(default=None, max_length=64)
+    disaster_recover_group_ids: list[str] = Field(default=[], max_length=1, description="Placement group.")
+    tags: dict[str, TagText] = Field(
+        default={},
+        max_length=10,
+        description="Tags of the instances and their disks, besides the three the operator needs.",
+        json_schema_extra=checked(
+            rule(
+                "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._-]+$'))",
+                "tag keys must be at most 127 characters of letters, digits and @ = + . _ -",
+            ),
+            rule(
+                "self.all(k, !k.startsWith('qcloud') && !k.startsWith('tencent') && !k.startsWith('project')"
+                " && !k.startsWith('spotcompute-') && k != 'managed-by')",
+                "tag keys must not begin with qcloud, tencent, project or spotcompute-, and managed-by is taken:"
+                " choose another key",
+            ),
+            rule(
+                "self.all(k, self[k].matches('^[A-Za-z0-9@=+._-]*$'))",
+                "tag values must be letters, digits and @ = + . _ -",
+            ),
+        ),
+    )
+
+    def resolved(self) -> Template:
+        """The same in the operator's nouns; user data travels apart from it."""
+        login, internet, services = self.login_settings, self.internet_accessible, self.enhanced_service
+        return Template(
+            image_id=self.image_id,
+            system_disk=_disk(self.system_disk),
+            data_disks=tuple(
+                Disk(type=disk.disk_type, size=disk.disk_size, snapshot_id=disk.snapshot_id) for disk in self.data_disks
+            ),
+            security_group_ids=tuple(self.security_group_ids),
+            key_ids=tuple(login.key_ids) if login else (),
+            keep_image_login=login.keep_image_login if login else False,
+            host_name=self.host_name,
+            internet_charge_type=internet.internet_charge_type if internet else None,
+            internet_max_bandwidth_out=internet.internet_max_bandwidth_out if internet else None,
+            public_ip=internet.public_ip_assigned if internet else None,
+            project_id=self.project_id,
+            cam_role_name=self.cam_role_name,
+            hpc_cluster_id=self.hpc_cluster_id,
+            placement_group_ids=tuple(self.disaster_recover_group_ids),
+            security_service=services.security_service if services else None,
+            monitor_service=services.monitor_service if services else None,
+            automation_service=services.automation_service if services else None,
+            tags=tuple(sorted(self.tags.items())),
+        )
+
+
+def _disk(spec: DiskSpec | None) -> Disk | None:
+    return Disk(type=spec.disk_type, size=spec.disk_size) if spec else None
+
+
+class SecretRef(SpecPart):
+    """A Secret in the object's own namespace: there is deliberately no namespace field."""
+
+    name: str = Field(min_length=1, max_length=253)
+
+
+class Spec(SpecPart):
+    """What the user asks for."""
+
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "self.placements.all(p, p.zone.startsWith(self.region + '-'))",
+                "every placement's zone must belong to the region: ap-guangzhou-3 goes with ap-guangzhou",
+            )
+        )
+    )
+
+    region: str = Field(
+        max_length=64,
+        description="Region, such as ap-guangzhou. It cannot change: make a new environment instead.",
+        json_schema_extra=checked(
+            rule("self == oldSelf", "region cannot change: create a new environment in the other region"),
+            rule("self.matches('^[a-z]{2,12}-[a-z]+(-[a-z0-9]+)*$')", "must be a region name such as ap-guangzhou"),
+        ),
+    )
+    replicas: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Instances to keep alive (BatchCompute: DesiredComputeNodeCount, Auto Scaling: DesiredCapacity)."
+        " Without a default, so that an autoscaler may own it; left out it is 0.",
+    )
+    paused: bool = Field(default=False, description="Look and report, but neither launch nor release anything.")
+    request_policy: Literal["Persistent", "OneTime"] = Field(
+        default="Persistent",
+        description="Persistent: ask again and again, and replace what is lost. OneTime: one attempt, then Failed with"
+        " the cloud's code, as the plain API does; a change of the spec is a new attempt.",
+    )
+    placements: list[PlacementSpec] = Field(
+        min_length=1,
+        max_length=20,
+        description="Where instances may run, in order. All types are tried in the first placement, then in the next.",
+        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["zone"]},
+    )
+    instance_types: list[Annotated[str, Field(max_length=32)]] = Field(
+        min_length=1,
+        max_length=10,
+        description="Instance types in the order they are tried, such as S5.MEDIUM4.",
+        json_schema_extra=checked(
+            rule(
+                "self.all(t, t.matches('^[A-Z0-9]+[.][A-Z0-9]+$'))",
+                "every instance type must look like S5.MEDIUM4",
+            ),
+            rule("self.all(t, self.exists_one(u, u == t))", "instance types must not repeat: remove the duplicate"),
+            **{"x-kubernetes-list-type": "atomic"},
+        ),
+    )
+    market: MarketSpec = Field(default=MarketSpec())
+    template: TemplateSpec
+    credentials_secret_ref: SecretRef | None = Field(
+        default=None,
+        description="Secret with keys secretId, secretKey and optionally token, in this namespace. Left out: the"
+        " operator's own credentials, if the install allows them.",
+    )
+
+    @property
+    def pools(self) -> tuple[tuple[Pool, Placement], ...]:
+        """Every pool with its placement, in the order they are tried."""
+        return tuple(
+            (Pool(placement.zone, instance_type), Placement(placement.zone, placement.vpc_id, placement.subnet_id))
+            for placement in self.placements
+            for instance_type in self.instance_types
+        )
+
+    @property
+    def max_price(self) -> Decimal | None:
+        """The highest bid, if one is set."""
+        return Decimal(self.market.max_price) if self.market.max_price is not None else None

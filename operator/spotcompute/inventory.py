@@ -1,0 +1,269 @@
+"""One sweep for all: every instance of an account and region, listed once and handed out by environment.
+
+No environment polls the cloud by itself: cost grows with instances / 100, not with environments.
+Separate from the provider because it remembers: how often an id has been missed, and which environments have news.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import structlog
+
+from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.provider import CloudProvider
+from spotcompute.model.instance import Instance
+from spotcompute.model.observation import Absence, Observation
+from spotcompute.model.offering import Market
+
+_log = structlog.get_logger(__name__)
+
+#: Ids per look-up call.
+LOOK_UP_BATCH = 100
+
+#: An account nobody has asked about for this long is no longer swept.
+IDLE = timedelta(minutes=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How often to look: `sweep` in general, `suspect` while something is missing, `market` for quotes."""
+
+    sweep: timedelta
+    suspect: timedelta
+    market: timedelta
+    failure_limit: timedelta = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sweep:
+    """One complete listing, by environment id, and its number."""
+
+    number: int
+    started_at: datetime
+    by_environment: Mapping[str, Mapping[str, Instance]]
+
+    def slice(self, environment_id: str) -> Mapping[str, Instance]:
+        return self.by_environment.get(environment_id, {})
+
+
+@dataclass(slots=True)
+class _Sought:
+    """An id somebody asked for: absent since the sweep after `seen_in`, last asked for at `asked_at`."""
+
+    seen_in: int
+    asked_at: datetime
+
+
+class Inventory:
+    """What one account holds in one region. `observe` serves every environment from the latest sweep."""
+
+    def __init__(
+        self,
+        provider: CloudProvider,
+        cluster_id: str,
+        clock: Callable[[], datetime],
+        pace: Pace,
+        on_news: Callable[[Collection[str]], None],
+    ) -> None:
+        """`on_news` is called with the ids of environments whose slice differs from the sweep before."""
+        self.provider = provider
+        self._cluster_id, self._clock, self._pace, self._on_news = cluster_id, clock, pace, on_news
+        self._sweep: _Sweep | None = None
+        self._sweeping: asyncio.Task[_Sweep] | None = None
+        self._market = Market()
+        self._market_tried_at: datetime | None = None
+        self._sought: dict[str, _Sought] = {}
+        self._failures, self._failed_at, self._error = 0, None, None
+        self._asked_at = clock()
+        self._hurry = asyncio.Event()
+
+    _failures: int
+    _failed_at: datetime | None
+    _error: CloudError | None
+
+    # --- asking ------------------------------------------------------------------------------------------------------
+
+    async def observe(self, environment_id: str, ids: Collection[str], names: Collection[str]) -> Observation:
+        """What the cloud shows of one environment: its slice of a fresh sweep, `ids` looked up where it lacks them,
+        and instances called one of `names`. Complete, or it raises `CloudError`.
+        """
+        self._asked_at = self._clock()
+        sweep = await self._fresh_sweep()
+        await self._refresh_market()
+        instances = dict(sweep.slice(environment_id))
+        missing = sorted(set(ids) - instances.keys())
+        for start in range(0, len(missing), LOOK_UP_BATCH):
+            batch = missing[start : start + LOOK_UP_BATCH]
+            found = await self.provider.get_instances(batch, environment_id)
+            instances |= {instance.id: instance for instance in found if instance.id in batch}
+        for name in sorted(names):
+            named = await self.provider.find_by_name(name, environment_id)
+            instances |= {instance.id: instance for instance in named}
+        return Observation(
+            observed_at=sweep.started_at,
+            instances=instances,
+            absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
+            searched=frozenset(names),
+            market=self._market,
+        )
+
+    def _absences(
+        self, absent: Collection[str], present: Mapping[str, Instance], sweep: _Sweep
+    ) -> Mapping[str, Absence]:
+        for instance_id in present:
+            if instance_id in self._sought:
+                self._sought[instance_id].seen_in = sweep.number
+        result = {}
+        for instance_id in absent:
+            sought = self._sought.setdefault(instance_id, _Sought(sweep.number - 1, self._clock()))
+            sought.asked_at = self._clock()
+            result[instance_id] = Absence(sweeps=sweep.number - sought.seen_in, looked_up=True)
+        if absent:
+            self._hurry.set()
+        return result
+
+    # --- sweeping ----------------------------------------------------------------------------------------------------
+
+    async def _fresh_sweep(self) -> _Sweep:
+        """The latest sweep unless it is too old to be believed; then a new one, shared by all who wait for it."""
+        fresh_since = self._clock() - 2 * self._pace.sweep
+        if self._sweep is not None and self._sweep.started_at >= fresh_since:
+            return self._sweep
+        if self._error is not None and self._failed_at is not None and self._clock() < self._retry_at:
+            raise self._error
+        return await self._shared_sweep()
+
+    @property
+    def _retry_at(self) -> datetime:
+        wait = min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, self._failures - 1), 10)))
+        return (self._failed_at or self._clock()) + wait
+
+    async def _shared_sweep(self) -> _Sweep:
+        if self._sweeping is None or self._sweeping.done():
+            self._sweeping = asyncio.create_task(self._sweep_now())
+        return await asyncio.shield(self._sweeping)
+
+    async def _sweep_now(self) -> _Sweep:
+        started_at = self._clock()
+        try:
+            listed = await self.provider.list_instances(self._cluster_id)
+        except CloudError as error:
+            self._failures, self._failed_at, self._error = self._failures + 1, self._clock(), error
+            raise
+        self._failures, self._failed_at, self._error = 0, None, None
+        by_environment: dict[str, dict[str, Instance]] = {}
+        for instance in listed:
+            if instance.ownership is not None:
+                by_environment.setdefault(instance.ownership.environment_id, {})[instance.id] = instance
+        before, number = self._sweep, self._sweep.number + 1 if self._sweep else 1
+        self._sweep = _Sweep(number, started_at, by_environment)
+        self._note_sightings(listed, number)
+        self._tell_news(before, self._sweep)
+        return self._sweep
+
+    def _note_sightings(self, listed: Collection[Instance], number: int) -> None:
+        for instance in listed:
+            if instance.id in self._sought:
+                self._sought[instance.id].seen_in = number
+        stale = self._clock() - timedelta(hours=1)
+        self._sought = {key: value for key, value in self._sought.items() if value.asked_at >= stale}
+
+    def _tell_news(self, before: _Sweep | None, after: _Sweep) -> None:
+        known = before.by_environment if before else {}
+        news = {
+            environment_id
+            for environment_id in known.keys() | after.by_environment.keys()
+            if known.get(environment_id) != after.by_environment.get(environment_id)
+        }
+        if before is not None and news:
+            self._on_news(news)
+
+    async def _refresh_market(self) -> None:
+        """Read quotes when they are old. They only rank and inform, so a failure keeps the old ones."""
+        now = self._clock()
+        if self._market_tried_at is not None and now - self._market_tried_at < self._pace.market:
+            return
+        self._market_tried_at = now
+        try:
+            offerings = await self.provider.list_offerings()
+        except CloudError as error:
+            _log.warning("market_unreadable", account=self.provider.account, error=str(error))
+            return
+        self._market = Market({offering.pool: offering for offering in offerings}, now)
+
+    async def run(self) -> None:
+        """Sweep for ever, faster while something is missing, until nobody has asked for a long time."""
+        while self._clock() - self._asked_at < IDLE:
+            await self._pause()
+            try:
+                await self._shared_sweep()
+            except CloudError as error:
+                if self._failures <= 1:
+                    _log.warning("sweep_failed", account=self.provider.account, error=str(error))
+
+    async def _pause(self) -> None:
+        self._hurry.clear()
+        if self._failures:
+            await asyncio.sleep(max(0.0, (self._retry_at - self._clock()).total_seconds()))
+            return
+        short, long = self._pace.suspect.total_seconds(), self._pace.sweep.total_seconds()
+        await asyncio.sleep(min(short, long))
+        try:
+            await asyncio.wait_for(self._hurry.wait(), max(0.0, long - short))
+        except TimeoutError:
+            return
+
+
+class Accounts:
+    """The inventories of all accounts and regions in use, and the tasks that keep them fresh."""
+
+    def __init__(
+        self,
+        providers: ProviderFactory,
+        cluster_id: str,
+        clock: Callable[[], datetime],
+        pace: Pace,
+        on_news: Callable[[Collection[str]], None],
+    ) -> None:
+        """Nothing is asked of the cloud before the first `inventory`."""
+        self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
+        self._on_news = on_news
+        self._inventories: dict[tuple[str, str], Inventory] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._failure: asyncio.Future[None] | None = None
+
+    def inventory(self, credentials: Credentials, region: str) -> Inventory:
+        """The inventory of that key in that region; swept in the background from now on."""
+        key = (credentials.fingerprint, region)
+        if key not in self._inventories:
+            provider = self._providers(credentials, region)
+            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_news)
+            self._inventories[key] = inventory
+            task = asyncio.create_task(self._sweep(key, inventory), name=f"sweep {provider.account}")
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        return self._inventories[key]
+
+    async def _sweep(self, key: tuple[str, str], inventory: Inventory) -> None:
+        await inventory.run()
+        self._inventories.pop(key, None)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and self._failure and not self._failure.done():
+            self._failure.set_exception(error)
+
+    async def run(self) -> None:
+        """Wait until cancelled; a sweep that dies of anything but the cloud's trouble ends the process."""
+        self._failure = asyncio.get_running_loop().create_future()
+        try:
+            await self._failure
+        finally:
+            for task in list(self._tasks):
+                task.cancel()
+            await asyncio.gather(*self._tasks, return_exceptions=True)

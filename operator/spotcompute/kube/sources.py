@@ -1,0 +1,119 @@
+"""What an environment refers to in its own namespace: credentials and user data.
+
+The namespace is always the object's own: a reference to another one would make the operator a confused deputy.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from spotcompute.api.spec import KeySelector, TemplateSpec
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.kube.port import Forbidden, KubePort, NotFound
+
+#: Secrets are read again after this, so that a rotation takes effect without a restart.
+FRESH_FOR = timedelta(seconds=30)
+
+#: CVM's limit of raw user data.
+USER_DATA_LIMIT = 16 * 1024
+
+
+class SourceUnavailable(Exception):
+    """A referenced Secret or ConfigMap is missing or broken; `str()` names it and the remedy, never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserData:
+    """User data ready to be sent (base64) and its digest, which may be written to status."""
+
+    encoded: str
+    digest: str
+
+
+class Sources:
+    """Reads referenced objects, and remembers credentials for half a minute."""
+
+    def __init__(self, kube: KubePort, default: Credentials | None, clock: Callable[[], datetime]) -> None:
+        """`default` are the operator's own credentials, None when the install forbids or lacks them."""
+        self._kube, self._default, self._clock = kube, default, clock
+        self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
+
+    async def credentials(self, namespace: str, secret: str | None) -> Credentials:
+        """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away."""
+        if secret is None:
+            if self._default is None:
+                raise SourceUnavailable(
+                    "spec.credentialsSecretRef is not set, and this install has no default credentials: create a Secret"
+                    " with keys secretId and secretKey in this namespace and name it there"
+                )
+            return self._default
+        key = (namespace, secret)
+        if key in self._cache and self._clock() - self._cache[key][0] < FRESH_FOR:
+            return self._cache[key][1]
+        credentials = _credentials_in(secret, await self._secret(namespace, secret))
+        self._cache[key] = (self._clock(), credentials)
+        return credentials
+
+    def distrust(self, namespace: str, secret: str | None) -> None:
+        """Read that Secret again next time: the cloud did not accept what it held."""
+        self._cache.pop((namespace, secret or ""), None)
+
+    async def user_data(self, namespace: str, template: TemplateSpec) -> UserData | None:
+        """The template's user data, from wherever it comes. Raises like `credentials`."""
+        if template.user_data is not None:
+            return _user_data(template.user_data.encode())
+        source = template.user_data_from
+        if source is None:
+            return None
+        if source.secret_key_ref is not None:
+            ref = source.secret_key_ref
+            return _user_data(_entry("Secret", ref, await self._secret(namespace, ref.name)))
+        ref = source.config_map_key_ref or KeySelector(name="?", key="?")
+        try:
+            config_map = await self._kube.read_config_map(namespace, ref.name)
+        except NotFound:
+            raise SourceUnavailable(f"ConfigMap {ref.name} does not exist in this namespace: create it") from None
+        return _user_data(_entry("ConfigMap", ref, {key: text.encode() for key, text in config_map.items()}))
+
+    async def _secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        try:
+            return dict(await self._kube.read_secret(namespace, name))
+        except NotFound:
+            raise SourceUnavailable(f"Secret {name} does not exist in this namespace: create it") from None
+        except Forbidden:
+            raise SourceUnavailable(
+                f"the operator may not read Secret {name}: grant its ServiceAccount `get` on it in this namespace"
+            ) from None
+
+
+def _credentials_in(name: str, data: dict[str, bytes]) -> Credentials:
+    values = {}
+    for key in ("secretId", "secretKey", "token"):
+        try:
+            values[key] = data.get(key, b"").decode("ascii").strip()
+        except UnicodeDecodeError:
+            raise SourceUnavailable(
+                f"key {key} of Secret {name} is not plain text: encode it once, not twice"
+            ) from None
+    for key in ("secretId", "secretKey"):
+        if not values[key] or any(character.isspace() for character in values[key]):
+            raise SourceUnavailable(f"key {key} of Secret {name} is missing, empty or holds spaces: set it")
+    return Credentials(values["secretId"], values["secretKey"], values["token"] or None)
+
+
+def _entry(kind: str, ref: KeySelector, data: dict[str, bytes]) -> bytes:
+    if ref.key not in data:
+        raise SourceUnavailable(f"{kind} {ref.name} has no key {ref.key}: add it, or name another key")
+    return data[ref.key]
+
+
+def _user_data(raw: bytes) -> UserData:
+    if len(raw) > USER_DATA_LIMIT:
+        raise SourceUnavailable(
+            f"user data is {len(raw)} bytes, more than 16 KiB: download the rest from a short script"
+        )
+    return UserData(base64.b64encode(raw).decode("ascii"), hashlib.sha256(raw).hexdigest()[:12])

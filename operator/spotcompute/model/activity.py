@@ -1,0 +1,49 @@
+"""One line of an environment's history: something attempted, or something that happened to it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from spotcompute.model.offering import Pool
+
+
+class ActivityType(StrEnum):
+    """What the line is about."""
+
+    LAUNCH = "Launch"
+    TERMINATE = "Terminate"
+    LOSS = "Loss"
+    ADOPT = "Adopt"
+    DISOWN = "Disown"
+
+
+class ActivityState(StrEnum):
+    """How it stands."""
+
+    IN_PROGRESS = "InProgress"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Activity:
+    """`cause` says why it was done or happened, `reason`/`code`/`message` why it failed, in the cloud's words.
+
+    `count` merges repeats: the same failure again only moves `ended_at` and raises `count`.
+    """
+
+    type: ActivityType
+    state: ActivityState
+    cause: str
+    started_at: datetime
+    ended_at: datetime | None = None
+    pool: Pool | None = None
+    instance_ids: tuple[str, ...] = ()
+    reason: str | None = None
+    code: str | None = None
+    message: str | None = None
+    request_id: str | None = None
+    sequence: int | None = None
+    count: int = 1

@@ -1,0 +1,64 @@
+"""Who an environment is in the cloud, and the tokens of its launches: names that must never be ambiguous.
+
+`metadata.uid` is not the identity: a restore changes it. The identity is given once, kept in an annotation,
+and bound to (cluster, namespace, name), so that a copied annotation is recognised as somebody else's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+
+from spotcompute.model.instance import Instance, Ownership
+from spotcompute.model.ledger import Intent
+
+
+def binding(cluster_id: str, namespace: str, name: str) -> str:
+    """Ten hex digits that stand for (cluster, namespace, name)."""
+    return hashlib.sha256(f"{cluster_id}/{namespace}/{name}".encode()).hexdigest()[:10]
+
+
+def new_environment_id(cluster_id: str, namespace: str, name: str, nonce: str) -> str:
+    """The identity of a new environment: its binding and a random `nonce` that tells successors of one name apart."""
+    return f"{binding(cluster_id, namespace, name)}-{nonce}"
+
+
+def is_bound_to(environment_id: str, cluster_id: str, namespace: str, name: str) -> bool:
+    """True when `environment_id` was given to the object of this cluster, namespace and name."""
+    expected = binding(cluster_id, namespace, name)
+    return re.fullmatch(re.escape(expected) + r"-[0-9a-z]{1,20}", environment_id) is not None
+
+
+def launch_token(ownership: Ownership, sequence: int, digest: str) -> str:
+    """The idempotency token of one launch: 40 ASCII characters.
+
+    The digest of the request is part of it: other parameters have another token by construction, even when
+    a restored status makes a sequence number come again.
+    """
+    text = f"{ownership.cluster_id}/{ownership.environment_id}/{sequence}/{digest}"
+    return hashlib.sha256(text.encode()).hexdigest()[:40]
+
+
+def launch_name(prefix: str, ownership: Ownership, sequence: int, count: int) -> str:
+    """The InstanceName of one launch: readable, unique to the launch, at most 56 bytes.
+
+    The cloud appends 1..n when count > 1; the trailing hyphen keeps that number apart from the sequence.
+    """
+    nonce = ownership.environment_id.rpartition("-")[2][:6]
+    return f"{prefix[:32]}-{nonce}-{sequence}" + ("-" if count > 1 else "")
+
+
+def is_named_by_us(instance: Instance, ownership: Ownership) -> bool:
+    """True when the instance's name has the form that `launch_name` gives to this environment's launches.
+
+    Tags can be copied to a stranger's machine in the console; its name then still tells.
+    """
+    nonce = ownership.environment_id.rpartition("-")[2][:6]
+    return re.fullmatch(rf".{{1,32}}-{re.escape(nonce)}-\d{{1,12}}(-\d{{1,3}})?", instance.name) is not None
+
+
+def is_of_launch(instance: Instance, intent: Intent) -> bool:
+    """True when the instance's name says that `intent` launched it."""
+    if not intent.name.endswith("-"):
+        return instance.name == intent.name
+    return re.fullmatch(re.escape(intent.name) + r"\d{1,3}", instance.name) is not None

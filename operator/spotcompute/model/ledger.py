@@ -1,0 +1,170 @@
+"""What must be remembered because nothing shows it: launches in flight, what they brought, terminations, rests.
+
+The ledger is the only thing of ours that is read back (from `status.ledger`). Others can edit it, so every
+entry is a claim: `plan.bookkeeping` holds it against what the cloud's own tags say before anything is acted on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from enum import StrEnum
+
+from spotcompute.model.offering import Pool
+
+
+class Cause(StrEnum):
+    """Why an instance came, went, or has to go."""
+
+    SHORTFALL = "Shortfall"
+    SCALED_DOWN = "ScaledDown"
+    ENVIRONMENT_DELETED = "EnvironmentDeleted"
+    RECLAIMED = "Reclaimed"
+    DISAPPEARED = "Disappeared"
+    RELEASED_OUTSIDE = "ReleasedOutside"
+    STOPPED_OUTSIDE = "StoppedOutside"
+    LAUNCH_FAILED = "LaunchFailed"
+    STUCK_PENDING = "StuckPending"
+    RECYCLE_BIN = "InRecycleBin"
+    ADOPTED = "Adopted"
+    NOT_OURS = "NotOurs"
+
+
+class Trouble(StrEnum):
+    """Why an attempt brought nothing; also the reason a person reads in conditions and pools."""
+
+    INSUFFICIENT_CAPACITY = "InsufficientCapacity"
+    NO_ROOM = "SubnetFull"
+    PRICE_TOO_LOW = "PriceTooLow"
+    QUOTA_EXCEEDED = "QuotaExceeded"
+    INSUFFICIENT_BALANCE = "InsufficientBalance"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    INVALID_CREDENTIALS = "InvalidCredentials"
+    RATE_LIMITED = "RateLimited"
+    CLOUD_UNREACHABLE = "CloudUnreachable"
+    LAUNCH_FAILED = "LaunchFailed"
+    EARLY_LOSS = "EarlyLoss"
+    UNCLASSIFIED = "UnclassifiedError"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """One launch, committed to status before it is sent, open until its outcome is known.
+
+    `digest` is that of the request; the token is derived from it, so that a token never serves other parameters.
+    `sent_at` is when this or an earlier process last sent it, as far as known; None means not known.
+    `doubtful` is True once an attempt had no usable answer: then a refusal settles nothing any more.
+    `found` are the ids of its instances seen so far by name.
+    """
+
+    sequence: int
+    token: str
+    name: str
+    pool: Pool
+    count: int
+    digest: str
+    template_digest: str
+    created_at: datetime
+    sent_at: datetime | None = None
+    doubtful: bool = False
+    found: frozenset[str] = frozenset()
+
+    @property
+    def missing(self) -> int:
+        """How many of its instances may exist without having been seen."""
+        return max(0, self.count - len(self.found))
+
+
+@dataclass(frozen=True, slots=True)
+class Termination:
+    """A release, recorded before it is sent; `accepted_at` once the cloud has taken the request."""
+
+    cause: Cause
+    recorded_at: datetime
+    accepted_at: datetime | None = None
+    sent_at: datetime | None = None
+    attempts: int = 0
+    obstacle: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """An instance we answer for, from the answer of its launch (or its adoption) until it is proven gone.
+
+    `lost` is set once it is known to have ended without us; it stays a member until its absence is proven.
+    """
+
+    id: str
+    pool: Pool
+    launched_at: datetime
+    template_digest: str | None = None
+    sequence: int | None = None
+    seen: bool = False
+    arrived: bool = False
+    lost: Cause | None = None
+    termination: Termination | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rest:
+    """A pool, or with `pool` None the whole environment, is not asked again before `until`."""
+
+    pool: Pool | None = None
+    trouble: Trouble
+    code: str
+    message: str
+    request_id: str | None = None
+    failures: int
+    since: datetime
+    failed_at: datetime
+    until: datetime
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """Everything remembered about one environment.
+
+    `sequence` is that of the last intent; `quarantine_until` forbids launches while instances of a lost
+    ledger may still be on their way into the lists; `attempted_generation` is the generation whose one
+    attempt a OneTime environment has had.
+    """
+
+    environment_id: str
+    sequence: int = 0
+    intents: tuple[Intent, ...] = ()
+    members: Mapping[str, Member] = field(default_factory=dict)
+    rests: Mapping[Pool | None, Rest] = field(default_factory=dict)
+    quarantine_until: datetime | None = None
+    attempted_generation: int | None = None
+
+    @property
+    def is_blank(self) -> bool:
+        """True when nothing has ever been bought and nothing is owned: it can be let go without asking the cloud."""
+        return self.sequence == 0 and not self.intents and not self.members
+
+    def with_member(self, member: Member) -> Ledger:
+        """The same ledger with `member` added or replaced."""
+        return replace(self, members={**self.members, member.id: member})
+
+    def without_member(self, instance_id: str) -> Ledger:
+        """The same ledger without that member."""
+        return replace(self, members={key: value for key, value in self.members.items() if key != instance_id})
+
+    def with_intent(self, intent: Intent) -> Ledger:
+        """The same ledger with `intent` added, or replaced by sequence."""
+        others = tuple(other for other in self.intents if other.sequence != intent.sequence)
+        return replace(self, intents=tuple(sorted((*others, intent), key=lambda item: item.sequence)))
+
+    def without_intent(self, sequence: int) -> Ledger:
+        """The same ledger without that intent."""
+        return replace(self, intents=tuple(item for item in self.intents if item.sequence != sequence))
+
+    def with_rest(self, rest: Rest) -> Ledger:
+        """The same ledger with that rest added or replaced."""
+        return replace(self, rests={**self.rests, rest.pool: rest})
+
+    def without_rest(self, pool: Pool | None) -> Ledger:
+        """The same ledger without that rest."""
+        return replace(self, rests={key: value for key, value in self.rests.items() if key != pool})

@@ -1,0 +1,37 @@
+"""Everything seen in one run: the environment's instances, what was looked for and not found, the market.
+
+An observation is complete or it does not exist: half a listing never becomes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from spotcompute.model.instance import Instance
+from spotcompute.model.offering import Market
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """How well an id's absence is known: complete sweeps in a row without it, and whether a look-up by id agreed."""
+
+    sweeps: int
+    looked_up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """What the cloud shows of one environment at `observed_at` (start of the sweep it rests on, aware UTC).
+
+    `instances` holds whatever carries the environment's marks, plus every id that was asked for and found.
+    `absent` holds every id that was asked for and not found. `searched` holds the instance names that were
+    looked up by name.
+    """
+
+    observed_at: datetime
+    instances: Mapping[str, Instance] = field(default_factory=dict)
+    absent: Mapping[str, Absence] = field(default_factory=dict)
+    searched: frozenset[str] = frozenset()
+    market: Market = field(default_factory=Market)

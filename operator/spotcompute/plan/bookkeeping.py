@@ -1,0 +1,213 @@
+"""What the observation says about the ledger: who has been seen, who is lost, who is gone, who belongs to us.
+
+Separate from the planner because these are conclusions, not wishes: they hold whatever the spec asks for.
+Everything in the ledger is a claim (others can edit status); everything here holds it against the cloud's own word.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from spotcompute.cloud.errors import Unclassified
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
+from spotcompute.model.identity import is_named_by_us, is_of_launch
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
+from spotcompute.model.observation import Absence, Observation
+from spotcompute.plan.capacity import occupies
+from spotcompute.plan.cooldown import rest_after, without_stale_rests
+from spotcompute.plan.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """The ledger brought up to date, and what there is to tell about it."""
+
+    ledger: Ledger
+    activities: tuple[Activity, ...] = ()
+
+
+def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> Books:
+    """Bring `ledger` up to date with `observed`. Total and deterministic, in whatever order things were observed."""
+    clerk = _Clerk(ledger, desired, observed, now, policy)
+    clerk.match_intents()
+    clerk.adopt()
+    for instance_id in sorted(ledger.members.keys() | clerk.ledger.members.keys()):
+        clerk.examine(clerk.ledger.members[instance_id])
+    pools = frozenset(pool for pool, _ in desired.pools)
+    kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
+    if kept.quarantine_until is not None and observed.observed_at >= kept.quarantine_until:
+        kept = replace(kept, quarantine_until=None)
+    return Books(kept, tuple(clerk.activities))
+
+
+class _Clerk:
+    """One pass over the books; holds what every step needs, so that the steps read plainly."""
+
+    def __init__(self, ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> None:
+        self.ledger, self.activities = ledger, list[Activity]()
+        self._desired, self._observed, self._now, self._policy = desired, observed, now, policy
+
+    # --- launches in flight ------------------------------------------------------------------------------------------
+
+    def match_intents(self) -> None:
+        """Close every intent whose instances have all been seen, or can no longer appear."""
+        for intent in self.ledger.intents:
+            seen = [instance for instance in self._observed.instances.values() if is_of_launch(instance, intent)]
+            fresh = sorted((item for item in seen if item.id not in intent.found), key=lambda item: item.id)
+            for instance in fresh:
+                self._take_in(instance, intent)
+            matched = replace(intent, found=intent.found | {instance.id for instance in fresh})
+            if matched.missing == 0 or self._can_no_longer_appear(matched):
+                self.ledger = self.ledger.without_intent(intent.sequence)
+                self._tell_settled(matched)
+            elif fresh:
+                self.ledger = self.ledger.with_intent(matched)
+
+    def _take_in(self, instance: Instance, intent: Intent) -> None:
+        if instance.id not in self.ledger.members:
+            member = Member(
+                instance.id, instance.pool, instance.created_at, intent.template_digest, intent.sequence, seen=True
+            )
+            self.ledger = self.ledger.with_member(member)
+
+    def _can_no_longer_appear(self, intent: Intent) -> bool:
+        deadline = intent.created_at + self._policy.horizon
+        return self._observed.observed_at >= deadline and intent.name in self._observed.searched
+
+    def _tell_settled(self, intent: Intent) -> None:
+        found = tuple(sorted(intent.found))
+        self.activities.append(
+            Activity(
+                ActivityType.LAUNCH,
+                ActivityState.SUCCEEDED if found else ActivityState.FAILED,
+                cause=str(Cause.SHORTFALL),
+                started_at=intent.created_at,
+                ended_at=self._now,
+                pool=intent.pool,
+                instance_ids=found,
+                reason=None if found else "NothingLaunched",
+                message="settled by looking for its instances, since its answer was lost",
+                sequence=intent.sequence,
+            )
+        )
+
+    # --- instances nobody remembers ----------------------------------------------------------------------------------
+
+    def adopt(self) -> None:
+        """Take in what carries our marks and our name and is not remembered: the ledger was lost, or is older."""
+        for instance in sorted(self._observed.instances.values(), key=lambda item: item.id):
+            if instance.id in self.ledger.members or instance.has_ended or not self._is_ours(instance):
+                continue
+            if not is_named_by_us(instance, self._desired.ownership):
+                continue
+            self.ledger = self.ledger.with_member(Member(instance.id, instance.pool, instance.created_at, seen=True))
+            self._tell(ActivityType.ADOPT, Cause.ADOPTED, instance.id, instance.created_at)
+
+    def _is_ours(self, instance: Instance) -> bool:
+        return instance.ownership == self._desired.ownership
+
+    # --- members -----------------------------------------------------------------------------------------------------
+
+    def examine(self, member: Member) -> None:
+        """Update one member from what was seen of it, or drop it when its absence is proven."""
+        instance = self._observed.instances.get(member.id)
+        if instance is not None:
+            self._examine_seen(member, instance)
+        elif self._is_gone(member, self._observed.absent.get(member.id)):
+            self._drop(member)
+
+    def _examine_seen(self, member: Member, instance: Instance) -> None:
+        if self._is_a_stranger(instance):
+            self.ledger = self.ledger.without_member(member.id)
+            self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
+            return
+        arrived = member.arrived or instance.state is InstanceState.RUNNING
+        updated = replace(member, seen=True, arrived=arrived, pool=instance.pool)
+        if instance.has_ended and occupies(member) and member.termination is None:
+            updated = replace(updated, lost=_cause_of_end(instance))
+            self._note_loss(updated, instance)
+        if updated != member:
+            self.ledger = self.ledger.with_member(updated)
+
+    def _is_a_stranger(self, instance: Instance) -> bool:
+        """True when neither tags nor name say it is ours, and its tags have had time to attach."""
+        has_had_time = self._now - instance.created_at > self._policy.visibility
+        return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
+
+    def _is_gone(self, member: Member, absence: Absence | None) -> bool:
+        """Gone needs evidence per id: several complete sweeps, a look-up by id that agrees, and old enough."""
+        if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
+            return False
+        has_ended = member.seen and not occupies(member)
+        return has_ended or self._observed.observed_at - member.launched_at > self._policy.visibility
+
+    def _drop(self, member: Member) -> None:
+        if member.termination is None and member.lost is None:
+            lost = replace(member, lost=Cause.DISAPPEARED)
+            self.ledger = self.ledger.with_member(lost)
+            self._note_loss(lost, None)
+        self.ledger = self.ledger.without_member(member.id)
+
+    def _note_loss(self, member: Member, instance: Instance | None) -> None:
+        cause = member.lost or Cause.DISAPPEARED
+        message = _EXPLANATIONS[cause]
+        if instance is not None and instance.failure:
+            message = f"{message}: {instance.failure}"
+        request_id = instance.last_operation_request_id if instance and cause is Cause.RELEASED_OUTSIDE else None
+        self._tell(ActivityType.LOSS, cause, member.id, self._now, message, member, request_id)
+        if self._now - member.launched_at <= self._policy.early_loss:
+            failed = cause is Cause.LAUNCH_FAILED
+            trouble = Trouble.LAUNCH_FAILED if failed else Trouble.EARLY_LOSS
+            error = Unclassified(str(cause), message)
+            rest = rest_after(
+                self.ledger, member.pool, trouble, error, self._desired.generation, self._now, self._policy
+            )
+            if self._desired.placement(member.pool) is not None and not self._rests_already(rest.pool):
+                self.ledger = self.ledger.with_rest(rest)
+
+    def _rests_already(self, pool: object) -> bool:
+        """Several losses seen in one run are one failure of their pool."""
+        rest = next((rest for rest in self.ledger.rests.values() if rest.pool == pool), None)
+        return rest is not None and rest.failed_at == self._now
+
+    def _tell(
+        self,
+        type_: ActivityType,
+        cause: Cause,
+        instance_id: str,
+        since: datetime,
+        message: str | None = None,
+        member: Member | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.activities.append(
+            Activity(
+                type_,
+                ActivityState.SUCCEEDED,
+                cause=str(cause),
+                started_at=since,
+                ended_at=self._now,
+                pool=member.pool if member else None,
+                instance_ids=(instance_id,),
+                message=message,
+                request_id=request_id,
+            )
+        )
+
+
+_EXPLANATIONS = {
+    Cause.RECLAIMED: "taken back by the cloud",
+    Cause.RELEASED_OUTSIDE: "released by somebody else's TerminateInstances call",
+    Cause.LAUNCH_FAILED: "accepted by the cloud, then failed to start",
+    Cause.DISAPPEARED: "no longer listed, and nobody asked for it: reclaimed, or destroyed outside",
+}
+
+
+def _cause_of_end(instance: Instance) -> Cause:
+    """The cloud does not say that it reclaimed an instance; it does name the last API call, if there was one."""
+    if instance.state is InstanceState.LAUNCH_FAILED:
+        return Cause.LAUNCH_FAILED
+    return Cause.RELEASED_OUTSIDE if instance.was_released else Cause.RECLAIMED

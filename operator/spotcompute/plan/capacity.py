@@ -1,0 +1,59 @@
+"""How many: what counts as existing, what is missing, what is too much."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Ledger, Member
+
+
+def occupies(member: Member) -> bool:
+    """True while the member takes one of the wanted places: it exists, or nothing proves that it does not.
+
+    A release counts from the moment the cloud accepted it, not from when it was asked for.
+    """
+    released = member.termination is not None and member.termination.accepted_at is not None
+    return member.lost is None and not released
+
+
+def occupying(ledger: Ledger) -> list[Member]:
+    """Every member that takes a place, in a stable order."""
+    return [ledger.members[key] for key in sorted(ledger.members) if occupies(ledger.members[key])]
+
+
+def in_flight(ledger: Ledger) -> int:
+    """Places taken by launches whose outcome is not known yet."""
+    return sum(intent.missing for intent in ledger.intents)
+
+
+def shortfall(ledger: Ledger, replicas: int) -> int:
+    """How many instances are missing; launches in flight count as if they were there."""
+    return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))
+
+
+def surplus(ledger: Ledger, replicas: int) -> int:
+    """How many known instances are too many, not counting those already on their way out."""
+    staying = sum(member.termination is None for member in occupying(ledger))
+    return max(0, staying - replicas)
+
+
+def is_ready(member: Member, instance: Instance | None) -> bool:
+    """True when the instance runs and is meant to stay."""
+    return (
+        occupies(member)
+        and member.termination is None
+        and instance is not None
+        and instance.state is InstanceState.RUNNING
+    )
+
+
+def is_stuck(instance: Instance, now: datetime, timeout: timedelta) -> bool:
+    """True when the instance has been PENDING for longer than any launch takes."""
+    return instance.state is InstanceState.PENDING and now - instance.created_at > timeout
+
+
+def ready_count(ledger: Ledger, instances: Mapping[str, Instance]) -> int:
+    """How many members run."""
+    return sum(is_ready(member, instances.get(member.id)) for member in ledger.members.values())

@@ -1,0 +1,130 @@
+"""Which pools rest after a refusal, until when: bounded exponential backoff that never gives up.
+
+Rest is not an optimisation but liveness: without it, a loop keeps asking the first, sold-out pool for ever.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+
+from spotcompute.cloud import errors
+from spotcompute.model.ledger import Ledger, Rest, Trouble
+from spotcompute.model.offering import Pool
+from spotcompute.plan.policy import Policy
+
+#: What an attempt's error means for the environment. Order matters only for readers: classes do not nest.
+_TROUBLES: dict[type[errors.CloudError], Trouble] = {
+    errors.InsufficientCapacity: Trouble.INSUFFICIENT_CAPACITY,
+    errors.NoRoom: Trouble.NO_ROOM,
+    errors.PriceTooLow: Trouble.PRICE_TOO_LOW,
+    errors.QuotaExceeded: Trouble.QUOTA_EXCEEDED,
+    errors.InsufficientBalance: Trouble.INSUFFICIENT_BALANCE,
+    errors.InvalidConfiguration: Trouble.INVALID_CONFIGURATION,
+    errors.InvalidCredentials: Trouble.INVALID_CREDENTIALS,
+    errors.Throttled: Trouble.RATE_LIMITED,
+    errors.Unavailable: Trouble.CLOUD_UNREACHABLE,
+    errors.NotSent: Trouble.CLOUD_UNREACHABLE,
+    errors.OutcomeUnknown: Trouble.CLOUD_UNREACHABLE,
+}
+
+#: Troubles of the account or the line to it, not of one pool: asking another pool would not help.
+OF_THE_WHOLE = frozenset(
+    {
+        Trouble.INSUFFICIENT_BALANCE,
+        Trouble.INVALID_CREDENTIALS,
+        Trouble.RATE_LIMITED,
+        Trouble.CLOUD_UNREACHABLE,
+    }
+)
+
+#: Troubles a smaller request may not have: ask the same pool for fewer before it rests.
+SPLITTABLE = frozenset({Trouble.INSUFFICIENT_CAPACITY, Trouble.NO_ROOM, Trouble.QUOTA_EXCEEDED})
+
+#: Troubles only a person can end; asked again slowly, in case the person acted outside Kubernetes.
+FOR_A_PERSON = frozenset({Trouble.INVALID_CONFIGURATION, Trouble.INVALID_CREDENTIALS, Trouble.INSUFFICIENT_BALANCE})
+
+
+def trouble_of(error: errors.CloudError) -> Trouble:
+    """What kind of trouble an error of an attempt is."""
+    for kind, trouble in _TROUBLES.items():
+        if isinstance(error, kind):
+            return trouble
+    return Trouble.UNCLASSIFIED
+
+
+def rest_after(
+    ledger: Ledger,
+    pool: Pool,
+    trouble: Trouble,
+    error: errors.CloudError,
+    generation: int,
+    now: datetime,
+    policy: Policy,
+) -> Rest:
+    """The rest that follows a failure: 1, 2, 4, … times the base, at most the limit, a little less by jitter.
+
+    The jitter is a hash of who rests and how often it failed, so that a thousand environments do not ask
+    in step, and yet the same history gives the same waits.
+    """
+    where = None if trouble in OF_THE_WHOLE else pool
+    before = ledger.rests.get(where)
+    in_a_row = before is not None and now - before.failed_at < policy.forget and before.generation == generation
+    failures = before.failures + 1 if before and in_a_row else 1
+    wait = min(policy.rest_limit, policy.rest_base * (1 << min(failures - 1, 20)))
+    if trouble is Trouble.INVALID_CONFIGURATION:
+        wait = policy.recheck
+    return Rest(
+        pool=where,
+        trouble=trouble,
+        code=error.code,
+        message=error.message,
+        request_id=error.request_id,
+        failures=failures,
+        since=before.since if before and in_a_row and before.trouble is trouble else now,
+        failed_at=now,
+        until=now + _jittered(wait, ledger.environment_id, where, failures),
+        generation=generation,
+    )
+
+
+def _jittered(wait: timedelta, environment_id: str, where: Pool | None, failures: int) -> timedelta:
+    """Between 80 and 100 percent of `wait`: the promised limit is never exceeded."""
+    digest = hashlib.sha256(f"{environment_id}/{where}/{failures}".encode()).digest()
+    return wait * (0.8 + 0.2 * digest[0] / 255)
+
+
+def without_stale_rests(
+    ledger: Ledger, pools: frozenset[Pool], generation: int, now: datetime, policy: Policy
+) -> Ledger:
+    """Forget rests of another generation (the user changed something: ask at once), of pools that are not wanted any
+    more, and those so old that their failures no longer count as in a row.
+    """
+    kept = {
+        where: rest
+        for where, rest in ledger.rests.items()
+        if rest.generation == generation
+        and (where is None or where in pools)
+        and now - max(rest.failed_at, rest.until) < policy.forget
+    }
+    if len(kept) == len(ledger.rests):
+        return ledger
+    result = ledger
+    for where in ledger.rests.keys() - kept.keys():
+        result = result.without_rest(where)
+    return result
+
+
+def is_resting(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
+    """True while `pool` (or with None the whole environment) is not to be asked."""
+    rest = ledger.rests.get(pool)
+    return rest is not None and now < rest.until
+
+
+def next_attempt(ledger: Ledger, pools: Sequence[Pool], now: datetime) -> datetime:
+    """When a pool may be asked again: `now` when one may be asked already."""
+    whole = ledger.rests.get(None)
+    earliest = whole.until if whole else now
+    rests = [ledger.rests[pool].until if pool in ledger.rests else now for pool in pools]
+    return max(now, earliest, min(rests, default=now))

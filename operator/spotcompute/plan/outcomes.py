@@ -1,0 +1,195 @@
+"""What an outcome means for the ledger: which launches are settled, which pools rest, which releases were accepted.
+
+Only an answer that says so settles a launch. A refusal after a doubtful attempt settles nothing: the doubtful one may
+have been carried out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from spotcompute.cloud.errors import CloudError, InstanceBusy, InstanceGone, NotSent, OutcomeUnknown, Refused
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
+from spotcompute.model.ledger import Intent, Ledger, Member, Trouble
+from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.cooldown import SPLITTABLE, rest_after, trouble_of
+from spotcompute.plan.policy import Policy
+
+#: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.
+_OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
+
+
+@dataclass(frozen=True, slots=True)
+class Folded:
+    """The ledger after some outcomes, what was learned about stock, and what there is to tell."""
+
+    ledger: Ledger
+    learned: Pass
+    activities: tuple[Activity, ...]
+
+
+def fold(
+    ledger: Ledger, outcomes: Sequence[Outcome], desired: Desired, now: datetime, policy: Policy, learned: Pass
+) -> Folded:
+    """Enter `outcomes` into `ledger`. Total; entering them into a newer ledger is safe and keeps every id."""
+    activities: list[Activity] = []
+    for outcome in outcomes:
+        if isinstance(outcome, Terminated):
+            ledger = _terminated(ledger, outcome, now)
+            activities.append(_told_termination(outcome, now))
+            continue
+        folder = _LaunchFolder(ledger, outcome.launch, desired, now, policy, learned)
+        folder.fold(outcome)
+        ledger, learned = folder.ledger, folder.learned
+        activities.extend(folder.activities)
+    return Folded(ledger, learned, tuple(activities))
+
+
+# --- launches --------------------------------------------------------------------------------------------------------
+
+
+class _LaunchFolder:
+    """Enters one launch's outcome; holds what every case needs."""
+
+    def __init__(
+        self, ledger: Ledger, launch: Launch, desired: Desired, now: datetime, policy: Policy, learned: Pass
+    ) -> None:
+        self.ledger, self.learned = ledger, learned
+        self.activities: list[Activity] = []
+        self._launch, self._desired, self._now, self._policy = launch, desired, now, policy
+        #: As committed by now: another replica, or an earlier attempt, may have made it doubtful.
+        self._intent = next((item for item in ledger.intents if item.sequence == launch.intent.sequence), launch.intent)
+
+    def fold(self, outcome: Launched) -> None:
+        """Dispatch on what came back."""
+        result = outcome.result
+        if result is None:
+            self._drop_unless_doubtful()
+        elif isinstance(result, LaunchReceipt):
+            self._accepted(result)
+        elif isinstance(result, OutcomeUnknown):
+            self._doubt(result)
+        elif isinstance(result, (Refused, NotSent)) and not self._intent.doubtful:
+            self._refused(result)
+        else:
+            self._doubt(result)
+
+    def _accepted(self, receipt: LaunchReceipt) -> None:
+        intent = self._intent
+        for instance_id in receipt.instance_ids:
+            if instance_id not in self.ledger.members:
+                member = Member(instance_id, intent.pool, self._now, intent.template_digest, intent.sequence)
+                self.ledger = self.ledger.with_member(member)
+        self.ledger = self.ledger.without_intent(intent.sequence).without_rest(None)
+        rest = self.ledger.rests.get(intent.pool)
+        if rest is not None and rest.trouble not in _OF_LASTING:
+            self.ledger = self.ledger.without_rest(intent.pool)
+        self._learn_sale(intent, len(receipt.instance_ids))
+        self._tell(ActivityState.SUCCEEDED, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
+
+    def _learn_sale(self, intent: Intent, count: int) -> None:
+        room = dict(self.learned.room_below)
+        if intent.pool in room:
+            room[intent.pool] -= count
+        self.learned = replace(self.learned, room_below=room, sells=self.learned.sells | {intent.pool})
+
+    def _refused(self, error: CloudError) -> None:
+        self.ledger = self.ledger.without_intent(self._intent.sequence)
+        trouble = trouble_of(error)
+        if self._desired.one_time and isinstance(error, NotSent):
+            self.ledger = replace(self.ledger, attempted_generation=None)
+        if self._may_ask_for_fewer(trouble):
+            room = {**self.learned.room_below, self._intent.pool: self._intent.count}
+            self.learned = replace(self.learned, room_below=room)
+        else:
+            self._rest(trouble, error)
+        self._tell_failure(trouble, error, ActivityState.FAILED)
+
+    def _may_ask_for_fewer(self, trouble: Trouble) -> bool:
+        return trouble in SPLITTABLE and self._intent.count > 1 and not self._desired.one_time
+
+    def _doubt(self, error: CloudError) -> None:
+        """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""
+        self.ledger = self.ledger.with_intent(replace(self._intent, doubtful=True, sent_at=self._now))
+        trouble = trouble_of(error) if isinstance(error, OutcomeUnknown) else Trouble.CLOUD_UNREACHABLE
+        self._rest(trouble, error)
+        self._tell_failure(trouble, error, ActivityState.IN_PROGRESS)
+
+    def _rest(self, trouble: Trouble, error: CloudError) -> None:
+        rest = rest_after(
+            self.ledger, self._intent.pool, trouble, error, self._desired.generation, self._now, self._policy
+        )
+        self.ledger = self.ledger.with_rest(rest)
+
+    def _drop_unless_doubtful(self) -> None:
+        if not self._intent.doubtful:
+            self.ledger = self.ledger.without_intent(self._intent.sequence)
+
+    def _tell_failure(self, trouble: Trouble, error: CloudError, state: ActivityState) -> None:
+        self._tell(state, reason=str(trouble), code=error.code, message=error.message, request_id=error.request_id)
+
+    def _tell(
+        self,
+        state: ActivityState,
+        instance_ids: tuple[str, ...] = (),
+        reason: str | None = None,
+        code: str | None = None,
+        message: str | None = None,
+        request_id: str | None = None,
+    ) -> None:
+        self.activities.append(
+            Activity(
+                ActivityType.LAUNCH,
+                state,
+                cause=self._launch.because,
+                started_at=self._intent.created_at,
+                ended_at=None if state is ActivityState.IN_PROGRESS else self._now,
+                pool=self._intent.pool,
+                instance_ids=instance_ids,
+                reason=reason,
+                code=code,
+                message=message,
+                request_id=request_id,
+                sequence=self._intent.sequence,
+            )
+        )
+
+
+# --- releases --------------------------------------------------------------------------------------------------------
+
+
+def _terminated(ledger: Ledger, outcome: Terminated, now: datetime) -> Ledger:
+    for instance_id in outcome.instance_ids:
+        member = ledger.members.get(instance_id)
+        if member is None or member.termination is None:
+            continue
+        termination = replace(member.termination, sent_at=now, attempts=member.termination.attempts + 1)
+        if isinstance(outcome.result, (str, InstanceGone)):
+            termination = replace(termination, accepted_at=termination.accepted_at or now, obstacle=None)
+        else:
+            termination = replace(termination, obstacle=str(outcome.result))
+        ledger = ledger.with_member(replace(member, termination=termination))
+    return ledger
+
+
+def _told_termination(outcome: Terminated, now: datetime) -> Activity:
+    error = outcome.result if isinstance(outcome.result, CloudError) else None
+    done = error is None or isinstance(error, InstanceGone)
+    waiting = isinstance(error, (InstanceBusy, OutcomeUnknown))
+    state = ActivityState.SUCCEEDED if done else ActivityState.IN_PROGRESS if waiting else ActivityState.FAILED
+    return Activity(
+        ActivityType.TERMINATE,
+        state,
+        cause=str(outcome.cause),
+        started_at=now,
+        ended_at=None if waiting else now,
+        instance_ids=outcome.instance_ids,
+        reason=None if error is None else str(trouble_of(error)),
+        code=None if error is None else error.code,
+        message=None if error is None else error.message,
+        request_id=outcome.result if isinstance(outcome.result, str) else outcome.result.request_id,
+    )

@@ -1,0 +1,235 @@
+"""The order of the questions: settle what is open, let go what must go, ask for what is missing.
+
+One planner and not several controllers: two loops that launch and terminate would need a treaty.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from spotcompute.model.desired import Desired
+from spotcompute.model.identity import launch_name, launch_token
+from spotcompute.model.instance import Instance
+from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, template_digest
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
+from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Pool
+from spotcompute.plan.actions import Action, Launch, Pass, Plan, Terminate
+from spotcompute.plan.allocation import how_many, next_pool
+from spotcompute.plan.capacity import in_flight, occupying, shortfall, surplus
+from spotcompute.plan.cooldown import is_resting
+from spotcompute.plan.policy import Policy
+from spotcompute.plan.retirement import in_order_of_leaving, useless
+
+#: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
+LAUNCHES_AT_ONCE = 5
+
+
+def make_plan(
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Pass
+) -> Plan:
+    """Decide the next steps from `observed` towards `desired`; `ledger` has been brought up to date already.
+
+    Total and deterministic: same values, same plan, in whatever order things were observed. Launches in flight
+    count as capacity, so nothing is ever bought beyond `replicas`. A launch that can be settled by repeating it is
+    settled before anything new is asked for; one that can only be searched for keeps its places and holds up
+    nothing else. An empty plan means nothing to do.
+    """
+    if desired.paused and not desired.deleting:
+        return Plan(ledger)
+    ledger, releases = _releases(desired, ledger, observed, now, policy)
+    repeatable = [intent for intent in ledger.intents if _may_be_repeated(intent, desired, ledger, now, policy)]
+    if repeatable:
+        ledger, launches = _replays(repeatable, desired, ledger, now)
+    else:
+        ledger, launches = _launches(desired, ledger, observed, now, learned)
+    return Plan(ledger, (*releases, *launches))
+
+
+# --- letting go ------------------------------------------------------------------------------------------------------
+
+
+def _releases(
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy
+) -> tuple[Ledger, tuple[Action, ...]]:
+    """Record who has to go, and ask for every recorded release that is due."""
+    for member, cause in _leaving(desired, ledger, observed, now, policy):
+        ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
+    due: dict[Cause, list[str]] = {}
+    for instance_id in sorted(ledger.members):
+        member = ledger.members[instance_id]
+        instance = observed.instances.get(instance_id)
+        if member.termination is None:
+            continue
+        obstacle = _obstacle(desired, instance)
+        if obstacle != member.termination.obstacle and obstacle is not None:
+            ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
+        elif obstacle is None and _is_due(member.termination, instance, now, policy):
+            ledger = ledger.with_member(replace(member, termination=replace(member.termination, sent_at=now)))
+            due.setdefault(member.termination.cause, []).append(instance_id)
+    return ledger, tuple(Terminate(tuple(ids), cause, _because(cause, desired)) for cause, ids in due.items())
+
+
+def _leaving(
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy
+) -> list[tuple[Member, Cause]]:
+    if desired.deleting:
+        remaining = [ledger.members[key] for key in sorted(ledger.members)]
+        return [(member, Cause.ENVIRONMENT_DELETED) for member in remaining if member.termination is None]
+    leaving: dict[str, tuple[Member, Cause]] = {}
+    for key in sorted(ledger.members):
+        member = ledger.members[key]
+        cause = useless(member, observed.instances.get(key), now, policy.launch_timeout)
+        if cause is not None and member.termination is None:
+            leaving[key] = (member, cause)
+    present = template_digest(desired.template, desired.user_data_digest)
+    candidates = in_order_of_leaving(ledger, observed.instances, observed.market, present)
+    too_many = surplus(ledger, desired.replicas)
+    useless_and_counted = sum(member.id in leaving for member in candidates)
+    others = [member for member in candidates if member.id not in leaving]
+    for member in others[: max(0, too_many - useless_and_counted)]:
+        leaving[member.id] = (member, Cause.SCALED_DOWN)
+    return [leaving[key] for key in sorted(leaving)]
+
+
+def _obstacle(desired: Desired, instance: Instance | None) -> str | None:
+    """Why a recorded release cannot be asked for yet; None when it can."""
+    if instance is None:
+        return "not in the cloud's lists yet"
+    if instance.ownership != desired.ownership:
+        return "its tags do not (yet) say that it belongs to this environment, so it is not touched"
+    return None
+
+
+def _is_due(termination: Termination, instance: Instance | None, now: datetime, policy: Policy) -> bool:
+    if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
+        return False
+    if termination.accepted_at is not None:
+        return now - (termination.sent_at or termination.accepted_at) >= policy.repeat_release
+    if termination.sent_at is None:
+        return True
+    wait = min(policy.rest_limit, policy.look_again * (1 << min(max(0, termination.attempts - 1), 10)))
+    return now - termination.sent_at >= wait
+
+
+def _because(cause: Cause, desired: Desired) -> str:
+    if cause is Cause.SCALED_DOWN:
+        return f"more than the {desired.replicas} wanted"
+    return {
+        Cause.ENVIRONMENT_DELETED: "the environment is deleted",
+        Cause.STOPPED_OUTSIDE: "stopped outside; a stopped spot instance costs money and does nothing",
+        Cause.STUCK_PENDING: "pending for too long",
+        Cause.RECYCLE_BIN: "in the recycle bin",
+    }.get(cause, str(cause))
+
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+
+def _may_be_repeated(intent: Intent, desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> bool:
+    """True while repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
+
+    The request is built anew from the spec and must have the intent's digest: whatever somebody may have written
+    into status, nothing is bought that the spec does not ask for. Tokens do not live for ever, hence the window.
+    """
+    request = request_for(desired, intent.pool, intent.count, intent.sequence)
+    if request is None or request.digest != intent.digest or intent.found:
+        return False
+    is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
+    fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
+    return is_authentic and fits and timedelta(0) <= now - intent.created_at < policy.replay
+
+
+def _replays(
+    repeatable: list[Intent], desired: Desired, ledger: Ledger, now: datetime
+) -> tuple[Ledger, tuple[Action, ...]]:
+    """Mark the launches as sent again, and send them; while the whole environment rests, wait."""
+    if is_resting(ledger, None, now):
+        return ledger, ()
+    replays: list[Action] = []
+    for intent in repeatable:
+        marked = replace(intent, sent_at=now, doubtful=True)
+        ledger = ledger.with_intent(marked)
+        request = _request(desired, intent.pool, intent.count, intent.sequence)
+        replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
+    return ledger, tuple(replays)
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+def _launches(
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, learned: Pass
+) -> tuple[Ledger, tuple[Action, ...]]:
+    missing = shortfall(ledger, desired.replicas)
+    if missing == 0 or not may_launch(desired, ledger, learned):
+        return ledger, ()
+    pool = next_pool(desired, ledger, observed.market, learned, now)
+    if pool is None:
+        return ledger, ()
+    total = missing if desired.one_time else how_many(missing, pool, observed.market, learned)
+    launches: list[Action] = []
+    sequence = max(ledger.sequence, int(now.timestamp()) - 1)
+    for count in _in_calls(total):
+        sequence += 1
+        launch = _launch(desired, pool, count, sequence, now, missing)
+        ledger = replace(ledger.with_intent(launch.intent), sequence=sequence)
+        launches.append(launch)
+    if desired.one_time:
+        ledger = replace(ledger, attempted_generation=desired.generation)
+    return ledger, tuple(launches)
+
+
+def may_launch(desired: Desired, ledger: Ledger, learned: Pass) -> bool:
+    """False while a lost ledger is being rebuilt, while deleting or paused, and once a OneTime attempt was made."""
+    if desired.deleting or desired.paused or ledger.quarantine_until is not None:
+        return False
+    attempted = ledger.attempted_generation == desired.generation
+    return not desired.one_time or not attempted or learned.one_time_started
+
+
+def _in_calls(total: int) -> list[int]:
+    """Split what one call cannot take: 250 become 100, 100 and 50."""
+    counts: list[int] = []
+    while total > 0 and len(counts) < LAUNCHES_AT_ONCE:
+        counts.append(min(total, MAX_LAUNCH_COUNT))
+        total -= counts[-1]
+    return counts
+
+
+def _launch(desired: Desired, pool: Pool, count: int, sequence: int, now: datetime, missing: int) -> Launch:
+    request = _request(desired, pool, count, sequence)
+    intent = Intent(
+        sequence=sequence,
+        token=launch_token(request.ownership, sequence, request.digest),
+        name=request.name,
+        pool=pool,
+        count=count,
+        digest=request.digest,
+        template_digest=request.template_digest,
+        created_at=now,
+    )
+    return Launch(intent, request, f"{missing} of {desired.replicas} are missing")
+
+
+def request_for(desired: Desired, pool: Pool, count: int, sequence: int) -> LaunchRequest | None:
+    """The request the spec makes for `count` instances of `pool`, or None when the spec makes no such request."""
+    if desired.placement(pool) is None or not 1 <= count <= MAX_LAUNCH_COUNT:
+        return None
+    return _request(desired, pool, count, sequence)
+
+
+def _request(desired: Desired, pool: Pool, count: int, sequence: int) -> LaunchRequest:
+    placement = desired.placement(pool)
+    return LaunchRequest(
+        pool=pool,
+        count=count,
+        name=launch_name(desired.name_prefix, desired.ownership, sequence, count),
+        ownership=desired.ownership,
+        template=desired.template,
+        max_price=desired.max_price,
+        vpc_id=placement.vpc_id if placement else None,
+        subnet_id=placement.subnet_id if placement else None,
+        user_data_digest=desired.user_data_digest,
+    )

@@ -1,0 +1,36 @@
+"""The numbers by which decisions are made, in one value, so that tests can choose them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """Durations of the protocol; what each is for stands in `settings`, where an install chooses it."""
+
+    rest_base: timedelta = timedelta(seconds=5)
+    rest_limit: timedelta = timedelta(seconds=60)
+    recheck: timedelta = timedelta(minutes=5)
+    launch_timeout: timedelta = timedelta(minutes=10)
+    replay: timedelta = timedelta(seconds=120)
+    signature: timedelta = timedelta(seconds=300)
+    visibility: timedelta = timedelta(seconds=180)
+    absence_sweeps: int = 3
+    #: An instance that ends sooner than this after its launch counts as a failure of its pool.
+    early_loss: timedelta = timedelta(seconds=180)
+    #: A failure longer ago than this no longer counts as "in a row".
+    forget: timedelta = timedelta(minutes=15)
+    #: Between two looks at something on its way: a launch being settled, an instance not listed yet.
+    look_again: timedelta = timedelta(seconds=5)
+    #: A release that was accepted and shows no effect is asked for again after this.
+    repeat_release: timedelta = timedelta(seconds=60)
+
+    @property
+    def horizon(self) -> timedelta:
+        """How long after its intent a launch can still bring an instance nobody has seen.
+
+        It may be sent during `replay`, be accepted until its signature expires, and stay invisible for `visibility`.
+        """
+        return self.replay + self.signature + self.visibility

@@ -1,0 +1,51 @@
+"""Who goes: instances that are no use any more, and those that are too many, in a fixed order."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Cause, Ledger, Member
+from spotcompute.model.offering import Market
+from spotcompute.plan.capacity import is_stuck, occupying
+
+
+def useless(member: Member, instance: Instance | None, now: datetime, timeout: timedelta) -> Cause | None:
+    """Why an instance is to be replaced although nobody asked for fewer; None when it is to stay.
+
+    A spot instance cannot be stopped free of charge, so a stopped one costs money and does nothing.
+    """
+    if instance is None:
+        return None
+    if instance.state is InstanceState.SHUTDOWN:
+        return Cause.RECYCLE_BIN
+    if member.lost is not None:
+        return None
+    if instance.state is InstanceState.STOPPED:
+        return Cause.STOPPED_OUTSIDE
+    return Cause.STUCK_PENDING if is_stuck(instance, now, timeout) else None
+
+
+def in_order_of_leaving(
+    ledger: Ledger, instances: Mapping[str, Instance], market: Market, template_digest: str
+) -> list[Member]:
+    """Members that may be released to scale down, first to go first.
+
+    Not running yet, then of an older template, then the costliest, then the youngest: least work is lost.
+    """
+
+    def key(member: Member) -> tuple[bool, bool, Decimal, float, str]:
+        instance = instances.get(member.id)
+        running = instance is not None and instance.state is InstanceState.RUNNING
+        updated = member.template_digest in (None, template_digest)
+        return (
+            running,
+            updated,
+            -(market.price(member.pool) or Decimal(0)),
+            -member.launched_at.timestamp(),
+            member.id,
+        )
+
+    return sorted((member for member in occupying(ledger) if member.termination is None), key=key)

@@ -1,0 +1,329 @@
+"""THE LOOP: desire · observe · plan · act · report, one environment at a time, whatever woke it.
+
+Create, change, resume and delete are the same run; deletion is "desired capacity 0, and keep the finalizer until
+nothing is left". Safety comes from tokens and compare-and-swap, not from being the only replica.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+import structlog
+
+from spotcompute.act import perform
+from spotcompute.api.conditions import Reason
+from spotcompute.api.environment import Environment, InvalidSpec
+from spotcompute.api.ledger import UnreadableLedger
+from spotcompute.api.spec import Spec
+from spotcompute.cloud.errors import CloudError, InvalidCredentials
+from spotcompute.inventory import Accounts, Inventory
+from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
+from spotcompute.kube.port import Conflict, KubeObject, KubePort
+from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
+from spotcompute.model.activity import Activity
+from spotcompute.model.desired import Desired
+from spotcompute.model.identity import is_bound_to, new_environment_id
+from spotcompute.model.instance import Ownership
+from spotcompute.model.ledger import Ledger
+from spotcompute.model.observation import Observation
+from spotcompute.plan.actions import Launched, Outcome, Pass
+from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.cooldown import FOR_A_PERSON, trouble_of
+from spotcompute.plan.outcomes import fold
+from spotcompute.plan.planner import make_plan
+from spotcompute.plan.policy import Policy
+from spotcompute.report.conclusion import Conclusion
+from spotcompute.report.history import events_of
+from spotcompute.report.status import committed, report, troubled
+from spotcompute.report.wake import next_wake
+
+_log = structlog.get_logger(__name__)
+
+#: Times a run starts over because the object changed under it, before the queue takes over with its backoff.
+CONFLICTS_AT_ONCE = 5
+
+#: Rounds of plan and act in one run; what is left then goes on at once in the next run, after others had their turn.
+ROUNDS_AT_ONCE = 40
+
+
+class Store(Protocol):
+    """The objects as last seen, by uid."""
+
+    def get(self, uid: str) -> KubeObject | None:
+        """The object as last seen, or None when it is gone."""
+        ...
+
+    def remember(self, obj: KubeObject) -> None:
+        """Take note of a newer version, as returned by our own write."""
+        ...
+
+    def forget(self, uid: str) -> None:
+        """A live read said that it is gone."""
+        ...
+
+
+class Problem(Exception):
+    """A run cannot go on: the conclusion to report, and how soon to try again."""
+
+    def __init__(self, conclusion: Conclusion, retry_after: timedelta) -> None:
+        self.conclusion = conclusion
+        self.retry_after = retry_after
+        super().__init__(conclusion.message)
+
+
+@dataclass(slots=True)
+class _Run:
+    """What one run knows: the object at its latest version, and what is not yet written to it."""
+
+    raw: KubeObject
+    environment: Environment
+    ledger: Ledger
+    desired: Desired
+    user_data: UserData | None
+    inventory: Inventory
+    activities: list[Activity]
+    learned: Pass
+
+
+class Reconciler:
+    """Brings one environment at a time closer to its spec. Holds no state of its own between runs."""
+
+    def __init__(
+        self,
+        kube: KubePort,
+        store: Store,
+        sources: Sources,
+        accounts: Accounts,
+        cluster_id: str,
+        policy: Policy,
+        clock: Callable[[], datetime],
+        nonce: Callable[[], str],
+        resync: timedelta,
+    ) -> None:
+        """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
+        self._kube, self._store, self._sources, self._accounts = kube, store, sources, accounts
+        self._cluster_id, self._policy, self._clock, self._nonce = cluster_id, policy, clock, nonce
+        self._resync = resync
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Run once; return the seconds until the next look, None when there is nothing to come back for.
+
+        Raises KubeError when the API server is away or refuses: the queue tries again.
+        """
+        raw = self._store.get(uid)
+        unsaved: list[Outcome] = []
+        for _ in range(CONFLICTS_AT_ONCE):
+            if raw is None:
+                return None
+            try:
+                return await self._run(raw, unsaved)
+            except Conflict:
+                raw = await self._reread(raw)
+        raise Conflict(f"{uid} keeps changing while it is worked on")
+
+    async def _reread(self, raw: KubeObject) -> KubeObject | None:
+        metadata = raw["metadata"]
+        fresh = await self._kube.get(metadata["namespace"], metadata["name"])
+        if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
+            self._store.forget(metadata["uid"])
+            return None
+        self._store.remember(fresh)
+        return fresh
+
+    async def _run(self, raw: KubeObject, unsaved: list[Outcome]) -> float | None:
+        environment = Environment.of(raw)
+        if environment.deleting and FINALIZER not in environment.finalizers:
+            return None
+        try:
+            raw, ledger = await self._identify(raw, environment)
+            if environment.deleting and (ledger is None or (ledger.is_blank and not environment.status.get("ledger"))):
+                await self._let_go(raw, environment)
+                return None
+            if ledger is None:
+                raise self._identity_conflict(environment)
+            run = await self._desire(raw, ledger)
+            return await self._converge(run, unsaved)
+        except Problem as problem:
+            status = troubled(raw.get("status") or {}, problem.conclusion, environment.generation, self._clock())
+            await self._write(raw, status)
+            return problem.retry_after.total_seconds()
+
+    # --- desire ------------------------------------------------------------------------------------------------------
+
+    async def _identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, Ledger | None]:
+        """Who this is, and what is remembered of it; gives a new environment its identity and our finalizer.
+
+        The ledger is None when the identity was given to another object: then nothing may be touched.
+        """
+        remembered = self._remembered(environment)
+        claimed = environment.annotations.get(ENVIRONMENT_ID)
+        environment_id = remembered.environment_id if remembered else claimed
+        is_new = environment_id is None
+        if environment_id is None:
+            environment_id = new_environment_id(
+                self._cluster_id, environment.namespace, environment.name, self._nonce()
+            )
+        if not is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name):
+            return raw, None
+        if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
+            raw = await self._kube.claim(raw, environment_id)
+            self._store.remember(raw)
+        return raw, remembered or self._blank_ledger(environment_id, is_new)
+
+    def _remembered(self, environment: Environment) -> Ledger | None:
+        try:
+            return environment.ledger()
+        except UnreadableLedger as error:
+            _log.warning("ledger_unreadable", environment=environment.label, where=str(error))
+            return None
+
+    def _blank_ledger(self, environment_id: str, is_new: bool) -> Ledger:
+        """A new environment may launch at once; one whose memory was lost first waits for whatever it has launched."""
+        if is_new:
+            return Ledger(environment_id)
+        return Ledger(environment_id, quarantine_until=self._clock() + self._policy.signature + self._policy.visibility)
+
+    def _identity_conflict(self, environment: Environment) -> Problem:
+        message = (
+            f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
+            " Remove the annotation to make this a new environment"
+        )
+        _log.warning("identity_conflict", environment=environment.label)
+        return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
+
+    async def _desire(self, raw: KubeObject, ledger: Ledger) -> _Run:
+        environment = Environment.of(raw)
+        try:
+            spec = environment.spec()
+        except InvalidSpec as error:
+            raise Problem(Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True), self._resync) from None
+        inventory = await self._inventory(environment, spec)
+        user_data = await self._user_data(environment, spec)
+        desired = Desired(
+            ownership=Ownership(self._cluster_id, ledger.environment_id),
+            generation=environment.generation,
+            replicas=0 if environment.deleting else spec.replicas or 0,
+            pools=spec.pools,
+            template=spec.template.resolved(),
+            name_prefix=spec.template.instance_name or environment.name,
+            max_price=spec.max_price,
+            user_data_digest=user_data.digest if user_data else None,
+            strategy=spec.market.allocation_strategy,
+            one_time=spec.request_policy == "OneTime",
+            paused=spec.paused,
+            deleting=environment.deleting,
+        )
+        return _Run(raw, environment, ledger, desired, user_data, inventory, [], Pass())
+
+    async def _inventory(self, environment: Environment, spec: Spec) -> Inventory:
+        secret = spec.credentials_secret_ref.name if spec.credentials_secret_ref else None
+        try:
+            credentials = await self._sources.credentials(environment.namespace, secret)
+        except SourceUnavailable as error:
+            conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
+            raise Problem(conclusion, self._policy.rest_limit) from None
+        return self._accounts.inventory(credentials, spec.region)
+
+    async def _user_data(self, environment: Environment, spec: Spec) -> UserData | None:
+        try:
+            return await self._sources.user_data(environment.namespace, spec.template)
+        except SourceUnavailable as error:
+            if environment.deleting:
+                return None
+            conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
+            raise Problem(conclusion, self._policy.rest_limit) from None
+
+    # --- observe · plan · act ----------------------------------------------------------------------------------------
+
+    async def _converge(self, run: _Run, unsaved: list[Outcome]) -> float | None:
+        observed = await self._observe(run)
+        self._enter(run, unsaved)
+        for _ in range(ROUNDS_AT_ONCE):
+            now = self._clock()
+            books = keep_books(run.ledger, run.desired, observed, now, self._policy)
+            run.ledger, run.activities = books.ledger, [*run.activities, *books.activities]
+            plan = make_plan(run.desired, run.ledger, observed, now, self._policy, run.learned)
+            run.ledger = plan.ledger
+            if not plan.actions:
+                return await self._report(run, observed)
+            await self._commit(run)
+            unsaved.clear()
+            user_data = run.user_data.encoded if run.user_data else None
+            unsaved.extend(await perform(plan, run.inventory.provider, user_data, run.environment.label))
+            self._enter(run, unsaved)
+        await self._report(run, observed)
+        return 0.0
+
+    async def _observe(self, run: _Run) -> Observation:
+        names = {
+            intent.name for intent in run.ledger.intents if self._clock() - intent.created_at > self._policy.replay
+        }
+        try:
+            return await run.inventory.observe(run.ledger.environment_id, run.ledger.members.keys(), names)
+        except CloudError as error:
+            secret = run.environment.raw_spec.get("credentialsSecretRef") or {}
+            if isinstance(error, InvalidCredentials):
+                self._sources.distrust(run.environment.namespace, secret.get("name"))
+            trouble = trouble_of(error)
+            stalled = trouble in FOR_A_PERSON
+            message = f"the cloud cannot be asked, so nothing is decided: {error}"
+            conclusion = Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
+            raise Problem(conclusion, self._policy.rest_base) from None
+
+    def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
+        """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""
+        folded = fold(run.ledger, outcomes, run.desired, self._clock(), self._policy, run.learned)
+        has_launched = any(isinstance(outcome, Launched) for outcome in outcomes)
+        run.ledger, run.learned = folded.ledger, replace(folded.learned, one_time_started=has_launched)
+        run.activities = [*run.activities, *folded.activities]
+
+    async def _commit(self, run: _Run) -> None:
+        """Write the intent. No committed intent, no call: a conflict or an absent API server ends the run here."""
+        await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))
+
+    # --- report ------------------------------------------------------------------------------------------------------
+
+    async def _report(self, run: _Run, observed: Observation) -> float | None:
+        now = self._clock()
+        if run.desired.deleting and not run.ledger.members and not run.ledger.intents:
+            await self._let_go(run.raw, run.environment)
+            await self._tell(run.raw, run)
+            return None
+        previous = run.raw.get("status") or {}
+        selector = f"spotcompute.dev/environment={run.ledger.environment_id}"
+        result = report(previous, run.desired, run.ledger, observed, run.activities, now, selector)
+        await self._save(run, result.status)
+        return next_wake(run.desired, run.ledger, observed, now, self._policy, self._resync).total_seconds()
+
+    async def _save(self, run: _Run, status: Mapping[str, Any]) -> None:
+        run.raw = await self._write(run.raw, status)
+        await self._tell(run.raw, run)
+
+    async def _tell(self, raw: KubeObject, run: _Run) -> None:
+        """Log and post what has been promised in status by now; each activity once."""
+        told, run.activities = run.activities, []
+        for activity in told:
+            _log.info(
+                str(activity.type).lower(),
+                environment=run.environment.label,
+                state=str(activity.state),
+                cause=activity.cause,
+                pool=str(activity.pool) if activity.pool else None,
+                instances=list(activity.instance_ids),
+                code=activity.code,
+                request_id=activity.request_id,
+            )
+        for event in events_of(told):
+            await self._kube.record(raw, event)
+
+    async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
+        written = await self._kube.write_status(raw, status)
+        self._store.remember(written)
+        return written
+
+    async def _let_go(self, raw: KubeObject, environment: Environment) -> None:
+        await self._kube.release(raw)
+        _log.info("released", environment=environment.label)

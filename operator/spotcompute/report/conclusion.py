@@ -1,0 +1,169 @@
+"""One word, one reason and one sentence for how an environment stands, from which conditions and columns are made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from spotcompute.api.conditions import Condition, ConditionType, Reason
+from spotcompute.api.status import Phase, PoolState
+from spotcompute.api.times import to_text
+from spotcompute.model.desired import Desired
+from spotcompute.model.ledger import Cause, Ledger, Member, Rest, Trouble
+from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Market, Pool
+from spotcompute.plan.actions import Pass
+from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
+from spotcompute.plan.cooldown import FOR_A_PERSON, is_resting, next_attempt
+from spotcompute.plan.planner import may_launch
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """`stalled` only when a person must act: waiting for stock or price is not stalled."""
+
+    phase: Phase
+    reason: str
+    message: str
+    ready: bool = False
+    stalled: bool = False
+
+    def conditions(self) -> list[Condition]:
+        """The three conditions; Ready and Reconciling are never both True, nor Reconciling and Stalled."""
+        reconciling = not self.ready and not self.stalled and self.phase != "Paused"
+        return [
+            Condition(ConditionType.READY, _truth(self.ready), self.reason, self.message),
+            Condition(
+                ConditionType.RECONCILING,
+                _truth(reconciling),
+                self.reason if reconciling else Reason.SUCCEEDED if self.ready else self.reason,
+                self.message if reconciling else "",
+            ),
+            Condition(
+                ConditionType.STALLED,
+                _truth(self.stalled),
+                self.reason if self.stalled else Reason.NOT_STALLED,
+                self.message if self.stalled else "",
+            ),
+        ]
+
+
+def _truth(value: bool) -> Literal["True", "False"]:
+    return "True" if value else "False"
+
+
+def conclude(desired: Desired, ledger: Ledger, observed: Observation, now: datetime) -> Conclusion:
+    """How the environment stands after a run that could see everything."""
+    if desired.deleting:
+        return _deleting(ledger)
+    ready = ready_count(ledger, observed.instances)
+    counts = f"{ready} of {desired.replicas} instances run"
+    if desired.paused:
+        return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
+    leaving = [member for member in ledger.members.values() if _is_leaving(member)]
+    missing = shortfall(ledger, desired.replicas)
+    if missing > 0:
+        return _missing(desired, ledger, observed.market, counts, missing, now)
+    if ledger.intents:
+        message = f"{counts}; {in_flight(ledger)} asked for without an answer yet: settling that before anything else"
+        return Conclusion("Filling", Reason.SETTLING, message)
+    if leaving:
+        return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
+    if ready < desired.replicas:
+        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {desired.replicas - ready} on their way")
+    return Conclusion("Ready", Reason.ALL_REPLICAS_READY, counts, ready=True)
+
+
+def _is_leaving(member: Member) -> bool:
+    return member.termination is not None and member.termination.accepted_at is None
+
+
+def _listed(members: Sequence[Member]) -> str:
+    shown = sorted(members, key=lambda member: member.id)[:5]
+    parts = []
+    for member in shown:
+        obstacle = member.termination.obstacle if member.termination else None
+        parts.append(f"{member.id} ({obstacle})" if obstacle else member.id)
+    return ", ".join(parts) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
+
+
+def _deleting(ledger: Ledger) -> Conclusion:
+    open_launches = f"{in_flight(ledger)} launches without an answer" if ledger.intents else ""
+    members = sorted(ledger.members.values(), key=lambda member: member.id)
+    waiting = f"{len(members)} instances until the cloud confirms their end: {_listed(members)}" if members else ""
+    waits = " and ".join(part for part in (waiting, open_launches) if part) or "nothing any more"
+    return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
+
+
+def _missing(desired: Desired, ledger: Ledger, market: Market, counts: str, missing: int, now: datetime) -> Conclusion:
+    if ledger.quarantine_until is not None:
+        until = to_text(ledger.quarantine_until)
+        message = f"{counts}; status was lost: nothing is launched before {until}, until all instances have shown up"
+        return Conclusion("Filling", Reason.RECOVERING, message)
+    if not may_launch(desired, ledger, Pass()):
+        return _one_time_over(desired, ledger, counts)
+    pools = [pool for pool, _ in desired.pools]
+    rests = [ledger.rests[pool] for pool in pools if is_resting(ledger, pool, now)]
+    whole = ledger.rests.get(None)
+    if whole is not None and now < whole.until:
+        rests = [whole]
+    elif len(rests) < len(pools):
+        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; asking for {missing} more")
+    decisive = decisive_rest(rests)
+    at = to_text(next_attempt(ledger, pools, now))
+    message = f"{counts}; {missing} missing. {_explained(decisive, market, desired)}. Next attempt {at}"
+    if len(rests) > 1:
+        message += f"; {len(rests)} pools tried, see status.pools"
+    stalled = all(rest.trouble in FOR_A_PERSON for rest in rests)
+    return Conclusion("Stalled" if stalled else "Waiting", str(decisive.trouble), message, stalled=stalled)
+
+
+def decisive_rest(rests: Sequence[Rest]) -> Rest:
+    """The rest that names the reason: the trouble most likely to end by itself, since that ends the wait."""
+    order = list(Trouble)
+    return min(rests, key=lambda rest: (rest.trouble in FOR_A_PERSON, order.index(rest.trouble)))
+
+
+def _explained(rest: Rest, market: Market, desired: Desired) -> str:
+    where = f" in {rest.pool}" if rest.pool else ""
+    request = f" (request {rest.request_id})" if rest.request_id else ""
+    text = f"{rest.code}{where}: {rest.message}{request}"
+    price = market.price(rest.pool) if rest.pool else None
+    if rest.trouble is Trouble.PRICE_TOO_LOW and price is not None:
+        text += f"; the market asks {price} per hour, maxPrice is {desired.max_price}"
+    return text
+
+
+def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
+    """The one attempt is over and something is missing: it failed, or what it brought was lost."""
+    rests = [rest for rest in ledger.rests.values() if rest.generation == desired.generation]
+    if rests:
+        last = max(rests, key=lambda rest: rest.failed_at)
+        message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"
+        return Conclusion("Failed", last.code, message, stalled=True)
+    message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
+    return Conclusion("Failed", Reason.LOST, message, stalled=True)
+
+
+def pool_state(rest: Rest | None, now: datetime) -> PoolState:
+    """`Available`, `Resting`, or `Invalid` when a person must correct something first."""
+    if rest is None or now >= rest.until:
+        return "Available"
+    return "Invalid" if rest.trouble is Trouble.INVALID_CONFIGURATION else "Resting"
+
+
+def instances_in(ledger: Ledger, pool: Pool) -> int:
+    """Members that take a place and come from `pool`."""
+    return sum(member.pool == pool for member in occupying(ledger))
+
+
+def leaving_note(member: Member) -> str | None:
+    """Why an instance is on its way out, or what stands in the way of its release."""
+    if member.lost is not None:
+        return str(member.lost)
+    if member.termination is None:
+        return None
+    cause: Cause = member.termination.cause
+    return f"{cause}: {member.termination.obstacle}" if member.termination.obstacle else str(cause)

@@ -1,0 +1,136 @@
+"""The activity log in the object: newest first, bounded, repeats merged; and the Events worth a person's notice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from spotcompute.api.status import ActivityStatus
+from spotcompute.api.times import to_text
+from spotcompute.kube.port import Event
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.ledger import Cause
+
+#: Lines kept in the object; older ones have been Events and log lines, and go.
+HISTORY_LIMIT = 50
+
+#: Ids written out in one line or event.
+IDS_SHOWN = 100
+
+MESSAGE_LIMIT = 512
+
+
+def appended(history: Sequence[Mapping[str, Any]], activities: Sequence[Activity]) -> list[dict[str, Any]]:
+    """`history` with `activities` on top; losses of one cause are one line, and repeats are counted.
+
+    Ids are `act-` and a number without gaps, so that a missing line would show.
+    """
+    lines = [dict(line) for line in history]
+    for activity in together(activities):
+        line = _line(activity, _next_number(lines))
+        at = _position_of_same(lines, line, activity)
+        if at is None:
+            lines.insert(0, line)
+        else:
+            lines[at] = _merged(lines[at], line)
+    return lines[:HISTORY_LIMIT]
+
+
+def together(activities: Sequence[Activity]) -> list[Activity]:
+    """Losses and releases of the same kind, seen in one run, as one activity with all ids."""
+    result: list[Activity] = []
+    for activity in activities:
+        last = result[-1] if result else None
+        if last and activity.type is not ActivityType.LAUNCH and _kind(last) == _kind(activity):
+            result[-1] = replace(last, instance_ids=(*last.instance_ids, *activity.instance_ids))
+        else:
+            result.append(activity)
+    return result
+
+
+def _kind(activity: Activity) -> tuple[object, ...]:
+    return (activity.type, activity.state, activity.cause, activity.pool, activity.code, activity.message)
+
+
+def _next_number(lines: Sequence[Mapping[str, Any]]) -> int:
+    numbers = [str(line.get("id", "")).rpartition("-")[2] for line in lines]
+    return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+
+
+def _line(activity: Activity, number: int) -> dict[str, Any]:
+    return ActivityStatus(
+        id=f"act-{number}",
+        type=activity.type,
+        state=activity.state.value,
+        cause=activity.cause,
+        zone=activity.pool.zone if activity.pool else None,
+        instance_type=activity.pool.instance_type if activity.pool else None,
+        instance_ids=list(activity.instance_ids[:IDS_SHOWN]) or None,
+        reason=activity.reason,
+        code=activity.code,
+        message=activity.message[:MESSAGE_LIMIT] if activity.message else None,
+        request_id=activity.request_id,
+        count=activity.count,
+        start_time=to_text(activity.started_at),
+        end_time=to_text(activity.ended_at) if activity.ended_at else None,
+    ).to_json()
+
+
+def _position_of_same(lines: Sequence[Mapping[str, Any]], line: Mapping[str, Any], activity: Activity) -> int | None:
+    """Where the same failure stands already: within the newest few lines, so that order still tells a story."""
+    if activity.state is ActivityState.SUCCEEDED:
+        return None
+    same = ("type", "state", "zone", "instanceType", "reason", "code", "instanceIds")
+    for at, other in enumerate(lines[:12]):
+        if all(other.get(key) == line.get(key) for key in same):
+            return at
+        if other.get("state") == ActivityState.SUCCEEDED.value and other.get("type") == activity.type:
+            return None
+    return None
+
+
+def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """The repeat moves the end, the message and the request id; the first attempt's start and number stay."""
+    return {**new, "id": old["id"], "startTime": old["startTime"], "count": int(old.get("count", 1)) + 1}
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+_LOSS_REASONS = {
+    Cause.RECLAIMED: "InstanceReclaimed",
+    Cause.RELEASED_OUTSIDE: "InstanceReleasedOutside",
+    Cause.LAUNCH_FAILED: "LaunchFailed",
+    Cause.DISAPPEARED: "InstanceLost",
+}
+
+
+def events_of(activities: Sequence[Activity]) -> list[Event]:
+    """What a person should notice of these activities; the recorder merges repeats."""
+    return [event for activity in together(activities) if (event := _event(activity)) is not None]
+
+
+def _event(activity: Activity) -> Event | None:
+    ids = ", ".join(activity.instance_ids[:10]) + (", …" if len(activity.instance_ids) > 10 else "")
+    where = f" in {activity.pool}" if activity.pool else ""
+    match activity.type, activity.state:
+        case ActivityType.LAUNCH, ActivityState.SUCCEEDED:
+            return Event("Normal", "InstanceLaunched", f"launched {ids}{where}: {activity.cause}")
+        case ActivityType.LAUNCH, ActivityState.IN_PROGRESS:
+            note = f"no answer to a launch{where}; settling it under the same token ({activity.code})"
+            return Event("Warning", "LaunchOutcomeUnknown", note)
+        case ActivityType.LAUNCH, _:
+            return Event("Warning", activity.reason or "LaunchFailed", f"{activity.code}{where}: {activity.message}")
+        case ActivityType.TERMINATE, ActivityState.SUCCEEDED:
+            return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
+        case ActivityType.TERMINATE, ActivityState.FAILED:
+            return Event("Warning", "ReleaseRefused", f"{activity.code}: {activity.message} ({ids})")
+        case ActivityType.LOSS, _:
+            reason = _LOSS_REASONS.get(Cause(activity.cause), "InstanceLost")
+            return Event("Warning", reason, f"{ids}{where}: {activity.message}")
+        case ActivityType.ADOPT, _:
+            return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
+        case ActivityType.DISOWN, _:
+            return Event("Warning", "InstanceDisowned", f"{ids} was recorded here, but neither tags nor name say so")
+        case _:
+            return None
