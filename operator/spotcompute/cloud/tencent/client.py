@@ -1,0 +1,225 @@
+"""One signed HTTP request per call, through the official SDK, in a thread: the thinnest layer over the vendor.
+
+Separate from `provider` so that transport has one place: pace, threads, metrics, and the question that decides
+about money, whether a request that failed may have been carried out. It knows no action's parameters.
+
+Of the SDK (3.1.195) it uses signing and sending, nothing clever: its `StandardRetryer` repeats requests that
+succeeded, and its region breaker hides what happened. Answers are read as JSON and not through the SDK's models:
+the models turn an answer with another Content-Type into an object of Nones, and an error with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import re
+import ssl
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from functools import cached_property
+from typing import Any
+from urllib.parse import urlsplit
+
+from prometheus_client import Counter, Histogram
+from requests.adapters import HTTPAdapter
+from tencentcloud.common.abstract_client import LOGGER_NAME
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.cvm.v20170312.cvm_client import CvmClient
+from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
+
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled
+from spotcompute.cloud.pacer import Pacer
+from spotcompute.cloud.tencent.codes import classify
+from spotcompute.redaction import redact
+from spotcompute.settings import Settings
+
+ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.tencentcloudapi.com"}
+
+#: The timeout of settings bounds connecting and each read. A server that drips its answer would defeat it, so
+#: the whole call ends after this many timeouts.
+DEADLINE_TIMEOUTS = 3
+
+#: Longest message of the cloud that is kept: it ends up in status.
+MAX_MESSAGE = 500
+
+REQUESTS = Counter("spotenv_cloud_api_requests", "Calls of the cloud's API by action and code.", ["action", "code"])
+DURATION = Histogram("spotenv_cloud_api_duration_seconds", "Duration of calls of the cloud's API.", ["action"])
+
+#: Raised before any byte of a request leaves: the connection was never made, or the server's certificate refused.
+_NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
+
+#: What can stand in an HTTP header: anything else would fail in the middle of sending.
+_HEADER_SAFE = re.compile(r"[!-~]+")
+
+Json = dict[str, Any]
+
+
+class UnsafeEndpoint(ValueError):
+    """The settings would send signed requests where they must not go; the message says what to change."""
+
+
+class Client:
+    """Calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account."""
+
+    def __init__(
+        self, credentials: Credentials, region: str, settings: Settings, executor: Executor, pacer: Pacer
+    ) -> None:
+        """Build it without I/O. Raises `UnsafeEndpoint`; a malformed key shows at the first call."""
+        self._credentials = credentials
+        self._region = region
+        self._executor = executor
+        self._pacer = pacer
+        self._profile = _profile(settings)
+        self._connections = settings.cloud_threads
+        self._deadline_seconds = DEADLINE_TIMEOUTS * settings.request_timeout_seconds
+
+    async def call(self, action: str, parameters: Json, on_behalf_of: str) -> Json:
+        """Send one request and return the ``Response`` object of its answer.
+
+        Raises `NotSent` when it certainly did not reach the cloud, `Refused` with the cloud's code when it said
+        no, `OutcomeUnknown` in every other case. Cancelled while waiting, nothing is sent; cancelled in flight,
+        the request goes on and its answer is lost.
+        """
+        await self._pacer.turn(action, on_behalf_of)
+        code, started = "OK", time.monotonic()
+        try:
+            return await self._in_thread(action, parameters)
+        except CloudError as error:
+            code = error.code
+            if isinstance(error, Throttled):
+                self._pacer.slow_down(action)
+            raise
+        except asyncio.CancelledError:
+            code = "Cancelled"
+            raise
+        finally:
+            REQUESTS.labels(action, code).inc()
+            DURATION.labels(action).observe(time.monotonic() - started)
+
+    async def _in_thread(self, action: str, parameters: Json) -> Json:
+        sending = self._executor.submit(self._send, action, parameters)
+        try:
+            async with asyncio.timeout(self._deadline_seconds):
+                return await asyncio.wrap_future(sending)
+        except TimeoutError:
+            message = f"no answer to {action} within {self._deadline_seconds:g} s"
+            # What still waits for a thread can be withdrawn; what runs cannot be stopped.
+            raise (NotSent if sending.cancel() else OutcomeUnknown)("DeadlineExceeded", message) from None
+
+    def _send(self, action: str, parameters: Json) -> Json:
+        sdk = self._sdk
+        try:
+            answer = dict(sdk.call_json(action, parameters)["Response"])
+            # The SDK raises for an error itself, unless the answer's Content-Type is one it does not look into.
+            refusal = answer.get("Error")
+            if refusal is not None:
+                raise TencentCloudSDKException(refusal["Code"], refusal["Message"], answer["RequestId"])
+        except TencentCloudSDKException as trouble:
+            raise _translated(action, trouble) from trouble
+        except Exception as trouble:
+            # Whatever an unreadable answer makes of the SDK: the request was sent, so its outcome is not known.
+            raise OutcomeUnknown(type(trouble).__name__, f"the answer to {action} could not be read") from trouble
+        return answer
+
+    @cached_property
+    def _sdk(self) -> Any:
+        key = self._credentials
+        if not all(_HEADER_SAFE.fullmatch(value) for value in (key.secret_id, key.secret_key, key.token or "-")):
+            raise InvalidCredentials(
+                "InvalidCredential", "secret id, key or token is empty, or has spaces or non-ASCII"
+            )
+        client = CvmClient(Credential(key.secret_id, key.secret_key, key.token), self._region, self._profile)
+        _tame(client, self._connections)
+        return client
+
+
+def silence_sdk_logger() -> None:
+    """Close the SDK's logger for good: at DEBUG it prints signatures, tokens and user data, and only there.
+
+    A filter, because unlike a level or `disabled` nothing that configures logging later takes it away.
+    """
+    logger = logging.getLogger(LOGGER_NAME)
+    logger.setLevel(logging.CRITICAL + 1)
+    logger.propagate = False
+    if _nothing not in logger.filters:
+        logger.addFilter(_nothing)
+
+
+def _nothing(_record: logging.LogRecord) -> bool:
+    return False
+
+
+def _profile(settings: Settings) -> Any:
+    """The SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
+    endpoint = settings.endpoint or ENDPOINTS[settings.site]
+    if "/" in endpoint:
+        raise UnsafeEndpoint(f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}")
+    if settings.protocol == "http" and not _is_loopback(endpoint):
+        raise UnsafeEndpoint(f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https")
+    http = HttpProfile(
+        protocol=settings.protocol,
+        endpoint=endpoint,
+        reqMethod="POST",
+        reqTimeout=settings.request_timeout_seconds,
+        keepAlive=True,
+    )
+    return ClientProfile(httpProfile=http, language="en-US", disable_region_breaker=True, retryer=None)
+
+
+def _is_loopback(endpoint: str) -> bool:
+    host = urlsplit(f"//{endpoint}").hostname or ""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _tame(client: Any, connections: int) -> None:
+    """Make the SDK's HTTP session send what it is told, once, to where it is told.
+
+    A redirect would repeat the purchase elsewhere; a `~/.netrc` would replace the signature by its password
+    (proxies still come from the environment: the SDK reads them itself); and a pool smaller than the number of
+    threads would throw connections away.
+    """
+    session = client.request.conn._session
+    session.max_redirects = 0
+    session.trust_env = False
+    for scheme in ("https://", "http://"):
+        session.mount(scheme, HTTPAdapter(pool_connections=1, pool_maxsize=connections, max_retries=0))
+
+
+def _translated(action: str, trouble: TencentCloudSDKException) -> CloudError:
+    """Only what the server itself said, with a RequestId, is a refusal; the SDK's own codes carry none."""
+    code, message = str(trouble.code), _shortened(trouble.message)
+    if trouble.requestId:
+        return classify(action, code)(code, message, trouble.requestId)
+    if code == "ClientNetworkError" and _was_never_sent(trouble):
+        return NotSent(code, message)
+    if code == "ServerNetworkError":
+        # The body is somebody else's (a proxy's, a gateway's) and may quote the request: it is not kept.
+        message = f"the answer to {action} did not have HTTP status 200"
+    return OutcomeUnknown(code, message)
+
+
+def _shortened(message: Any) -> str:
+    return redact(str(message))[:MAX_MESSAGE]
+
+
+def _was_never_sent(error: BaseException) -> bool:
+    return any(isinstance(cause, _NEVER_SENT) for cause in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """The chain below `error`: the SDK and requests wrap without `from`, so implicit context counts as well."""
+    seen: set[int] = set()
+    cause = error.__cause__ or error.__context__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__ or cause.__context__

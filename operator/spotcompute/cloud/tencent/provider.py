@@ -1,0 +1,213 @@
+"""The port's six methods in terms of CVM's five actions: paging, filters, and answers that make sense or raise.
+
+Separate from `client` (transport) and `translate` (shapes): here is what has to be asked, and when an answer is
+complete. Nothing in it chooses what to buy or end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
+
+from spotcompute import redaction
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.errors import OutcomeUnknown, Unavailable
+from spotcompute.cloud.pacer import Pacer
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.cloud.tencent.client import Client, silence_sdk_logger
+from spotcompute.cloud.tencent.listing import PAGE, Listing, Page, further_offsets
+from spotcompute.cloud.tencent.translate import (
+    CLUSTER_TAG,
+    MALFORMED,
+    SPOT,
+    instance_from,
+    launch_parameters,
+    offerings_from,
+)
+from spotcompute.model.instance import Instance
+from spotcompute.model.launch import LaunchRequest
+from spotcompute.model.offering import Offering
+from spotcompute.settings import Settings
+
+#: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40), since clocks and other
+#: callers of the account are not ours. Source: CVM API category table and the actions' pages.
+RATES = {
+    "RunInstances": 9.0,
+    "TerminateInstances": 9.0,
+    "DescribeInstances": 36.0,
+    "DescribeZoneInstanceConfigInfos": 36.0,
+}
+
+#: Most values of a filter. Source: CVM API 2017-03-12, DescribeInstances.
+MAX_FILTER_VALUES = 5
+
+#: Pages of one listing asked for at once, so that it leaves threads to the others.
+PAGES_AT_ONCE = 4
+
+#: Passes over a list that keeps changing under our hands before it is given up.
+MAX_PASSES = 5
+
+#: Sweeps and market reads are made for everybody.
+EVERYBODY = ""
+
+T = TypeVar("T")
+
+
+class TencentProvider:
+    """`CloudProvider` for one account in one region."""
+
+    def __init__(self, client: Client, account: str) -> None:
+        """`account` names the account and region without giving anything away."""
+        self._client = client
+        self._account = account
+
+    @property
+    def account(self) -> str:
+        """Fingerprint of the key, and the region."""
+        return self._account
+
+    async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
+        """Every instance whose tag says it belongs to `cluster_id`. Source: DescribeInstances, filter ``tag:<key>``."""
+        listed = await self._list({f"tag:{CLUSTER_TAG}": [cluster_id]}, EVERYBODY)
+        # The filter is a claim of the cloud: whoever is not marked as ours is not ours.
+        return tuple(instance for instance in listed if instance.tags.get(CLUSTER_TAG) == cluster_id)
+
+    async def get_instances(self, ids: Sequence[str], on_behalf_of: str) -> tuple[Instance, ...]:
+        """Look up at most 100 ids; none at all asks nothing. Source: DescribeInstances, `InstanceIds`."""
+        if not ids:
+            return ()
+        wanted = _at_most_a_page(ids)
+        _, instances = await self._page({"InstanceIds": wanted, "Limit": PAGE}, on_behalf_of)
+        return tuple({instance.id: instance for instance in instances if instance.id in wanted}.values())
+
+    async def find_by_name(self, name: str, on_behalf_of: str) -> tuple[Instance, ...]:
+        """Instances of one launch. Source: DescribeInstances, filter ``instance-name``; RunInstances, InstanceName.
+
+        A name that ends in a hyphen was given to several, and the cloud appended 1..n: five numbers are asked at
+        a time, and the next five as long as all of the last were there. The names are compared here once more,
+        because it is not documented whether the filter also matches parts of names.
+        """
+        found: dict[str, Instance] = {}
+        for names in _names_of_launch(name):
+            listed = await self._list({"instance-name": names}, on_behalf_of)
+            found.update((instance.id, instance) for instance in listed if _is_named(instance.name, name))
+            if not {instance.name for instance in listed}.issuperset(names):
+                break
+        return tuple(found.values())
+
+    async def list_offerings(self) -> tuple[Offering, ...]:
+        """All spot quotes of the region in one call. Source: DescribeZoneInstanceConfigInfos."""
+        action = "DescribeZoneInstanceConfigInfos"
+        answer = await self._client.call(action, {"Filters": _filters({"instance-charge-type": [SPOT]})}, EVERYBODY)
+        return _understood(action, answer, lambda: offerings_from(answer["InstanceTypeQuotaSet"]))
+
+    async def launch(
+        self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
+    ) -> LaunchReceipt:
+        """RunInstances, once. An answer without ids may hide a purchase, so it is `OutcomeUnknown`."""
+        answer = await self._client.call("RunInstances", launch_parameters(request, user_data, token), on_behalf_of)
+        return _understood("RunInstances", answer, lambda: _receipt(answer))
+
+    async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
+        """TerminateInstances, once, for 1 to 100 ids."""
+        answer = await self._client.call("TerminateInstances", {"InstanceIds": _at_most_a_page(ids)}, on_behalf_of)
+        return _understood("TerminateInstances", answer, lambda: _name(answer["RequestId"]))
+
+    async def _list(self, filters: dict[str, list[str]], on_behalf_of: str) -> tuple[Instance, ...]:
+        """Everything that matches, each id once, or `Unavailable` when the list will not hold still."""
+        listing = Listing()
+        for _ in range(MAX_PASSES):
+            complete = listing.add(await self._pass(filters, on_behalf_of))
+            if complete is not None:
+                return complete
+        message = f"{len(listing.seen)} instances seen, {listing.count} counted, after {MAX_PASSES} passes"
+        raise Unavailable("ListingUnstable", message)
+
+    async def _pass(self, filters: dict[str, list[str]], on_behalf_of: str) -> list[Page]:
+        """Read every page once."""
+        pages = [await self._page_at(0, filters, on_behalf_of)]
+        offsets = further_offsets(pages[0][0])
+        for start in range(0, len(offsets), PAGES_AT_ONCE):
+            group = offsets[start : start + PAGES_AT_ONCE]
+            pages += await asyncio.gather(*(self._page_at(offset, filters, on_behalf_of) for offset in group))
+        return pages
+
+    async def _page_at(self, offset: int, filters: dict[str, list[str]], on_behalf_of: str) -> Page:
+        return await self._page({"Filters": _filters(filters), "Offset": offset, "Limit": PAGE}, on_behalf_of)
+
+    async def _page(self, parameters: dict[str, Any], on_behalf_of: str) -> Page:
+        action = "DescribeInstances"
+        answer = await self._client.call(action, parameters, on_behalf_of)
+        return _understood(
+            action, answer, lambda: (int(answer["TotalCount"]), [instance_from(item) for item in answer["InstanceSet"]])
+        )
+
+
+class TencentProviders:
+    """`ProviderFactory`: shares threads between all accounts, and a pacer between the regions of one key."""
+
+    def __init__(self, settings: Settings, executor: Executor) -> None:
+        """`executor` should have `settings.cloud_threads` threads; whoever made it shuts it down."""
+        self._settings = settings
+        self._executor = executor
+        # Weak: the pacer of a key that was rotated away goes with its last provider.
+        self._pacers: WeakValueDictionary[str, Pacer] = WeakValueDictionary()
+        silence_sdk_logger()
+
+    def __call__(self, credentials: Credentials, region: str) -> TencentProvider:
+        """Build the provider without I/O, and have its key cut out of all logs. Raises `UnsafeEndpoint`."""
+        redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
+        pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
+        client = Client(credentials, region, self._settings, self._executor, pacer)
+        return TencentProvider(client, f"{credentials.fingerprint}/{region}")
+
+
+def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T:
+    """What `read` makes of `answer`, or `OutcomeUnknown` when it has not the documented shape."""
+    try:
+        return read()
+    except MALFORMED as error:
+        message = f"the answer to {action} has an unexpected shape ({type(error).__name__})"
+        raise OutcomeUnknown("MalformedAnswer", message, answer.get("RequestId")) from error
+
+
+def _receipt(answer: dict[str, Any]) -> LaunchReceipt:
+    ids = tuple(_name(instance_id) for instance_id in answer["InstanceIdSet"])
+    if not ids:
+        raise ValueError("no ids")
+    return LaunchReceipt(ids, _name(answer["RequestId"]))
+
+
+def _name(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError("expected a name")
+    return value
+
+
+def _filters(filters: dict[str, list[str]]) -> list[dict[str, Any]]:
+    return [{"Name": name, "Values": values} for name, values in filters.items()]
+
+
+def _at_most_a_page(ids: Sequence[str]) -> list[str]:
+    if not 0 < len(ids) <= PAGE:
+        raise ValueError(f"{len(ids)} ids in one call; it takes 1 to {PAGE}")
+    return list(ids)
+
+
+def _names_of_launch(name: str) -> Iterator[list[str]]:
+    """Groups of names to filter by: `name` itself, or the numbered names the cloud makes of it."""
+    if not name.endswith("-"):
+        yield [name]
+        return
+    for first in range(1, PAGE + 1, MAX_FILTER_VALUES):
+        yield [f"{name}{number}" for number in range(first, first + MAX_FILTER_VALUES)]
+
+
+def _is_named(candidate: str, name: str) -> bool:
+    if not name.endswith("-"):
+        return candidate == name
+    return re.fullmatch(re.escape(name) + r"\d{1,3}", candidate) is not None

@@ -1,0 +1,220 @@
+"""Our values to the vendor's JSON and back: pure, without a call or a clock.
+
+Separate from `provider` so that the exact parameters of a purchase can be read and tested without a network.
+Shapes are those of the CVM API 2017-03-12; an answer of another shape raises KeyError, TypeError or ValueError
+(`MALFORMED`), which the provider turns into an error that decides nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.model.launch import Disk, LaunchRequest, Template
+from spotcompute.model.offering import Offering, Pool
+
+#: Whose instance it is, as tags. Letters and hyphens only: `/` and `_` are not safe as tag keys on every path.
+CLUSTER_TAG = "spotcompute-cluster"
+ENVIRONMENT_TAG = "spotcompute-environment"
+MANAGER_TAG = "managed-by"
+MANAGER = "spotcompute-operator"
+
+#: What the functions below raise when an answer does not have the documented shape.
+MALFORMED = (KeyError, TypeError, ValueError, AttributeError, InvalidOperation)
+
+SPOT = "SPOTPAID"
+ON_DEMAND = "POSTPAID_BY_HOUR"
+
+Json = dict[str, Any]
+
+
+def launch_parameters(request: LaunchRequest, user_data: str | None, token: str) -> Json:
+    """Build the parameters of the RunInstances call for `request`; equal arguments give equal parameters.
+
+    Without `max_price` the market options are left out: SPOTPAID alone bids the current market price.
+    Source: CVM API 2017-03-12, RunInstances.
+    """
+    template = request.template
+    return _without_empty(
+        {
+            "Placement": {"Zone": request.pool.zone, "ProjectId": template.project_id},
+            "InstanceType": request.pool.instance_type,
+            "InstanceChargeType": SPOT,
+            "InstanceMarketOptions": _market_options(request.max_price),
+            "InstanceCount": request.count,
+            "InstanceName": request.name,
+            "ClientToken": token,
+            "ImageId": template.image_id,
+            "SystemDisk": _system_disk(template.system_disk),
+            "DataDisks": [_data_disk(disk) for disk in template.data_disks],
+            "VirtualPrivateCloud": _network(request),
+            "InternetAccessible": _internet(template),
+            "SecurityGroupIds": list(template.security_group_ids),
+            "LoginSettings": _login(template),
+            "EnhancedService": _services(template),
+            "HostName": template.host_name,
+            "CamRoleName": template.cam_role_name,
+            "HpcClusterId": template.hpc_cluster_id,
+            "DisasterRecoverGroupIds": list(template.placement_group_ids),
+            "TagSpecification": [{"ResourceType": "instance", "Tags": _tags(request)}],
+            "UserData": user_data,
+        }
+    )
+
+
+def instance_from(item: Mapping[str, Any]) -> Instance:
+    """Read one item of DescribeInstances' InstanceSet. Source: CVM API 2017-03-12, data type Instance."""
+    tags = {tag["Key"]: tag["Value"] for tag in item.get("Tags") or ()}
+    return Instance(
+        id=_text(item["InstanceId"]),
+        name=item.get("InstanceName") or "",
+        state=_state(item["InstanceState"]),
+        pool=Pool(_text(item["Placement"]["Zone"]), _text(item["InstanceType"])),
+        created_at=_time(item["CreatedTime"]),
+        ownership=ownership_from(tags),
+        private_ip=_first(item.get("PrivateIpAddresses")),
+        public_ip=_first(item.get("PublicIpAddresses")),
+        protected=bool(item.get("DisableApiTermination")),
+        failure=item.get("LatestOperationErrorMsg") or None,
+        last_operation=item.get("LatestOperation") or None,
+        last_operation_request_id=item.get("LatestOperationRequestId") or None,
+        tags=tags,
+    )
+
+
+def ownership_from(tags: Mapping[str, str]) -> Ownership | None:
+    """Whose instance its tags say it is; None unless both marks, cluster and environment, are there."""
+    cluster, environment = tags.get(CLUSTER_TAG), tags.get(ENVIRONMENT_TAG)
+    return Ownership(cluster, environment) if cluster and environment else None
+
+
+def offerings_from(items: Iterable[Mapping[str, Any]]) -> tuple[Offering, ...]:
+    """Read InstanceTypeQuotaSet: one offering per pool sold as spot, sorted by pool.
+
+    The spot price is what is charged under SPOTPAID (`UnitPriceDiscount`). The on-demand price is that of the
+    pool's POSTPAID_BY_HOUR item when it is listed too, else the spot item's list price (`UnitPrice`).
+    Source: CVM API 2017-03-12, DescribeZoneInstanceConfigInfos, data types InstanceTypeQuotaItem and ItemPrice.
+    """
+    spot: dict[Pool, Mapping[str, Any]] = {}
+    on_demand: dict[Pool, Decimal | None] = {}
+    for item in items:
+        pool = Pool(_text(item["Zone"]), _text(item["InstanceType"]))
+        if item["InstanceChargeType"] == SPOT:
+            spot[pool] = item
+        elif item["InstanceChargeType"] == ON_DEMAND:
+            on_demand[pool] = _price(item, "UnitPriceDiscount")
+    return tuple(_offering(pool, spot[pool], on_demand.get(pool)) for pool in sorted(spot))
+
+
+def _offering(pool: Pool, item: Mapping[str, Any], on_demand: Decimal | None) -> Offering:
+    return Offering(
+        pool=pool,
+        price_per_hour=_price(item, "UnitPriceDiscount"),
+        on_demand_price_per_hour=_price(item, "UnitPrice") if on_demand is None else on_demand,
+        vcpu=int(item["Cpu"]),
+        memory_gib=int(item["Memory"]),
+        sold_out=item.get("Status") == "SOLD_OUT",
+    )
+
+
+def _market_options(max_price: Decimal | None) -> Json | None:
+    if max_price is None:
+        return None
+    # The API wants a decimal string; exponents ("9E-2") are not documented as understood.
+    bid = {"MaxPrice": format(max_price, "f"), "SpotInstanceType": "one-time"}
+    return {"MarketType": "spot", "SpotOptions": bid}
+
+
+def _system_disk(disk: Disk | None) -> Json | None:
+    return _without_empty({"DiskType": disk.type, "DiskSize": disk.size}) if disk else None
+
+
+def _data_disk(disk: Disk) -> Json:
+    return _without_empty(
+        {
+            "DiskType": disk.type,
+            "DiskSize": disk.size,
+            "SnapshotId": disk.snapshot_id,
+            "DeleteWithInstance": disk.delete_with_instance,
+        }
+    )
+
+
+def _network(request: LaunchRequest) -> Json:
+    return _without_empty({"VpcId": request.vpc_id, "SubnetId": request.subnet_id})
+
+
+def _internet(template: Template) -> Json:
+    return _without_empty(
+        {
+            "InternetChargeType": template.internet_charge_type,
+            "InternetMaxBandwidthOut": template.internet_max_bandwidth_out,
+            "PublicIpAssigned": template.public_ip,
+        }
+    )
+
+
+def _login(template: Template) -> Json:
+    # The API wants this boolean as a string.
+    return _without_empty(
+        {"KeyIds": list(template.key_ids), "KeepImageLogin": "true" if template.keep_image_login else None}
+    )
+
+
+def _services(template: Template) -> Json:
+    services = {
+        "SecurityService": template.security_service,
+        "MonitorService": template.monitor_service,
+        "AutomationService": template.automation_service,
+    }
+    return {name: {"Enabled": enabled} for name, enabled in services.items() if enabled is not None}
+
+
+def _tags(request: LaunchRequest) -> list[Json]:
+    marks = {
+        CLUSTER_TAG: request.ownership.cluster_id,
+        ENVIRONMENT_TAG: request.ownership.environment_id,
+        MANAGER_TAG: MANAGER,
+    }
+    # Ours win: a template can never give its instances to somebody else.
+    users = [(key, value) for key, value in request.template.tags if key not in marks]
+    return [{"Key": key, "Value": value} for key, value in (*marks.items(), *users)]
+
+
+def _without_empty(parameters: Json) -> Json:
+    """Drop what is not chosen (None, no items); False and 0 are choices."""
+    dropped = (_without_empty(value) if isinstance(value, dict) else value for value in parameters.values())
+    return {
+        key: value
+        for key, value in zip(parameters, dropped, strict=True)
+        if value is not None and value != [] and value != {}
+    }
+
+
+def _state(text: str) -> InstanceState:
+    return InstanceState(text) if text in InstanceState.__members__ else InstanceState.OTHER
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError(f"expected a name, got {type(value).__name__}")
+    return value
+
+
+def _time(text: str) -> datetime:
+    """Aware UTC. Documented as ISO 8601 in UTC with a Z; one without a zone is read as UTC too."""
+    moment = datetime.fromisoformat(text)
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+def _first(addresses: list[str] | None) -> str | None:
+    return addresses[0] if addresses else None
+
+
+def _price(item: Mapping[str, Any], field: str) -> Decimal | None:
+    # Through str: Decimal(0.0214) would show the binary digits of the JSON number.
+    amount = (item.get("Price") or {}).get(field)
+    return None if amount is None else Decimal(str(amount))
