@@ -1,0 +1,85 @@
+"""A real API server for the door: the finalizers, status subresource and conflicts of a fake prove nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from localcluster.controlplane import ControlPlane
+from spotcompute.kube.client import KubeClient
+from spotcompute.kube.connection import Connection, connect
+from spotcompute.kube.names import CRD_NAME, GROUP, KIND, PLURAL, VERSION
+
+#: The least that behaves like ours: a generation, a status subresource, fields that are kept.
+CRD = f"""
+apiVersion: apiextensions.k8s.io/v1
+kind: CustomResourceDefinition
+metadata: {{name: {CRD_NAME}}}
+spec:
+  group: {GROUP}
+  scope: Namespaced
+  names: {{kind: {KIND}, plural: {PLURAL}, singular: {KIND.lower()}, listKind: {KIND}List}}
+  versions:
+    - name: {VERSION}
+      served: true
+      storage: true
+      subresources: {{status: {{}}}}
+      schema:
+        openAPIV3Schema:
+          type: object
+          x-kubernetes-preserve-unknown-fields: true
+"""
+
+
+@pytest.fixture(scope="session")
+def control_plane() -> Iterator[ControlPlane]:
+    if os.environ.get("SKIP_E2E") == "1":
+        pytest.skip("SKIP_E2E=1")
+    with ControlPlane() as plane:
+        plane.kubectl.apply(CRD)
+        plane.kubectl.run("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=20s")
+        yield plane
+
+
+@pytest.fixture
+def namespace(control_plane: ControlPlane) -> str:
+    name = f"door-{uuid.uuid4().hex[:8]}"
+    control_plane.kubectl.run("create", "namespace", name)
+    return name
+
+
+@pytest.fixture
+async def connection(control_plane: ControlPlane) -> AsyncIterator[Connection]:
+    connection = await connect({"KUBECONFIG": str(control_plane.kubeconfig)})
+    yield connection
+    await connection.close()
+
+
+@pytest.fixture
+def kube(connection: Connection) -> KubeClient:
+    return KubeClient(connection)
+
+
+Create = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def create(control_plane: ControlPlane, namespace: str) -> Create:
+    """Create an environment the way a user does, and return it as it was stored."""
+
+    def create(name: str = "web", **metadata: Any) -> dict[str, Any]:
+        manifest = {
+            "apiVersion": f"{GROUP}/{VERSION}",
+            "kind": KIND,
+            "metadata": {"namespace": namespace, "name": name, **metadata},
+            "spec": {"replicas": 1},
+        }
+        control_plane.kubectl.apply(json.dumps(manifest))
+        return control_plane.kubectl.json("get", PLURAL, name, "--namespace", namespace, "--show-managed-fields")
+
+    return create

@@ -1,0 +1,263 @@
+"""Our client against a real API server: versions, finalizers, the status subresource, and what a 404 means there."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from door.waiting import eventually
+from localcluster.controlplane import ControlPlane
+from localcluster.kubectl import KubectlError
+from spotcompute.kube.client import KubeClient
+from spotcompute.kube.connection import Connection, connect
+from spotcompute.kube.events import Recorder
+from spotcompute.kube.names import CRD_NAME, ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
+from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound
+
+pytestmark = pytest.mark.e2e
+
+Create = Callable[..., dict[str, Any]]
+
+
+async def test_the_cluster_is_known_by_the_uid_of_its_system_namespace(
+    kube: KubeClient, control_plane: ControlPlane
+) -> None:
+    assert await kube.cluster_id() == control_plane.kubectl.json("get", "ns", "kube-system")["metadata"]["uid"]
+
+
+async def test_an_environment_is_read_live_and_none_when_it_does_not_exist(
+    kube: KubeClient, create: Create, namespace: str
+) -> None:
+    obj = create("web")
+    assert await kube.get(namespace, "web") == obj
+    assert await kube.get(namespace, "other") is None
+    assert await kube.get("no-such-namespace", "web") is None
+
+
+async def test_a_claim_is_one_write_under_our_name_and_is_not_repeated(kube: KubeClient, create: Create) -> None:
+    obj = create("web", finalizers=["other.example/x"])
+    claimed = await kube.claim(obj, "e-1")
+    assert claimed["metadata"]["finalizers"] == ["other.example/x", FINALIZER]
+    assert claimed["metadata"]["annotations"][ENVIRONMENT_ID] == "e-1"
+    assert claimed["metadata"]["generation"] == obj["metadata"]["generation"]
+    assert FIELD_MANAGER in [entry["manager"] for entry in claimed["metadata"]["managedFields"]]
+    assert await kube.claim(claimed, "e-1") is claimed
+
+
+async def test_a_claim_on_an_old_version_conflicts(
+    kube: KubeClient, create: Create, control_plane: ControlPlane
+) -> None:
+    obj = create("web")
+    annotate(control_plane, obj)
+    with pytest.raises(Conflict):
+        await kube.claim(obj, "e-1")
+
+
+async def test_a_claim_of_what_is_gone_says_so(kube: KubeClient, create: Create, control_plane: ControlPlane) -> None:
+    obj = create("web")
+    delete(control_plane, obj)
+    with pytest.raises(NotFound):
+        await kube.claim(obj, "e-1")
+
+
+async def test_status_becomes_what_is_given_and_is_not_written_when_it_is_so_already(
+    kube: KubeClient, create: Create
+) -> None:
+    first = {"replicas": 1, "cost": {"perHour": "1.0", "savedPercent": 60}, "instances": [{"id": "i-1"}, {"id": "i-2"}]}
+    second = {"cost": {"perHour": "2.0", "savedPercent": None}, "instances": [{"id": "i-2"}], "ledger": {}}
+    obj = await kube.write_status(create("web"), first)
+    assert obj["status"] == first
+    changed = await kube.write_status(obj, second)
+    assert changed["status"] == {"cost": {"perHour": "2.0"}, "instances": [{"id": "i-2"}], "ledger": {}}
+    assert changed["metadata"]["generation"] == obj["metadata"]["generation"]
+    assert await kube.write_status(changed, second) is changed
+
+
+async def test_status_decided_on_an_old_version_conflicts_and_changes_nothing(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    obj = create("web")
+    annotate(control_plane, obj)
+    with pytest.raises(Conflict):
+        await kube.write_status(obj, {"replicas": 1})
+    live = await kube.get(namespace, "web")
+    assert live is not None
+    assert "status" not in live
+
+
+async def test_release_takes_our_finalizer_only(kube: KubeClient, create: Create, namespace: str) -> None:
+    obj = create("web", finalizers=["a.example/x", FINALIZER, "b.example/y"])
+    await kube.release(obj)
+    live = await kube.get(namespace, "web")
+    assert live is not None
+    assert live["metadata"]["finalizers"] == ["a.example/x", "b.example/y"]
+    await kube.release(obj)  # again, from the same old version: fine
+
+
+async def test_release_finds_our_finalizer_when_others_have_moved_it(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    obj = create("web", finalizers=["a.example/x", FINALIZER])
+    patch(control_plane, obj, {"metadata": {"finalizers": [FINALIZER, "a.example/x", "c.example/z"]}})
+    await kube.release(obj)
+    live = await kube.get(namespace, "web")
+    assert live is not None
+    assert live["metadata"]["finalizers"] == ["a.example/x", "c.example/z"]
+
+
+async def test_release_ends_a_deletion_and_is_fine_when_the_object_is_gone(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    obj = create("web", finalizers=[FINALIZER])
+    delete(control_plane, obj, "--wait=false")
+    await kube.release(obj)
+    assert await kube.get(namespace, "web") is None
+    await kube.release(obj)
+
+
+async def test_release_leaves_a_namesake_alone(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    old = create("web", finalizers=[FINALIZER])
+    patch(control_plane, old, {"metadata": {"finalizers": []}})
+    delete(control_plane, old)
+    create("web", finalizers=[FINALIZER])
+    await kube.release(old)
+    live = await kube.get(namespace, "web")
+    assert live is not None
+    assert live["metadata"]["finalizers"] == [FINALIZER]
+
+
+async def test_the_list_is_metadata_of_all_pages(
+    kube: KubeClient, create: Create, connection: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("spotcompute.kube.client.PAGE", 2)
+    created = [create(f"web-{number}", finalizers=[FINALIZER] if number == 3 else []) for number in range(5)]
+    try:
+        listed = await KubeClient(connection, namespace).list_environments()
+        assert [set(obj) for obj in listed] == [{"metadata"}] * 5
+        assert [obj["metadata"]["uid"] for obj in listed] == [obj["metadata"]["uid"] for obj in created]
+        assert [obj["metadata"]["resourceVersion"] for obj in listed] == [
+            obj["metadata"]["resourceVersion"] for obj in created
+        ]
+        assert listed[3]["metadata"]["finalizers"] == [FINALIZER]
+        everywhere = await kube.list_environments()
+        assert {obj["metadata"]["uid"] for obj in created} <= {obj["metadata"]["uid"] for obj in everywhere}
+    finally:
+        await kube.release(created[3])
+
+
+async def test_secrets_and_config_maps_are_decoded(
+    kube: KubeClient, control_plane: ControlPlane, namespace: str
+) -> None:
+    in_namespace = ("--namespace", namespace)
+    control_plane.kubectl.run(*in_namespace, "create", "secret", "generic", "key", "--from-literal=secretId=AKID")
+    control_plane.kubectl.run(*in_namespace, "create", "configmap", "script", "--from-literal=user-data=#!/bin/sh")
+    assert await kube.read_secret(namespace, "key") == {"secretId": b"AKID"}
+    assert await kube.read_config_map(namespace, "script") == {"user-data": "#!/bin/sh"}
+    with pytest.raises(NotFound):
+        await kube.read_secret(namespace, "nothing")
+    with pytest.raises(NotFound):
+        await kube.read_config_map(namespace, "nothing")
+
+
+async def test_without_rights_every_call_is_forbidden_and_says_what_is_missing(
+    control_plane: ControlPlane, create: Create, namespace: str
+) -> None:
+    obj = create("web")
+    control_plane.kubectl.run("--namespace", namespace, "create", "serviceaccount", "nobody")
+    nobody = await connect({"KUBECONFIG": str(control_plane.service_account_kubeconfig(namespace, "nobody"))})
+    kube = KubeClient(nobody)
+    with pytest.raises(Forbidden, match=f'cannot list resource "{PLURAL}"'):
+        await kube.list_environments()
+    with pytest.raises(Forbidden, match="cannot patch"):
+        await kube.write_status(obj, {"replicas": 1})
+    await nobody.close()
+
+
+async def test_a_token_the_server_does_not_know_is_forbidden(control_plane: ControlPlane, namespace: str) -> None:
+    content = json.loads(control_plane.kubeconfig.read_text())
+    content["users"][0]["user"]["token"] = "unknown"
+    path = control_plane.directory / "stranger.kubeconfig"
+    path.write_text(json.dumps(content))
+    stranger = await connect({"KUBECONFIG": str(path)})
+    with pytest.raises(Forbidden):
+        await KubeClient(stranger).get(namespace, "web")
+    await stranger.close()
+
+
+async def test_an_event_appears_and_its_repeat_becomes_a_series(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    obj = create("web")
+    event = Event("Warning", "InsufficientCapacity", "No stock of S5.MEDIUM4 in ap-guangzhou-3.")
+    recorder = Recorder(kube.post_event, kube.patch_event, now=lambda: datetime.now(UTC), series_seconds=0.0)
+    writing = asyncio.create_task(recorder.run())
+
+    def shown() -> list[dict[str, Any]]:
+        listed = control_plane.kubectl.json("--namespace", namespace, "get", "events.events.k8s.io")
+        events: list[dict[str, Any]] = listed["items"]
+        return events
+
+    recorder.record(obj, event)
+    await eventually(shown)
+    recorder.record(obj, event)
+    await eventually(lambda: "series" in shown()[0])
+    writing.cancel()
+    assert recorder.dropped == 0
+    (only,) = shown()
+    assert (only["reason"], only["note"], only["series"]["count"]) == (event.reason, event.note, 2)
+    assert only["reportingController"] == "spotcompute.dev/operator"
+    assert only["regarding"]["uid"] == obj["metadata"]["uid"]
+    described = control_plane.kubectl.run("--namespace", namespace, "describe", PLURAL, "web")
+    assert "InsufficientCapacity" in described
+
+
+async def test_a_missing_definition_is_no_missing_environment(
+    kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
+) -> None:
+    """Were it one, deleting the CRD by mistake, or a starting API server, would give every instance up."""
+    create("web")
+    serve(control_plane, False)
+    try:
+        await eventually(lambda: not served(control_plane))
+        with pytest.raises(ApiUnavailable):
+            await kube.get(namespace, "web")
+        with pytest.raises(ApiUnavailable):
+            await kube.list_environments()
+    finally:
+        serve(control_plane, True)
+        await eventually(lambda: served(control_plane))
+
+
+def serve(control_plane: ControlPlane, is_served: bool) -> None:
+    change = [{"op": "replace", "path": "/spec/versions/0/served", "value": is_served}]
+    control_plane.kubectl.run("patch", "crd", CRD_NAME, "--type=json", "--patch", json.dumps(change))
+
+
+def served(control_plane: ControlPlane) -> bool:
+    try:
+        control_plane.kubectl.run("get", "--raw", f"/apis/{GROUP}/{VERSION}/{PLURAL}")
+    except KubectlError:
+        return False
+    return True
+
+
+def annotate(control_plane: ControlPlane, obj: KubeObject) -> None:
+    patch(control_plane, obj, {"metadata": {"annotations": {"somebody": "else"}}})
+
+
+def patch(control_plane: ControlPlane, obj: KubeObject, change: dict[str, Any]) -> None:
+    metadata = obj["metadata"]
+    names = ("--namespace", metadata["namespace"], "patch", PLURAL, metadata["name"])
+    control_plane.kubectl.run(*names, "--type=merge", "--patch", json.dumps(change))
+
+
+def delete(control_plane: ControlPlane, obj: KubeObject, *options: str) -> None:
+    metadata = obj["metadata"]
+    control_plane.kubectl.run("--namespace", metadata["namespace"], "delete", PLURAL, metadata["name"], *options)

@@ -1,0 +1,15 @@
+"""Waiting for a claim about another process, in real time; unit tests use virtual time instead."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def eventually(claim: Callable[[], object], seconds: float = 15.0) -> None:
+    """Wait until `claim()` is true; fail with its last value when it is not so in time."""
+    deadline = asyncio.get_running_loop().time() + seconds
+    while not (value := claim()):
+        if asyncio.get_running_loop().time() > deadline:
+            raise AssertionError(f"not so within {seconds:g} s: {value!r}")
+        await asyncio.sleep(0.05)
