@@ -1,0 +1,263 @@
+"""The door: kopf lists and watches, and what it says goes into the store and the queue; nothing else happens here.
+
+kopf is the informer and the process shell (watch, CRD discovery, authentication, signals, probes). It owns no finalizer
+and runs no daemon: it never repeats its own failed patches, and starts daemons for objects that are gone. See
+docs/decisions. Apart from `workqueue` and `reconcile` so that only this module knows kopf.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
+
+import kopf
+import structlog
+
+from spotcompute import metrics
+from spotcompute.kube.connection import Access
+from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
+from spotcompute.kube.port import KubePort
+from spotcompute.settings import Settings
+from spotcompute.store import Audit, Store
+from spotcompute.workqueue import WorkQueue
+
+log = structlog.get_logger(__name__)
+
+#: Runs under way get so long to end when the process stops. The pod's terminationGracePeriodSeconds must be longer.
+DRAIN_SECONDS = 25.0
+
+#: A run ends by itself long before that: every call it waits for has a timeout.
+STUCK_SECONDS = 600.0
+
+#: kopf drops its connections this often and continues from the last version it saw.
+LOGIN_SECONDS = 600.0
+
+#: Runs for as long as the process does; ending, by itself or by an exception, ends the process.
+Background = Callable[[], Awaitable[None]]
+
+
+class PartDied(RuntimeError):
+    """A part that must always run has ended. So should the process, with an error: a restart is quick and clean."""
+
+
+class Reconciles(Protocol):
+    """What the door needs of `reconcile.Reconciler`."""
+
+    async def reconcile(self, uid: str) -> float | None:
+        """Look at one environment; return the seconds until the next look, or None to wait for news."""
+        ...
+
+
+class Door:
+    """Everything that runs while kopf does: workers, audit, background. Started and drained inside kopf's own life."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        login: Callable[[], Awaitable[Access]],
+        reconciler: Reconciles,
+        store: Store,
+        queue: WorkQueue,
+        kube: KubePort,
+        background: Sequence[Background],
+        stop: asyncio.Event,
+    ) -> None:
+        self._settings = settings
+        self._login = login
+        self._reconciler = reconciler
+        self._store = store
+        self._queue = queue
+        self._audit = Audit(store, kube, settings.audit_seconds)
+        self._background = background
+        self._stop = stop
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_stopping = False
+        #: Why the process must end with an error; None while all is well.
+        self.death: BaseException | None = None
+
+    def observe(self, event: Mapping[str, Any]) -> None:
+        """Take in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
+        obj = event["object"]
+        if event["type"] == "DELETED":
+            self._store.deleted(str(obj["metadata"]["uid"]))
+        else:
+            self._store.observe(obj)
+
+    async def access(self) -> kopf.ConnectionInfo:
+        """Credentials as kopf wants them, read anew.
+
+        The expiration makes each answer different from the last: kopf never again tries credentials that were refused
+        once, and would give up after a single stray 401 when the token is still the same (kopf#1158).
+        """
+        access = await self._login()
+        scheme, _, token = (access.authorization or "").partition(" ")
+        return kopf.ConnectionInfo(
+            server=access.server,
+            ca_path=access.ca_path,
+            insecure=not access.verify_tls,
+            certificate_path=access.certificate_path,
+            private_key_path=access.key_path,
+            proxy_url=access.proxy,
+            scheme=scheme or None,
+            token=token or None,
+            expiration=datetime.datetime.now(datetime.UTC) + datetime.timedelta(seconds=LOGIN_SECONDS),
+        )
+
+    async def start(self) -> None:
+        """Start every part. Called by kopf before it watches."""
+        metrics.workqueue_depth.set_function(lambda: len(self._queue))
+        parts: list[Background] = [self._work, self._audit.run, *self._background]
+        self._tasks = [asyncio.create_task(self._guard(part), name=_name(part)) for part in parts]
+
+    async def drain(self) -> None:
+        """Begin nothing new, let the runs under way end, then end the rest. Called by kopf when it no longer watches."""
+        self._is_stopping = True
+        self._queue.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks[:1], timeout=DRAIN_SECONDS)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def check(self) -> Mapping[str, float]:
+        """What the liveness probe shows; raises PartDied when only a restart can help.
+
+        An API server or a cloud that is away is no reason: a restart would not bring it back.
+        """
+        dead = [task.get_name() for task in self._tasks if task.done()]
+        longest = self._queue.longest_run_seconds()
+        audit_age = self._audit.age_seconds()
+        if dead:
+            raise PartDied(f"ended: {', '.join(dead)}")
+        if longest > STUCK_SECONDS:
+            raise PartDied(f"a worker has been busy with one environment for {longest:.0f} s")
+        if audit_age > 3 * self._settings.audit_seconds:
+            raise PartDied(f"no audit has ended for {audit_age:.0f} s")
+        return {"waiting": len(self._queue), "longest_run_seconds": longest, "audit_age_seconds": audit_age}
+
+    async def _work(self) -> None:
+        await self._queue.run(self._settings.workers, self._reconcile)
+
+    async def _reconcile(self, uid: str) -> float | None:
+        with metrics.reconcile_seconds.time():
+            try:
+                return await self._reconciler.reconcile(uid)
+            except Exception as error:
+                metrics.reconcile_errors.labels(type(error).__name__).inc()
+                raise
+
+    async def _guard(self, part: Background) -> None:
+        """Run one part; when it ends although nobody stops the process, stop the process."""
+        try:
+            await part()
+        except asyncio.CancelledError:
+            if self._is_stopping:
+                raise
+            self._die(part, None)
+        except BaseException as error:  # SystemExit and its like would vanish in a task
+            self._die(part, error)
+        else:
+            if not self._is_stopping:
+                self._die(part, None)
+
+    def _die(self, part: Background, error: BaseException | None) -> None:
+        log.error("part_died", part=_name(part), error=repr(error), exc_info=error)
+        self.death = self.death or error or PartDied(f"{_name(part)} has ended by itself")
+        self._stop.set()
+
+
+def build_registry(door: Door) -> kopf.OperatorRegistry:
+    """kopf's handlers for this door, in a registry of their own: kopf's default one is global to the process.
+
+    All are async: a plain function would run in a thread and race with the loop.
+    """
+    registry = kopf.OperatorRegistry()
+
+    @kopf.on.startup(registry=registry)
+    async def startup(**_: Any) -> None:
+        await door.start()
+
+    @kopf.on.login(registry=registry)
+    async def login(**_: Any) -> kopf.ConnectionInfo:
+        return await door.access()
+
+    # Permanent: by default kopf would let the probe's request hang and try the handler again a minute later.
+    @kopf.on.probe(registry=registry, id="operator", errors=kopf.ErrorsMode.PERMANENT)
+    async def probe(**_: Any) -> Mapping[str, float]:
+        return door.check()
+
+    @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
+    async def observe(event: Mapping[str, Any], **_: Any) -> None:
+        door.observe(event)
+
+    @kopf.on.cleanup(registry=registry)
+    async def cleanup(**_: Any) -> None:
+        await door.drain()
+
+    return registry
+
+
+def kopf_settings() -> kopf.OperatorSettings:
+    """kopf, set for production. What is not here keeps kopf's default."""
+    settings = kopf.OperatorSettings()
+    # Last resort of a process that does not end: before the kubelet's own SIGKILL, after our drain.
+    settings.process.ultimate_exiting_timeout = 50
+    # Events are ours (kube.events): kopf's are one request each, never merged, in a queue without bound.
+    settings.posting.enabled = False
+    # Else another team's operator could pause us through a cluster-wide peering object (kopf#734).
+    settings.peering.standalone = True
+    # A restarting API server is not hammered with new watches.
+    settings.watching.reconnect_backoff = 1.0
+    settings.watching.connect_timeout = 10
+    # One CRD is watched instead of all, which a role with resourceNames can then allow.
+    settings.watching.field_selectors["apiextensions.k8s.io", "customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
+    settings.queueing.error_delays = (1, 2, 5, 10, 30)
+    # A limit makes objects wait five seconds for each other: a worker keeps its slot while idle.
+    settings.queueing.worker_limit = None
+    # Of the handlers kopf repeats, startup and login are left.
+    settings.execution.default_backoff = 15
+    # A half-dead API server would else hold a request for five minutes.
+    settings.networking.request_timeout = 30
+    settings.networking.connect_timeout = 10
+    # About 6.5 minutes of a failing API server (5xx, 403) are waited out; then the process ends, and that is visible.
+    settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, 13, 21, 34, 60, 60, 60, 60, 60)
+    settings.networking.enforce_retry_after = True
+    # kopf strips its own finalizer from every object it sees: if it were ours, the two would fight without end.
+    settings.persistence.finalizer = KOPF_FINALIZER
+    # Nothing is stored with on.event alone. Under our own prefix in case a handler is ever added.
+    settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
+    settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, v1=False)
+    return settings
+
+
+async def run_door(door: Door, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+    """Run until SIGTERM, SIGINT or `stop`; `ready` is set once everything has been started.
+
+    Raises PartDied when a worker or a background part has ended, and what kopf raises when it cannot go on.
+    """
+    namespaces: Collection[str] = [settings.namespace] if settings.namespace else []
+    await kopf.operator(
+        registry=build_registry(door),
+        settings=kopf_settings(),
+        clusterwide=not namespaces,
+        namespaces=namespaces,
+        liveness_endpoint=_liveness_endpoint(settings),
+        stop_flag=stop,
+        ready_flag=ready,
+    )
+    if door.death is not None:
+        raise PartDied("a part of the operator has ended") from door.death
+
+
+def _liveness_endpoint(settings: Settings) -> str | None:
+    if not settings.health_port:
+        return None
+    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
+    return f"http://{host}:{settings.health_port}/healthz"
+
+
+def _name(part: Background) -> str:
+    return str(getattr(part, "__qualname__", part))

@@ -1,0 +1,107 @@
+"""One log for our lines and for those of libraries: one format, one level each, nothing that could mislead or leak.
+
+Apart from `__main__` because every command sets it up the same way, and because what libraries would print when asked
+for DEBUG (requests with their bodies, Secrets included) has to be known in one place.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import sys
+from collections.abc import Callable
+from typing import TextIO
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: Ours. Everything else is a library, and never speaks below INFO: at DEBUG kopf prints patches, the Kubernetes client
+#: response bodies, the cloud SDK requests with their signatures.
+OURS = "spotcompute"
+
+#: Libraries whose INFO is one line per event or per probe.
+QUIET = (
+    "kopf.objects",
+    "kopf.activities",
+    "aiohttp.access",
+    "kubernetes",
+    "client",
+    "urllib3",
+    "tencentcloud_sdk_common",
+)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_CONTROL_BUT_NEWLINE = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def set_up(
+    level: str,
+    style: str,
+    *,
+    stream: TextIO = sys.stderr,
+    redact: Callable[[str], str] = lambda text: text,
+) -> None:
+    """Send all logs to `stream`: `level` is our own, `style` is json or console. May be called again.
+
+    `redact` sees each finished line, tracebacks included, and returns what may be written.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_logger_name,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+    )
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                _printable,
+                _renderer(style, stream),
+                _redactor(redact),
+            ],
+        )
+    )
+    handler.addFilter(_may_be_written)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+    logging.getLogger(OURS).setLevel(level)
+    for name in QUIET:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def _may_be_written(record: logging.LogRecord) -> bool:
+    """The last gate: a library may have set its own logger to DEBUG, whatever we said."""
+    return record.levelno >= logging.INFO or record.name.partition(".")[0] == OURS
+
+
+def _printable(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+    """Show control characters as escapes: a name or a message from outside can then fake no line and move no cursor."""
+    for key, value in line.items():
+        if isinstance(value, str):
+            pattern = _CONTROL_BUT_NEWLINE if key in ("exception", "stack") else _CONTROL
+            line[key] = pattern.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+    return line
+
+
+def _renderer(style: str, stream: TextIO) -> Processor:
+    if style == "json":
+        return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+    # Plain tracebacks: the pretty ones print the values of local variables.
+    return structlog.dev.ConsoleRenderer(
+        colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
+    )
+
+
+def _redactor(redact: Callable[[str], str]) -> Processor:
+    def processor(logger: WrappedLogger, method: str, line: EventDict) -> str:
+        return redact(str(line))  # after the renderer the "event dict" is the finished text
+
+    return processor
