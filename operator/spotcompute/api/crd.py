@@ -123,6 +123,8 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     result: dict[str, Any] = {key: node[key] for key in _KEPT if key in node}
     if "const" in node:
         result["enum"] = [node["const"]]
+    if isinstance(result.get("default"), dict):
+        result["default"] = {key: value for key, value in result["default"].items() if value is not None}
     if result.get("default") in (None, [], {}):
         result.pop("default", None)
     if "properties" in node:
