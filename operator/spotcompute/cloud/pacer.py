@@ -101,6 +101,7 @@ class _Lane:
             self._timer.cancel()
             self._timer = None
         if self._waiting:
+            self._refill()
             # A hair more than the arithmetic says: a timer that fires a rounding error too early would spin.
             delay = (1.0 - self._tokens) / self._rate + 1e-6
             self._timer = asyncio.get_running_loop().call_later(delay, self._serve)
