@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 import kopf
@@ -70,6 +70,7 @@ class Door:
         self._reconciler = reconciler
         self._store = store
         self._queue = queue
+        self._kube = kube
         self._audit = Audit(store, kube, settings.audit_seconds)
         self._background = background
         self._stop = stop
@@ -107,13 +108,16 @@ class Door:
         )
 
     async def start(self) -> None:
-        """Start every part. Called by kopf before it watches."""
+        """Start every part. Called by kopf before it watches, and again after a while if it raises KubeError."""
+        if self._settings.namespace:
+            # Without cluster-wide rights nobody tells kopf of a CRD installed later: wait for it here.
+            await self._kube.list_environments()
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
         parts: list[Background] = [self._work, self._audit.run, *self._background]
         self._tasks = [asyncio.create_task(self._guard(part), name=_name(part)) for part in parts]
 
     async def drain(self) -> None:
-        """Begin nothing new, let the runs under way end, then end the rest. Called by kopf when it no longer watches."""
+        """Begin nothing new, let the runs under way end, then end the rest. Called by kopf after its watches."""
         self._is_stopping = True
         self._queue.close()
         if self._tasks:
@@ -200,7 +204,7 @@ def build_registry(door: Door) -> kopf.OperatorRegistry:
     return registry
 
 
-def kopf_settings() -> kopf.OperatorSettings:
+def kopf_settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     """kopf, set for production. What is not here keeps kopf's default."""
     settings = kopf.OperatorSettings()
     # Last resort of a process that does not end: before the kubelet's own SIGKILL, after our drain.
@@ -214,6 +218,9 @@ def kopf_settings() -> kopf.OperatorSettings:
     settings.watching.connect_timeout = 10
     # One CRD is watched instead of all, which a role with resourceNames can then allow.
     settings.watching.field_selectors["apiextensions.k8s.io", "customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
+    # Watching CRDs and namespaces takes cluster-wide rights. An install for one namespace has none, and kopf would wait
+    # for them for as long as error_backoffs last before it began to work.
+    settings.scanning.disabled = is_namespaced
     settings.queueing.error_delays = (1, 2, 5, 10, 30)
     # A limit makes objects wait five seconds for each other: a worker keeps its slot while idle.
     settings.queueing.worker_limit = None
@@ -238,10 +245,10 @@ async def run_door(door: Door, settings: Settings, stop: asyncio.Event, ready: a
 
     Raises PartDied when a worker or a background part has ended, and what kopf raises when it cannot go on.
     """
-    namespaces: Collection[str] = [settings.namespace] if settings.namespace else []
+    namespaces = [settings.namespace] if settings.namespace else []
     await kopf.operator(
         registry=build_registry(door),
-        settings=kopf_settings(),
+        settings=kopf_settings(is_namespaced=bool(namespaces)),
         clusterwide=not namespaces,
         namespaces=namespaces,
         liveness_endpoint=_liveness_endpoint(settings),

@@ -65,21 +65,22 @@ def kube(connection: Connection) -> KubeClient:
     return KubeClient(connection)
 
 
-Create = Callable[..., dict[str, Any]]
+def environment(namespace: str, name: str, **metadata: Any) -> dict[str, Any]:
+    """The manifest of an environment."""
+    return {
+        "apiVersion": f"{GROUP}/{VERSION}",
+        "kind": KIND,
+        "metadata": {"namespace": namespace, "name": name, **metadata},
+        "spec": {"replicas": 1},
+    }
 
 
 @pytest.fixture
-def create(control_plane: ControlPlane, namespace: str) -> Create:
+def create(control_plane: ControlPlane, namespace: str) -> Callable[..., dict[str, Any]]:
     """Create an environment the way a user does, and return it as it was stored."""
 
     def create(name: str = "web", **metadata: Any) -> dict[str, Any]:
-        manifest = {
-            "apiVersion": f"{GROUP}/{VERSION}",
-            "kind": KIND,
-            "metadata": {"namespace": namespace, "name": name, **metadata},
-            "spec": {"replicas": 1},
-        }
-        control_plane.kubectl.apply(json.dumps(manifest))
+        control_plane.kubectl.apply(json.dumps(environment(namespace, name, **metadata)))
         return control_plane.kubectl.json("get", PLURAL, name, "--namespace", namespace, "--show-managed-fields")
 
     return create

@@ -152,6 +152,10 @@ async def test_the_list_is_metadata_of_all_pages(
         await kube.release(created[3])
 
 
+async def test_a_list_without_environments_is_empty(connection: Connection, namespace: str) -> None:
+    assert await KubeClient(connection, namespace).list_environments() == []
+
+
 async def test_secrets_and_config_maps_are_decoded(
     kube: KubeClient, control_plane: ControlPlane, namespace: str
 ) -> None:

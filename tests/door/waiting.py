@@ -1,9 +1,11 @@
-"""Waiting for a claim about another process, in real time; unit tests use virtual time instead."""
+"""Waiting for a claim about other processes, in real time; unit tests use virtual time instead."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+
+from localcluster.controlplane import ControlPlane
 
 
 async def eventually(claim: Callable[[], object], seconds: float = 15.0) -> None:
@@ -13,3 +15,8 @@ async def eventually(claim: Callable[[], object], seconds: float = 15.0) -> None
         if asyncio.get_running_loop().time() > deadline:
             raise AssertionError(f"not so within {seconds:g} s: {value!r}")
         await asyncio.sleep(0.05)
+
+
+async def kubectl(plane: ControlPlane, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as the admin, without stopping the loop that an operator under test runs in."""
+    return await asyncio.to_thread(plane.kubectl.run, *arguments, stdin=stdin)

@@ -151,7 +151,9 @@ class KubeClient:
         query = {"limit": str(PAGE)}  # no resourceVersion: a consistent read, never a cache's memory
         while True:
             page = await self._call("GET", self._collection, query=query, accept=METADATA_ONLY)
-            items += [{"metadata": item["metadata"]} for item in page["items"]]
+            if page.get("kind") != "PartialObjectMetadataList":  # an empty list by mistake would orphan every instance
+                raise ApiUnavailable(f"GET {self._collection}: an answer of kind {page.get('kind')!r}")
+            items += [{"metadata": item["metadata"]} for item in page["items"] or ()]  # null when there are none
             token = page["metadata"].get("continue")
             if not token:
                 return items

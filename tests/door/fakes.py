@@ -1,0 +1,47 @@
+"""A reconciler that does as little as a correct one may, so that the door is what is tested."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from spotcompute.kube.names import FINALIZER
+from spotcompute.kube.port import Conflict, KubePort, NotFound
+from spotcompute.store import Store, uid_of
+
+
+class SmallReconciler:
+    """Claims, writes `status.seen`, and releases at once on deletion. Counts looks, writes, and what is not there."""
+
+    def __init__(self, store: Store, kube: KubePort) -> None:
+        self._store = store
+        self._kube = kube
+        self.looks: Counter[str] = Counter()
+        self.looks_without_object: Counter[str] = Counter()
+        self.errors: list[Exception] = []
+
+    async def reconcile(self, uid: str) -> float | None:
+        self.looks[uid] += 1
+        obj = self._store.get(uid)
+        if obj is None:
+            self.looks_without_object[uid] += 1
+            return None
+        try:
+            if obj["metadata"].get("deletionTimestamp"):
+                if FINALIZER in (obj["metadata"].get("finalizers") or ()):
+                    await self._kube.release(obj)
+                return None
+            obj = await self._kube.claim(obj, "e-1")
+            self._store.remember(obj)
+            obj = await self._kube.write_status(obj, {"seen": obj["metadata"]["generation"]})
+            self._store.remember(obj)
+        except NotFound:
+            self._store.forget(uid)
+        except Conflict:
+            live = await self._kube.get(obj["metadata"]["namespace"], obj["metadata"]["name"])
+            if live is not None and uid_of(live) == uid:
+                self._store.remember(live)
+            raise
+        except Exception as error:
+            self.errors.append(error)
+            raise
+        return None

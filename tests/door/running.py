@@ -1,0 +1,67 @@
+"""The door, open: kopf embedded for real, with the small reconciler behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from door.fakes import SmallReconciler
+from spotcompute.handlers import Background, Door, run_door
+from spotcompute.kube.client import KubeClient
+from spotcompute.kube.connection import Connection, connect
+from spotcompute.settings import Settings
+from spotcompute.store import Store
+from spotcompute.workqueue import WorkQueue
+
+
+@dataclass
+class Running:
+    """The parts of an operator under test."""
+
+    store: Store
+    queue: WorkQueue
+    connection: Connection
+    reconciler: SmallReconciler
+    door: Door
+    stop: asyncio.Event
+    task: asyncio.Task[None] = field(init=False)
+
+
+@asynccontextmanager
+async def running(
+    kubeconfig: Path, settings: Settings, *, background: Sequence[Background] = ()
+) -> AsyncIterator[Running]:
+    """Run an operator for `kubeconfig` until the block ends; then it must stop in time and without an error."""
+    connection = await connect({"KUBECONFIG": str(kubeconfig)})
+    queue = WorkQueue(random.Random(1), limit_seconds=10.0)
+    store = Store(queue.add)
+    kube = KubeClient(connection, settings.namespace)
+    reconciler = SmallReconciler(store, kube)
+    stop, ready = asyncio.Event(), asyncio.Event()
+    door = Door(
+        settings,
+        login=connection.access,
+        reconciler=reconciler,
+        store=store,
+        queue=queue,
+        kube=kube,
+        background=background,
+        stop=stop,
+    )
+    parts = Running(store, queue, connection, reconciler, door, stop)
+    parts.task = asyncio.create_task(run_door(door, settings, stop, ready))
+    await asyncio.wait_for(ready.wait(), 10)
+    try:
+        yield parts
+    finally:
+        stop.set()
+        began = time.monotonic()
+        await asyncio.wait([parts.task], timeout=30)
+        await connection.close()
+    assert time.monotonic() - began < 5.0, "slow to stop"
+    assert parts.task.done()
