@@ -26,6 +26,7 @@ from cvmsim.simulator import Delivery, envelope
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
+SHUTDOWN_SECONDS = 0.5
 TERMINATION_TIME = "/latest/meta-data/spot/termination-time"
 CHINA = timezone(timedelta(hours=8))  # the vendor writes the notice in this time
 
@@ -60,8 +61,7 @@ class Server:
 
     async def start(self, port: int = 0, control_port: int = 0) -> Address:
         """Bind both ports (0 picks free ones) and serve."""
-        api = web.ServerRunner(web.Server(self._answer_api), handle_signals=False, access_log=None)
-        control = web.ServerRunner(web.Server(self._answer_control), handle_signals=False, access_log=None)
+        api, control = _runner(self._answer_api), _runner(self._answer_control)
         api_port, control_port = await self._serve(api, port), await self._serve(control, control_port)
         return Address(
             api=f"{LOOPBACK}:{api_port}",
@@ -73,7 +73,7 @@ class Server:
     async def _serve(self, runner: web.ServerRunner, port: int) -> int:
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG, shutdown_timeout=0.5).start()
+        await web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG).start()
         bound: int = runner.addresses[0][1]
         return bound
 
@@ -114,11 +114,11 @@ class Server:
         room = self._room
         room.world.advance(room.clock.now())
         named = request.headers.get("X-Sim-Instance") or request.query.get("instance")
-        for one in room.world.live_instances():
-            if named in (one.id, None) and (named or one.private_ip == request.remote) and one.reclaim_at is not None:
-                when = datetime.fromtimestamp(one.reclaim_at, UTC).astimezone(CHINA)
-                return web.Response(text=when.strftime("%Y-%m-%d %H:%M:%S"))
-        return web.Response(status=404, text="404 page not found")
+        one = room.world.instances.get(named) if named else room.world.living_at(request.remote or "")
+        if one is None or not one.is_live or one.reclaim_at is None:
+            return web.Response(status=404, text="404 page not found")
+        when = datetime.fromtimestamp(one.reclaim_at, UTC).astimezone(CHINA)
+        return web.Response(text=when.strftime("%Y-%m-%d %H:%M:%S"))
 
     # --- the side door ----------------------------------------------------------------------------
 
@@ -139,6 +139,12 @@ class Server:
 DOORS: dict[tuple[str, str], Callable[[Room, Body], Row]] = {
     (door.method, f"/_sim/{door.path}"): door.perform for door in OPERATIONS
 }
+
+
+def _runner(answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.ServerRunner:
+    """A server without access log; a customer who hangs up ends a fault that would still be waiting."""
+    server = web.Server(answer, handler_cancellation=True, access_log=None)
+    return web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
 
 
 async def _message(request: web.BaseRequest) -> wire.Message:

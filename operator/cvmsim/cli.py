@@ -129,16 +129,11 @@ def serve(port: int, control_port: int, world: Path | None, seed: int | None, cl
     from cvmsim.clock import Clock
     from cvmsim.control import Room
     from cvmsim.errors import WorldFileError
-    from cvmsim.simulator import Simulator
 
     time = Clock(is_stepped=clock == "stepped", start=start)
     try:
         found = catalog.load(world or catalog.DEFAULT_WORLD)
-
-        def renew(seed: int) -> Simulator:
-            return Simulator(found, seed=seed, now=time.now(), switches=switches)
-
-        room = Room(renew(secrets.randbits(31) if seed is None else seed), time, renew)
+        room = Room(found, time, secrets.randbits(31) if seed is None else seed, switches)
     except WorldFileError as problem:
         raise click.ClickException(str(problem)) from problem
 

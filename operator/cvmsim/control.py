@@ -6,17 +6,17 @@ mistake in the body is a WorldFileError that names the field.
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
 from cvmsim.actions.change import check_terminable
 from cvmsim.actions.order import check_tag
-from cvmsim.catalog import money
+from cvmsim.catalog import Catalog, money
 from cvmsim.clock import Clock
 from cvmsim.errors import WorldFileError
 from cvmsim.faults import KINDS
 from cvmsim.instance import GONE, PENDING, RUNNING, SPOT, STOPPED, Instance, Operation
+from cvmsim.ledger import dollars
 from cvmsim.market import PINNED, Offering
 from cvmsim.simulator import Simulator
 from cvmsim.switches import TABLE
@@ -28,17 +28,23 @@ NOTICE_SECONDS = 120.0
 CONSOLE = "console"
 
 
-@dataclass(slots=True)
 class Room:
-    """What the side door opens to. `renew` builds the simulator that a reset starts with."""
+    """What the side door opens to: a simulator and its clock. `renew` begins the same world again."""
 
-    simulator: Simulator
-    clock: Clock
-    renew: Callable[[int], Simulator]
+    def __init__(self, catalog: Catalog, clock: Clock, seed: int, switches: Mapping[str, object] | None = None) -> None:
+        self.clock = clock
+        self._catalog, self._switches = catalog, dict(switches or {})
+        self.simulator = self._begin(seed)
 
     @property
     def world(self) -> World:
         return self.simulator.world
+
+    def renew(self, seed: int) -> None:
+        self.simulator = self._begin(seed)
+
+    def _begin(self, seed: int) -> Simulator:
+        return Simulator(self._catalog, seed=seed, now=self.clock.now(), switches=self._switches)
 
 
 # --- the market -----------------------------------------------------------------------------------
@@ -85,7 +91,7 @@ def balance(room: Room, body: Body) -> Row:
     """{balance, account?}: dollars, before what is spent and frozen."""
     account = _account(room, body)
     room.world.balances[account] = money(body.get("balance"), "balance")
-    return {"account": account, "available": str(room.world.available_balance(account))}
+    return {"account": account, "available": dollars(room.world.available_balance(account))}
 
 
 def limits(room: Room, body: Body) -> Row:
@@ -192,7 +198,8 @@ def launch(room: Room, body: Body) -> Row:
 def instances(room: Room, body: Body) -> Row:
     """{…selection}: the true instances, gone ones only with `state: GONE`."""
     is_asked = (lambda one: True) if body.get("state") else (lambda one: one.state != GONE)
-    chosen = _select(room, {**body, "instances": body.get("instances"), "all": True}, is_asked)
+    narrowed = {name: value for name, value in body.items() if name not in ("instances", "count")}
+    chosen = _select(room, narrowed | {"count": 0}, is_asked)
     return {"instances": [room.simulator.ledger.instance_row(one) for one in chosen]}
 
 
@@ -274,7 +281,7 @@ def accounts(room: Room, body: Body) -> Row:
                 "uin": uin,
                 "name": account.name,
                 "secretIds": sorted(key.secret_id for key in world.credentials.values() if key.account == uin),
-                "available": str(world.available_balance(uin)),
+                "available": dollars(world.available_balance(uin)),
                 "spotQuota": world.quotas[uin],
                 "live": world.live[uin],
             }
@@ -299,7 +306,7 @@ def summary(room: Room, body: Body) -> Row:
 def reset(room: Room, body: Body) -> Row:
     """{seed?}: the same world from its beginning; switches as started with, ledger empty."""
     seed = _whole(body, "seed", room.simulator.seed)
-    room.simulator = room.renew(seed)
+    room.renew(seed)
     return {"seed": seed}
 
 
@@ -362,10 +369,13 @@ def _select(room: Room, body: Body, is_suitable: Callable[[Instance], bool]) -> 
     """
     wanted = body.get("instances")
     if wanted is not None:
-        return [_instance(room, instance_id) for instance_id in wanted]
+        return [_instance(room, instance_id) for instance_id in ([wanted] if isinstance(wanted, str) else wanted)]
     fitting = (one for one in room.world.instances.values() if is_suitable(one) and _matches(one, body))
-    count = 0 if body.get("all") else _whole(body, "count", 1)
-    return list(islice(fitting, count) if count else fitting)
+    count = _whole(body, "count", 1)
+    found = list(islice(fitting, count) if count else fitting)
+    if len(found) < count:
+        raise WorldFileError(f"count: {count} asked for, but only {len(found)} instances are suitable")
+    return found
 
 
 def _matches(one: Instance, body: Body) -> bool:

@@ -103,7 +103,7 @@ class Ledger:
             "changes": [change._asdict() for change in one.changes],
             "price": str(self._world.hourly(order)),
             "billedSeconds": self._billed_seconds(one),
-            "cost": str(round(self._world.cost(one), 8)),
+            "cost": dollars(self._world.cost(one)),
         }
 
     def _billed_seconds(self, one: Instance) -> float:
@@ -124,13 +124,17 @@ class Ledger:
             "launched": len(world.instances),
             "live": sum(world.live.values()),
             "states": dict(sorted(states.items())),
-            "cost": str(round(sum((world.cost(one) for one in instances), start=Decimal(0)), 8)),
+            "cost": dollars(sum((world.cost(one) for one in instances), start=Decimal(0))),
             "billedSeconds": sum(self._billed_seconds(one) for one in instances),
             "tags": {
                 f"{key}={value}": {"live": world.live_by_tag[key, value], "peak": peak}
                 for (key, value), peak in sorted(world.peak_by_tag.items())
             },
         }
+
+
+def dollars(amount: Decimal) -> str:
+    return f"{amount:.8f}"
 
 
 def _request_row(request: Request) -> Row:

@@ -1,7 +1,7 @@
 """The shape of every request: which parameters exist, their types, which are required.
 
 A table of our own, so that the simulator needs no SDK to run; a test compares it with the installed official SDK's
-models, so that it cannot rot. `*` marks a list, `!` a required parameter (as the official command line's api.json does).
+models, so that it cannot rot. `*` marks a list, `!` a required parameter (as in the official CLI's api.json).
 """
 
 from collections.abc import Callable, Mapping
@@ -68,8 +68,8 @@ SpotMarketOptions: MaxPrice!:str SpotInstanceType:str
 Metadata: Items!:*MetadataItem
 MetadataItem: Key!:str Value!:str
 CpuTopology: CoreCount:int ThreadPerCore:int
-LaunchTemplate: LaunchTemplateId!:str LaunchTemplateVersion:int
-NetworkInterfaces: InterfaceType:str VpcId:str SubnetId:str PrivateIpv4AddressCount:int NetworkInterfaceId:str
+LaunchTemplate: LaunchTemplateId:str LaunchTemplateVersion:int
+NetworkInterfaces: InterfaceType!:str VpcId!:str SubnetId!:str PrivateIpv4AddressCount!:int NetworkInterfaceId:str
   SecurityGroupIds:*str DeleteWithInstance:bool
 Filter: Name!:str Values!:*str
 """

@@ -7,7 +7,7 @@ random choice comes from the seed, and so a history can be replayed bit for bit,
 import heapq
 import random
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
@@ -37,6 +37,7 @@ from cvmsim.market import Offering
 from cvmsim.switches import Switches
 from cvmsim.tokens import TokenBook
 
+RECLAIM = "reclaim"  # the cause of what the cloud takes back
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
@@ -209,7 +210,7 @@ class World:
         else:
             self._later(delay, instance, GONE, cause)
 
-    def reclaim(self, instances: Iterable[Instance], notice: float, cause: str = "reclaim") -> None:
+    def reclaim(self, instances: Iterable[Instance], notice: float, cause: str = RECLAIM) -> None:
         """Take spot instances back: `notice` seconds of warning in the metadata, then gone. 0 takes them at once."""
         for instance in instances:
             instance.reclaim_at = self.now + notice
@@ -264,7 +265,7 @@ class World:
         if state in LIVE and not was_live:
             self._count_in(instance)
         elif was_live and state not in LIVE:
-            self._count_out(instance, is_taken="reclaim" in cause)
+            self._count_out(instance, is_taken=cause == RECLAIM)
         self._settle(instance, state)
 
     def _settle(self, instance: Instance, state: str) -> None:
@@ -369,8 +370,9 @@ class World:
         merged = {instance_id: instance for group in found for instance_id, instance in group.items()}
         return dict(sorted(merged.items(), key=lambda item: item[1].changes[0].commit))
 
-    def live_instances(self) -> Iterator[Instance]:
-        return (instance for instance in self.instances.values() if instance.is_live)
+    def living_at(self, address: str) -> Instance | None:
+        """The living instance with this private address, if there is one."""
+        return next((one for one in self.instances.values() if one.is_live and one.private_ip == address), None)
 
     def new_id(self, prefix: str) -> str:
         return f"{prefix}-{''.join(self._ids.choices(ID_LETTERS, k=8))}"

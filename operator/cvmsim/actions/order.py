@@ -42,6 +42,7 @@ def make_order(world: World, call: Call, token: str = "") -> Order:
     type, image = type_of(world, params, zone), image_of(world, call)
     charge_type, bid = charge_of(params, type)
     check_limits(world, params)
+    check_login(world, call)
     return Order(
         account=call.account,
         region=call.region,
@@ -69,7 +70,6 @@ def check_limits(world: World, params: Params) -> None:
         raise ApiError("UnsupportedOperation", f"`{absent[0]}` is not offered by this simulator.")
     check_disks(params)
     check_internet(params)
-    check_login(world, params)
     check_user_data(params.get("UserData"))
     check_name(world, params.get("InstanceName"))
     check_host_name(params.get("HostName"))
@@ -235,14 +235,14 @@ def check_internet(params: Params) -> None:
         raise ApiError("InvalidParameterValue", f"The `InternetChargeType` `{mode}` does not exist.")
 
 
-def check_login(world: World, params: Params) -> None:
-    login = params.get("LoginSettings") or {}
+def check_login(world: World, call: Call) -> None:
+    login = call.params.get("LoginSettings") or {}
     if sum(bool(login.get(name)) for name in ("Password", "KeyIds", "KeepImageLogin")) > 1:
         raise ApiError("InvalidParameterCombination", "`LoginSettings` takes one of Password, KeyIds, KeepImageLogin.")
     password = login.get("Password")
     if password is not None and not (8 <= len(password) <= 30 and kinds_of(password) >= 3):
         raise ApiError("InvalidPassword", "A password has 8 to 30 characters of at least three kinds.")
-    known = {key for account in world.catalog.accounts.values() for keys in account.key_pairs.values() for key in keys}
+    known = world.account(call.account).key_pairs.get(call.region, ())
     for key in login.get("KeyIds") or []:
         if not is_id(key, "skey"):
             raise ApiError("InvalidKeyPairId.Malformed", f"The key pair id `{key}` is malformed.")
