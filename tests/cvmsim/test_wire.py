@@ -1,0 +1,211 @@
+"""The vendor's wire: signatures, headers, envelopes, judged with the official SDK and with hand-made requests."""
+
+import hashlib
+import http.client
+import json
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from tencentcloud.common.common_client import CommonClient
+from tencentcloud.common.credential import Credential
+from tencentcloud.common.exception.tencent_cloud_sdk_exception import TencentCloudSDKException
+from tencentcloud.common.profile.client_profile import ClientProfile
+from tencentcloud.common.profile.http_profile import HttpProfile
+from tencentcloud.common.sign import Sign
+from tencentcloud.cvm.v20170312 import models
+
+SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"
+
+
+def code_of(call: Any) -> str:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        call(models.DescribeInstancesRequest())
+    code: str = caught.value.get_code()
+    return code
+
+
+def send(served: Any, *, method: str = "POST", body: bytes = b"{}", path: str = "/", skew: int = 0,
+         signed: str = "content-type;host", key: str = SECRET_KEY, date: str | None = None,
+         **headers: str) -> tuple[http.client.HTTPResponse, dict[str, Any]]:  # fmt: skip
+    """A request signed by hand with the SDK's own key derivation, so that every part of it can be wrong."""
+    timestamp = int(time.time()) + skew
+    day = date or datetime.fromtimestamp(timestamp, UTC).strftime("%Y-%m-%d")
+    sent = {
+        "Content-Type": "application/json",
+        "Host": served.address.api,
+        "X-TC-Action": "DescribeInstances",
+        "X-TC-Version": "2017-03-12",
+        "X-TC-Region": "ap-guangzhou",
+        "X-TC-Timestamp": str(timestamp),
+    } | {name.replace("_", "-"): value for name, value in headers.items()}
+    lower = {name.lower(): value for name, value in sent.items()}
+    listed = "".join(f"{name}:{lower[name].lower()}\n" for name in signed.split(";"))
+    canonical = f"{method}\n/\n\n{listed}\n{signed}\n{hashlib.sha256(body).hexdigest()}"
+    hashed = hashlib.sha256(canonical.encode()).hexdigest()
+    text = f"TC3-HMAC-SHA256\n{timestamp}\n{day}/cvm/tc3_request\n{hashed}"
+    signature = Sign.sign_tc3(key, day, "cvm", text)
+    sent["Authorization"] = (
+        f"TC3-HMAC-SHA256 Credential={SECRET_ID}/{day}/cvm/tc3_request, SignedHeaders={signed}, Signature={signature}"
+    )
+    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection.request(method, path, body, sent)
+    answer = connection.getresponse()
+    return answer, json.loads(answer.read())["Response"]
+
+
+def test_the_official_sdk_is_understood(served: Any) -> None:
+    request = models.RunInstancesRequest()
+    request.from_json_string(json.dumps(ORDER_BY_SDK))
+    answer = served.client().RunInstances(request)
+    assert len(answer.InstanceIdSet) == 2
+    listed = served.client().DescribeInstances(models.DescribeInstancesRequest())
+    assert [row.InstanceId for row in listed.InstanceSet] == answer.InstanceIdSet
+    assert listed.InstanceSet[0].LatestOperationRequestId == answer.RequestId
+
+
+ORDER_BY_SDK = {
+    "InstanceChargeType": "SPOTPAID",
+    "Placement": {"Zone": "ap-guangzhou-3"},
+    "InstanceType": "S2.MEDIUM4",
+    "ImageId": "img-pmqg1cw7",
+    "InstanceCount": 2,
+}
+
+
+@pytest.mark.parametrize(
+    ("secret_id", "key", "token", "code"),
+    [
+        ("AKIDnobody", SECRET_KEY, None, "AuthFailure.SecretIdNotFound"),
+        (SECRET_ID, "wrong", None, "AuthFailure.SignatureFailure"),
+        (SECRET_ID, SECRET_KEY, "stray", "AuthFailure.TokenFailure"),
+    ],
+)
+def test_wrong_credentials_get_the_vendors_code(
+    served: Any, secret_id: str, key: str, token: str | None, code: str
+) -> None:
+    assert code_of(served.client(secret_id, key, token).DescribeInstances) == code
+    row = served.door("GET", "ledger")[1]["requests"][-1]
+    assert (row["code"], row["account"]) == (code, None)
+
+
+def test_errors_come_with_status_200_and_the_exact_content_type(served: Any) -> None:
+    answer, response = send(served, body=b'{"Colour": "red"}')
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert response["Error"]["Code"] == "UnknownParameter"
+    assert response["RequestId"]
+
+
+def test_success_has_the_exact_content_type_too(served: Any) -> None:
+    answer, response = send(served)
+    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/json")
+    assert response["TotalCount"] == 0
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"skew": -301}, "AuthFailure.SignatureExpire"),
+        ({"skew": 302}, "AuthFailure.SignatureExpire"),
+        ({"skew": -290}, None),
+        ({"date": "2020-01-01"}, "AuthFailure.SignatureFailure"),
+        ({"key": "wrong"}, "AuthFailure.SignatureFailure"),
+        ({"signed": "host"}, "AuthFailure.SignatureFailure"),
+        ({"signed": "content-type;host;x-tc-action"}, None),
+        ({"Content_Type": "application/json; charset=utf-8"}, None),
+        ({"Content_Type": "application/x-www-form-urlencoded"}, "InvalidRequest"),
+        ({"body": b"not json"}, "InvalidRequest"),
+        ({"body": b"[]"}, "InvalidRequest"),
+        ({"X_TC_Version": "2099-01-01"}, "NoSuchVersion"),
+        ({"X_TC_Action": "Dance"}, "InvalidAction"),
+        ({"X_TC_Region": "eu-nowhere"}, "UnsupportedRegion"),
+        ({"method": "GET"}, "UnsupportedProtocol"),
+    ],
+)
+def test_what_a_hand_made_request_gets(served: Any, changes: dict[str, Any], code: str | None) -> None:
+    _, response = send(served, **changes)
+    assert response.get("Error", {}).get("Code") == code
+
+
+def test_a_tampered_body_is_refused(served: Any) -> None:
+    client = served.client()
+    genuine = client._build_req_inter
+    client._build_req_inter = lambda *a, **k: _tamper(genuine, *a, **k)
+    assert code_of(client.DescribeInstances) == "AuthFailure.SignatureFailure"
+
+
+def _tamper(genuine: Any, action: Any, params: Any, request: Any, *rest: Any) -> None:
+    genuine(action, params, request, *rest)
+    request.data = '{"Limit": 99}'
+
+
+def test_no_authorization_at_all(served: Any) -> None:
+    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection.request("POST", "/", b"{}", {"Content-Type": "application/json"})
+    response = json.loads(connection.getresponse().read())["Response"]
+    assert response["Error"]["Code"] == "AuthFailure.InvalidAuthorization"
+
+
+def test_the_worlds_clock_judges_signatures_when_switched(served: Any) -> None:
+    served.door("POST", "switches", {"skew-clock": "world"})
+    served.door("POST", "clock", {"advance": 600})
+    assert code_of(served.client().DescribeInstances) == "AuthFailure.SignatureExpire"
+    served.door("POST", "switches", {"skew-clock": "wall"})
+    assert served.client().DescribeInstances(models.DescribeInstancesRequest()).TotalCount == 0
+
+
+def assume(served: Any, arn: str, **params: Any) -> dict[str, Any]:
+    http = HttpProfile(protocol="http", endpoint=served.address.api)
+    sts = CommonClient("sts", "2018-08-13", Credential(SECRET_ID, SECRET_KEY), "", ClientProfile(httpProfile=http))
+    answer: dict[str, Any] = sts.call_json("AssumeRole", {"RoleArn": arn, "RoleSessionName": "s", **params})
+    return answer["Response"]
+
+
+def test_an_assumed_role_works_until_it_expires(served: Any) -> None:
+    answer = assume(served, "qcs::cam::uin/100000000001:roleName/spot-operator", DurationSeconds=900)
+    keys = answer["Credentials"]
+    client = served.client(keys["TmpSecretId"], keys["TmpSecretKey"], keys["Token"])
+    assert client.DescribeInstances(models.DescribeInstancesRequest()).TotalCount == 0
+    assert code_of(served.client(keys["TmpSecretId"], keys["TmpSecretKey"]).DescribeInstances) == (
+        "AuthFailure.TokenFailure"
+    )
+    served.door("POST", "clock", {"advance": 900})
+    assert code_of(client.DescribeInstances) == "AuthFailure.TokenFailure"
+
+
+@pytest.mark.parametrize(
+    ("arn", "params", "code"),
+    [
+        ("nonsense", {}, "InvalidParameter.ParamError"),
+        ("qcs::cam::uin/100000000002:roleName/spot-operator", {}, "ResourceNotFound.RoleNotFound"),
+        ("qcs::cam::uin/100000000001:roleName/x", {"DurationSeconds": 99999}, "InvalidParameter.OverTimeError"),
+    ],
+)
+def test_a_role_that_cannot_be_assumed(served: Any, arn: str, params: dict[str, Any], code: str) -> None:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        assume(served, arn, **params)
+    assert caught.value.get_code() == code
+
+
+def notice(served: Any, instance_id: str) -> tuple[int, str]:
+    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection.request("GET", "/latest/meta-data/spot/termination-time", headers={"X-Sim-Instance": instance_id})
+    answer = connection.getresponse()
+    return answer.status, answer.read().decode()
+
+
+def test_an_instance_reads_its_notice_in_the_metadata(served: Any) -> None:
+    request = models.RunInstancesRequest()
+    request.from_json_string(json.dumps(ORDER_BY_SDK))
+    one, other = served.client().RunInstances(request).InstanceIdSet
+    served.door("POST", "clock", {"advance": 10})
+    assert notice(served, one)[0] == 404
+    reclaim_at = served.door("POST", "interrupt", {"instances": [one]})[1]["reclaimAt"]
+    status, text = notice(served, one)
+    assert status == 200
+    assert datetime.strptime(f"{text} +0800", "%Y-%m-%d %H:%M:%S %z").timestamp() == int(reclaim_at)
+    assert notice(served, other)[0] == 404
+    served.door("POST", "clock", {"advance": 120})
+    assert notice(served, one)[0] == 404
+    assert served.door("GET", "instances")[1]["instances"][0]["state"] == "TERMINATING"
