@@ -1,0 +1,190 @@
+"""Values in few words: what a test does not say is healthy, ours, and seen just now.
+
+Shared by the tests of the pure rooms, so that each test shows only what it is about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from spotcompute.model.desired import Desired, Placement
+from spotcompute.model.identity import launch_token
+from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.model.launch import Template, template_digest
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Rest, Termination, Trouble
+from spotcompute.model.observation import Absence, Observation
+from spotcompute.model.offering import Market, Offering, Pool
+from spotcompute.plan.actions import Launch, Pass, Terminate
+from spotcompute.plan.planner import request_for
+from spotcompute.plan.policy import Policy
+
+NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
+POLICY = Policy()
+NOTHING_LEARNED = Pass()
+
+OURS = Ownership("cluster-a", "0123456789-web001")
+THEIRS = Ownership("cluster-a", "9876543210-job002")
+
+A = Pool("ap-guangzhou-3", "S5.MEDIUM4")
+B = Pool("ap-guangzhou-4", "S5.MEDIUM4")
+C = Pool("ap-guangzhou-6", "S5.MEDIUM4")
+
+TEMPLATE = Template(image_id="img-11111111")
+PRESENT = template_digest(TEMPLATE, None)
+
+
+def seconds(count: float) -> timedelta:
+    """A duration."""
+    return timedelta(seconds=count)
+
+
+def ago(count: float) -> datetime:
+    """A moment that many seconds before NOW."""
+    return NOW - seconds(count)
+
+
+def desired(replicas: int = 3, pools: Iterable[Pool] = (A, B, C), **other: Any) -> Desired:
+    """A spec of `replicas` instances in `pools`."""
+    defaults: dict[str, Any] = {
+        "ownership": OURS,
+        "generation": 1,
+        "replicas": replicas,
+        "pools": tuple((pool, Placement(pool.zone)) for pool in pools),
+        "template": TEMPLATE,
+        "name_prefix": "web",
+    }
+    return Desired(**(defaults | other))
+
+
+def instance(instance_id: str, state: InstanceState = InstanceState.RUNNING, **other: Any) -> Instance:
+    """A machine of ours, an hour old."""
+    defaults: dict[str, Any] = {
+        "name": f"web-web001-{1000 + sum(map(ord, instance_id))}",
+        "pool": A,
+        "created_at": ago(3600),
+        "ownership": OURS,
+    }
+    return Instance(id=instance_id, state=state, **(defaults | other))
+
+
+def member(instance_id: str, **other: Any) -> Member:
+    """A remembered machine that arrived an hour ago and is meant to stay."""
+    defaults: dict[str, Any] = {
+        "pool": A,
+        "launched_at": ago(3600),
+        "template_digest": PRESENT,
+        "seen": True,
+        "arrived": True,
+    }
+    return Member(id=instance_id, **(defaults | other))
+
+
+def released(cause: Cause = Cause.SCALED_DOWN, **other: Any) -> Termination:
+    """A release recorded ten seconds ago."""
+    return Termination(**({"cause": cause, "recorded_at": ago(10)} | other))
+
+
+def accepted() -> Termination:
+    """A release the cloud has taken."""
+    return released(sent_at=ago(10), accepted_at=ago(10))
+
+
+def intent(wishes: Desired, count: int = 1, sequence: int = 700, pool: Pool = A, **other: Any) -> Intent:
+    """An open launch exactly as the planner would have made it for `wishes`, ten seconds ago."""
+    request = request_for(wishes, pool, count, sequence)
+    assert request is not None
+    made = Intent(
+        sequence=sequence,
+        token=launch_token(request.ownership, sequence, request.digest),
+        name=request.name,
+        pool=pool,
+        count=count,
+        digest=request.digest,
+        template_digest=request.template_digest,
+        created_at=ago(10),
+    )
+    return replace(made, **other)
+
+
+def launched_by(intent: Intent, ids: Iterable[str], **other: Any) -> list[Instance]:
+    """The machines of a launch, named as the cloud names them."""
+    numbered = intent.name.endswith("-")
+    return [
+        instance(instance_id, name=f"{intent.name}{number}" if numbered else intent.name, **other)
+        for number, instance_id in enumerate(ids, start=1)
+    ]
+
+
+def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, **other: Any) -> Rest:
+    """A rest for thirty more seconds after the first failure, ten seconds ago."""
+    defaults: dict[str, Any] = {
+        "code": "ResourcesSoldOut",
+        "message": "sold out",
+        "request_id": "req-1",
+        "failures": 1,
+        "since": ago(10),
+        "failed_at": ago(10),
+        "until": NOW + seconds(30),
+        "generation": 1,
+    }
+    return Rest(pool=pool, trouble=trouble, **(defaults | other))
+
+
+def ledger(*entries: Member | Intent | Rest, **other: Any) -> Ledger:
+    """A ledger that holds `entries`."""
+    result = Ledger(OURS.environment_id, **({"sequence": 700} | other))
+    for entry in entries:
+        if isinstance(entry, Member):
+            result = result.with_member(entry)
+        elif isinstance(entry, Intent):
+            result = result.with_intent(entry)
+        else:
+            result = result.with_rest(entry)
+    return result
+
+
+def observed(
+    *instances: Instance,
+    absent: Mapping[str, Absence] | None = None,
+    searched: Iterable[str] = (),
+    at: datetime = NOW,
+    market: Market | None = None,
+) -> Observation:
+    """A complete look at the cloud that shows `instances`."""
+    return Observation(
+        observed_at=at,
+        instances={item.id: item for item in instances},
+        absent=absent or {},
+        searched=frozenset(searched),
+        market=market or Market(),
+    )
+
+
+def market(prices: Mapping[Pool, str | None], sold_out: Iterable[Pool] = ()) -> Market:
+    """Quotes: a price per hour for each pool, ten times that on demand."""
+    unavailable = frozenset(sold_out)
+    return Market(
+        {
+            pool: _offering(pool, Decimal(price) if price else None, pool in unavailable)
+            for pool, price in prices.items()
+        },
+        NOW,
+    )
+
+
+def _offering(pool: Pool, price: Decimal | None, sold_out: bool) -> Offering:
+    return Offering(pool, price, price * 10 if price is not None else None, 2, 4, sold_out)
+
+
+def launches(actions: Iterable[Launch | Terminate]) -> list[Launch]:
+    """The launches among `actions`."""
+    return [action for action in actions if isinstance(action, Launch)]
+
+
+def terminated_ids(actions: Iterable[Launch | Terminate]) -> list[str]:
+    """Every id that `actions` release."""
+    return [key for action in actions if isinstance(action, Terminate) for key in action.instance_ids]

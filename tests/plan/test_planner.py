@@ -1,0 +1,356 @@
+"""The order of the questions, situation by situation."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from plan.given import (
+    NOTHING_LEARNED,
+    NOW,
+    OURS,
+    POLICY,
+    THEIRS,
+    A,
+    B,
+    C,
+    accepted,
+    ago,
+    desired,
+    instance,
+    intent,
+    launched_by,
+    launches,
+    ledger,
+    market,
+    member,
+    observed,
+    released,
+    rest,
+    seconds,
+    terminated_ids,
+)
+from plan.judge import complaints
+from spotcompute.model.desired import AllocationStrategy, Desired
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.launch import Template
+from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
+from spotcompute.model.observation import Observation
+from spotcompute.plan.actions import Pass, Plan, Terminate
+from spotcompute.plan.planner import make_plan, may_launch, request_for
+
+WISHES = desired(3)
+
+
+def plan(
+    wishes: Desired, books: Ledger, seen: Observation | None = None, learned: Pass = NOTHING_LEARNED, at: float = 0
+) -> Plan:
+    """The plan, after the judge has looked at it."""
+    seen, now = seen or observed(), NOW + seconds(at)
+    made = make_plan(wishes, books, seen, now, POLICY, learned)
+    assert complaints(wishes, books, seen, now, made) == []
+    return made
+
+
+def running(*ids: str) -> tuple[Ledger, Observation]:
+    return ledger(*map(member, ids)), observed(*map(instance, ids))
+
+
+def test_a_satisfied_environment_is_left_alone() -> None:
+    books, seen = running("ins-1", "ins-2", "ins-3")
+    made = plan(WISHES, books, seen)
+    assert made.actions == ()
+    assert made.ledger == books
+
+
+@pytest.mark.parametrize(
+    ("replicas", "counts"),
+    [
+        (1, [1]),
+        (100, [100]),
+        (101, [100, 1]),
+        (250, [100, 100, 50]),
+        (500, [100] * 5),
+        pytest.param(2000, [100] * 5, id="five-calls-at-once-the-rest-in-the-next-round"),
+    ],
+)
+def test_what_is_missing_is_asked_for_in_as_few_calls_as_possible(replicas: int, counts: list[int]) -> None:
+    made = plan(desired(replicas), ledger())
+    assert [launch.request.count for launch in launches(made.actions)] == counts
+    assert {launch.request.pool for launch in launches(made.actions)} == {A}
+
+
+def test_a_launch_says_what_the_spec_says() -> None:
+    wishes = desired(2, max_price=None, user_data_digest="abcdef012345")
+    (launch,) = launches(plan(wishes, ledger()).actions)
+    assert (launch.request.ownership, launch.request.template) == (OURS, wishes.template)
+    assert launch.request.user_data_digest == "abcdef012345"
+    assert launch.intent.template_digest == launch.request.template_digest
+    assert launch.because == "2 of 2 are missing"
+    assert not launch.replay
+
+
+def test_sequences_go_on_even_when_the_ledger_has_forgotten_them() -> None:
+    (first,) = launches(plan(desired(1), Ledger(OURS.environment_id)).actions)
+    (later,) = launches(plan(desired(1), Ledger(OURS.environment_id), at=1).actions)
+    assert later.intent.sequence > first.intent.sequence
+    assert later.intent.token != first.intent.token
+
+
+def test_sequences_go_on_when_the_clock_steps_back() -> None:
+    made = plan(desired(1), ledger(sequence=9_999_999_999), at=-3600)
+    assert made.ledger.sequence == 10_000_000_000
+
+
+def test_only_the_missing_are_asked_for() -> None:
+    books, seen = running("ins-1", "ins-2")
+    (launch,) = launches(plan(WISHES, books, seen).actions)
+    assert launch.request.count == 1
+
+
+def test_the_cheapest_free_pool_is_asked() -> None:
+    wishes = desired(1, strategy=AllocationStrategy.LOWEST_PRICE)
+    seen = observed(market=market({A: "3", B: "1", C: "2"}))
+    (launch,) = launches(plan(wishes, ledger(rest(B)), seen).actions)
+    assert launch.request.pool == C
+
+
+@pytest.mark.parametrize(
+    "books",
+    [
+        pytest.param(ledger(rest(A), rest(B), rest(C)), id="all-pools-rest"),
+        pytest.param(ledger(rest(None, Trouble.RATE_LIMITED)), id="the-whole-rests"),
+        pytest.param(ledger(quarantine_until=NOW + seconds(60)), id="quarantine"),
+        pytest.param(ledger(quarantine_until=ago(60)), id="quarantine-that-the-books-have-not-ended-yet"),
+    ],
+)
+def test_there_are_reasons_not_to_ask(books: Ledger) -> None:
+    assert plan(WISHES, books).actions == ()
+
+
+# --- letting go ------------------------------------------------------------------------------------------------------
+
+
+def test_scaling_down_releases_the_surplus_after_recording_it() -> None:
+    books, seen = running("ins-1", "ins-2", "ins-3")
+    made = plan(desired(1), books, seen)
+    assert made.actions == (Terminate(("ins-1", "ins-2"), Cause.SCALED_DOWN, "more than the 1 wanted"),)
+    assert made.ledger.members["ins-1"].termination == Termination(Cause.SCALED_DOWN, recorded_at=NOW, sent_at=NOW)
+    assert made.ledger.members["ins-3"].termination is None
+
+
+def test_the_useless_are_part_of_the_surplus_and_not_on_top_of_it() -> None:
+    books, _ = running("ins-1", "ins-2", "ins-3", "ins-4")
+    seen = observed(instance("ins-1"), instance("ins-2"), instance("ins-3"), instance("ins-4", InstanceState.STOPPED))
+    made = plan(WISHES, books, seen)
+    assert made.actions == (
+        Terminate(
+            ("ins-4",), Cause.STOPPED_OUTSIDE, "stopped outside; a stopped spot instance costs money and does nothing"
+        ),
+    )
+
+
+def test_a_stopped_instance_is_replaced_only_once_the_cloud_has_taken_its_release() -> None:
+    books = ledger(member("ins-1"))
+    seen = observed(instance("ins-1", InstanceState.STOPPED))
+    first = plan(desired(1), books, seen)
+    assert terminated_ids(first.actions) == ["ins-1"]
+    assert launches(first.actions) == []
+    gone = first.ledger.members["ins-1"]
+    taken = replace(gone, termination=replace(gone.termination, accepted_at=NOW))
+    assert len(launches(plan(desired(1), first.ledger.with_member(taken), seen, at=1).actions)) == 1
+
+
+def test_deleting_releases_everything_that_is_left() -> None:
+    books, seen = running("ins-1", "ins-2")
+    made = plan(desired(0, deleting=True), books, seen)
+    assert made.actions == (Terminate(("ins-1", "ins-2"), Cause.ENVIRONMENT_DELETED, "the environment is deleted"),)
+
+
+def test_deleting_goes_on_while_paused() -> None:
+    books, seen = running("ins-1")
+    assert terminated_ids(plan(desired(0, deleting=True, paused=True), books, seen).actions) == ["ins-1"]
+
+
+def test_deleting_records_the_lost_too_but_does_not_call_for_them() -> None:
+    books = ledger(member("ins-1", lost=Cause.RECLAIMED))
+    made = plan(desired(0, deleting=True), books, observed(instance("ins-1", InstanceState.TERMINATING)))
+    assert made.actions == ()
+    assert made.ledger.members["ins-1"].termination is not None
+
+
+def test_releases_of_different_causes_are_told_apart() -> None:
+    books, _ = running("ins-1", "ins-2", "ins-3")
+    seen = observed(
+        instance("ins-1"),
+        instance("ins-2", InstanceState.STOPPED),
+        instance("ins-3", InstanceState.PENDING, created_at=ago(700)),
+    )
+    made = plan(desired(1), books, seen)
+    assert {action.cause: action.instance_ids for action in made.actions if isinstance(action, Terminate)} == {
+        Cause.STOPPED_OUTSIDE: ("ins-2",),
+        Cause.STUCK_PENDING: ("ins-3",),
+    }
+
+
+@pytest.mark.parametrize(
+    ("seen", "obstacle"),
+    [
+        pytest.param(observed(), "not in the cloud's lists yet", id="not-seen"),
+        pytest.param(observed(instance("ins-1", ownership=None)), "its tags do not (yet) say", id="no-tags-yet"),
+        pytest.param(observed(instance("ins-1", ownership=THEIRS)), "its tags do not (yet) say", id="tags-of-another"),
+    ],
+)
+def test_nothing_is_released_whose_tags_do_not_say_that_it_is_ours(seen: Observation, obstacle: str) -> None:
+    made = plan(desired(0), ledger(member("ins-1")), seen)
+    assert made.actions == ()
+    termination = made.ledger.members["ins-1"].termination
+    assert termination is not None
+    assert termination.obstacle is not None
+    assert termination.obstacle.startswith(obstacle)
+
+
+@pytest.mark.parametrize(
+    ("termination", "state", "is_due"),
+    [
+        pytest.param(released(), InstanceState.RUNNING, True, id="never-sent"),
+        pytest.param(released(sent_at=ago(4), attempts=1), InstanceState.RUNNING, False, id="sent-just-now"),
+        pytest.param(released(sent_at=ago(5), attempts=1), InstanceState.RUNNING, True, id="no-effect-after-one"),
+        pytest.param(released(sent_at=ago(19), attempts=3), InstanceState.RUNNING, False, id="third-waits-longer"),
+        pytest.param(released(sent_at=ago(20), attempts=3), InstanceState.RUNNING, True, id="third-is-over"),
+        pytest.param(released(sent_at=ago(59), attempts=99), InstanceState.RUNNING, False, id="waits-are-limited"),
+        pytest.param(released(sent_at=ago(60), attempts=99), InstanceState.RUNNING, True, id="and-never-silence"),
+        pytest.param(replace(accepted(), sent_at=ago(59)), InstanceState.RUNNING, False, id="accepted-lately"),
+        pytest.param(replace(accepted(), sent_at=ago(60)), InstanceState.RUNNING, True, id="accepted-without-effect"),
+        pytest.param(released(), InstanceState.TERMINATING, False, id="ending-already"),
+        pytest.param(released(), InstanceState.LAUNCH_FAILED, False, id="never-started"),
+        pytest.param(replace(accepted(), sent_at=ago(60)), InstanceState.SHUTDOWN, True, id="out-of-the-recycle-bin"),
+    ],
+)
+def test_when_a_recorded_release_is_asked_for(termination: Termination, state: InstanceState, is_due: bool) -> None:
+    books = ledger(member("ins-1", termination=termination))
+    made = plan(desired(0), books, observed(instance("ins-1", state)))
+    assert bool(made.actions) is is_due
+
+
+# --- settling --------------------------------------------------------------------------------------------------------
+
+
+def test_an_open_launch_is_repeated_unchanged_before_anything_new() -> None:
+    open_launch = intent(WISHES, 2)
+    made = plan(WISHES, ledger(open_launch))
+    (launch,) = launches(made.actions)
+    assert launch.replay
+    assert launch.intent == replace(open_launch, sent_at=NOW, doubtful=True)
+    assert launch.request == request_for(WISHES, A, 2, open_launch.sequence)
+
+
+def test_a_release_is_not_held_up_by_an_open_launch() -> None:
+    books = ledger(intent(WISHES, 1), member("ins-1", termination=released()))
+    made = plan(WISHES, books, observed(instance("ins-1")))
+    assert terminated_ids(made.actions) == ["ins-1"]
+
+
+@pytest.mark.parametrize(
+    ("wishes", "changes"),
+    [
+        pytest.param(WISHES, {"created_at": ago(120)}, id="too-old-for-its-token"),
+        pytest.param(WISHES, {"created_at": NOW + seconds(1)}, id="from-the-future"),
+        pytest.param(WISHES, {"found": frozenset({"ins-1"})}, id="partly-found-already"),
+        pytest.param(WISHES, {"token": "f" * 40}, id="a-token-that-is-not-its-own"),
+        pytest.param(WISHES, {"digest": "0" * 12}, id="another-request-than-the-spec-makes"),
+        pytest.param(WISHES, {"count": 3}, id="a-count-somebody-edited"),
+        pytest.param(WISHES, {"count": 0}, id="no-count"),
+        pytest.param(desired(3, pools=[B]), {}, id="its-pool-is-no-longer-wanted"),
+        pytest.param(desired(3, template=Template("img-22222222")), {}, id="the-template-has-changed"),
+        pytest.param(desired(1), {}, id="it-would-be-too-many-now"),
+        pytest.param(desired(0, deleting=True), {}, id="deleting"),
+    ],
+)
+def test_a_launch_that_may_not_be_repeated_is_only_searched_for(wishes: Desired, changes: dict[str, object]) -> None:
+    made = plan(wishes, ledger(replace(intent(WISHES, 2), **changes)))
+    assert [launch for launch in launches(made.actions) if launch.replay] == []
+
+
+def test_a_launch_that_is_only_searched_for_keeps_its_places_and_holds_up_nothing_else() -> None:
+    books = ledger(intent(WISHES, 2, created_at=ago(200)))
+    (launch,) = launches(plan(WISHES, books).actions)
+    assert (launch.replay, launch.request.count) == (False, 1)
+
+
+def test_while_everything_rests_an_open_launch_waits_too() -> None:
+    books = ledger(intent(WISHES, 2), rest(None, Trouble.CLOUD_UNREACHABLE))
+    assert plan(WISHES, books).actions == ()
+
+
+def test_planning_again_after_a_crash_repeats_the_same_tokens_and_asks_for_nothing_more() -> None:
+    first = plan(desired(250), ledger())
+    again = plan(desired(250), first.ledger, at=3)
+    assert [launch.intent.token for launch in launches(again.actions)] == [
+        launch.intent.token for launch in launches(first.actions)
+    ]
+    assert [launch.request for launch in launches(again.actions)] == [
+        launch.request for launch in launches(first.actions)
+    ]
+
+
+def test_instances_of_an_open_launch_that_were_found_are_not_asked_for_again() -> None:
+    open_launch = intent(WISHES, 2, found=frozenset({"ins-1"}))
+    seen = launched_by(open_launch, ["ins-1"])
+    made = plan(WISHES, ledger(open_launch, member("ins-1")), observed(*seen))
+    assert [launch.request.count for launch in launches(made.actions)] == [1]
+
+
+# --- one attempt only ------------------------------------------------------------------------------------------------
+
+ONCE = desired(3, one_time=True)
+
+
+def test_one_attempt_is_noted_before_it_is_made() -> None:
+    made = plan(ONCE, ledger())
+    assert [launch.request.count for launch in launches(made.actions)] == [3]
+    assert made.ledger.attempted_generation == 1
+
+
+@pytest.mark.parametrize(
+    ("wishes", "books", "learned", "asks"),
+    [
+        pytest.param(ONCE, ledger(attempted_generation=1), Pass(), False, id="it-had-its-attempt"),
+        pytest.param(ONCE, ledger(attempted_generation=1), Pass(one_time_started=True), True, id="in-the-midst-of-it"),
+        pytest.param(ONCE, ledger(attempted_generation=0), Pass(), True, id="the-spec-has-changed-since"),
+        pytest.param(WISHES, ledger(attempted_generation=1), Pass(), True, id="persistent-now"),
+    ],
+)
+def test_a_one_time_request_asks_once(wishes: Desired, books: Ledger, learned: Pass, asks: bool) -> None:
+    assert bool(plan(wishes, books, learned=learned).actions) is asks
+    assert may_launch(wishes, books, learned) is asks
+
+
+def test_a_one_time_request_is_not_probed_with_one_when_quoted_sold_out() -> None:
+    seen = observed(market=market({A: "1"}, sold_out=[A]))
+    (launch,) = launches(plan(ONCE, ledger(), seen).actions)
+    assert launch.request.count == 3
+
+
+def test_what_a_one_time_request_has_lost_is_not_replaced() -> None:
+    books = ledger(member("ins-1", lost=Cause.RECLAIMED), attempted_generation=1)
+    assert plan(ONCE, books).actions == ()
+
+
+# --- paused ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("books", "seen"),
+    [
+        pytest.param(ledger(), [], id="something-missing"),
+        pytest.param(ledger(*[member(f"ins-{n}") for n in range(9)]), [instance("ins-1")], id="too-many"),
+        pytest.param(ledger(member("ins-1", termination=released())), [instance("ins-1")], id="a-release-recorded"),
+        pytest.param(ledger(intent(WISHES, 2)), [], id="a-launch-open"),
+    ],
+)
+def test_paused_means_that_nothing_is_done(books: Ledger, seen: list[Instance]) -> None:
+    made = plan(desired(3, paused=True), books, observed(*seen))
+    assert made.actions == ()
+    assert made.ledger == books
