@@ -1,0 +1,208 @@
+"""Which pools rest, until when: waits grow, stay bounded, and never become silence."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from plan.given import NOW, POLICY, A, B, C, ago, ledger, rest, seconds
+from spotcompute.cloud import errors
+from spotcompute.model.ledger import Ledger, Rest, Trouble
+from spotcompute.model.offering import Pool
+from spotcompute.plan.cooldown import (
+    FOR_A_PERSON,
+    OF_THE_WHOLE,
+    SPLITTABLE,
+    is_resting,
+    next_attempt,
+    rest_after,
+    trouble_of,
+    without_stale_rests,
+)
+from spotcompute.plan.policy import Policy
+
+SOLD_OUT = errors.InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType", "sold out", "req-9")
+
+
+def fail(books: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Rest:
+    return rest_after(books, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
+
+
+ERRORS = [
+    (errors.InsufficientCapacity, Trouble.INSUFFICIENT_CAPACITY),
+    (errors.NoRoom, Trouble.NO_ROOM),
+    (errors.PriceTooLow, Trouble.PRICE_TOO_LOW),
+    (errors.QuotaExceeded, Trouble.QUOTA_EXCEEDED),
+    (errors.InsufficientBalance, Trouble.INSUFFICIENT_BALANCE),
+    (errors.InvalidConfiguration, Trouble.INVALID_CONFIGURATION),
+    (errors.InvalidCredentials, Trouble.INVALID_CREDENTIALS),
+    (errors.Throttled, Trouble.RATE_LIMITED),
+    (errors.Unavailable, Trouble.CLOUD_UNREACHABLE),
+    (errors.NotSent, Trouble.CLOUD_UNREACHABLE),
+    (errors.OutcomeUnknown, Trouble.CLOUD_UNREACHABLE),
+    (errors.InstanceBusy, Trouble.UNCLASSIFIED),
+    (errors.InstanceGone, Trouble.UNCLASSIFIED),
+    (errors.TerminationBlocked, Trouble.UNCLASSIFIED),
+    (errors.Unclassified, Trouble.UNCLASSIFIED),
+]
+
+
+@pytest.mark.parametrize(
+    ("error", "trouble"),
+    ERRORS,
+    ids=lambda value: value.__name__ if isinstance(value, type) else None,
+)
+def test_every_error_is_some_trouble(error: type[errors.CloudError], trouble: Trouble) -> None:
+    assert trouble_of(error("Code", "message")) is trouble
+
+
+def test_the_table_above_names_every_error_there_is() -> None:
+    families = {errors.CloudError, errors.Refused}
+    leaves = {kind for family in families for kind in family.__subclasses__()} - families
+    assert {error for error, _ in ERRORS} == leaves
+
+
+def test_troubles_are_of_one_sort_only() -> None:
+    assert not OF_THE_WHOLE & SPLITTABLE
+    assert not FOR_A_PERSON & SPLITTABLE
+
+
+def test_the_first_rest_keeps_the_words_of_the_cloud() -> None:
+    first = fail(ledger())
+    assert (first.code, first.message, first.request_id) == (SOLD_OUT.code, SOLD_OUT.message, SOLD_OUT.request_id)
+    assert (first.pool, first.failures, first.since, first.failed_at) == (A, 1, NOW, NOW)
+
+
+def test_waits_double_from_the_base_up_to_the_limit_and_jitter_only_shortens_them() -> None:
+    books, at, waits = ledger(), 0.0, []
+    for _ in range(8):
+        latest = fail(books, at=at)
+        waits.append((latest.until - latest.failed_at).total_seconds())
+        books, at = books.with_rest(latest), (latest.until - NOW).total_seconds()
+    full = [5, 10, 20, 40, 60, 60, 60, 60]
+    assert all(0.8 * most <= wait <= most for wait, most in zip(waits, full, strict=True)), waits
+
+
+@pytest.mark.parametrize("trouble", sorted(OF_THE_WHOLE))
+def test_trouble_of_the_account_rests_the_whole_environment(trouble: Trouble) -> None:
+    assert fail(ledger(), trouble).pool is None
+
+
+@pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
+def test_trouble_of_a_pool_rests_that_pool(trouble: Trouble) -> None:
+    assert fail(ledger(), trouble).pool == A
+
+
+def test_an_invalid_configuration_is_rechecked_slowly() -> None:
+    wait = fail(ledger(), Trouble.INVALID_CONFIGURATION).until - NOW
+    assert POLICY.recheck * 0.8 <= wait <= POLICY.recheck
+
+
+@pytest.mark.parametrize(
+    ("before", "failures", "is_since_then"),
+    [
+        pytest.param(rest(A, failures=3), 4, True, id="in-a-row"),
+        pytest.param(rest(A, failures=3, trouble=Trouble.PRICE_TOO_LOW), 4, False, id="another-trouble-starts-anew"),
+        pytest.param(rest(A, failures=3, generation=0), 1, False, id="the-user-changed-something"),
+        pytest.param(rest(A, failures=3, failed_at=ago(900)), 1, False, id="too-long-ago"),
+        pytest.param(rest(A, failures=3, failed_at=ago(899)), 4, True, id="just-not-too-long-ago"),
+        pytest.param(rest(B, failures=3), 1, False, id="another-pool"),
+    ],
+)
+def test_what_counts_as_in_a_row(before: Rest, failures: int, is_since_then: bool) -> None:
+    after = fail(ledger(before))
+    assert after.failures == failures
+    assert after.since == (before.since if is_since_then else NOW)
+
+
+def test_the_same_history_gives_the_same_wait_and_another_environment_another() -> None:
+    assert fail(ledger()) == fail(ledger())
+    others = {rest_after(Ledger(f"env-{n}"), A, Trouble.NO_ROOM, SOLD_OUT, 1, NOW, POLICY).until for n in range(50)}
+    assert len(others) > 10, "a thousand environments would ask in step"
+
+
+@given(
+    failures=st.integers(0, 10**6),
+    base=st.floats(0.001, 3600),
+    limit=st.floats(0.001, 86400),
+    trouble=st.sampled_from(Trouble),
+    environment=st.text(max_size=20),
+)
+def test_no_rest_is_longer_than_its_limit(
+    failures: int, base: float, limit: float, trouble: Trouble, environment: str
+) -> None:
+    policy = Policy(rest_base=seconds(base), rest_limit=seconds(limit))
+    where = None if trouble in OF_THE_WHOLE else A
+    before = rest(where, trouble, failures=failures) if failures else None
+    books = Ledger(environment, rests={where: before} if before else {})
+    wait = rest_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
+    longest = policy.recheck if trouble is Trouble.INVALID_CONFIGURATION else policy.rest_limit
+    assert timedelta(0) < wait <= longest
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Trouble), st.sampled_from([A, B, C]), st.floats(-600, 1200)),
+        min_size=1,
+        max_size=40,
+    )
+)
+def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble, Pool, float]]) -> None:
+    """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
+    books, now, limit = ledger(), NOW, max(POLICY.rest_limit, POLICY.recheck)
+    for trouble, pool, pause in history:
+        books = books.with_rest(rest_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
+        now += seconds(pause)
+        books = without_stale_rests(books, frozenset({A, B, C}), 1, now, POLICY)
+        assert now <= next_attempt(books, [A, B, C], now) <= now + limit
+
+
+@pytest.mark.parametrize(
+    ("kept", "one"),
+    [
+        pytest.param(True, rest(A), id="of-now"),
+        pytest.param(True, rest(None, Trouble.RATE_LIMITED), id="of-the-whole"),
+        pytest.param(True, rest(A, failed_at=ago(899), until=ago(890)), id="over-but-still-in-a-row"),
+        pytest.param(False, rest(A, failed_at=ago(950), until=ago(900)), id="long-over"),
+        pytest.param(False, rest(C), id="of-a-pool-no-longer-wanted"),
+        pytest.param(False, rest(A, generation=2), id="of-another-generation"),
+        pytest.param(False, rest(A, until=NOW + seconds(301)), id="longer-than-any-rest-is"),
+        pytest.param(True, rest(A, until=NOW + seconds(300)), id="as-long-as-the-longest"),
+    ],
+)
+def test_which_rests_are_forgotten(kept: bool, one: Rest) -> None:
+    books = without_stale_rests(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
+    assert bool(books.rests) is kept
+
+
+@pytest.mark.parametrize(
+    ("rests", "expected"),
+    [
+        pytest.param([], 0, id="at-once"),
+        pytest.param([rest(A, until=NOW + seconds(9))], 0, id="another-pool-is-free"),
+        pytest.param([rest(A, until=NOW + seconds(9)), rest(B, until=NOW + seconds(7))], 7, id="the-first-to-wake"),
+        pytest.param([rest(None, until=NOW + seconds(50))], 50, id="the-whole-rests"),
+        pytest.param(
+            [rest(A, until=NOW + seconds(9)), rest(B, until=NOW + seconds(9)), rest(None, until=NOW + seconds(3))],
+            9,
+            id="the-longer-of-whole-and-pools",
+        ),
+        pytest.param([rest(A, until=ago(5)), rest(B, until=ago(5))], 0, id="never-in-the-past"),
+    ],
+)
+def test_when_the_next_attempt_is(rests: list[Rest], expected: float) -> None:
+    assert next_attempt(ledger(*rests), [A, B], NOW) == NOW + seconds(expected)
+
+
+def test_without_pools_there_is_nothing_to_wait_for() -> None:
+    assert next_attempt(ledger(), [], NOW) == NOW
+
+
+def test_a_rest_is_over_at_its_very_end() -> None:
+    books = ledger(rest(A, until=NOW + seconds(1)))
+    assert [is_resting(books, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
+    assert not is_resting(books, B, NOW)
+    assert not is_resting(books, None, NOW)
