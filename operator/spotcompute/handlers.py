@@ -267,4 +267,4 @@ def _liveness_endpoint(settings: Settings) -> str | None:
 
 
 def _name(part: Background) -> str:
-    return str(getattr(part, "__qualname__", part))
+    return str(getattr(getattr(part, "func", part), "__qualname__", part))  # .func: of a functools.partial

@@ -6,7 +6,9 @@ import asyncio
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -134,12 +136,11 @@ async def test_release_leaves_a_namesake_alone(
 
 
 async def test_the_list_is_metadata_of_all_pages(
-    kube: KubeClient, create: Create, connection: Connection, namespace: str, monkeypatch: pytest.MonkeyPatch
+    kube: KubeClient, create: Create, connection: Connection, namespace: str
 ) -> None:
-    monkeypatch.setattr("spotcompute.kube.client.PAGE", 2)
     created = [create(f"web-{number}", finalizers=[FINALIZER] if number == 3 else []) for number in range(5)]
     try:
-        listed = await KubeClient(connection, namespace).list_environments()
+        listed = await KubeClient(connection, namespace, page=2).list_environments()
         assert [set(obj) for obj in listed] == [{"metadata"}] * 5
         assert [obj["metadata"]["uid"] for obj in listed] == [obj["metadata"]["uid"] for obj in created]
         assert [obj["metadata"]["resourceVersion"] for obj in listed] == [
@@ -193,6 +194,26 @@ async def test_a_token_the_server_does_not_know_is_forbidden(control_plane: Cont
     with pytest.raises(Forbidden):
         await KubeClient(stranger).get(namespace, "web")
     await stranger.close()
+
+
+async def test_in_a_pod_a_rotated_token_is_taken_up(
+    control_plane: ControlPlane, namespace: str, tmp_path: Path
+) -> None:
+    server = urlsplit(control_plane.server)
+    (tmp_path / "ca.crt").write_text((control_plane.directory / "ca.crt").read_text())
+    (tmp_path / "token").write_text(control_plane.service_account_token("default", "default") + "\n")
+    environ = {"KUBERNETES_SERVICE_HOST": str(server.hostname), "KUBERNETES_SERVICE_PORT": str(server.port)}
+    pod = await connect(environ, tmp_path)
+    kube = KubeClient(pod)
+    with pytest.raises(Forbidden, match="system:serviceaccount:default:default"):
+        await kube.get(namespace, "web")
+    (tmp_path / "token").write_text("expired")
+    with pytest.raises(Forbidden, match="HTTP 401"):
+        await kube.get(namespace, "web")
+    admin = json.loads(control_plane.kubeconfig.read_text())["users"][0]["user"]["token"]
+    (tmp_path / "token").write_text(admin)
+    assert await kube.get(namespace, "web") is None
+    await pod.close()
 
 
 async def test_an_event_appears_and_its_repeat_becomes_a_series(

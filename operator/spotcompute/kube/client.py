@@ -40,7 +40,7 @@ METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.i
 #: Of one call, from connecting to the last byte. An API server answers in milliseconds or is in trouble.
 TIMEOUT_SECONDS = 10.0
 
-PAGE = 500
+PAGE = 500  # objects of a list in one answer
 ATTEMPTS = 5  # at releasing a finalizer whose place in the list keeps moving, and at a list that keeps expiring
 MESSAGE_CHARACTERS = 500
 
@@ -52,8 +52,17 @@ class _Expired(KubeError):
 class KubeClient:
     """The API server, asked for environments in one namespace, or in all when `namespace` is None."""
 
-    def __init__(self, connection: Connection, namespace: str | None = None) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        namespace: str | None = None,
+        *,
+        timeout_seconds: float = TIMEOUT_SECONDS,
+        page: int = PAGE,
+    ) -> None:
         self._connection = connection
+        self._timeout_seconds = timeout_seconds
+        self._page = page
         self._collection = (
             f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{_segment(namespace)}/" if namespace else "") + PLURAL
         )
@@ -74,7 +83,7 @@ class KubeClient:
         return found
 
     async def list_environments(self) -> Sequence[KubeObject]:
-        """Metadata of all, in pages of 500 of one consistent snapshot; begun again when the snapshot expires."""
+        """Metadata of all, in pages of one consistent snapshot; begun again when the snapshot expires."""
         for _ in range(ATTEMPTS):
             try:
                 return await self._list_once()
@@ -148,7 +157,7 @@ class KubeClient:
 
     async def _list_once(self) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
-        query = {"limit": str(PAGE)}  # no resourceVersion: a consistent read, never a cache's memory
+        query = {"limit": str(self._page)}  # no resourceVersion: a consistent read, never a cache's memory
         while True:
             page = await self._call("GET", self._collection, query=query, accept=METADATA_ONLY)
             if page.get("kind") != "PartialObjectMetadataList":  # an empty list by mistake would orphan every instance
@@ -157,7 +166,7 @@ class KubeClient:
             token = page["metadata"].get("continue")
             if not token:
                 return items
-            query = {"limit": str(PAGE), "continue": token}
+            query = {"limit": str(self._page), "continue": token}
 
     async def _patch(self, path: str, body: Any, content_type: str) -> KubeObject:
         query = {"fieldManager": FIELD_MANAGER}
@@ -199,11 +208,11 @@ class KubeClient:
                 body=body,
                 auth_settings=["BearerToken"],
             )
-            timeout = aiohttp.ClientTimeout(total=TIMEOUT_SECONDS)
+            timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
             response = await api.call_api(*prepared, _request_timeout=timeout)
             return response.status, await response.response.read()
         except TimeoutError:
-            raise ApiUnavailable(f"{method} {path}: no answer within {TIMEOUT_SECONDS:g} s") from None
+            raise ApiUnavailable(f"{method} {path}: no answer within {self._timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"{method} {path}: {type(error).__name__}: {error}") from None
 
