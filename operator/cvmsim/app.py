@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import socket
+import ssl
 import struct
 import time
 from collections.abc import Awaitable, Callable
@@ -54,15 +55,15 @@ class Address:
 class Server:
     """A simulator on two loopback ports, from `start` to `stop`."""
 
-    def __init__(self, room: Room, token: str | None = None) -> None:
-        self._room = room
+    def __init__(self, room: Room, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._room, self._tls = room, tls
         self._token = token or secrets.token_urlsafe(24)
         self._runners: list[web.ServerRunner] = []
 
     async def start(self, port: int = 0, control_port: int = 0) -> Address:
         """Bind both ports (0 picks free ones) and serve."""
         api, control = _runner(self._answer_api), _runner(self._answer_control)
-        api_port, control_port = await self._serve(api, port), await self._serve(control, control_port)
+        api_port, control_port = await self._serve(api, port, self._tls), await self._serve(control, control_port)
         return Address(
             api=f"{LOOPBACK}:{api_port}",
             control=f"http://{LOOPBACK}:{control_port}",
@@ -70,10 +71,10 @@ class Server:
             seed=self._room.simulator.seed,
         )
 
-    async def _serve(self, runner: web.ServerRunner, port: int) -> int:
+    async def _serve(self, runner: web.ServerRunner, port: int, tls: ssl.SSLContext | None = None) -> int:
         await runner.setup()
         self._runners.append(runner)
-        await web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG).start()
+        await web.TCPSite(runner, LOOPBACK, port, backlog=BACKLOG, ssl_context=tls).start()
         bound: int = runner.addresses[0][1]
         return bound
 

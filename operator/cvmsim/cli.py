@@ -8,6 +8,7 @@ import json
 import os
 import secrets
 import signal
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -119,10 +120,27 @@ def _pairs(context: click.Context, parameter: click.Parameter, words: Sequence[s
 @click.option(
     "--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="See `cvmsim switches`."
 )
+@click.option(
+    "--tls",
+    nargs=2,
+    type=click.Path(exists=True, dir_okay=False),
+    metavar="CERT KEY",
+    help="Serve the API over https, for clients that cannot do without (the official command line).",
+)
 @click.option("--token", envvar="CVMSIM_TOKEN", help="The side door's token; drawn by default.")
 @click.option("--ready-file", type=click.Path(path_type=Path), help="Gets where it serves, as JSON, once it does.")
-def serve(port: int, control_port: int, world: Path | None, seed: int | None, clock: str, start: float | None,
-          switches: dict[str, str], token: str | None, ready_file: Path | None) -> None:  # fmt: skip
+def serve(
+    port: int,
+    control_port: int,
+    world: Path | None,
+    seed: int | None,
+    clock: str,
+    start: float | None,
+    switches: dict[str, str],
+    tls: tuple[str, str] | None,
+    token: str | None,
+    ready_file: Path | None,
+) -> None:
     """Serve a simulated cloud until interrupted."""
     # Imported here, so that the other commands start at once.
     from cvmsim import app, catalog
@@ -137,8 +155,13 @@ def serve(port: int, control_port: int, world: Path | None, seed: int | None, cl
     except WorldFileError as problem:
         raise click.ClickException(str(problem)) from problem
 
+    context = None
+    if tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*tls)
+
     def announce(address: app.Address) -> None:
-        click.echo(f"api http://{address.api}  control {address.control}  seed {address.seed}")
+        click.echo(f"api {'https' if tls else 'http'}://{address.api}  control {address.control}  seed {address.seed}")
         if ready_file is not None:
             address.write(ready_file)
 
@@ -146,7 +169,7 @@ def serve(port: int, control_port: int, world: Path | None, seed: int | None, cl
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await app.serve_until(stopped.wait(), app.Server(room, token), port, control_port, announce)
+        await app.serve_until(stopped.wait(), app.Server(room, token, context), port, control_port, announce)
 
     try:
         asyncio.run(main())
