@@ -137,18 +137,18 @@ class Reconciler:
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
             return None
+        raw, ledger = await self._identify(raw, environment)
+        if environment.deleting and (ledger is None or ledger.is_blank):
+            await self._let_go(raw, environment)
+            return None
         try:
-            raw, ledger = await self._identify(raw, environment)
-            if environment.deleting and (ledger is None or (ledger.is_blank and not environment.status.get("ledger"))):
-                await self._let_go(raw, environment)
-                return None
             if ledger is None:
                 raise self._identity_conflict(environment)
             run = await self._desire(raw, ledger)
             return await self._converge(run, unsaved)
         except Problem as problem:
-            status = troubled(raw.get("status") or {}, problem.conclusion, environment.generation, self._clock())
-            await self._write(raw, status)
+            previous, now = raw.get("status") or {}, self._clock()
+            await self._write(raw, troubled(previous, problem.conclusion, ledger, environment.generation, now))
             return problem.retry_after.total_seconds()
 
     # --- desire ------------------------------------------------------------------------------------------------------
@@ -288,7 +288,7 @@ class Reconciler:
 
     async def _report(self, run: _Run, observed: Observation) -> float | None:
         now = self._clock()
-        if run.desired.deleting and not run.ledger.members and not run.ledger.intents:
+        if run.desired.deleting and run.ledger.is_empty:
             await self._let_go(run.raw, run.environment)
             await self._tell(run.raw, run)
             return None

@@ -5,13 +5,19 @@ Separate from the noun because this is a wire format: it must be read even when 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
+from functools import cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
-from pydantic.alias_generators import to_camel, to_snake
+from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
 
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest
+
+
+#: The few names of fields, once each: a ledger is read and written at every look at an environment.
+to_camel = cache(alias_generators.to_camel)
+to_snake = cache(alias_generators.to_snake)
 
 
 class UnreadableLedger(ValueError):
@@ -78,7 +84,7 @@ def _all_aware(value: Any) -> bool:
     return not isinstance(value, datetime) or value.tzinfo is not None
 
 
-def _rename(value: Any, rename: Any) -> Any:
+def _rename(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
         return {rename(key): _rename(item, rename) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -93,6 +93,8 @@ class Member:
     """An instance we answer for, from the answer of its launch (or its adoption) until it is proven gone.
 
     `lost` is set once it is known to have ended without us; it stays a member until its absence is proven.
+    `verified` is set once its tags have said that it is ours: from then on a person who takes the tags away makes
+    it untouchable, but not somebody else's.
     """
 
     id: str
@@ -102,6 +104,7 @@ class Member:
     sequence: int | None = None
     seen: bool = False
     arrived: bool = False
+    verified: bool = False
     lost: Cause | None = None
     termination: Termination | None = None
 
@@ -142,7 +145,12 @@ class Ledger:
     @property
     def is_blank(self) -> bool:
         """True when nothing has ever been bought and nothing is owned: it can be let go without asking the cloud."""
-        return self.sequence == 0 and not self.intents and not self.members
+        return self.sequence == 0 and self.is_empty
+
+    @property
+    def is_empty(self) -> bool:
+        """True when nothing is owned, nothing is on its way, and nothing can still turn up."""
+        return not self.intents and not self.members and self.quarantine_until is None
 
     def with_member(self, member: Member) -> Ledger:
         """The same ledger with `member` added or replaced."""

@@ -120,12 +120,17 @@ class _Clerk:
             self._drop(member)
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
-        if self._is_a_stranger(instance):
+        if not member.verified and self._is_a_stranger(instance):
             self.ledger = self.ledger.without_member(member.id)
             self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
             return
         arrived = member.arrived or instance.state is InstanceState.RUNNING
-        updated = replace(member, seen=True, arrived=arrived, pool=instance.pool)
+        if self._desired.deleting and instance.state is InstanceState.LAUNCH_FAILED:
+            # It never lived, is not billed, cannot be released, and may stay listed for an hour.
+            self.ledger = self.ledger.without_member(member.id)
+            return
+        verified = member.verified or self._is_ours(instance)
+        updated = replace(member, seen=True, arrived=arrived, verified=verified, pool=instance.pool)
         if instance.has_ended and occupies(member) and member.termination is None:
             updated = replace(updated, lost=_cause_of_end(instance))
             self._note_loss(updated, instance)

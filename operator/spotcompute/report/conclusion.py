@@ -93,7 +93,8 @@ def _deleting(ledger: Ledger) -> Conclusion:
     open_launches = f"{in_flight(ledger)} launches without an answer" if ledger.intents else ""
     members = sorted(ledger.members.values(), key=lambda member: member.id)
     waiting = f"{len(members)} instances until the cloud confirms their end: {_listed(members)}" if members else ""
-    waits = " and ".join(part for part in (waiting, open_launches) if part) or "nothing any more"
+    lost = f"{to_text(ledger.quarantine_until)}, since status was lost" if ledger.quarantine_until else ""
+    waits = " and ".join(part for part in (waiting, open_launches, lost) if part) or "nothing any more"
     return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
 
 

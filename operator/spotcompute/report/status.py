@@ -40,14 +40,12 @@ def committed(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[
 
 
 def troubled(
-    previous: Mapping[str, Any],
-    conclusion: Conclusion,
-    generation: int,
-    now: datetime,
-    activities: Sequence[Activity] = (),
+    previous: Mapping[str, Any], conclusion: Conclusion, ledger: Ledger | None, generation: int, now: datetime
 ) -> dict[str, Any]:
-    """The status when the run could not see or decide: what was known stays, and the conditions say what is wrong."""
-    history = appended(previous.get("activities") or [], activities)
+    """The status when the run could not see or decide: what was known stays, and the conditions say what is wrong.
+
+    A ledger is written even then: its absence would later mean that it was lost.
+    """
     return {
         **previous,
         "observedGeneration": generation,
@@ -55,7 +53,7 @@ def troubled(
         "reason": conclusion.reason,
         "replicas": previous.get("replicas", 0),
         "conditions": carry_over(previous.get("conditions") or [], conclusion.conditions(), generation, now),
-        **({"activities": history} if history else {}),
+        **({"environmentID": ledger.environment_id, "ledger": encode(ledger)} if ledger else {}),
     }
 
 

@@ -1,0 +1,187 @@
+"""The simulated cloud behind the real provider code, and the judge: every instance born is checked at its birth.
+
+Only transport is replaced: what reaches the cloud is what the operator would send, and what comes back is read by the
+same code that reads the real thing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from cvmsim.catalog import Catalog
+from cvmsim.instance import Instance
+from cvmsim.simulator import Arrival, Simulator
+from spotcompute.cloud.errors import NotSent, OutcomeUnknown
+from spotcompute.cloud.tencent.codes import classify
+
+ENVIRONMENT_TAG = "spotcompute-environment"
+CLUSTER_TAG = "spotcompute-cluster"
+MUTATING = ("RunInstances", "TerminateInstances")
+
+#: World time at the start of every history.
+EPOCH = 1_800_000_000.0
+
+
+@dataclass(slots=True)
+class CloudTrouble:
+    """How bad the line to the cloud is: probabilities per request; all zero when healed."""
+
+    not_sent: float = 0.0
+    throttle: float = 0.0
+    fail_before: float = 0.0
+    lose_after: float = 0.0
+    late: float = 0.0
+    empty_list: float = 0.0
+    partial_list: float = 0.0
+    latency: float = 0.2
+    slow: float = 0.0
+    outage_until: float = 0.0
+    revoked: bool = False
+
+
+class Cloud:
+    """One simulated cloud, its clock tied to the loop's, and everything that must never happen in it."""
+
+    def __init__(self, catalog: Catalog, seed: int, switches: Mapping[str, object]) -> None:
+        self.simulator = Simulator(catalog, seed=seed, now=EPOCH, switches=switches)
+        self.allowed: Callable[[str, float], int | None] = lambda environment, now: None
+        self.owner_of_caller: Callable[[str], str] = lambda caller: ""
+        self.violations: list[str] = []
+        self.mutations = 0
+        self._judged = 0
+
+    @property
+    def now(self) -> float:
+        return EPOCH + asyncio.get_running_loop().time()
+
+    def advance(self) -> None:
+        """Let the world catch up with the loop's clock, and judge what was born meanwhile."""
+        self.simulator.world.advance(self.now)
+        self._judge_births()
+
+    def carry_out(self, account: str, action: str, parameters: dict[str, Any], caller: str, was_late: bool) -> Any:
+        """One request reaches the cloud now."""
+        self.advance()
+        if action == "TerminateInstances":
+            self._judge_terminations(parameters.get("InstanceIds", []), caller)
+        arrival = Arrival(account, action, parameters)
+        delivery = self.simulator.deliver(arrival, self.now)
+        if action in MUTATING:
+            self.mutations += 1
+        self._judge_births(60.0 + (330.0 if was_late else 0.0))
+        assert delivery.body is not None
+        return json.loads(delivery.body)["Response"]
+
+    def living(self, environment: str | None = None) -> list[Instance]:
+        """Live instances by what they were born as, whatever their tags say now."""
+        return [
+            instance
+            for instance in self.simulator.world.instances.values()
+            if instance.is_live and environment in (None, instance.order.tags.get(ENVIRONMENT_TAG))
+        ]
+
+    # --- the judge ---------------------------------------------------------------------------------------------------
+
+    def _judge_births(self, window: float = 60.0) -> None:
+        instances = list(self.simulator.world.instances.values())
+        for instance in instances[self._judged :]:
+            environment = instance.order.tags.get(ENVIRONMENT_TAG)
+            if environment is None:
+                continue
+            limit = self.allowed(environment, window)
+            count = len(self.living(environment))
+            if limit is not None and count > limit:
+                self.violations.append(
+                    f"O2 over: {environment} has {count} live, {limit} wanted within {window:.0f} s, t={self.now - EPOCH:.1f}"
+                )
+        self._judged = len(instances)
+
+    def _judge_terminations(self, ids: list[str], caller: str) -> None:
+        for instance_id in ids:
+            instance = self.simulator.world.instances.get(instance_id)
+            owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
+            if instance is not None and not owner.startswith(self.owner_of_caller(caller)):
+                self.violations.append(f"O3 foreign kill: {caller} ends {instance_id} of {owner!r}")
+            elif instance is not None and not owner:
+                self.violations.append(f"O3 foreign kill: {caller} ends {instance_id}, which nobody of us made")
+
+
+class CloudLine:
+    """One replica's line to the cloud: what `cloud.tencent.client.Client` is to HTTP."""
+
+    def __init__(
+        self, cloud: Cloud, account: str, trouble: CloudTrouble, rng: random.Random, boundary: Callable[[str], None]
+    ) -> None:
+        self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
+        self._boundary = boundary
+
+    async def call(self, action: str, parameters: dict[str, Any], on_behalf_of: str) -> dict[str, Any]:
+        """Send one request; raise as the real client does."""
+        loop = asyncio.get_running_loop()
+        trouble, rng = self._trouble, self._rng
+        self._boundary(f"{action} before")
+        luck = rng.random()
+        await asyncio.sleep(rng.uniform(0, trouble.latency))
+        answer: asyncio.Future[Any] = loop.create_future()
+        frozen = copy.deepcopy(parameters)
+
+        def commit(was_late: bool = False) -> Any:
+            return self._cloud.carry_out(self._account, action, frozen, on_behalf_of, was_late)
+
+        def respond(result: Any, after: float | None = None) -> None:
+            loop.call_later(rng.uniform(0, trouble.latency) if after is None else after, settle, result)
+
+        def settle(result: Any) -> None:
+            if not answer.cancelled():
+                answer.set_result(result)
+
+        edge = 0.0
+
+        def strikes(probability: float) -> bool:
+            nonlocal edge
+            edge += probability
+            return edge - probability <= luck < edge
+
+        if loop.time() < trouble.outage_until or strikes(trouble.not_sent):
+            raise NotSent("ClientNetworkError", "connection refused")
+        if trouble.revoked:
+            respond({"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "no such key"}, "RequestId": "r"})
+        elif strikes(trouble.throttle):
+            respond({"Error": {"Code": "RequestLimitExceeded", "Message": "slow down"}, "RequestId": "r"})
+        elif strikes(trouble.fail_before):
+            respond(None, after=rng.uniform(0, 15))
+        elif strikes(trouble.lose_after):
+            loop.call_later(rng.uniform(0, trouble.latency), commit)
+            respond(None, after=trouble.latency + rng.uniform(0, 15))
+        elif strikes(trouble.late) and action in MUTATING:
+            loop.call_later(rng.uniform(5, 290), commit, True)
+            respond(None, after=10.0)
+        else:
+            delay = rng.uniform(0, 8) if strikes(trouble.slow) else rng.uniform(0, trouble.latency)
+            loop.call_later(delay, lambda: respond(commit()))
+        try:
+            result = await answer
+        finally:
+            self._boundary(f"{action} after")
+        return self._read(action, result)
+
+    def _read(self, action: str, result: dict[str, Any] | None) -> dict[str, Any]:
+        if result is None:
+            raise OutcomeUnknown("ClientNetworkError", "no answer")
+        error = result.get("Error")
+        if error is not None:
+            raise classify(action, error["Code"])(error["Code"], error["Message"], result["RequestId"])
+        if action == "DescribeInstances" and result.get("InstanceSet"):
+            luck = self._rng.random()
+            if luck < self._trouble.empty_list:
+                return {**result, "InstanceSet": [], "TotalCount": 0}
+            if luck > 1 - self._trouble.partial_list:
+                rows = result["InstanceSet"][::2]
+                return {**result, "InstanceSet": rows, "TotalCount": len(rows)}
+        return result

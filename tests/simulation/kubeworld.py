@@ -1,0 +1,254 @@
+"""An API server in memory, as far as the operator's port goes, and the lines to it: late, lossy, and fair when told to.
+
+The real one is used everywhere else; here it must be deterministic, and a thousand times faster. Objects are never
+changed, only replaced: so nobody needs a copy.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from spotcompute.api.times import to_text
+from spotcompute.kube.client import merge_patch
+from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
+from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound
+
+Object = dict[str, Any]
+
+
+class ApiServer:
+    """The objects, their versions and who watches them. Everything here happens at once; waiting is the line's."""
+
+    def __init__(self, rng: random.Random, clock: Callable[[], datetime]) -> None:
+        self._rng, self._clock = rng, clock
+        self.objects: dict[tuple[str, str], Object] = {}
+        self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
+        self.version = 100
+        self.watchers: list[Callable[[str, Object], None]] = []
+        self.writes = 0
+        self.status_writes: list[tuple[str, str]] = []
+        self.on_gone: Callable[[Object], None] = lambda obj: None
+
+    # --- what users do -----------------------------------------------------------------------------------------------
+
+    def create(self, namespace: str, name: str, spec: Mapping[str, Any], **metadata: Any) -> Object:
+        """Create an environment as `kubectl apply` would; the schema's status default included."""
+        obj: Object = {
+            "metadata": {
+                "namespace": namespace,
+                "name": name,
+                "uid": f"{self._rng.getrandbits(64):016x}",
+                "generation": 1,
+                "creationTimestamp": to_text(self._clock()),
+                **metadata,
+            },
+            "spec": copy.deepcopy(dict(spec)),
+            "status": {"observedGeneration": -1, "replicas": 0},
+        }
+        return self._put("ADDED", obj)
+
+    def change_spec(self, namespace: str, name: str, change: Callable[[Object], None]) -> None:
+        """Edit the spec; a new generation if it differs."""
+        obj = self.objects.get((namespace, name))
+        if obj is None:
+            return
+        spec = copy.deepcopy(obj["spec"])
+        change(spec)
+        if spec != obj["spec"]:
+            generation = obj["metadata"]["generation"] + 1
+            self._put("MODIFIED", {**obj, "spec": spec, "metadata": {**obj["metadata"], "generation": generation}})
+
+    def edit(self, namespace: str, name: str, change: Callable[[Object], None]) -> None:
+        """Edit anything, as someone with too many rights could: status, annotations, finalizers."""
+        obj = copy.deepcopy(self.objects.get((namespace, name)))
+        if obj is not None:
+            change(obj)
+            self._remove_if_released(self._put("MODIFIED", obj))
+
+    def delete(self, namespace: str, name: str) -> None:
+        """`kubectl delete --wait=false`."""
+        obj = self.objects.get((namespace, name))
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return
+        if not obj["metadata"].get("finalizers"):
+            self._remove(obj)
+            return
+        deleting = {"deletionTimestamp": to_text(self._clock()), "generation": obj["metadata"]["generation"] + 1}
+        self._put("MODIFIED", {**obj, "metadata": {**obj["metadata"], **deleting}})
+
+    # --- what the operator does --------------------------------------------------------------------------------------
+
+    def claim(self, obj: KubeObject, environment_id: str) -> Object:
+        stored = self._same(obj)
+        finalizers = list(stored["metadata"].get("finalizers") or ())
+        annotations = dict(stored["metadata"].get("annotations") or {})
+        if FINALIZER in finalizers and annotations.get(ENVIRONMENT_ID) == environment_id:
+            return stored
+        if FINALIZER not in finalizers:
+            if "deletionTimestamp" in stored["metadata"]:
+                raise Forbidden("no new finalizers on an object that is being deleted")
+            finalizers.append(FINALIZER)
+        marks = {"finalizers": finalizers, "annotations": {**annotations, ENVIRONMENT_ID: environment_id}}
+        self.writes += 1
+        return self._put("MODIFIED", {**stored, "metadata": {**stored["metadata"], **marks}})
+
+    def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> Object:
+        stored = self._same(obj)
+        self.writes += 1
+        return self._put("MODIFIED", {**stored, "status": dict(status)})
+
+    def release(self, obj: KubeObject) -> None:
+        stored = self.objects.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+        if stored is None or stored["metadata"]["uid"] != obj["metadata"]["uid"]:
+            return
+        finalizers = list(stored["metadata"].get("finalizers") or ())
+        if FINALIZER in finalizers:
+            finalizers.remove(FINALIZER)
+            self.writes += 1
+            metadata = {**stored["metadata"], "finalizers": finalizers}
+            self._remove_if_released(self._put("MODIFIED", {**stored, "metadata": metadata}))
+
+    def _same(self, obj: KubeObject) -> Object:
+        stored = self.objects.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
+        if stored is None:
+            raise NotFound(f"{obj['metadata']['name']} does not exist")
+        if stored["metadata"]["resourceVersion"] != obj["metadata"]["resourceVersion"]:
+            raise Conflict("the object has been modified")
+        if stored["metadata"]["uid"] != obj["metadata"]["uid"]:
+            raise Conflict("another object of that name")
+        return stored
+
+    def _remove_if_released(self, obj: Object) -> None:
+        if "deletionTimestamp" in obj["metadata"] and not obj["metadata"].get("finalizers"):
+            self._remove(obj)
+
+    def _remove(self, obj: Object) -> None:
+        self.objects.pop((obj["metadata"]["namespace"], obj["metadata"]["name"]), None)
+        self.on_gone(obj)
+        self._announce("DELETED", self._next_version(obj))
+
+    def _put(self, kind: str, obj: Object) -> Object:
+        fresh = self._next_version(obj)
+        self.objects[obj["metadata"]["namespace"], obj["metadata"]["name"]] = fresh
+        self._announce(kind, fresh)
+        return fresh
+
+    def _next_version(self, obj: Object) -> Object:
+        self.version += 1
+        return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
+
+    def _announce(self, kind: str, obj: Object) -> None:
+        for watcher in list(self.watchers):
+            watcher(kind, obj)
+
+
+@dataclass(slots=True)
+class KubeTrouble:
+    """How bad the line to the API server is; all zero when healed."""
+
+    refuse: float = 0.0
+    lose_answer: float = 0.0
+    drop_event: float = 0.0
+    replay_event: float = 0.0
+    delay_event: float = 0.05
+    latency: float = 0.01
+    outage_until: float = 0.0
+    forbidden_until: float = 0.0
+    history: dict[str, list[Object]] = field(default_factory=dict)
+
+
+class KubeLine:
+    """One replica's connection: implements `KubePort`, with latency and the trouble of the moment.
+
+    A request commits on its own schedule: a replica that dies while waiting does not take it back.
+    """
+
+    def __init__(
+        self, server: ApiServer, trouble: KubeTrouble, rng: random.Random, boundary: Callable[[str], None]
+    ) -> None:
+        self._server, self._trouble, self._rng, self._boundary = server, trouble, rng, boundary
+
+    async def _call(self, what: str, commit: Callable[[], Any], is_write: bool = True) -> Any:
+        loop = asyncio.get_running_loop()
+        answer: asyncio.Future[Any] = loop.create_future()
+        trouble, rng = self._trouble, self._rng
+        self._boundary(f"{what} before")
+        luck = rng.random()
+
+        def arrive() -> None:
+            if loop.time() < trouble.outage_until or luck < trouble.refuse:
+                return respond(ApiUnavailable(f"{what}: connection refused"))
+            if loop.time() < trouble.forbidden_until:
+                return respond(Forbidden(f"{what}: forbidden"))
+            try:
+                result = commit()
+            except Exception as error:
+                return respond(error)
+            if luck > 1 - trouble.lose_answer:
+                return respond(ApiUnavailable(f"{what}: no answer"))
+            return respond(result)
+
+        def respond(result: Any) -> None:
+            loop.call_later(rng.uniform(0, trouble.latency), deliver, result)
+
+        def deliver(result: Any) -> None:
+            if answer.cancelled():
+                return
+            if isinstance(result, Exception):
+                answer.set_exception(result)
+            else:
+                answer.set_result(result)
+
+        loop.call_later(rng.uniform(0, trouble.latency), arrive)
+        try:
+            return await answer
+        finally:
+            self._boundary(f"{what} after")
+
+    async def cluster_id(self) -> str:
+        return str(await self._call("cluster_id", lambda: "cluster-1"))
+
+    async def get(self, namespace: str, name: str) -> KubeObject | None:
+        result: KubeObject | None = await self._call("get", lambda: self._server.objects.get((namespace, name)))
+        return result
+
+    async def list_environments(self) -> Sequence[KubeObject]:
+        def read() -> list[KubeObject]:
+            return [{"metadata": obj["metadata"]} for obj in self._server.objects.values()]
+
+        result: Sequence[KubeObject] = await self._call("list", read)
+        return result
+
+    async def claim(self, obj: KubeObject, environment_id: str) -> KubeObject:
+        result: KubeObject = await self._call("claim", lambda: self._server.claim(obj, environment_id))
+        return result
+
+    async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
+        if not merge_patch(obj.get("status") or {}, status):
+            return obj
+        result: KubeObject = await self._call("status", lambda: self._server.write_status(obj, status))
+        return result
+
+    async def release(self, obj: KubeObject) -> None:
+        await self._call("release", lambda: self._server.release(obj))
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        def read() -> Mapping[str, bytes]:
+            if (namespace, name) not in self._server.secrets:
+                raise NotFound(name)
+            return dict(self._server.secrets[namespace, name]["data"])
+
+        result: Mapping[str, bytes] = await self._call("secret", read)
+        return result
+
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+        raise NotFound(name)
+
+    async def record(self, obj: KubeObject, event: Event) -> None:
+        return None
