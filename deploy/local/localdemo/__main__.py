@@ -1,0 +1,203 @@
+"""The command line: `python -m localdemo demo | up | down`, which `make demo`, `make up` and `make down` call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+from typing import Any, TextIO
+
+import click
+
+from localcluster import assets
+from localcluster.background import Background, end_politely
+from localcluster.cluster import ClusterError
+from localcluster.kubectl import KubectlError
+from localcluster.processes import ProcessError
+from localdemo import guest
+from localdemo.stage import PACE, Stage, open_stage
+from localdemo.story import Story, StoryBroken
+from localdemo.surroundings import REPOSITORY
+from localdemo.terminal import Terminal
+from localdemo.verdict import table
+
+DEFAULT_DIRECTORY = REPOSITORY / ".cache" / "demo"  # git-ignored
+START_SECONDS = 120.0
+LOG_LINES = 40  # of the operator's log, shown when the story breaks
+
+directory_option = click.option(
+    "--directory",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_DIRECTORY,
+    help="Where what `up` started keeps its lock, state and log.",
+    show_default=".cache/demo of the repository",
+)
+
+
+@click.group()
+def cli() -> None:
+    """The operator on this machine: real Kubernetes API, simulated cloud."""
+
+
+@cli.command()
+@click.option("--transcript", type=click.Path(path_type=Path), help="Write what is shown to this file too.")
+def demo(transcript: Path | None) -> None:
+    """Tell the whole story once; exit 0 only when all of it came true."""
+    leave_on_signals()
+    if not uses_existing_cluster():
+        assets.ensure()  # minutes when they must be built: not part of the time shown
+    with _transcribing(transcript) as file:
+        sys.exit(0 if play(Terminal(sys.stdout, file)) else 1)
+
+
+def play(terminal: Terminal) -> bool:
+    """Set the stage, tell the story, show the ledger's table; True when everything came true."""
+    begun = time.monotonic()
+    terminal.heading("A Kubernetes API server, a simulated cloud and the operator")
+    with open_stage() as stage:
+        introduce(terminal, stage, time.monotonic() - begun)
+        story = Story(stage, terminal)
+        try:
+            story.tell()
+        except (StoryBroken, KubectlError, subprocess.SubprocessError) as error:
+            terminal.failed(str(error))
+            terminal.output("\n".join(stage.operator.log_text().splitlines()[-LOG_LINES:]))
+            return False
+        terminal.heading("The ledger of the simulated cloud")
+        environments = (story.seed, story.first)
+        accounts = [
+            (each.name, each.most_wanted, stage.simulator.account(each.environment_id)) for each in environments
+        ]
+        terminal.output(table(accounts))
+    terminal.say(f"Everything came true, in {time.monotonic() - begun:.0f} s. Nothing is left running.")
+    return True
+
+
+def introduce(terminal: Terminal, stage: Stage, seconds: float) -> None:
+    """Say what runs, and how it differs from an install."""
+    account = f"{guest.OPERATOR_NAMESPACE}/{guest.OPERATOR_ACCOUNT}"
+    terminal.say(
+        f"Up in {seconds:.0f} s: Kubernetes {server_version(stage)}; cvmsim, a strict local CVM API with stock, prices"
+        f" and a ledger; and the operator, a process of its own with no rights but those of ServiceAccount {account}."
+    )
+    sweep, base, limit = (PACE[f"SPOTCOMPUTE_{name}_SECONDS"] for name in ("SWEEP", "REST_BASE", "REST_LIMIT"))
+    terminal.say(
+        f"The pace is quick, so that this takes a minute: the operator looks every {sweep} s (15 by default) and asks"
+        f" again after {base} to {limit} s (5 to 60 by default)."
+    )
+    terminal.say(
+        f"Below, kubectl is the user (in namespace {guest.NAMESPACE}) and cvmsim is the market."
+        " A line with ✓ is what the simulator's ledger says."
+    )
+
+
+def server_version(stage: Stage) -> str:
+    version: str = stage.kubectl.json("version")["serverVersion"]["gitVersion"]
+    return version
+
+
+@cli.command()
+@directory_option
+def up(directory: Path) -> None:
+    """Start everything and leave it running; twice is fine. End it with `down`."""
+    if not uses_existing_cluster():
+        assets.ensure()  # here, where the person sees how far it is
+    background = Background(directory)
+    command = [sys.executable, "-m", "localdemo", "serve", f"--directory={directory}"]
+    state = background.state() or background.launch(command, START_SECONDS)
+    click.echo(instructions(state))
+
+
+def instructions(state: dict[str, Any]) -> str:
+    """What a person needs to play with what is up; every line can be pasted into a shell."""
+    return f"""\
+# Kubernetes, the simulated cloud and the operator run (pid {state["pid"]}). End them with: make down
+export KUBECONFIG={state["kubeconfig"]}
+export CVMSIM_READY_FILE={state["ready_file"]}
+export PATH={state["path"]}:$PATH
+
+kubectl apply -k deploy/samples            # environments for the simulator's account
+kubectl get sce --watch                    # what becomes of them
+kubectl scale sce/first --replicas=5
+kubectl describe sce first
+
+cvmsim market                              # what there is to buy, and at what price
+cvmsim stock ap-guangzhou-3 S5.MEDIUM4 0   # sold out
+cvmsim price ap-guangzhou-3 S5.MEDIUM4 0.1 # dearer
+cvmsim interrupt --count 1 --notice-seconds 0   # the cloud takes one back
+cvmsim terminate --count 1                 # a person ends one in the console
+cvmsim instances                           # what really runs
+
+tail -f {state["operator_log"]}
+curl {state["metrics"]}"""
+
+
+@cli.command(hidden=True)
+@directory_option
+def serve(directory: Path) -> None:
+    """Be what `up` leaves running."""
+    end_politely()
+    background = Background(directory)
+    with background.hold(), open_stage() as stage:
+        while True:
+            background.announce(description(stage))
+            stage.revive()
+
+
+def description(stage: Stage) -> dict[str, Any]:
+    """What `up` tells of the stage."""
+    kubectl = stage.kubectl.binary
+    return {
+        "kubeconfig": str(stage.kubectl.kubeconfig),
+        "ready_file": str(stage.simulator.ready_file),
+        "path": f"{Path(sys.executable).parent}:{kubectl.parent}",
+        "operator_log": str(stage.operator.log),
+        "metrics": f"http://127.0.0.1:{stage.metrics_port}/metrics",
+    }
+
+
+@cli.command()
+@directory_option
+def down(directory: Path) -> None:
+    """End what `up` started; nothing to do is fine."""
+    click.echo("ended" if Background(directory).end(timeout=150.0) else "nothing was running")
+
+
+def uses_existing_cluster() -> bool:
+    return os.environ.get("USE_CLUSTER") == "1"
+
+
+def leave_on_signals() -> None:
+    """SIGTERM and SIGHUP end us as Ctrl-C does: `with` blocks clean up, the exit code tells."""
+
+    def leave(number: int, frame: FrameType | None) -> None:
+        sys.exit(128 + number)
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, leave)
+
+
+@contextlib.contextmanager
+def _transcribing(path: Path | None) -> Iterator[TextIO | None]:
+    if path is None:
+        yield None
+        return
+    with path.open("w", encoding="utf-8") as file:
+        yield file
+
+
+def main() -> None:
+    try:
+        cli()
+    except (assets.AssetsMissing, ClusterError, KubectlError, ProcessError) as error:
+        sys.exit(f"error: {error}")
+
+
+if __name__ == "__main__":
+    main()

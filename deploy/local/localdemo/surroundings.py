@@ -1,0 +1,21 @@
+"""Where the repository is, and the environment variables its processes get.
+
+A module of its own because a mistake here is the one that costs real money: nothing of the person's own cloud
+credentials, settings or cluster may reach the operator of a demo.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+OPERATOR_SOURCES = REPOSITORY / "operator"
+NOT_INHERITED = ("TENCENTCLOUD_", "SPOTCOMPUTE_", "CVMSIM_", "KUBECONFIG", "PYTHON")
+
+
+def surroundings(sources: Path, **added: str) -> dict[str, str]:
+    """This process's environment without credentials and settings, no proxy in front of the loopback, plus `added`."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(NOT_INHERITED)}
+    bypass = ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
+    return {**kept, "NO_PROXY": bypass, "no_proxy": bypass, "PYTHONPATH": str(sources), **added}
