@@ -9,7 +9,7 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 export PYTHONPATH := operator:deploy/local
 
-.PHONY: help setup
+.PHONY: help setup demo up down
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -20,3 +20,43 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
+
+# USE_CLUSTER=1: in the cluster of $KUBECONFIG instead of a control plane of our own.
+export USE_CLUSTER
+
+demo: $(READY)  ## tell the whole story on this machine: real Kubernetes API, simulated cloud (USE_CLUSTER=1: your cluster)
+	@$(BIN)/python -m localdemo demo
+
+up: $(READY)  ## start the same and leave it running, with the commands to play with
+	@$(BIN)/python -m localdemo up
+
+down: $(READY)  ## end what `make up` started
+	@$(BIN)/python -m localdemo down
+
+test: check assets  ## check, then every test, those on a real control plane included
+	$(BIN)/pytest
+
+check: $(READY)  ## format, lint, types, import contracts, generated files
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=operator:deploy/local $(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	@$(BIN)/spotcompute crd | diff -u $(CRD) - || { echo "$(CRD) is not what the code makes: run 'make crds' and commit"; exit 1; }
+
+CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
+crds: $(READY)  ## generate the CustomResourceDefinition from operator/spotcompute/api
+	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
+
+.PHONY: assets
+assets: $(READY)
+	@$(BIN)/python -m localcluster assets
+
+bench: $(READY) assets  ## measure simulator and operator, and print the figures
+	$(BIN)/python benchmarks/cvmsim_bench.py
+	$(BIN)/python benchmarks/operator_bench.py
+
+conformance: $(READY)  ## drive the simulator with the official command line (installs 0.6 GB of its own)
+	$(BIN)/python tests/conformance/run.py
+
+clean:  ## remove what was installed and cached in this checkout
+	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
