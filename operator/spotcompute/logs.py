@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
 
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
@@ -85,15 +85,25 @@ def _may_be_written(record: logging.LogRecord) -> bool:
 def _printable(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
     """Show control characters as escapes: a name or a message from outside can then fake no line and move no cursor."""
     for key, value in line.items():
-        if isinstance(value, str):
-            pattern = _CONTROL_BUT_NEWLINE if key in ("exception", "stack") else _CONTROL
-            line[key] = pattern.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+        line[key] = _escaped(value, _CONTROL_BUT_NEWLINE if key in ("exception", "stack") else _CONTROL)
     return line
+
+
+def _escaped(value: Any, pattern: re.Pattern[str]) -> Any:
+    if isinstance(value, str):
+        return pattern.sub(lambda found: f"\\x{ord(found[0]):02x}", value)
+    if isinstance(value, Mapping):
+        return {_escaped(key, pattern): _escaped(each, pattern) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_escaped(each, pattern) for each in value]
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    return _escaped(str(value), pattern)
 
 
 def _renderer(style: str, stream: TextIO) -> Processor:
     if style == "json":
-        return structlog.processors.JSONRenderer(default=str, ensure_ascii=False)
+        return structlog.processors.JSONRenderer(ensure_ascii=False)
     # Plain tracebacks: the pretty ones print the values of local variables.
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0

@@ -41,8 +41,8 @@ sweep_seconds = Histogram(
     registry=REGISTRY,
 )
 workqueue_depth = Gauge("spotenv_workqueue_depth", "Environments waiting for a worker.", registry=REGISTRY)
-events_dropped = Gauge(
-    "spotenv_events_dropped", "Kubernetes Events given up since the start: refused or too many.", registry=REGISTRY
+events_dropped = Counter(
+    "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY
 )
 
 

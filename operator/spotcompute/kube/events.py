@@ -17,6 +17,7 @@ from typing import Any
 
 import structlog
 
+from spotcompute import metrics
 from spotcompute.kube.names import GROUP, KIND, VERSION
 from spotcompute.kube.port import Event, KubeError, KubeObject, NotFound
 
@@ -101,8 +102,7 @@ class Recorder:
             try:
                 await self._write(series)
             except KubeError as error:
-                self.dropped += 1
-                log.debug("event_dropped", error=f"{type(error).__name__}: {error}", dropped=self.dropped)
+                self._drop(f"{type(error).__name__}: {error}")
             await asyncio.sleep(self._pause_seconds)
 
     def _schedule(self, series: _Series) -> None:
@@ -121,7 +121,12 @@ class Recorder:
             self._waiting.put_nowait(series)
         except asyncio.QueueFull:
             series.is_waiting = False
-            self.dropped += 1
+            self._drop(f"{WAITING} others wait already")
+
+    def _drop(self, why: str) -> None:
+        self.dropped += 1
+        metrics.events_dropped.inc()
+        log.debug("event_dropped", error=why, dropped=self.dropped)
 
     async def _write(self, series: _Series) -> None:
         series.written_at = asyncio.get_running_loop().time()
