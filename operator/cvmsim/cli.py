@@ -403,14 +403,20 @@ def clock(remote: Remote, seconds: float | None) -> None:
 
 @cli.command()
 @click.argument("settings", nargs=-1, callback=_pairs, metavar="[NAME=VALUE]…")
+@click.option("--markdown", is_flag=True, help="Print the table of the documentation; needs no simulator.")
 @click.pass_obj
-def switches(remote: Remote, settings: dict[str, str]) -> None:
+def switches(remote: Remote, settings: dict[str, str], markdown: bool) -> None:
     """Show what Tencent leaves open and how it is set, or set it."""
+    if markdown:
+        from cvmsim.switches import as_markdown
+
+        click.echo(as_markdown())
+        return
     if settings:
         remote.call("POST", "switches", settings)
     found = remote.call("GET", "switches")["switches"]
     rows = [{"switch": name, **row} for name, row in found.items()]
-    remote.show({"switches": rows}, ("switches", ("switch", "value", "settings", "question")))
+    remote.show({"switches": rows}, ("switches", ("switch", "value", "question", "settings")))
 
 
 @cli.command()

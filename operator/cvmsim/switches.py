@@ -105,6 +105,20 @@ TABLE: tuple[Switch, ...] = (
 BY_NAME = {switch.name: switch for switch in TABLE}
 
 
+def as_markdown() -> str:
+    """The table as the documentation shows it."""
+    head = "| Switch | Question | Default | Settings | Left open by |\n|---|---|---|---|---|"
+    return "\n".join([head, *map(_markdown_row, TABLE)])
+
+
+def _markdown_row(switch: Switch) -> str:
+    settings = ", ".join(f"`{setting}`" for setting in switch.settings)
+    if switch.kind != "choice":
+        settings = f"any number of {switch.kind}" if switch.kind == SECONDS else "0 to 1"
+        settings += f"; try {', '.join(f'`{setting}`' for setting in switch.settings)}"
+    return f"| `{switch.name}` | {switch.question} | `{switch.default}` | {settings} | {switch.source} |"
+
+
 class Switches:
     """The current settings. Reading is by name; numbers come as floats, choices as words.
 
