@@ -15,7 +15,7 @@ from weakref import WeakValueDictionary
 
 from spotcompute import redaction
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import OutcomeUnknown, Unavailable
+from spotcompute.cloud.errors import InstanceGone, OutcomeUnknown, Unavailable
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.cloud.tencent.client import Client, silence_sdk_logger
@@ -77,11 +77,22 @@ class TencentProvider:
         return tuple(instance for instance in listed if instance.tags.get(CLUSTER_TAG) == cluster_id)
 
     async def get_instances(self, ids: Sequence[str], on_behalf_of: str) -> tuple[Instance, ...]:
-        """Look up at most 100 ids; none at all asks nothing. Source: DescribeInstances, `InstanceIds`."""
+        """Look up at most 100 ids; none at all asks nothing. Source: DescribeInstances, `InstanceIds`.
+
+        Unknown ids are documented neither to be left out nor to be refused. A refusal does not say which one it
+        means, so the ids are halved until the unknown ones stand alone.
+        """
         if not ids:
             return ()
         wanted = _at_most_a_page(ids)
-        _, instances = await self._page({"InstanceIds": wanted, "Limit": PAGE}, on_behalf_of)
+        try:
+            _, instances = await self._page({"InstanceIds": wanted, "Limit": PAGE}, on_behalf_of)
+        except InstanceGone:
+            half = len(wanted) // 2
+            if not half:
+                return ()
+            left = await self.get_instances(wanted[:half], on_behalf_of)
+            return left + await self.get_instances(wanted[half:], on_behalf_of)
         return tuple({instance.id: instance for instance in instances if instance.id in wanted}.values())
 
     async def find_by_name(self, name: str, on_behalf_of: str) -> tuple[Instance, ...]:
@@ -176,7 +187,7 @@ def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T
 
 
 def _receipt(answer: dict[str, Any]) -> LaunchReceipt:
-    ids = tuple(_name(instance_id) for instance_id in answer["InstanceIdSet"])
+    ids = tuple(dict.fromkeys(_name(instance_id) for instance_id in answer["InstanceIdSet"]))
     if not ids:
         raise ValueError("no ids")
     return LaunchReceipt(ids, _name(answer["RequestId"]))
