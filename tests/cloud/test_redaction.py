@@ -8,6 +8,7 @@ import json
 import logging
 import urllib.parse
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import structlog
@@ -139,7 +140,11 @@ def test_a_structlog_event_at_any_depth() -> None:
 
 def test_structlog_renders_no_secret_through_the_processor(capsys: pytest.CaptureFixture[str]) -> None:
     register(SECRET)
-    processors = [structlog.processors.format_exc_info, redact_processor, structlog.processors.JSONRenderer()]
+    processors: list[Any] = [
+        structlog.processors.format_exc_info,
+        redact_processor,
+        structlog.processors.JSONRenderer(),
+    ]
     logger = structlog.wrap_logger(structlog.PrintLogger(), processors=processors)
     try:
         raise ValueError(SECRET)

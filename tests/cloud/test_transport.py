@@ -48,7 +48,7 @@ LAUNCH = LaunchRequest(
     max_price=Decimal("0.0923"),
 )
 
-IDS = {"InstanceIdSet": ["ins-1"]}
+IDS: dict[str, Any] = {"InstanceIdSet": ["ins-1"]}
 
 
 @pytest.fixture

@@ -1,0 +1,349 @@
+"""What every `CloudProvider` does: one suite, played on the world in memory and on `cvmsim` over HTTP.
+
+The loop is proven against the first and runs on the second, so whatever holds here keeps the two honest.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from decimal import Decimal
+
+import pytest
+
+from cloud.grounds import IMAGE, LIST_PRICE, OTHER_POOL, POOL, PRICE, SETTLED, Ground
+from spotcompute.cloud.errors import (
+    CloudError,
+    InstanceBusy,
+    InstanceGone,
+    InsufficientCapacity,
+    InvalidConfiguration,
+    OutcomeUnknown,
+    PriceTooLow,
+    QuotaExceeded,
+    TerminationBlocked,
+    Throttled,
+)
+from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.model.launch import LaunchRequest, Template
+from spotcompute.model.offering import Pool
+
+ENV = "env-1"
+OWNERSHIP = Ownership("cluster-1", ENV)
+
+ONE = LaunchRequest(
+    pool=POOL, count=1, name="web-abc-1", ownership=OWNERSHIP, template=Template(IMAGE), max_price=Decimal("0.0923")
+)
+
+
+def several(count: int, sequence: int = 2) -> LaunchRequest:
+    return replace(ONE, count=count, name=f"web-abc-{sequence}-")
+
+
+FIRST = "token-1"
+
+
+async def launch(ground: Ground, request: LaunchRequest = ONE, token: str = FIRST) -> tuple[str, ...]:
+    receipt = await ground.provider.launch(request, None, token, ENV)
+    assert receipt.request_id
+    return receipt.instance_ids
+
+
+async def running(ground: Ground, count: int = 1) -> tuple[str, ...]:
+    ids = await launch(ground, several(count) if count > 1 else ONE)
+    ground.wait(SETTLED)
+    return ids
+
+
+async def listed(ground: Ground, cluster: str = "cluster-1") -> dict[str, Instance]:
+    instances = await ground.provider.list_instances(cluster)
+    assert len({instance.id for instance in instances}) == len(instances)
+    return {instance.id: instance for instance in instances}
+
+
+async def refused(ground: Ground, request: LaunchRequest, error: type[CloudError]) -> CloudError:
+    """Launch `request`, which must be refused with exactly `error` and launch nothing."""
+    before = ground.live(ENV)
+    with pytest.raises(CloudError) as caught:
+        await launch(ground, request)
+    assert type(caught.value) is error
+    assert caught.value.code
+    assert caught.value.request_id
+    assert ground.live(ENV) == before
+    return caught.value
+
+
+# --- launch ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_launched_instance_is_listed_as_what_was_asked_for(ground: Ground) -> None:
+    started = ground.now().replace(microsecond=0)
+    (instance_id,) = await launch(ground, replace(ONE, template=Template(IMAGE, tags=(("team", "blue"),))))
+    instance = (await listed(ground))[instance_id]
+    assert instance.state is InstanceState.PENDING
+    assert (instance.name, instance.pool, instance.ownership) == ("web-abc-1", POOL, OWNERSHIP)
+    assert instance.created_at == started or abs((instance.created_at - started).total_seconds()) <= 1
+    assert instance.tags["team"] == "blue"
+    assert not instance.has_ended
+    assert not instance.was_released
+
+
+async def test_it_runs_after_a_while(ground: Ground) -> None:
+    (instance_id,) = await launch(ground)
+    ground.wait(SETTLED)
+    instance = (await listed(ground))[instance_id]
+    assert instance.state is InstanceState.RUNNING
+    assert instance.private_ip
+
+
+async def test_several_are_launched_by_one_call_and_numbered(ground: Ground) -> None:
+    ids = await launch(ground, several(12))
+    assert len(set(ids)) == 12
+    instances = await listed(ground)
+    assert {instances[instance_id].name for instance_id in ids} == {f"web-abc-2-{number}" for number in range(1, 13)}
+
+
+async def test_the_same_token_again_brings_the_same_instances(ground: Ground) -> None:
+    ids = await launch(ground, several(3))
+    assert await launch(ground, several(3)) == ids
+    ground.wait(SETTLED)
+    assert await launch(ground, several(3)) == ids
+    assert ground.live(ENV) == set(ids)
+    assert ground.peak(ENV) == 3
+
+
+async def test_the_same_token_with_another_request_launches_nothing(ground: Ground) -> None:
+    ids = await launch(ground, several(3))
+    await refused(ground, several(4), InvalidConfiguration)
+    assert ground.live(ENV) == set(ids)
+
+
+async def test_another_token_brings_other_instances(ground: Ground) -> None:
+    first, second = await launch(ground, token=FIRST), await launch(ground, token="token-2")
+    assert set(first).isdisjoint(second)
+    assert ground.peak(ENV) == 2
+
+
+async def test_more_than_the_stock_is_refused_whole_and_less_is_had(ground: Ground) -> None:
+    ground.set_stock(POOL, 2)
+    await refused(ground, several(3), InsufficientCapacity)
+    assert len(await launch(ground, several(2), "token-2")) == 2
+    await refused(ground, replace(ONE, name="web-abc-9"), InsufficientCapacity)
+
+
+async def test_stock_of_one_pool_is_not_that_of_another(ground: Ground) -> None:
+    ground.set_stock(POOL, 0)
+    await refused(ground, ONE, InsufficientCapacity)
+    (instance_id,) = await launch(ground, replace(ONE, pool=OTHER_POOL), "token-2")
+    assert (await listed(ground))[instance_id].pool == OTHER_POOL
+
+
+async def test_a_bid_below_the_price_is_refused_and_one_at_the_price_is_not(ground: Ground) -> None:
+    ground.set_price(POOL, "0.0924")
+    await refused(ground, ONE, PriceTooLow)
+    ground.set_price(POOL, "0.0923")
+    assert await launch(ground, ONE, "token-2")
+
+
+async def test_without_a_bid_the_market_price_is_paid(ground: Ground) -> None:
+    ground.set_price(POOL, "5")
+    assert await launch(ground, replace(ONE, max_price=None))
+
+
+async def test_the_accounts_quota_is_another_reason(ground: Ground) -> None:
+    ground.set_quota(2)
+    await refused(ground, several(3), QuotaExceeded)
+    assert len(await launch(ground, several(2), "token-2")) == 2
+
+
+async def test_a_type_that_does_not_exist_is_a_wrong_configuration(ground: Ground) -> None:
+    await refused(ground, replace(ONE, pool=Pool(POOL.zone, "S99.HUGE1")), InvalidConfiguration)
+
+
+async def test_a_throttled_launch_launches_nothing_and_can_be_repeated(ground: Ground) -> None:
+    ground.throttle_next_launch()
+    with pytest.raises(Throttled):
+        await launch(ground)
+    assert ground.live(ENV) == set()
+    assert len(await launch(ground)) == 1
+    assert ground.peak(ENV) == 1
+
+
+async def test_a_lost_answer_is_found_again_under_its_token(ground: Ground) -> None:
+    ground.lose_answer_of_next_launch()
+    with pytest.raises(OutcomeUnknown):
+        await launch(ground, several(3))
+    really = ground.live(ENV)
+    assert len(really) == 3
+    assert {instance.id for instance in await ground.provider.find_by_name("web-abc-2-", ENV)} == really
+    assert set(await launch(ground, several(3))) == really
+    assert ground.peak(ENV) == 3
+
+
+async def test_an_accepted_launch_can_still_fail_and_then_disappears(ground: Ground) -> None:
+    ground.doom_next(1)
+    (instance_id,) = await launch(ground)
+    ground.wait(SETTLED)
+    instance = (await listed(ground))[instance_id]
+    assert instance.state is InstanceState.LAUNCH_FAILED
+    assert instance.has_ended
+    with pytest.raises(InstanceBusy):
+        await ground.provider.terminate([instance_id], ENV)
+    ground.wait(3600)
+    assert await listed(ground) == {}
+
+
+# --- lists -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_cluster_sees_its_own_instances_only(ground: Ground) -> None:
+    ours = await launch(ground)
+    theirs = await launch(ground, replace(ONE, ownership=Ownership("cluster-2", ENV)), "token-2")
+    assert set(await listed(ground)) == set(ours)
+    assert set(await listed(ground, "cluster-2")) == set(theirs)
+    assert await listed(ground, "cluster-3") == {}
+
+
+async def test_a_long_list_is_complete(ground: Ground) -> None:
+    ids = {
+        instance_id
+        for sequence, count in enumerate((100, 100, 37), start=2)
+        for instance_id in await launch(ground, several(count, sequence), f"token-{sequence}")
+    }
+    assert set(await listed(ground)) == ids
+    assert len(ids) == 237
+
+
+async def test_ids_are_looked_up_and_unknown_ones_are_simply_absent(ground: Ground) -> None:
+    ids = await running(ground, 3)
+    found = await ground.provider.get_instances([ids[2], "ins-00nosuch", ids[0]], ENV)
+    assert {instance.id for instance in found} == {ids[0], ids[2]}
+    assert await ground.provider.get_instances([], ENV) == ()
+
+
+async def test_a_launch_is_found_by_its_name_and_no_other_is(ground: Ground) -> None:
+    (one,) = await launch(ground, ONE)
+    (other,) = await launch(ground, replace(ONE, name="web-abc-12"), "token-2")
+    many = await launch(ground, several(7, 1), "token-3")
+    assert [instance.id for instance in await ground.provider.find_by_name("web-abc-1", ENV)] == [one]
+    assert [instance.id for instance in await ground.provider.find_by_name("web-abc-12", ENV)] == [other]
+    assert {instance.id for instance in await ground.provider.find_by_name("web-abc-1-", ENV)} == set(many)
+    assert await ground.provider.find_by_name("web-abc-3", ENV) == ()
+
+
+async def test_lists_lag_and_look_ups_by_id_do_not(ground: Ground) -> None:
+    ground.set_lags(lists=60)
+    (instance_id,) = await launch(ground)
+    assert await listed(ground) == {}
+    assert await ground.provider.find_by_name("web-abc-1", ENV) == ()
+    assert [instance.id for instance in await ground.provider.get_instances([instance_id], ENV)] == [instance_id]
+    ground.wait(61)
+    assert set(await listed(ground)) == {instance_id}
+
+
+async def test_tags_lag_so_names_find_what_the_cluster_cannot_see_yet(ground: Ground) -> None:
+    ground.set_lags(tags=60)
+    (instance_id,) = await launch(ground)
+    assert await listed(ground) == {}
+    (found,) = await ground.provider.find_by_name("web-abc-1", ENV)
+    assert (found.id, found.ownership) == (instance_id, None)
+    ground.wait(61)
+    assert (await listed(ground))[instance_id].ownership == OWNERSHIP
+
+
+async def test_tags_can_be_stolen_and_the_books_still_know_the_owner(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    ground.steal(instance_id, "env-2")
+    assert (await listed(ground))[instance_id].ownership == Ownership("cluster-1", "env-2")
+    assert ground.live(ENV) == {instance_id}
+
+
+async def test_the_market_quotes_prices_and_says_what_is_sold_out(ground: Ground) -> None:
+    offerings = await ground.provider.list_offerings()
+    offering = {offering.pool: offering for offering in offerings}[POOL]
+    assert (offering.price_per_hour, offering.on_demand_price_per_hour) == (Decimal(PRICE), Decimal(LIST_PRICE))
+    assert (offering.vcpu, offering.memory_gib, offering.sold_out) == (2, 4, False)
+    ground.set_stock(POOL, 0)
+    ground.set_price(POOL, "0.03")
+    offering = {offering.pool: offering for offering in await ground.provider.list_offerings()}[POOL]
+    assert (offering.price_per_hour, offering.sold_out) == (Decimal("0.03"), True)
+
+
+# --- endings ---------------------------------------------------------------------------------------------------------
+
+
+async def test_a_terminated_instance_goes(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    request_id = await ground.provider.terminate([instance_id], ENV)
+    instance = (await listed(ground))[instance_id]
+    assert instance.state is InstanceState.TERMINATING
+    assert (instance.was_released, instance.last_operation_request_id) == (True, request_id)
+    ground.wait(SETTLED)
+    assert await listed(ground) == {}
+    assert await ground.provider.get_instances([instance_id], ENV) == ()
+
+
+async def test_a_pending_instance_cannot_be_terminated_yet(ground: Ground) -> None:
+    (instance_id,) = await launch(ground)
+    with pytest.raises(InstanceBusy):
+        await ground.provider.terminate([instance_id], ENV)
+    ground.wait(SETTLED)
+    await ground.provider.terminate([instance_id], ENV)
+
+
+async def test_terminating_again_says_it_is_gone(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    await ground.provider.terminate([instance_id], ENV)
+    with pytest.raises(InstanceGone):
+        await ground.provider.terminate([instance_id], ENV)
+    ground.wait(SETTLED)
+    with pytest.raises(InstanceGone):
+        await ground.provider.terminate([instance_id], ENV)
+
+
+async def test_one_bad_id_refuses_the_whole_batch(ground: Ground) -> None:
+    ids = await running(ground, 3)
+    for bad, error in ((("ins-00nosuch",), InstanceGone), (await launch(ground, token="token-9"), InstanceBusy)):
+        with pytest.raises(error):
+            await ground.provider.terminate([*ids, *bad], ENV)
+        assert ground.live(ENV) >= set(ids)
+
+
+async def test_a_protected_instance_is_not_released(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    ground.protect(instance_id)
+    with pytest.raises(TerminationBlocked):
+        await ground.provider.terminate([instance_id], ENV)
+    assert (await listed(ground))[instance_id].protected
+
+
+@pytest.mark.parametrize("count", [0, 101])
+async def test_a_batch_of_a_size_the_cloud_does_not_take_is_a_mistake(ground: Ground, count: int) -> None:
+    with pytest.raises(ValueError):
+        await ground.provider.terminate([f"ins-{number:08d}" for number in range(count)], ENV)
+
+
+async def test_a_reclaimed_instance_goes_without_a_trace_of_a_call(ground: Ground) -> None:
+    kept, taken = await running(ground, 2)
+    ground.reclaim(taken)
+    seen = (await listed(ground)).get(taken)
+    assert seen is None or (seen.has_ended and not seen.was_released)
+    ground.wait(SETTLED)
+    assert set(await listed(ground)) == {kept}
+    assert ground.live(ENV) == {kept}
+
+
+async def test_what_a_person_released_shows_that_somebody_did(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    ground.console_terminate(instance_id)
+    instance = (await listed(ground))[instance_id]
+    assert (instance.state, instance.was_released) == (InstanceState.TERMINATING, True)
+
+
+async def test_a_stopped_instance_is_still_there_and_can_be_terminated(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    ground.stop(instance_id)
+    ground.wait(SETTLED)
+    instance = (await listed(ground))[instance_id]
+    assert instance.state is InstanceState.STOPPED
+    assert not instance.has_ended
+    await ground.provider.terminate([instance_id], ENV)
