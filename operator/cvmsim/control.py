@@ -20,11 +20,10 @@ from cvmsim.ledger import dollars
 from cvmsim.market import PINNED, Offering
 from cvmsim.simulator import Simulator
 from cvmsim.switches import TABLE
-from cvmsim.world import Credited, LaunchOutcome, World
+from cvmsim.world import NOTICE_SECONDS, Credited, LaunchOutcome, World
 
 Body = Mapping[str, Any]
 Row = dict[str, Any]
-NOTICE_SECONDS = 120.0
 CONSOLE = "console"
 
 

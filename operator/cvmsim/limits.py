@@ -1,4 +1,4 @@
-"""Requests per second and account, region and action, as published: a token bucket each, filled by the world's clock.
+"""Requests per second by account, region and action, as published: a token bucket each, filled by the world's clock.
 
 Apart from the actions: the gateway refuses before anybody looks at a parameter.
 """
@@ -15,15 +15,18 @@ class Limits:
         self.rates = dict(rates)
         self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}  # → (tokens, when)
 
-    def take(self, account: str, region: str, action: str, now: float) -> None:
-        """Let one request pass. Raises RequestLimitExceeded when the bucket is empty."""
+    def take(self, account: str, scope: str, action: str, now: float) -> None:
+        """Let one request pass; `scope` is its region, or empty for one count over all.
+
+        Raises RequestLimitExceeded when the bucket is empty.
+        """
         rate = self.rates.get(action, 0)
         if not rate:
             return
-        tokens, when = self._buckets.get((account, region, action), (rate, now))
+        tokens, when = self._buckets.get((account, scope, action), (rate, now))
         tokens = min(rate, tokens + (now - when) * rate)
         is_allowed = tokens >= 1
-        self._buckets[account, region, action] = (tokens - 1 if is_allowed else tokens, now)
+        self._buckets[account, scope, action] = (tokens - 1 if is_allowed else tokens, now)
         if not is_allowed:
             raise ApiError(
                 "RequestLimitExceeded", f"Your current request times exceed the limit of {rate:g} per second."

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from cvmsim.catalog import InstanceType, Opening
 
 HOUR = Decimal(3600)
+YUAN_PER_DOLLAR = Decimal("7.2")
 QUOTE_MEMORY_SECONDS = 3600.0  # a quote can lag this far; older moments are forgotten
 PINNED = ("EnoughStock", "NormalStock", "UnderStock", "WithoutStock")
 

@@ -117,7 +117,8 @@ class Simulator:
             raise ApiError("NoSuchVersion", f"{arrival.service} has no version {arrival.version}.")
         if action.needs_region and arrival.region not in self.catalog.regions:
             raise ApiError("UnsupportedRegion", f"The region `{arrival.region}` is not supported.")
-        self.limits.take(arrival.account, arrival.region, arrival.action, self.world.now)
+        scope = arrival.region if self.switches["limit-scope"] == "region" else ""
+        self.limits.take(arrival.account, scope, arrival.action, self.world.now)
         schema.check(arrival.action, arrival.params)
         call = Call(arrival.account, arrival.region, arrival.action, arrival.params, request_id)
         return action.perform(self.world, call)

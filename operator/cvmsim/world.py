@@ -33,10 +33,11 @@ from cvmsim.instance import (
     Operation,
     Order,
 )
-from cvmsim.market import Offering
+from cvmsim.market import YUAN_PER_DOLLAR, Offering
 from cvmsim.switches import Switches
 from cvmsim.tokens import TokenBook
 
+NOTICE_SECONDS = 120.0  # between the notice in the metadata and the end
 RECLAIM = "reclaim"  # the cause of what the cloud takes back
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
@@ -328,13 +329,32 @@ class World:
             offering.set_stock(offering.stock + 1, self.now)
 
     def set_price(self, offering: Offering, price: Decimal) -> None:
-        """Move the spot price, and the frozen hour of everybody who rents at it."""
-        moved = price - offering.price
-        for instance in self.instances.values():
-            order = instance.order
-            if instance.is_live and order.charge_type == SPOT and self.offering_of(instance) is offering:
-                self._hourly[order.account] += moved
+        """Move the spot price, and with it the frozen hour of everybody who rents at it.
+
+        Whoever is outbid then gets notice, if the switch `price-interrupts` says so.
+        """
+        renting = [
+            one
+            for one in self.instances.values()
+            if one.is_live and one.order.charge_type == SPOT and self.offering_of(one) is offering
+        ]
+        for instance in renting:
+            self._hourly[instance.order.account] += price - offering.price
         offering.set_price(price, self.now)
+        if self.switches["price-interrupts"] == "yes":
+            self.reclaim([one for one in renting if self._is_outbid(one, price)], NOTICE_SECONDS)
+
+    def _is_outbid(self, one: Instance, price: Decimal) -> bool:
+        bid = one.order.bid
+        return one.reclaim_at is None and bid is not None and self.in_dollars(bid) < price
+
+    @property
+    def currency_per_dollar(self) -> Decimal:
+        """What a dollar is worth in the currency that prices and bids count in."""
+        return YUAN_PER_DOLLAR if self.switches["price-currency"] == "CNY" else Decimal(1)
+
+    def in_dollars(self, amount: Decimal) -> Decimal:
+        return amount / self.currency_per_dollar
 
     def _take_address(self, subnet: Subnet) -> str:
         used = self._addresses.setdefault(subnet.id, set())

@@ -294,3 +294,16 @@ def test_every_shortage_code_can_be_the_clouds_choice(new_cloud: Any) -> None:
     cloud = new_cloud(sold_out_code=code)
     cloud.sells(stock=0)
     assert cloud.refusal("RunInstances", **cloud.ORDER) == code
+
+
+def test_an_inquired_price_may_be_for_one(new_cloud: Any) -> None:
+    cloud = new_cloud(inquiry_price="each")
+    price = cloud("InquiryPriceRunInstances", **cloud.ORDER, InstanceCount=10)["Price"]["InstancePrice"]
+    assert price["UnitPriceDiscount"] == 0.0214
+
+
+def test_the_count_limit_is_a_switch(new_cloud: Any) -> None:
+    cloud = new_cloud(instance_count_limit="500")
+    cloud.world.quotas[cloud.account]["default"] = 1000
+    assert len(cloud.buy(150)) == 150
+    assert cloud.refusal("RunInstances", **cloud.ORDER, InstanceCount=501) == "InvalidParameterValue.Range"

@@ -194,3 +194,32 @@ def test_the_latest_operation_joins_a_call_with_its_instances(cloud: Any) -> Non
     ended = cloud("DescribeInstances")["InstanceSet"][0]
     assert (ended["LatestOperation"], ended["LatestOperationState"]) == ("TerminateInstances", "OPERATING")
     assert ended["LatestOperationRequestId"] == answer["RequestId"]
+
+
+@pytest.mark.parametrize(("setting", "left"), [("no", 2), ("yes", 1)])
+def test_a_price_above_the_bid_may_interrupt(new_cloud: Any, setting: str, left: int) -> None:
+    cloud = new_cloud(price_interrupts=setting)
+    low, high = ({"MarketType": "spot", "SpotOptions": {"MaxPrice": bid}} for bid in ("0.05", "0.5"))
+    running(cloud, InstanceMarketOptions=low)
+    running(cloud, InstanceMarketOptions=high)
+    cloud.sells(stock=9, price="0.1")
+    cloud.wait(119)
+    assert cloud.world.live[cloud.account] == 2
+    cloud.wait(1)
+    assert cloud.world.live[cloud.account] == left
+
+
+def test_a_gone_instance_may_be_called_terminated(new_cloud: Any) -> None:
+    cloud = new_cloud(terminate_gone="UnsupportedOperation.InstanceStateTerminated")
+    (one,) = running(cloud)
+    terminate(cloud, one)
+    cloud.wait(10)
+    assert terminate(cloud, one) == "UnsupportedOperation.InstanceStateTerminated"
+    assert terminate(cloud, "ins-00000000") == "InvalidInstanceId.NotFound"
+    cloud.account = "100000000002"
+    assert terminate(cloud, one) == "InvalidInstanceId.NotFound"
+
+
+def test_a_malformed_id_has_two_possible_codes(new_cloud: Any) -> None:
+    cloud = new_cloud(malformed_id="InvalidParameterValue.InstanceIdMalformed")
+    assert terminate(cloud, "nonsense") == "InvalidParameterValue.InstanceIdMalformed"

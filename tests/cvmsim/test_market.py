@@ -161,3 +161,11 @@ def test_unknown_actions_and_regions_are_refused(cloud: Any) -> None:
     cloud.region = "eu-nowhere"
     assert cloud.refusal("DescribeInstances") == "UnsupportedRegion"
     assert "Error" not in cloud("DescribeRegions")
+
+
+def test_rate_limits_may_count_over_all_regions(new_cloud: Any) -> None:
+    cloud = new_cloud(limit_scope="account")
+    cloud.simulator.limits.rates["DescribeZones"] = 1
+    assert "Error" not in cloud("DescribeZones")
+    cloud.region = "ap-singapore"
+    assert cloud.refusal("DescribeZones") == "RequestLimitExceeded"

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from cvmsim.actions import order as orders
 from cvmsim.actions.call import Answer, Call, digest
-from cvmsim.actions.prices import item_price, to_dollars
+from cvmsim.actions.prices import item_price
 from cvmsim.errors import ApiError
 from cvmsim.instance import GONE, SPOT, Order
 from cvmsim.tokens import TokenRecord
@@ -37,7 +37,7 @@ def run_instances(world: World, call: Call) -> Answer:
 
 def purchase(world: World, call: Call, token: str) -> Answer:
     order = orders.make_order(world, call, token)
-    count, least = orders.count_of(call.params)
+    count, least = orders.count_of(world, call.params)
     is_dry = bool(call.params.get("DryRun"))
     check_min_count(world, call, order)
     granted = grant(
@@ -75,7 +75,7 @@ def grant(world: World, order: Order, count: int, least: int, *, checks_price: b
 
 def check_price(world: World, order: Order) -> None:
     price = world.offerings[order.zone, order.type.name].price
-    if order.bid is not None and to_dollars(world, order.bid) < price:
+    if order.bid is not None and world.in_dollars(order.bid) < price:
         raise ApiError("InvalidParameterValue.InsufficientPrice",
                        f"The bid {order.bid} is lower than the current price of `{order.type.name}`.")  # fmt: skip
 
@@ -173,10 +173,12 @@ def record_of(world: World, call: Call, token: str, ids: tuple[str, ...], refusa
 def inquire_price(world: World, call: Call) -> Answer:
     """The price of a whole purchase, refused as the purchase would be. Source: InquiryPriceRunInstances."""
     order = orders.make_order(world, call)
-    count, _ = orders.count_of(call.params)
+    count, _ = orders.count_of(world, call.params)
     check_price(world, order)
     offering = world.offerings[order.zone, order.type.name]
     if not offering.stock:
         raise ApiError("ResourcesSoldOut.SpecifiedInstanceType", f"`{order.type.name}` is sold out in {order.zone}.")
+    if world.switches["inquiry-price"] == "each":
+        count = 1
     price = item_price(world, offering.list_price * count, world.hourly(order) * count)
     return {"Price": {"InstancePrice": price, "BandwidthPrice": item_price(world, Decimal(0), Decimal(0))}}

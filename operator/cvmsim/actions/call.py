@@ -65,14 +65,14 @@ def filters_of(params: Params, known: frozenset[str], values_max: int = VALUES_M
     return found
 
 
-def instance_ids_of(params: Params) -> list[str]:
+def instance_ids_of(params: Params, malformed_code: str) -> list[str]:
     """InstanceIds, checked for form and number, duplicates dropped."""
     ids: list[str] = list(dict.fromkeys(params.get("InstanceIds") or []))
     if len(ids) > IDS_MAX:
         raise ApiError("InvalidParameterValue.LimitExceeded", f"At most {IDS_MAX} `InstanceIds`, not {len(ids)}.")
     for instance_id in ids:
         if not is_id(instance_id, "ins"):
-            raise ApiError("InvalidInstanceId.Malformed", f"The instance id `{instance_id}` is malformed.")
+            raise ApiError(malformed_code, f"The instance id `{instance_id}` is malformed.")
     return ids
 
 

@@ -98,13 +98,13 @@ def _each(
     act: Callable[[Instance], None],
 ) -> None:
     """Judge and change a batch: all first and then all, or (switch terminate-batch) one by one up to the bad id."""
-    ids = instance_ids_of(call.params)
+    ids = instance_ids_of(call.params, world.switches["malformed-id"])
     if not ids:
         raise ApiError("MissingParameter", "The request is missing a required parameter `InstanceIds`.")
     is_partial = call.action == "TerminateInstances" and world.switches["terminate-batch"] == "partial"
     judged = []
     for instance_id in ids:
-        instance = world.find(call.account, call.region, instance_id)
+        instance = _find(world, call, instance_id)
         check(world, instance)
         if is_partial:
             act(instance)
@@ -114,6 +114,18 @@ def _each(
         raise ApiError("UnsupportedOperation.InstanceMixedPricingModel", "The instances have several charge types.")
     for instance in judged:
         act(instance)
+
+
+def _find(world: World, call: Call, instance_id: str) -> Instance:
+    """The instance, or the refusal for one that is not there (any more)."""
+    try:
+        return world.find(call.account, call.region, instance_id)
+    except ApiError as absent:
+        known, code = world.instances.get(instance_id), world.switches["terminate-gone"]
+        is_own = known is not None and (known.order.account, known.order.region) == (call.account, call.region)
+        if is_own and call.action == "TerminateInstances" and code != absent.code:
+            raise ApiError(code, f"The instance `{instance_id}` is terminated.") from absent
+        raise
 
 
 def check_terminable(world: World, instance: Instance) -> None:

@@ -53,7 +53,7 @@ def describe_instances_status(world: World, call: Call) -> Answer:
 
 def _select(world: World, call: Call) -> tuple[float, list[Instance]]:
     """The moment the answer shows, and the instances in it, in order."""
-    ids = instance_ids_of(call.params)
+    ids = instance_ids_of(call.params, world.switches["malformed-id"])
     if ids and call.params.get("Filters"):
         raise ApiError("InvalidParameter", "`InstanceIds` and `Filters` must not be given together.")
     if ids:

@@ -17,7 +17,6 @@ from cvmsim.errors import ApiError
 from cvmsim.instance import ON_DEMAND, SPOT, Order
 from cvmsim.world import Named, World
 
-COUNT_MAX = 100
 USER_DATA_MAX = 16 * 1024
 TAGS_MAX = 50
 TIMER_LEAD_SECONDS = 300
@@ -296,12 +295,12 @@ def end_of(world: World, params: Params) -> float | None:
     return moment
 
 
-def count_of(params: Params) -> tuple[int, int]:
+def count_of(world: World, params: Params) -> tuple[int, int]:
     """InstanceCount and MinCount (the same when no MinCount is given)."""
-    asked = params.get("InstanceCount")
+    asked, most = params.get("InstanceCount"), int(world.switches["instance-count-limit"])
     count = 1 if asked is None else asked
-    if not 1 <= count <= COUNT_MAX:
-        raise ApiError("InvalidParameterValue.Range", f"`InstanceCount` must be 1 to {COUNT_MAX}, not {count}.")
+    if not 1 <= count <= most:
+        raise ApiError("InvalidParameterValue.Range", f"`InstanceCount` must be 1 to {most}, not {count}.")
     least = params.get("MinCount")
     if least is not None and not 1 <= least <= count:
         raise ApiError(

@@ -8,13 +8,11 @@ from decimal import Decimal
 from cvmsim.actions.call import Answer
 from cvmsim.world import World
 
-YUAN_PER_DOLLAR = Decimal("7.2")
-
 
 def item_price(world: World, list_price: Decimal, price: Decimal) -> Answer:
     """An hourly ItemPrice: `UnitPrice` is the list price, `UnitPriceDiscount` the charge, `Discount` in percent."""
     discount = float(round(price / list_price * 100, 1)) if list_price else 100.0
-    factor = _factor(world)
+    factor = world.currency_per_dollar
     return {
         "UnitPrice": float(list_price * factor),
         "UnitPriceDiscount": float(price * factor),
@@ -23,12 +21,3 @@ def item_price(world: World, list_price: Decimal, price: Decimal) -> Answer:
         "OriginalPrice": None,
         "DiscountPrice": None,
     }
-
-
-def to_dollars(world: World, amount: Decimal) -> Decimal:
-    """What a bid is worth in dollars."""
-    return amount / _factor(world)
-
-
-def _factor(world: World) -> Decimal:
-    return YUAN_PER_DOLLAR if world.switches["price-currency"] == "CNY" else Decimal(1)
