@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 
+from cloud.buying import ENV, FIRST, ONE, OWNERSHIP, launch, listed, running, several
 from cloud.grounds import IMAGE, LIST_PRICE, OTHER_POOL, POOL, PRICE, SETTLED, Ground
 from spotcompute.cloud.errors import (
     CloudError,
@@ -23,41 +24,9 @@ from spotcompute.cloud.errors import (
     TerminationBlocked,
     Throttled,
 )
-from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.model.instance import InstanceState, Ownership
 from spotcompute.model.launch import LaunchRequest, Template
 from spotcompute.model.offering import Pool
-
-ENV = "env-1"
-OWNERSHIP = Ownership("cluster-1", ENV)
-
-ONE = LaunchRequest(
-    pool=POOL, count=1, name="web-abc-1", ownership=OWNERSHIP, template=Template(IMAGE), max_price=Decimal("0.0923")
-)
-
-
-def several(count: int, sequence: int = 2) -> LaunchRequest:
-    return replace(ONE, count=count, name=f"web-abc-{sequence}-")
-
-
-FIRST = "token-1"
-
-
-async def launch(ground: Ground, request: LaunchRequest = ONE, token: str = FIRST) -> tuple[str, ...]:
-    receipt = await ground.provider.launch(request, None, token, ENV)
-    assert receipt.request_id
-    return receipt.instance_ids
-
-
-async def running(ground: Ground, count: int = 1) -> tuple[str, ...]:
-    ids = await launch(ground, several(count) if count > 1 else ONE)
-    ground.wait(SETTLED)
-    return ids
-
-
-async def listed(ground: Ground, cluster: str = "cluster-1") -> dict[str, Instance]:
-    instances = await ground.provider.list_instances(cluster)
-    assert len({instance.id for instance in instances}) == len(instances)
-    return {instance.id: instance for instance in instances}
 
 
 async def refused(ground: Ground, request: LaunchRequest, error: type[CloudError]) -> CloudError:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from cloud.buying import ENV, FIRST, ONE, launch, listed, running, several
 from cloud.grounds import KEY, POOL, SETTLED, SimulatedGround, Simulator, provider_of
-from cloud.test_contract import ENV, FIRST, ONE, launch, listed, running, several
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import (
     CloudError,

@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
+from cloud.buying import ENV, launch, listed, running, several
 from cloud.grounds import SETTLED, MemoryGround
-from cloud.test_contract import ENV, launch, listed, running, several
 from cloud.world import InMemoryClouds
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import NotSent, OutcomeUnknown, Throttled, Unavailable
