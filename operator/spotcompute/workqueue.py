@@ -24,6 +24,7 @@ class _Failures:
     """How often in a row a key has failed, and with what, so that one outage is one line in the log."""
 
     count: int
+    kind: str
     error: str
 
 
@@ -83,17 +84,18 @@ class WorkQueue:
 
         Half of the pause is random, so that what failed together does not come back together.
         """
-        text = f"{type(error).__name__}: {error}"
+        kind = type(error).__name__
         before = self._failures.get(key)
-        count = before.count + 1 if before else 1
-        self._failures[key] = _Failures(count, text)
+        is_first_of_kind = all(failures.kind != kind for failures in self._failures.values())
+        failures = _Failures(before.count + 1 if before else 1, kind, f"{kind}: {error}")
+        self._failures[key] = failures
         # The exponent is bounded because 2.0**1024 overflows, and a key may fail for days.
-        ceiling: float = min(self._limit_seconds, self._base_seconds * 2 ** min(count - 1, 30))
+        ceiling: float = min(self._limit_seconds, self._base_seconds * 2 ** min(failures.count - 1, 30))
         seconds: float = ceiling * self._rng.uniform(0.5, 1.0)
-        if before is None or before.error != text:
-            log.warning(
-                "run_failed", key=key, error=text, failures=count, retry_seconds=round(seconds, 1), exc_info=error
-            )
+        if before is None or before.error != failures.error:
+            # One traceback tells where; a thousand environments in the same outage need not tell it again.
+            trace = error if is_first_of_kind else None
+            log.warning("run_failed", key=key, error=failures.error, failures=failures.count, exc_info=trace)
         self.add_after(key, seconds)
         return seconds
 

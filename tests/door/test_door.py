@@ -1,7 +1,9 @@
 """kopf embedded for real, on a real API server: what it misses or does wrong must not matter to us.
 
-The numbers are those of the traps in kopf's known bugs and limits; those that cannot concern this design have no test:
-batching (7), index deadlocks (8), Events of kopf's (12), inconsistency warnings (13), patches of daemons (19).
+The traps are those known of kopf 1.45. What a setting prevents is tested in `test_settings_of_kopf`. No test for what
+cannot concern an operator whose only resource handler is one on.event: batching of events (7), warnings about
+inconsistent patches (13), a permanent error that releases an object (17), a daemon's late patch (19), memory of daemons
+(20). A namespace deleted together with the operator (15) stays: that is what a finalizer means.
 """
 
 from __future__ import annotations
@@ -228,6 +230,16 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
             await eventually(lambda: len(operator.store) == 0)
             await asyncio.sleep(1.0)
             assert not operator.task.done()
+
+
+async def test_trap_14_a_namespace_that_is_deleted_ends(
+    control_plane: ControlPlane, settings: Settings, namespace: str, create: Create
+) -> None:
+    uid = create("web")["metadata"]["uid"]
+    async with running(control_plane.kubeconfig, settings) as operator:
+        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 1})
+        await kubectl(control_plane, "delete", "namespace", namespace, "--timeout=30s")
+        await eventually(lambda: operator.store.get(uid) is None)
 
 
 async def test_trap_16_many_objects_at_the_start_use_few_connections(

@@ -260,6 +260,15 @@ async def test_an_outage_is_one_line_per_key_and_error_and_one_at_its_end() -> N
     ]
 
 
+async def test_an_outage_of_all_keys_is_a_line_for_each_and_one_traceback() -> None:
+    queue = make_queue()
+    with capture_logs() as lines:
+        for number in range(100):
+            queue.retry(str(number), RuntimeError(f"down for {number}"))
+    assert len(lines) == 100
+    assert len([line for line in lines if line["exc_info"]]) == 1
+
+
 async def test_forgetting_ends_the_later_date_and_the_row_of_failures() -> None:
     queue, journal = make_queue(), Journal()
     for _ in range(6):
