@@ -131,9 +131,11 @@ def _explained(rest: Rest, market: Market, desired: Desired) -> str:
     where = f" in {rest.pool}" if rest.pool else ""
     request = f" (request {rest.request_id})" if rest.request_id else ""
     text = f"{rest.code}{where}: {rest.message}{request}"
-    price = market.price(rest.pool) if rest.pool else None
-    if rest.trouble is Trouble.PRICE_TOO_LOW and price is not None:
-        text += f"; the market asks {price} per hour, maxPrice is {desired.max_price}"
+    if rest.trouble is Trouble.PRICE_TOO_LOW and desired.max_price is not None:
+        price = market.price(rest.pool) if rest.pool else None
+        # A quote within the bid is older than the refusal, and showing it would seem to deny the refusal.
+        quote = f"the market asks {price} per hour, " if price is not None and price > desired.max_price else ""
+        text += f"; {quote}maxPrice is {desired.max_price}"
     return text
 
 
