@@ -152,6 +152,7 @@ class Cluster:
         self.reads: list[str] = []
         self.is_down = False
         self.during_list: list[Any] = []
+        self.during_read: list[Any] = []
 
     async def list_environments(self) -> Sequence[KubeObject]:
         if self.is_down:
@@ -163,7 +164,10 @@ class Cluster:
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
         self.reads.append(name)
-        return self.objects.get(name)
+        read = self.objects.get(name)
+        for happening in self.during_read:
+            happening()
+        return read
 
 
 def audit_of(store: Store, cluster: Cluster) -> Audit:
@@ -231,6 +235,14 @@ async def test_what_the_watch_tells_during_the_list_is_believed(store: Store, wa
     await audit_of(store, cluster).once()
     assert store.get("u1") is None
     assert cluster.reads == []
+
+
+async def test_a_write_of_ours_during_the_live_read_is_newer_than_that_read(store: Store) -> None:
+    store.observe(environment(5))
+    cluster = Cluster(environment(7))
+    cluster.during_read.append(lambda: store.remember(environment(8, finalizers=[FINALIZER])))
+    await audit_of(store, cluster).once()
+    assert store.version("u1") == "8"
 
 
 @pytest.mark.looptime
