@@ -1,4 +1,4 @@
-"""One real control plane for the session, one fresh namespace for each test.
+"""One real control plane for the session; for each module a simulated cloud; for each test a namespace and an account.
 
 A test that asks for them fails when the control plane cannot be had: a suite that skips by itself stops testing
 unnoticed. Only `SKIP_E2E=1`, set by hand, skips.
@@ -8,15 +8,33 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
+from e2e.running import Operator
+from e2e.simulator import Simulator, world
+from e2e.stage import Stage
+from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane, open_cluster
 
-CRDS = Path(__file__).resolve().parents[2] / "crds"
+ROOT = Path(__file__).resolve().parents[2]
+CRDS, BASE = ROOT / "crds", ROOT / "deploy" / "base"
+ACCOUNTS = 40  # of one simulated cloud: at least one for each test of a module
+OF_ITS_RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+#: Every request made under a ServiceAccount; of all programs here only the operator has one.
+AUDIT_POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
+"""
 
 
 @pytest.fixture(scope="session")
@@ -24,22 +42,91 @@ def cluster() -> Iterator[Cluster]:
     """A cluster that knows our kinds: a control plane of our own, or `$KUBECONFIG`'s with `USE_CLUSTER=1`."""
     if os.environ.get("SKIP_E2E") == "1":
         pytest.skip("SKIP_E2E=1")
-    with open_cluster(crds=CRDS) as cluster:
-        yield cluster
+    if os.environ.get("USE_CLUSTER") == "1":
+        with open_cluster(crds=CRDS) as existing:
+            yield existing
+        return
+    with ControlPlane(crds=CRDS, audit_policy=AUDIT_POLICY) as ours:
+        yield ours
 
 
 @pytest.fixture(scope="session")
 def control_plane(cluster: Cluster) -> ControlPlane:
-    """Our own control plane, for tests that stop, restart or restore it; somebody else's cluster is spared that."""
+    """Our own control plane, for tests that stop, restart or audit it; somebody else's cluster is spared that."""
     if not isinstance(cluster, ControlPlane):
-        pytest.skip("USE_CLUSTER=1: this test would stop the API server")
+        pytest.skip("USE_CLUSTER=1: this test needs an API server of its own")
     return cluster
 
 
+@pytest.fixture(scope="session")
+def operator_kubeconfig(cluster: Cluster) -> Path:
+    """The kubeconfig of the operator's own ServiceAccount, with the rights that `deploy/base` gives it and no other."""
+    rendered = cluster.kubectl.run("kustomize", str(BASE))
+    documents = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in OF_ITS_RIGHTS]
+    documents.sort(key=lambda item: OF_ITS_RIGHTS.index(item["kind"]))
+    cluster.kubectl.apply(yaml.safe_dump_all(documents))
+    (account,) = [item["metadata"] for item in documents if item["kind"] == "ServiceAccount"]
+    return cluster.service_account_kubeconfig(account["namespace"], account["name"])
+
+
+@pytest.fixture(scope="module")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Simulator]:
+    """A simulated cloud in which every test gets an account and zones of its own."""
+    simulator = Simulator.start(tmp_path_factory.mktemp("cloud"), world=world(ACCOUNTS))
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="module")
+def shared_operator(
+    cluster: Cluster, operator_kubeconfig: Path, cloud: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Operator]:
+    """One operator for all tests of a module, watching all namespaces. At the end nothing may be left of any test."""
+    operator = Operator(operator_kubeconfig, cloud.endpoint, tmp_path_factory.mktemp("operator") / "operator.log")
+    operator.start()
+    yield operator
+    cluster.kubectl.run("delete", "sce", "--all", "--all-namespaces", "--wait=false")
+    _await_the_end(cluster, cloud)
+    assert operator.stop() == 0, "the operator did not end by itself"
+    operator.judge()
+
+
+def _await_the_end(cluster: Cluster, cloud: Simulator) -> None:
+    """Everything deleted is gone, and with it every instance that an operator of ours has launched."""
+    eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left", 60)
+    left = [row for row in cloud.get("instances")["instances"] if row["live"] and "managed-by" in row["originalTags"]]
+    assert not left, f"environments are gone, but these live: {left}"
+
+
 @pytest.fixture
-def namespace(cluster: Cluster) -> Iterator[str]:
-    """The name of a new namespace; deleted afterwards without waiting for it."""
-    name = f"test-{secrets.token_hex(4)}"
-    cluster.kubectl.run("create", "namespace", name)
-    yield name
-    cluster.kubectl.run("delete", "namespace", name, "--wait=false")
+def stage(cluster: Cluster, cloud: Simulator, tmp_path: Path) -> Iterator[Stage]:
+    """A fresh namespace with an account's Secret in it. Judged at the end, whatever the test looked at."""
+    stage = Stage(cluster, cloud, f"test-{secrets.token_hex(4)}", tmp_path)
+    yield stage
+    stage.judge()
+    stage.close()
+
+
+@pytest.fixture
+def own_operator(
+    cluster: Cluster, operator_kubeconfig: Path, cloud: Simulator, stage: Stage, tmp_path: Path
+) -> Iterator[Callable[..., Operator]]:
+    """Start operators that watch this test's namespace alone. At the end they must be able to release everything."""
+    operators: list[Operator] = []
+
+    def start(**settings: str) -> Operator:
+        log = tmp_path / f"operator-{len(operators)}.log"
+        operator = Operator(operator_kubeconfig, cloud.endpoint, log, NAMESPACE=stage.namespace, **settings)
+        operator.start()
+        operators.append(operator)
+        return operator
+
+    yield start
+    cloud.clear_faults()
+    stage.kubectl.run("delete", "sce", "--all", "--wait=false")
+    if not any(operator.is_running for operator in operators):
+        start()
+    _await_the_end(cluster, cloud)
+    for operator in operators:
+        operator.stop()
+        operator.judge()

@@ -1,0 +1,90 @@
+"""The operator as a process of its own, under the rights of its ServiceAccount.
+
+Apart from `stage`, because tests kill it, start it twice, and start it again.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from e2e.simulator import ROOT
+from localcluster.processes import Child
+
+#: Seconds, unless the name says otherwise; what each is for stands in `spotcompute settings`.
+QUICK = {
+    "SWEEP_SECONDS": "1",
+    "SUSPECT_SWEEP_SECONDS": "0.5",
+    "MARKET_SECONDS": "1",
+    "REST_BASE_SECONDS": "1",
+    "REST_LIMIT_SECONDS": "2",
+    "RECHECK_SECONDS": "2",
+    "LAUNCH_TIMEOUT_SECONDS": "5",
+    "VISIBILITY_SECONDS": "4",
+    "REQUEST_TIMEOUT_SECONDS": "5",
+    "HEALTH_PORT": "0",
+    "METRICS_PORT": "0",
+    "LOG_LEVEL": "DEBUG",  # the most it can say, so that a secret would show
+    "LOG_FORMAT": "json",
+}
+
+#: Told to the log whenever the API server refuses a right.
+REFUSALS = ("forbidden", "HTTP 403")
+
+
+class Operator:
+    """One replica. `start` may be called again after `kill9` or `stop`: the log goes on."""
+
+    def __init__(self, kubeconfig: Path, endpoint: str, log: Path, **settings: str) -> None:
+        """`settings` on top of QUICK: without their prefix, but `TENCENTCLOUD_…` as they are."""
+        self.log = log
+        self._environment = _environment(kubeconfig, endpoint, settings)
+        self._child: Child | None = None
+
+    def start(self) -> None:
+        command = [sys.executable, "-m", "spotcompute", "run"]
+        self._child = Child.start("operator", command, log=self.log, env=self._environment, cwd=ROOT)
+
+    @property
+    def is_running(self) -> bool:
+        return self._child is not None and self._child.returncode is None
+
+    @property
+    def pid(self) -> int:
+        assert self._child is not None, "the operator was not started"
+        return self._child.pid
+
+    def kill9(self) -> None:
+        """End it as a crash would: nothing is finished, nothing is said."""
+        assert self._child is not None, "the operator was not started"
+        self._child.kill9()
+        self._child = None
+
+    def stop(self) -> int:
+        """End it with SIGTERM and return its exit code; 0 when it does not run."""
+        child, self._child = self._child, None
+        return child.stop(30) if child else 0
+
+    def log_text(self) -> str:
+        return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def judge(self) -> None:
+        """What holds in every test: no crash of a run, and no right that is missing."""
+        said = self.log_text().splitlines()
+        crashes = [line for line in said if "Traceback" in line]
+        assert not crashes, f"a run crashed: {crashes[0][:3000]}"
+        refused = [line for line in said if any(word in line.lower() for word in REFUSALS)]
+        assert not refused, f"a right is missing: {refused[0][:1000]}"
+
+
+def _environment(kubeconfig: Path, endpoint: str, settings: Mapping[str, str]) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith(("SPOTCOMPUTE_", "TENCENTCLOUD_"))
+    }
+    chosen = {**QUICK, "ENDPOINT": endpoint, "PROTOCOL": "http", **settings}
+    prefixed = {
+        name if name.startswith("TENCENTCLOUD_") else f"SPOTCOMPUTE_{name}": value for name, value in chosen.items()
+    }
+    return {**inherited, "PYTHONPATH": "operator", "KUBECONFIG": str(kubeconfig), **prefixed}
