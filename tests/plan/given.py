@@ -51,6 +51,8 @@ def desired(replicas: int = 3, pools: Iterable[Pool] = (A, B, C), **other: Any) 
     """A spec of `replicas` instances in `pools`."""
     defaults: dict[str, Any] = {
         "ownership": OURS,
+        "owner": "default@web",
+        "owner": "default@web",
         "generation": 1,
         "replicas": replicas,
         "pools": tuple((pool, Placement(pool.zone)) for pool in pools),
@@ -79,6 +81,7 @@ def member(instance_id: str, **other: Any) -> Member:
         "template_digest": PRESENT,
         "seen": True,
         "arrived": True,
+        "verified": True,
     }
     return Member(id=instance_id, **(defaults | other))
 

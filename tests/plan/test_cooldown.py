@@ -166,7 +166,7 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
         pytest.param(True, rest(A), id="of-now"),
         pytest.param(True, rest(None, Trouble.RATE_LIMITED), id="of-the-whole"),
         pytest.param(True, rest(A, failed_at=ago(899), until=ago(890)), id="over-but-still-in-a-row"),
-        pytest.param(False, rest(A, failed_at=ago(950), until=ago(900)), id="long-over"),
+        pytest.param(True, rest(A, failed_at=ago(9999), until=ago(9900)), id="long-over-but-the-last-error"),
         pytest.param(False, rest(C), id="of-a-pool-no-longer-wanted"),
         pytest.param(False, rest(A, generation=2), id="of-another-generation"),
         pytest.param(False, rest(A, until=NOW + seconds(301)), id="longer-than-any-rest-is"),

@@ -1,0 +1,366 @@
+"""What the observation says about the ledger: seen, lost, gone, ours or not."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+
+import pytest
+
+from plan.given import (
+    NOW,
+    OURS,
+    POLICY,
+    PRESENT,
+    THEIRS,
+    A,
+    B,
+    accepted,
+    ago,
+    desired,
+    instance,
+    intent,
+    launched_by,
+    ledger,
+    member,
+    observed,
+    released,
+    rest,
+    seconds,
+)
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
+from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
+from spotcompute.model.observation import Absence, Observation
+from spotcompute.plan.bookkeeping import Books, keep_books
+
+WISHES = desired(3)
+GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
+
+
+def books(before: Ledger, seen: Observation, wishes: Desired = WISHES, now: datetime = NOW) -> Books:
+    """The books, after making sure that keeping them again changes nothing and tells nothing."""
+    kept = keep_books(before, wishes, seen, now, POLICY)
+    assert keep_books(kept.ledger, wishes, seen, now, POLICY) == Books(kept.ledger)
+    return kept
+
+
+def told(kept: Books) -> list[tuple[ActivityType, str, tuple[str, ...]]]:
+    return [(activity.type, activity.cause, activity.instance_ids) for activity in kept.activities]
+
+
+def test_what_is_as_remembered_changes_nothing() -> None:
+    before = ledger(member("ins-1"), member("ins-2", arrived=False), rest(A))
+    seen = observed(instance("ins-1"), instance("ins-2", InstanceState.PENDING))
+    assert books(before, seen) == Books(before)
+
+
+# --- launches in flight ----------------------------------------------------------------------------------------------
+
+
+def test_a_launch_whose_instances_have_all_been_seen_is_settled() -> None:
+    launch = intent(WISHES, 2)
+    seen = observed(*launched_by(launch, ["ins-1", "ins-2"], created_at=ago(5)))
+    kept = books(ledger(launch), seen)
+    assert kept.ledger.intents == ()
+    assert kept.ledger.members == {
+        key: Member(key, A, ago(5), PRESENT, launch.sequence, seen=True, arrived=True, verified=True)
+        for key in ("ins-1", "ins-2")
+    }
+    (line,) = kept.activities
+    assert (line.type, line.state, line.instance_ids) == (
+        ActivityType.LAUNCH,
+        ActivityState.SUCCEEDED,
+        ("ins-1", "ins-2"),
+    )
+
+
+def test_a_launch_seen_in_part_stays_open_for_the_rest() -> None:
+    launch = intent(WISHES, 3)
+    kept = books(ledger(launch), observed(*launched_by(launch, ["ins-1", "ins-2"])))
+    assert [item.found for item in kept.ledger.intents] == [frozenset({"ins-1", "ins-2"})]
+    assert kept.ledger.intents[0].missing == 1
+    assert set(kept.ledger.members) == {"ins-1", "ins-2"}
+
+
+def test_instances_without_tags_are_recognised_by_their_name() -> None:
+    launch = intent(WISHES, 1)
+    kept = books(ledger(launch), observed(*launched_by(launch, ["ins-1"], ownership=None)))
+    assert kept.ledger.intents == ()
+    assert set(kept.ledger.members) == {"ins-1"}
+
+
+def test_an_instance_that_failed_at_once_settles_its_launch_too() -> None:
+    launch = intent(WISHES, 1)
+    failed = launched_by(launch, ["ins-1"], state=InstanceState.LAUNCH_FAILED, created_at=ago(5))
+    kept = books(ledger(launch), observed(*failed))
+    assert kept.ledger.intents == ()
+    assert kept.ledger.members["ins-1"].lost is Cause.LAUNCH_FAILED
+
+
+@pytest.mark.parametrize(
+    ("age", "searched", "is_settled"),
+    [
+        pytest.param(600, True, True, id="horizon-over-and-searched"),
+        pytest.param(599, True, False, id="it-may-still-appear"),
+        pytest.param(99999, False, False, id="nobody-has_looked"),
+    ],
+)
+def test_a_launch_nobody_has_seen_is_given_up_only_by_evidence(age: float, searched: bool, is_settled: bool) -> None:
+    launch = intent(WISHES, 2, created_at=ago(age))
+    kept = books(ledger(launch), observed(searched=[launch.name] if searched else []))
+    assert (kept.ledger.intents == ()) is is_settled
+    if is_settled:
+        (line,) = kept.activities
+        assert (line.state, line.reason) == (ActivityState.FAILED, "NothingLaunched")
+
+
+def test_the_search_must_have_been_made_after_the_horizon() -> None:
+    launch = intent(WISHES, 1, created_at=ago(700))
+    kept = books(ledger(launch), observed(searched=[launch.name], at=ago(101)))
+    assert kept.ledger.intents == (launch,)
+
+
+def test_names_of_neighbouring_sequences_are_not_confused() -> None:
+    one, ten = intent(WISHES, 1, sequence=1), intent(WISHES, 1, sequence=10)
+    several = intent(WISHES, 2, sequence=100)
+    seen = observed(*launched_by(ten, ["ins-10"]), *launched_by(several, ["ins-100", "ins-101"]))
+    kept = books(ledger(one, ten, several), seen)
+    assert kept.ledger.intents == (one,)
+    assert {key: item.sequence for key, item in kept.ledger.members.items()} == {
+        "ins-10": 10,
+        "ins-100": 100,
+        "ins-101": 100,
+    }
+
+
+# --- adoption --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_adopted"),
+    [
+        pytest.param(instance("ins-1"), True, id="our-tags-and-our-name"),
+        pytest.param(instance("ins-1", InstanceState.PENDING), True, id="pending"),
+        pytest.param(instance("ins-1", InstanceState.STOPPED), True, id="stopped"),
+        pytest.param(instance("ins-1", ownership=THEIRS), False, id="tags-of-another-environment"),
+        pytest.param(instance("ins-1", ownership=None), False, id="no-tags"),
+        pytest.param(instance("ins-1", name="database"), False, id="our-tags-on-a-strangers-machine"),
+        pytest.param(instance("ins-1", name="web-job002-7"), False, id="the-name-of-another-environment"),
+        pytest.param(instance("ins-1", InstanceState.TERMINATING), False, id="on-its-way-out"),
+        pytest.param(instance("ins-1", InstanceState.SHUTDOWN), False, id="in-the-recycle-bin"),
+    ],
+)
+def test_who_is_adopted(seen: Instance, is_adopted: bool) -> None:
+    kept = books(ledger(), observed(seen))
+    assert set(kept.ledger.members) == ({"ins-1"} if is_adopted else set())
+    assert told(kept) == ([(ActivityType.ADOPT, Cause.ADOPTED, ("ins-1",))] if is_adopted else [])
+
+
+# --- members ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("before", "state", "after"),
+    [
+        pytest.param({"seen": False, "arrived": False}, "PENDING", {"arrived": False}, id="first-sight"),
+        pytest.param({"arrived": False}, "RUNNING", {"arrived": True}, id="arrives"),
+        pytest.param({}, "STOPPING", {"arrived": True}, id="having-arrived-is-not-forgotten"),
+        pytest.param({}, "OTHER", {}, id="a-state-nobody-knows-is-no-loss"),
+        pytest.param({"pool": B}, "RUNNING", {"pool": A}, id="the-cloud-knows-better-where-it-is"),
+    ],
+)
+def test_what_a_sighting_changes(before: dict[str, object], state: str, after: dict[str, object]) -> None:
+    kept = books(ledger(member("ins-1", **before)), observed(instance("ins-1", InstanceState(state))))
+    assert kept.ledger.members["ins-1"] == member("ins-1", **(before | {"seen": True} | after))
+    assert kept.activities == ()
+
+
+@pytest.mark.parametrize(
+    ("seen", "cause"),
+    [
+        pytest.param({"state": InstanceState.TERMINATING}, Cause.RECLAIMED, id="nobody-called"),
+        pytest.param({"state": InstanceState.SHUTDOWN}, Cause.RECLAIMED, id="into-the-recycle-bin"),
+        pytest.param(
+            {"state": InstanceState.TERMINATING, "last_operation": "TerminateInstances"},
+            Cause.RELEASED_OUTSIDE,
+            id="somebody-called",
+        ),
+        pytest.param({"state": InstanceState.LAUNCH_FAILED}, Cause.LAUNCH_FAILED, id="never-started"),
+        pytest.param(
+            {"state": InstanceState.TERMINATING, "last_operation": "RebootInstances"}, Cause.RECLAIMED, id="other-call"
+        ),
+    ],
+)
+def test_an_instance_that_ends_without_us_is_lost_at_once(seen: dict[str, object], cause: Cause) -> None:
+    kept = books(ledger(member("ins-1")), observed(replace(instance("ins-1"), **seen)))
+    assert kept.ledger.members["ins-1"].lost is cause
+    assert told(kept) == [(ActivityType.LOSS, cause, ("ins-1",))]
+
+
+def test_a_loss_says_why_in_the_words_of_the_cloud() -> None:
+    seen = instance("ins-1", InstanceState.LAUNCH_FAILED, failure="disk quota")
+    (line,) = books(ledger(member("ins-1")), observed(seen)).activities
+    assert line.message == "accepted by the cloud, then failed to start: disk quota"
+    assert line.pool == A
+
+
+def test_a_release_outside_names_the_request() -> None:
+    seen = instance(
+        "ins-1",
+        InstanceState.TERMINATING,
+        last_operation="TerminateInstances",
+        last_operation_request_id="req-7",
+    )
+    (line,) = books(ledger(member("ins-1")), observed(seen)).activities
+    assert line.request_id == "req-7"
+
+
+@pytest.mark.parametrize(
+    "termination", [released(), released(sent_at=ago(5)), accepted()], ids=["recorded", "sent", "accepted"]
+)
+def test_what_we_release_is_no_loss(termination: object) -> None:
+    before = ledger(member("ins-1", termination=termination))
+    assert books(before, observed(instance("ins-1", InstanceState.TERMINATING))) == Books(before)
+
+
+@pytest.mark.parametrize(
+    ("who", "absent", "is_gone"),
+    [
+        pytest.param({}, {"ins-1": Absence(3, True)}, True, id="three-sweeps-and-a-look-up"),
+        pytest.param({}, {"ins-1": Absence(2, True)}, False, id="two-sweeps"),
+        pytest.param({}, {"ins-1": Absence(99, False)}, False, id="nobody-looked-it-up"),
+        pytest.param({}, {}, False, id="nobody-asked"),
+        pytest.param({"launched_at": ago(180), "seen": False}, GONE, False, id="too-young-to-be-listed"),
+        pytest.param({"launched_at": ago(181), "seen": False}, GONE, True, id="old-enough-never-seen"),
+        pytest.param({"launched_at": ago(60)}, GONE, False, id="seen-once-but-lists-may-flap"),
+        pytest.param({"launched_at": ago(60), "lost": Cause.RECLAIMED}, GONE, True, id="young-but-known-to-have-ended"),
+        pytest.param({"launched_at": ago(60), "termination": accepted()}, GONE, True, id="young-but-released"),
+        pytest.param({"launched_at": ago(60), "termination": released()}, GONE, False, id="release-not-accepted"),
+        pytest.param(
+            {"launched_at": ago(60), "termination": accepted(), "seen": False}, GONE, False, id="released-before-seen"
+        ),
+    ],
+)
+def test_gone_needs_evidence(who: dict[str, object], absent: Mapping[str, Absence], is_gone: bool) -> None:
+    kept = books(ledger(member("ins-1", **who)), observed(absent=absent))
+    assert ("ins-1" not in kept.ledger.members) is is_gone
+
+
+def test_age_is_measured_at_the_observation_and_not_now() -> None:
+    young = member("ins-1", launched_at=ago(200), seen=False)
+    kept = books(ledger(young), observed(absent=GONE, at=ago(100)))
+    assert kept.ledger.members == {"ins-1": young}
+
+
+@pytest.mark.parametrize(
+    ("who", "lines"),
+    [
+        pytest.param({}, [(ActivityType.LOSS, Cause.DISAPPEARED, ("ins-1",))], id="disappeared"),
+        pytest.param({"lost": Cause.RECLAIMED}, [], id="the-loss-was-told"),
+        pytest.param({"termination": accepted()}, [], id="released"),
+    ],
+)
+def test_what_is_told_of_the_gone(who: dict[str, object], lines: list[object]) -> None:
+    assert told(books(ledger(member("ins-1", **who)), observed(absent=GONE))) == lines
+
+
+@pytest.mark.parametrize(
+    ("seen", "is_disowned"),
+    [
+        pytest.param({"ownership": None, "name": "db"}, True, id="neither-tags-nor-name"),
+        pytest.param({"ownership": THEIRS, "name": "db"}, True, id="tags-of-another"),
+        pytest.param({"ownership": None}, False, id="untagged-but-our-name"),
+        pytest.param({"name": "renamed"}, False, id="renamed-but-our-tags"),
+        pytest.param({"ownership": None, "name": "db", "created_at": ago(180)}, False, id="tags-may-still-attach"),
+    ],
+)
+def test_a_claim_the_cloud_does_not_confirm_is_dropped(seen: dict[str, object], is_disowned: bool) -> None:
+    kept = books(ledger(member("ins-1", verified=False)), observed(replace(instance("ins-1"), **seen)))
+    assert ("ins-1" not in kept.ledger.members) is is_disowned
+    assert told(kept) == ([(ActivityType.DISOWN, Cause.NOT_OURS, ("ins-1",))] if is_disowned else [])
+
+
+def test_what_was_ours_once_is_not_disowned_when_somebody_takes_its_tags_away() -> None:
+    before = ledger(member("ins-1"))
+    assert books(before, observed(instance("ins-1", ownership=None, name="db"))) == Books(before)
+
+
+@pytest.mark.parametrize(("ownership", "is_verified"), [(OURS, True), (THEIRS, False), (None, False)])
+def test_only_our_tags_verify(ownership: Ownership | None, is_verified: bool) -> None:
+    kept = books(ledger(member("ins-1", verified=False)), observed(instance("ins-1", ownership=ownership)))
+    assert kept.ledger.members["ins-1"].verified is is_verified
+
+
+def test_deleting_does_not_wait_for_what_never_lived() -> None:
+    seen = observed(instance("ins-1", InstanceState.LAUNCH_FAILED), instance("ins-2"))
+    kept = books(ledger(member("ins-1"), member("ins-2")), seen, desired(0, deleting=True))
+    assert set(kept.ledger.members) == {"ins-2"}
+
+
+# --- losses and rests ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("age", "state", "trouble"),
+    [
+        pytest.param(180, InstanceState.TERMINATING, Trouble.EARLY_LOSS, id="early"),
+        pytest.param(181, InstanceState.TERMINATING, None, id="not-early"),
+        pytest.param(5, InstanceState.LAUNCH_FAILED, Trouble.LAUNCH_FAILED, id="failed-to-start"),
+    ],
+)
+def test_an_early_loss_rests_its_pool(age: float, state: InstanceState, trouble: Trouble | None) -> None:
+    before = ledger(member("ins-1", launched_at=ago(age)))
+    kept = books(before, observed(instance("ins-1", state)))
+    assert [item.trouble for item in kept.ledger.rests.values()] == ([trouble] if trouble else [])
+
+
+def test_many_losses_seen_at_once_are_one_failure_of_their_pool() -> None:
+    members = [member(f"ins-{number}", launched_at=ago(9)) for number in range(5)]
+    lost = [instance(item.id, InstanceState.TERMINATING) for item in members]
+    assert books(ledger(*members), observed(*lost)).ledger.rests[A].failures == 1
+
+
+def test_losses_in_a_row_rest_longer_each_time() -> None:
+    before = ledger(member("ins-1", launched_at=ago(9)), rest(A, Trouble.EARLY_LOSS, failures=3))
+    after = books(before, observed(instance("ins-1", InstanceState.TERMINATING))).ledger.rests[A]
+    assert after.failures == 4
+    assert after.until - NOW >= seconds(0.8 * 40)
+
+
+def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
+    before = ledger(member("ins-1", launched_at=ago(9)))
+    kept = books(before, observed(instance("ins-1", InstanceState.TERMINATING)), desired(3, pools=[B]))
+    assert kept.ledger.rests == {}
+
+
+# --- quarantine ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("until", "seen_at", "is_over"),
+    [
+        pytest.param(ago(10), ago(10), True, id="seen-after-it"),
+        pytest.param(ago(10), ago(11), False, id="what-was-seen-is-older"),
+        pytest.param(NOW + seconds(1), NOW, False, id="not-yet"),
+    ],
+)
+def test_quarantine_ends_with_an_observation_made_after_it(until: datetime, seen_at: datetime, is_over: bool) -> None:
+    kept = books(ledger(quarantine_until=until), observed(at=seen_at))
+    assert (kept.ledger.quarantine_until is None) is is_over
+
+
+def test_every_activity_of_the_books_is_complete() -> None:
+    launch = intent(WISHES, 1)
+    seen = observed(
+        *launched_by(launch, ["ins-1"]),
+        instance("ins-2"),
+        instance("ins-3", InstanceState.TERMINATING),
+        instance("ins-4", name="db", ownership=None),
+    )
+    kept = books(ledger(launch, member("ins-3"), member("ins-4", verified=False)), seen)
+    assert {item.type for item in kept.activities} == set(ActivityType) - {ActivityType.TERMINATE}
+    assert all(isinstance(item, Activity) and item.ended_at == NOW and item.instance_ids for item in kept.activities)
+    assert OURS.environment_id == kept.ledger.environment_id

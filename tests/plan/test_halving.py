@@ -1,0 +1,44 @@
+"""A pool with room for fewer than wanted is filled to the last place, in few calls."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from plan.given import NOW, POLICY, A, desired, launches, ledger, observed
+from spotcompute.cloud.errors import InsufficientCapacity
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.ledger import Ledger
+from spotcompute.plan.actions import Launch, Launched, Pass
+from spotcompute.plan.outcomes import fold
+from spotcompute.plan.planner import make_plan
+
+
+def answer(launch: Launch, room: int) -> LaunchReceipt | InsufficientCapacity:
+    """All or nothing, as RunInstances does it."""
+    if launch.request.count > room:
+        return InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType", f"fewer than {launch.request.count}")
+    ids = tuple(f"ins-{launch.intent.sequence}-{number}" for number in range(launch.request.count))
+    return LaunchReceipt(ids, "req-1")
+
+
+def one_run(wanted: int, room: int) -> tuple[Ledger, int]:
+    """Plan and fold as one run of the loop does, until the plan is empty; the ledger, and the calls it took."""
+    spec, books, learned, calls = desired(wanted, pools=[A]), ledger(), Pass(), 0
+    while asked := launches((plan := make_plan(spec, books, observed(), NOW, POLICY, learned)).actions):
+        (launch,) = asked
+        result = answer(launch, room - len(books.members))
+        folded = fold(plan.ledger, [Launched(launch, result)], spec, NOW, POLICY, learned)
+        books, learned, calls = folded.ledger, folded.learned, calls + 1
+        assert calls <= 200, "it never ends"
+    return books, calls
+
+
+@pytest.mark.parametrize("wanted", range(41))
+def test_a_pool_is_filled_to_the_last_place_in_few_calls(wanted: int) -> None:
+    for room in range(41):
+        books, calls = one_run(wanted, room)
+        assert len(books.members) == min(room, wanted), f"room {room}"
+        assert calls <= 2 * math.ceil(math.log2(wanted + 1)) + 1, f"room {room}: {calls} calls"
+        assert books.intents == ()

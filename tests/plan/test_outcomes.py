@@ -1,0 +1,253 @@
+"""What an answer means for the ledger; above all, that no answer settles what may have happened."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+
+from plan.given import (
+    NOTHING_LEARNED,
+    NOW,
+    POLICY,
+    A,
+    B,
+    accepted,
+    ago,
+    desired,
+    intent,
+    ledger,
+    member,
+    released,
+    rest,
+)
+from spotcompute.cloud import errors
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.activity import ActivityState
+from spotcompute.model.desired import Desired
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
+from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.outcomes import Folded, fold
+from spotcompute.plan.planner import request_for
+
+WISHES = desired(5)
+ONCE = desired(5, one_time=True)
+REFUSALS = errors.Refused.__subclasses__()
+
+
+def launch_of(made: Intent, replay: bool = False) -> Launch:
+    request = request_for(WISHES, made.pool, made.count, made.sequence)
+    assert request is not None
+    return Launch(made, request, "some are missing", replay)
+
+
+def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Pass = NOTHING_LEARNED) -> Folded:
+    return fold(before, outcomes, wishes, NOW, POLICY, learned)
+
+
+def sold(*ids: str) -> LaunchReceipt:
+    return LaunchReceipt(ids, "req-5")
+
+
+# --- launches --------------------------------------------------------------------------------------------------------
+
+
+def test_an_accepted_launch_turns_into_members_in_one_step() -> None:
+    made = intent(WISHES, 2)
+    after = enter(ledger(made), Launched(launch_of(made), sold("ins-1", "ins-2")))
+    assert after.ledger.intents == ()
+    assert after.ledger.members == {
+        key: Member(key, A, NOW, made.template_digest, made.sequence) for key in ("ins-1", "ins-2")
+    }
+    (line,) = after.activities
+    assert (line.state, line.instance_ids, line.request_id) == (ActivityState.SUCCEEDED, ("ins-1", "ins-2"), "req-5")
+
+
+def test_an_accepted_launch_of_a_replay_is_accepted_too() -> None:
+    made = intent(WISHES, 1, doubtful=True)
+    assert set(enter(ledger(made), Launched(launch_of(made, True), sold("ins-1"))).ledger.members) == {"ins-1"}
+
+
+@pytest.mark.parametrize(
+    ("newer", "kept"),
+    [
+        pytest.param(ledger(), {"ins-1", "ins-2"}, id="settled-by-another-replica"),
+        pytest.param(ledger(member("ins-1"), member("ins-9")), {"ins-1", "ins-2", "ins-9"}, id="one-was-found"),
+        pytest.param(ledger(intent(WISHES, 1, 999)), {"ins-1", "ins-2"}, id="another-launch-began"),
+    ],
+)
+def test_entering_into_a_newer_ledger_loses_no_id(newer: Ledger, kept: set[str]) -> None:
+    made = intent(WISHES, 2)
+    after = enter(newer, Launched(launch_of(made), sold("ins-1", "ins-2"))).ledger
+    assert set(after.members) == kept
+    assert {item.sequence for item in after.intents} == {item.sequence for item in newer.intents}
+
+
+def test_what_is_known_of_a_member_survives_its_late_receipt() -> None:
+    made = intent(WISHES, 1)
+    known = member("ins-1", termination=released())
+    assert enter(ledger(known, made), Launched(launch_of(made), sold("ins-1"))).ledger.members["ins-1"] == known
+
+
+def test_a_sale_ends_the_rests_it_disproves() -> None:
+    made = intent(WISHES, 1)
+    before = ledger(made, rest(A), rest(B), rest(None, Trouble.RATE_LIMITED))
+    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.rests) == {B}
+
+
+@pytest.mark.parametrize("trouble", [Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS])
+def test_a_sale_does_not_prove_that_machines_last(trouble: Trouble) -> None:
+    made = intent(WISHES, 1)
+    before = ledger(made, rest(A, trouble))
+    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.rests) == {A}
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent], ids=lambda kind: kind.__name__)
+def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.CloudError]) -> None:
+    made = intent(WISHES, 1)
+    after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words", "req-1")))
+    assert after.ledger.intents == ()
+    assert len(after.ledger.rests) == 1
+    (line,) = after.activities
+    assert (line.state, line.code, line.message, line.request_id) == (
+        ActivityState.FAILED,
+        "Code",
+        "words",
+        "req-1",
+    )
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent, errors.OutcomeUnknown], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("where", ["in-the-launch", "in-the-newer-ledger"])
+def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], where: str) -> None:
+    made = intent(WISHES, 2)
+    doubtful = replace(made, doubtful=True)
+    before, launch = (ledger(doubtful), made) if where == "in-the-newer-ledger" else (ledger(), doubtful)
+    after = enter(before, Launched(launch_of(launch, True), kind("Code", "words")))
+    assert after.ledger.intents == (replace(doubtful, sent_at=NOW),)
+    assert None in after.ledger.rests, "it would be repeated in a hot loop"
+    assert after.activities[0].state is ActivityState.IN_PROGRESS
+
+
+def test_no_answer_leaves_a_launch_open_and_in_doubt() -> None:
+    made = intent(WISHES, 2)
+    after = enter(ledger(made), Launched(launch_of(made), errors.OutcomeUnknown("ClientTimeout", "no answer")))
+    assert after.ledger.intents == (replace(made, doubtful=True, sent_at=NOW),)
+
+
+def test_a_launch_that_was_not_sent_after_all_leaves_no_trace() -> None:
+    made = intent(WISHES, 2)
+    after = enter(ledger(made), Launched(launch_of(made), None))
+    assert (after.ledger, after.activities) == (ledger(), ())
+
+
+def test_a_doubtful_launch_that_was_not_sent_again_stays_open() -> None:
+    doubtful = intent(WISHES, 2, doubtful=True)
+    assert enter(ledger(doubtful), Launched(launch_of(doubtful, True), None)).ledger == ledger(doubtful)
+
+
+# --- what is learned of stock ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "count", "wishes", "is_learned"),
+    [
+        pytest.param(errors.InsufficientCapacity, 4, WISHES, True, id="no-stock-for-four"),
+        pytest.param(errors.NoRoom, 4, WISHES, True, id="no-addresses-for-four"),
+        pytest.param(errors.QuotaExceeded, 4, WISHES, True, id="no-quota-for-four"),
+        pytest.param(errors.InsufficientCapacity, 1, WISHES, False, id="not-even-one"),
+        pytest.param(errors.PriceTooLow, 4, WISHES, False, id="fewer-are-not-cheaper"),
+        pytest.param(errors.InvalidConfiguration, 4, WISHES, False, id="fewer-are-not-more-valid"),
+        pytest.param(errors.InsufficientCapacity, 4, ONCE, False, id="one-attempt-only"),
+    ],
+)
+def test_a_refusal_for_many_may_be_a_yes_for_fewer(
+    kind: type[errors.CloudError], count: int, wishes: Desired, is_learned: bool
+) -> None:
+    made = intent(WISHES, count)
+    after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words")), wishes=wishes)
+    assert after.learned.room_below == ({A: count} if is_learned else {})
+    assert (after.ledger.rests == {}) is is_learned
+
+
+def test_a_sale_uses_up_the_room_that_is_left() -> None:
+    made = intent(WISHES, 4)
+    after = enter(
+        ledger(made), Launched(launch_of(made), sold("a", "b", "c", "d")), learned=Pass(room_below={A: 8, B: 3})
+    )
+    assert after.learned == Pass(room_below={A: 4, B: 3}, sells=frozenset({A}))
+
+
+@pytest.mark.parametrize(
+    ("kind", "attempted"), [(errors.NotSent, None), (errors.InsufficientCapacity, 1), (errors.Throttled, 1)]
+)
+def test_an_attempt_that_never_left_this_machine_is_no_attempt(
+    kind: type[errors.CloudError], attempted: int | None
+) -> None:
+    made = intent(WISHES, 1)
+    before = ledger(made, attempted_generation=1)
+    after = enter(before, Launched(launch_of(made), kind("Code", "words")), wishes=ONCE)
+    assert after.ledger.attempted_generation == attempted
+
+
+# --- releases --------------------------------------------------------------------------------------------------------
+
+
+def release(result: str | errors.CloudError, ids: Sequence[str] = ("ins-1",)) -> Terminated:
+    return Terminated(tuple(ids), Cause.SCALED_DOWN, "more than wanted", result)
+
+
+@pytest.mark.parametrize(
+    ("result", "state", "is_accepted"),
+    [
+        pytest.param("req-1", ActivityState.SUCCEEDED, True, id="accepted"),
+        pytest.param(errors.InstanceGone("NotFound", "gone"), ActivityState.SUCCEEDED, True, id="gone-is-done"),
+        pytest.param(errors.InstanceBusy("Busy", "wait"), ActivityState.IN_PROGRESS, False, id="busy"),
+        pytest.param(errors.OutcomeUnknown("Timeout", "lost"), ActivityState.IN_PROGRESS, False, id="no-answer"),
+        pytest.param(errors.TerminationBlocked("Protected", "no"), ActivityState.FAILED, False, id="protected"),
+        pytest.param(errors.NotSent("NoRoute", "offline"), ActivityState.FAILED, False, id="not-sent"),
+        pytest.param(errors.Throttled("Rate", "slow"), ActivityState.FAILED, False, id="throttled"),
+    ],
+)
+def test_what_becomes_of_a_release(result: str | errors.CloudError, state: ActivityState, is_accepted: bool) -> None:
+    before = ledger(member("ins-1", termination=released(sent_at=ago(1))))
+    after = enter(before, release(result))
+    termination = after.ledger.members["ins-1"].termination
+    assert termination is not None
+    assert (termination.accepted_at == NOW) is is_accepted
+    assert (termination.obstacle is None) is is_accepted
+    assert (termination.attempts, termination.sent_at) == (1, NOW)
+    assert after.activities[0].state is state
+
+
+def test_a_refused_repeat_does_not_take_an_acceptance_back() -> None:
+    before = ledger(member("ins-1", termination=accepted()))
+    after = enter(before, release(errors.InstanceBusy("Busy", "wait"))).ledger.members["ins-1"].termination
+    assert after is not None
+    assert after.accepted_at == ago(10)
+
+
+def test_the_answer_of_a_release_nobody_remembers_changes_nothing() -> None:
+    before = ledger(member("ins-2"))
+    assert enter(before, release("req-1", ["ins-1", "ins-2"])).ledger == before
+
+
+def test_the_obstacle_is_in_the_words_of_the_cloud() -> None:
+    before = ledger(member("ins-1", termination=released()))
+    error = errors.TerminationBlocked("UnsupportedOperation.InstanceProtected", "is protected", "req-3")
+    after = enter(before, release(error)).ledger.members["ins-1"].termination
+    assert after is not None
+    assert after.obstacle == "UnsupportedOperation.InstanceProtected: is protected (request req-3)"
+
+
+def test_outcomes_are_entered_one_after_another() -> None:
+    first, second = intent(WISHES, 2, 701), intent(WISHES, 2, 702)
+    after = enter(
+        ledger(first, second),
+        Launched(launch_of(first), sold("ins-1", "ins-2")),
+        Launched(launch_of(second), errors.InsufficientCapacity("SoldOut", "no")),
+    )
+    assert set(after.ledger.members) == {"ins-1", "ins-2"}
+    assert after.ledger.intents == ()
+    assert [line.state for line in after.activities] == [ActivityState.SUCCEEDED, ActivityState.FAILED]

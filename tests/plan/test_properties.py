@@ -1,0 +1,214 @@
+"""What holds of every decision, in any situation hypothesis can think of."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from plan.given import (
+    NOW,
+    POLICY,
+    A,
+    B,
+    C,
+    desired,
+    intent,
+    launches,
+    ledger,
+    member,
+    observed,
+    seconds,
+    terminated_ids,
+)
+from plan.judge import complaints, places_taken, takes_a_place
+from plan.worlds import SEQUENCES, Dice, answers, instance_of, seeds, situations, spec_of
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.desired import Desired
+from spotcompute.model.identity import is_of_launch
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Cause, Ledger
+from spotcompute.model.observation import Observation
+from spotcompute.plan.actions import Launched, Outcome, Pass
+from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.outcomes import fold
+from spotcompute.plan.planner import make_plan
+
+Situation = tuple[Desired, Ledger, Observation, Pass]
+K, V = TypeVar("K"), TypeVar("V")
+
+many = settings(max_examples=400, deadline=None)
+
+
+@many
+@given(situations)
+def test_every_plan_is_a_good_plan(situation: Situation) -> None:
+    spec, books, seen, learned = situation
+    plan = make_plan(spec, books, seen, NOW, POLICY, learned)
+    assert complaints(spec, books, seen, NOW, plan) == []
+
+
+@many
+@given(situations)
+def test_books_then_plan_is_a_good_plan_too(situation: Situation) -> None:
+    spec, before, seen, learned = situation
+    books = keep_books(before, spec, seen, NOW, POLICY).ledger
+    plan = make_plan(spec, books, seen, NOW, POLICY, learned)
+    assert complaints(spec, books, seen, NOW, plan) == []
+
+
+def shuffled(mapping: Mapping[K, V], order: random.Random) -> dict[K, V]:
+    items = list(mapping.items())
+    order.shuffle(items)
+    return dict(items)
+
+
+@many
+@given(situations, st.randoms(use_true_random=False))
+def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situation, order: random.Random) -> None:
+    spec, before, seen, learned = situation
+    other_seen = replace(
+        seen,
+        instances=shuffled(seen.instances, order),
+        absent=shuffled(seen.absent, order),
+        market=replace(seen.market, offerings=shuffled(seen.market.offerings, order)),
+    )
+    other_before = replace(before, members=shuffled(before.members, order), rests=shuffled(before.rests, order))
+    books, other_books = (
+        keep_books(before, spec, seen, NOW, POLICY),
+        keep_books(other_before, spec, other_seen, NOW, POLICY),
+    )
+    assert books == other_books
+    plan = make_plan(spec, books.ledger, seen, NOW, POLICY, learned)
+    assert plan == make_plan(spec, other_books.ledger, other_seen, NOW, POLICY, learned)
+
+
+@many
+@given(situations)
+def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
+    spec, before, seen, _ = situation
+    once = keep_books(before, spec, seen, NOW, POLICY)
+    again = keep_books(once.ledger, spec, seen, NOW, POLICY)
+    disowned = {key for item in once.activities if item.cause == Cause.NOT_OURS for key in item.instance_ids}
+    assert again.ledger == once.ledger
+    assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
+
+
+@many
+@given(situations)
+def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
+    """Whoever took a place and no longer does was seen to have ended, is not ours, or is absent beyond doubt."""
+    spec, before, seen, _ = situation
+    after = keep_books(before, spec, seen, NOW, POLICY).ledger
+    for key, old in before.members.items():
+        new = after.members.get(key)
+        if not takes_a_place(old) or (new is not None and takes_a_place(new)):
+            continue
+        sight, absence = seen.instances.get(key), seen.absent.get(key)
+        is_strange = sight is not None and not old.verified and sight.ownership != spec.ownership
+        has_ended = sight is not None and sight.has_ended
+        is_absent = absence is not None and absence.sweeps >= POLICY.absence_sweeps and absence.looked_up
+        assert is_strange or has_ended or is_absent, (old, new)
+
+
+@many
+@given(situations)
+def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
+    spec, before, seen, _ = situation
+    after = keep_books(before, spec, seen, NOW, POLICY).ledger
+    for old in before.intents:
+        if any(item.sequence == old.sequence for item in after.intents):
+            continue
+        is_hopeless = seen.observed_at >= old.created_at + POLICY.horizon and old.name in seen.searched
+        of_it = {key for key, item in seen.instances.items() if item.name.startswith(old.name)}
+        assert is_hopeless or len(old.found | of_it) >= old.count
+
+
+@many
+@given(situations)
+def test_planning_again_before_anything_was_sent_asks_for_nothing_more(situation: Situation) -> None:
+    """A crash between the commit and the calls: the next run repeats the same tokens."""
+    spec, books, seen, learned = situation
+    first = make_plan(spec, books, seen, NOW, POLICY, learned)
+    again = make_plan(spec, first.ledger, seen, NOW, POLICY, learned)
+    if first_launches := launches(first.actions):
+        tokens = {item.intent.token for item in first_launches}
+        assert {item.intent.token for item in launches(again.actions)} <= tokens
+        assert places_taken(again.ledger) == places_taken(first.ledger)
+    assert terminated_ids(again.actions) == []
+
+
+@given(st.integers(0, 8), st.integers(0, 10_000), st.lists(st.sampled_from(["paused", "one_time"]), unique=True))
+def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, flags: list[str]) -> None:
+    spec = desired(count, **dict.fromkeys(flags, True))
+    machines = [f"ins-{number}" for number in range(count)]
+    books = ledger(*map(member, machines))
+    seen = observed(*[Instance(key, "x", InstanceState.RUNNING, A, NOW, spec.ownership) for key in machines])
+    kept = keep_books(books, spec, seen, NOW + seconds(later), POLICY)
+    assert (kept.ledger, kept.activities) == (books, ())
+    plan = make_plan(spec, books, seen, NOW + seconds(later), POLICY, Pass())
+    assert (plan.ledger, plan.actions) == (books, ())
+
+
+@many
+@given(answers)
+def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
+    spec, books, outcomes = case
+    after = fold(books, outcomes, spec, NOW, POLICY, Pass()).ledger
+    promised = {
+        key
+        for outcome in outcomes
+        if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt)
+        for key in outcome.result.instance_ids
+    }
+    assert after.members.keys() == books.members.keys() | promised
+
+
+@many
+@given(answers)
+def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
+    spec, books, outcomes = case
+    after = fold(books, outcomes, spec, NOW, POLICY, Pass()).ledger
+    settling = {
+        outcome.launch.intent.sequence
+        for outcome in outcomes
+        if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt)
+    }
+    for old in books.intents:
+        if old.doubtful and old.sequence not in settling:
+            assert old.sequence in {item.sequence for item in after.intents}
+
+
+@many
+@given(answers)
+def test_entering_an_answer_twice_is_entering_it_once(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
+    """After a conflict, what came back is entered into the newer ledger, which may know some of it already."""
+    spec, books, outcomes = case
+    once = fold(books, outcomes, spec, NOW, POLICY, Pass()).ledger
+    twice = fold(once, outcomes, spec, NOW, POLICY, Pass()).ledger
+    assert twice.members.keys() == once.members.keys()
+    assert places_taken(twice) >= places_taken(once)
+
+
+@given(st.integers(1, 100), st.integers(0, 10**11), st.text("abcxyz019-.", min_size=1, max_size=63))
+def test_the_name_of_a_launch_leads_back_to_it_and_to_no_other(count: int, sequence: int, prefix: str) -> None:
+    spec = desired(name_prefix=prefix, pools=[A, B, C])
+    one, next_one = intent(spec, count, sequence), intent(spec, count, sequence + 1)
+    assert len(one.name.encode()) <= 56
+    assert one.name != next_one.name
+    assert one.token != next_one.token
+    assert len(one.token) <= 64
+    assert one.token.isascii()
+
+
+@many
+@given(seeds)
+def test_an_instance_belongs_to_one_launch_at_most(seed: int) -> None:
+    dice = Dice(seed)
+    seen = instance_of(dice, spec_of(dice))
+    open_launches = [intent(desired(), dice.randint(1, 2), number) for number in SEQUENCES]
+    assert sum(is_of_launch(seen, item) for item in open_launches) <= 1

@@ -1,0 +1,213 @@
+"""Whatever may stand in a ledger and be seen in the cloud, likely or not, made from a seed.
+
+Hypothesis draws the seed and plain dice make the world: fifty times faster than drawing every field, and a seed is
+as easy to repeat as a shrunk example. Ids come from a small alphabet, so that ledger and cloud often speak of the
+same machines.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import TypeVar
+
+from hypothesis import strategies as st
+
+from plan.given import NOW, OURS, PRESENT, THEIRS, A, B, C, desired, intent, ledger, market, observed, rest, seconds
+from spotcompute.cloud import errors
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.desired import AllocationStrategy, Desired
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Rest, Termination, Trouble
+from spotcompute.model.observation import Absence, Observation
+from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.planner import request_for
+
+T = TypeVar("T")
+
+IDS = [f"ins-{number}" for number in range(8)]
+POOLS = [A, B, C]
+SEQUENCES = [1, 2, 700]
+FAILURES = [errors.OutcomeUnknown, errors.NotSent, errors.CloudError, *errors.Refused.__subclasses__()]
+
+
+class Dice(random.Random):
+    """A seeded generator with the few throws that worlds are made of."""
+
+    def chance(self, one_in: int) -> bool:
+        """True once in `one_in` throws."""
+        return self.randrange(one_in) == 0
+
+    def maybe(self, make: Callable[[], T], one_in: int = 2) -> T | None:
+        """A value once in `one_in` throws, else None."""
+        return make() if self.chance(one_in) else None
+
+    def some(self, items: Sequence[T]) -> list[T]:
+        """Any selection of `items`, in any order."""
+        return self.sample(items, self.randrange(len(items) + 1))
+
+    def several(self, make: Callable[[], T], most: int) -> list[T]:
+        """Up to `most` values."""
+        return [make() for _ in range(self.randrange(most + 1))]
+
+    def moment(self) -> datetime:
+        """From two hours ago to ten minutes ahead: clocks step back too."""
+        return NOW + seconds(self.randint(-7200, 600) if self.chance(2) else self.randint(-240, 30))
+
+
+def spec_of(dice: Dice) -> Desired:
+    """What somebody may want."""
+    deleting = dice.chance(4)
+    return desired(
+        0 if deleting else dice.randint(0, 8),
+        pools=dice.some(POOLS),
+        deleting=deleting,
+        paused=dice.chance(6),
+        one_time=dice.chance(4),
+        strategy=dice.choice(list(AllocationStrategy)),
+        generation=dice.randint(1, 2),
+    )
+
+
+def _termination(dice: Dice) -> Termination:
+    return Termination(
+        cause=dice.choice(list(Cause)),
+        recorded_at=dice.moment(),
+        accepted_at=dice.maybe(dice.moment),
+        sent_at=dice.maybe(dice.moment),
+        attempts=dice.randint(0, 99),
+        obstacle=dice.maybe(lambda: "protected"),
+    )
+
+
+def _member(dice: Dice) -> Member:
+    return Member(
+        id=dice.choice(IDS),
+        pool=dice.choice(POOLS),
+        launched_at=dice.moment(),
+        template_digest=dice.choice([None, PRESENT, "000000000000"]),
+        sequence=dice.maybe(lambda: dice.choice(SEQUENCES)),
+        seen=dice.chance(2),
+        arrived=dice.chance(2),
+        verified=dice.chance(2),
+        lost=dice.maybe(lambda: dice.choice(list(Cause)), one_in=4),
+        termination=dice.maybe(lambda: _termination(dice), one_in=3),
+    )
+
+
+def intent_of(dice: Dice, spec: Desired) -> Intent:
+    """An open launch of the spec, or of one that had all pools."""
+    return intent(
+        replace(spec, pools=desired().pools),
+        count=dice.randint(1, 4),
+        sequence=dice.choice(SEQUENCES),
+        pool=dice.choice(POOLS),
+        created_at=NOW - seconds(dice.randint(0, 200) if dice.chance(2) else dice.randint(0, 900)),
+        doubtful=dice.chance(2),
+        sent_at=dice.maybe(dice.moment),
+        found=frozenset(dice.sample(IDS, dice.choice([0, 0, 0, 1, 2]))),
+    )
+
+
+def _edited(made: Intent, dice: Dice) -> Intent:
+    changes: list[dict[str, object]] = [{"token": "f" * 40}, {"count": -1}, {"digest": "0" * 12}]
+    return replace(made, **dice.choice(changes)) if dice.chance(4) else made
+
+
+def _rest(dice: Dice) -> Rest:
+    failed_at = dice.moment()
+    return rest(
+        dice.choice([None, *POOLS]),
+        dice.choice(list(Trouble)),
+        failures=dice.randint(1, 60),
+        since=failed_at,
+        failed_at=failed_at,
+        until=failed_at + seconds(dice.randint(0, 300)),
+        generation=dice.randint(1, 2),
+    )
+
+
+def ledger_of(dice: Dice, spec: Desired) -> Ledger:
+    """Anything that may be remembered."""
+    return ledger(
+        *dice.several(lambda: _member(dice), 8),
+        *dice.several(lambda: _edited(intent_of(dice, spec), dice), 2),
+        *dice.several(lambda: _rest(dice), 2),
+        sequence=dice.choice([0, 700, 2_000_000_000]),
+        quarantine_until=dice.maybe(dice.moment, one_in=6),
+        attempted_generation=dice.maybe(lambda: dice.randint(1, 2)),
+    )
+
+
+def instance_of(dice: Dice, spec: Desired) -> Instance:
+    """A machine somebody sees: ours, of an open launch perhaps, or a stranger's."""
+    prefix = f"{spec.name_prefix}-{OURS.environment_id.rpartition('-')[2]}"
+    names = [f"{prefix}-{number}{suffix}" for number in SEQUENCES for suffix in ("", "-1", "-2")]
+    return Instance(
+        id=dice.choice(IDS),
+        name=dice.choice([*names, "database", ""]),
+        state=dice.choice(list(InstanceState)),
+        pool=dice.choice(POOLS),
+        created_at=dice.moment(),
+        ownership=dice.choice([OURS, OURS, OURS, None, THEIRS]),
+        last_operation=dice.maybe(lambda: "TerminateInstances"),
+    )
+
+
+def observation_of(dice: Dice, spec: Desired, books: Ledger) -> Observation:
+    """A complete look at the cloud."""
+    seen = {item.id: item for item in dice.several(lambda: instance_of(dice, spec), 8)}
+    absent = {key: Absence(dice.randint(0, 5), dice.chance(2)) for key in dice.some(IDS) if key not in seen}
+    quotes = {pool: dice.maybe(lambda: dice.choice(["0.1", "0.2"])) for pool in dice.some(POOLS)}
+    return observed(
+        *seen.values(),
+        absent=absent,
+        searched=dice.some([item.name for item in books.intents]),
+        at=dice.moment(),
+        market=market(quotes, dice.some(POOLS)),
+    )
+
+
+def lesson_of(dice: Dice) -> Pass:
+    """What a run may have learned of stock."""
+    return Pass(
+        room_below={pool: dice.randint(-2, 9) for pool in dice.some(POOLS)},
+        sells=frozenset(dice.some(POOLS)),
+        one_time_started=dice.chance(2),
+    )
+
+
+def situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Pass]:
+    """All that a plan is made from, except the moment."""
+    dice = Dice(seed)
+    spec = spec_of(dice)
+    books = ledger_of(dice, spec)
+    return spec, books, observation_of(dice, spec, books), lesson_of(dice)
+
+
+def answered_of(seed: int) -> tuple[Desired, Ledger, list[Outcome]]:
+    """A ledger, and outcomes of launches and releases that it may or may not know of."""
+    dice = Dice(seed)
+    spec = spec_of(dice)
+    books = ledger_of(dice, spec)
+    return spec, books, dice.several(lambda: _outcome(dice, spec, books), 5)
+
+
+def _outcome(dice: Dice, spec: Desired, books: Ledger) -> Outcome:
+    error = dice.choice(FAILURES)("Some.Code", "words", dice.maybe(lambda: "req-1"))
+    if dice.chance(3):
+        ids = tuple(dice.sample(IDS, 2))
+        return Terminated(ids, Cause.SCALED_DOWN, "because", dice.choice(["req-1", error]))
+    known = [item for item in books.intents if item.count > 0]
+    made = dice.choice(known) if known and dice.chance(2) else intent_of(dice, spec)
+    request = request_for(replace(spec, pools=desired().pools), made.pool, made.count, made.sequence)
+    assert request is not None
+    receipt = LaunchReceipt(tuple(dice.sample(["ins-0", "ins-1", "new-1", "new-2"], dice.randint(1, 4))), "req-1")
+    return Launched(Launch(made, request, "because"), dice.choice([None, error, receipt, receipt]))
+
+
+seeds = st.integers(0, 2**63)
+situations = seeds.map(situation_of)
+answers = seeds.map(answered_of)
