@@ -141,13 +141,18 @@ def _explained(rest: Rest, market: Market, desired: Desired) -> str:
 
 def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
     """The one attempt is over and something is missing: it failed, or what it brought was lost."""
-    rests = [rest for rest in ledger.rests.values() if rest.generation == desired.generation]
+    rests = [rest for rest in ledger.rests.values() if _is_refusal(rest) and rest.generation == desired.generation]
     if rests:
         last = max(rests, key=lambda rest: rest.failed_at)
         message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"
         return Conclusion("Failed", last.code, message, stalled=True)
     message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
     return Conclusion("Failed", Reason.LOST, message, stalled=True)
+
+
+def _is_refusal(rest: Rest) -> bool:
+    """False for the rest that follows an early loss: then the attempt itself had succeeded."""
+    return rest.trouble is not Trouble.EARLY_LOSS
 
 
 def pool_state(rest: Rest | None, now: datetime) -> PoolState:

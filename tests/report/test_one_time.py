@@ -1,0 +1,23 @@
+"""What a OneTime environment says once its attempt is over: refused and lost are different stories."""
+
+from __future__ import annotations
+
+from plan.given import NOW, A, desired, ledger, observed, rest
+from spotcompute.model.ledger import Trouble
+from spotcompute.report.conclusion import Conclusion, conclude
+
+
+def over(trouble: Trouble) -> Conclusion:
+    wishes = desired(1, [A], one_time=True)
+    return conclude(wishes, ledger(rest(A, trouble, code="TheCode"), attempted_generation=1), observed(), NOW)
+
+
+def test_a_refused_attempt_is_called_by_the_clouds_code() -> None:
+    assert (over(Trouble.INSUFFICIENT_CAPACITY).phase, over(Trouble.INSUFFICIENT_CAPACITY).reason) == (
+        "Failed",
+        "TheCode",
+    )
+
+
+def test_an_early_loss_is_called_a_loss_and_not_a_failed_attempt() -> None:
+    assert over(Trouble.EARLY_LOSS).reason == "InstancesLost"
