@@ -1,0 +1,155 @@
+"""Writes the pages of docs/reference that must not drift from the code: settings, spec and metrics.
+
+    PYTHONPATH=operator python docs/generate.py
+
+Apart from the code it describes, because it is a tool for authors; a test compares its output with the pages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner
+from prometheus_client import Counter, Gauge, Histogram
+
+from spotcompute import __main__, metrics
+from spotcompute.api.crd import custom_resource_definition
+from spotcompute.cloud.tencent import client
+
+REFERENCE = Path(__file__).resolve().parent / "reference"
+
+Schema = dict[str, Any]
+Metric = Counter | Gauge | Histogram
+
+SETTINGS = """# Settings
+
+All are environment variables of the operator. In an install they stand in the ConfigMap `spotcompute-settings`, which
+`deploy/base/kustomization.yaml` makes; a change restarts the operator. A variable that cannot be read ends the start,
+with a message that names it.
+
+Three more have no prefix: `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and `TENCENTCLOUD_TOKEN`, the operator's
+own key, for environments without `credentialsSecretRef`. `deploy/base` forbids its use.
+
+"""
+
+SPEC = """# SpotComputeEnvironment
+
+Group `spotcompute.dev`, version `v1alpha1`, namespaced, short name `sce`, category `spot`. The API server checks what
+stands under *Allowed* and *Rules*, and refuses a manifest with the sentence given here. `*` marks required fields.
+"""
+
+METRICS = """# Metrics
+
+Prometheus reads them at `/metrics` on port 9090. No instance id is ever a label. Counters also have a series
+`…_created`, histograms `…_bucket`, `…_sum`, `…_count` and `…_created`, as usual.
+
+| Metric | Kind | Labels | What it says |
+|---|---|---|---|
+"""
+
+
+def settings_page() -> str:
+    """The table that `python -m spotcompute settings` prints."""
+    return SETTINGS + CliRunner().invoke(__main__.main, ["settings"], catch_exceptions=False).output
+
+
+def spec_page() -> str:
+    """Every field of spec and status, from the CRD."""
+    (version,) = custom_resource_definition()["spec"]["versions"]
+    root = version["schema"]["openAPIV3Schema"]
+    properties = root["properties"]
+    parts = [SPEC.rstrip()]
+    for part in ("spec", "status"):
+        parts += [f"\n## {part}\n", "| Field | Type | Allowed | What it is |", "|---|---|---|---|"]
+        parts += _rows(properties[part], "")
+    parts += ["\n## Rules\n", *_own_rules("metadata", root), *_rules("spec", properties["spec"])]
+    return "\n".join(parts) + "\n"
+
+
+def metrics_page() -> str:
+    """Every metric that the operator registers, in alphabetical order."""
+    return METRICS + "".join(f"| `{name}` | {row} |\n" for name, row in sorted(_metric_rows()))
+
+
+def pages() -> dict[str, str]:
+    """File name in docs/reference to content."""
+    return {"settings.md": settings_page(), "spec.md": spec_page(), "metrics.md": metrics_page()}
+
+
+def _rows(schema: Schema, prefix: str) -> Iterator[str]:
+    required = schema.get("required", ())
+    for name, field in schema.get("properties", {}).items():
+        mark = "*" if name in required else ""
+        yield f"| `{prefix}{name}`{mark} | {_type(field)} | {_allowed(field)} | {field.get('description', '')} |"
+        yield from _rows(field.get("items", field), f"{prefix}{name}{'[]' if 'items' in field else ''}.")
+
+
+def _type(field: Schema) -> str:
+    if field["type"] == "array":
+        return f"list of {field['items']['type']}"
+    if "additionalProperties" in field:
+        return f"map to {field['additionalProperties']['type']}"
+    return str(field.get("format", field["type"]))
+
+
+def _allowed(field: Schema) -> str:
+    words = [f"`{value}`" for value in field.get("enum", ())]
+    words += [f"default `{_plain(field['default'])}`"] if _has_plain_default(field) else []
+    words += [f"{text} {field[key]}" for key, text in _BOUNDS.items() if key in field]
+    return ", ".join(words)
+
+
+_BOUNDS = {
+    "minimum": "≥",
+    "maximum": "≤",
+    "minLength": "characters ≥",
+    "maxLength": "characters ≤",
+    "minItems": "items ≥",
+    "maxItems": "items ≤",
+    "minProperties": "entries ≥",
+    "maxProperties": "entries ≤",
+}
+
+
+def _has_plain_default(field: Schema) -> bool:
+    """The default of an object is that of its fields, which have lines of their own."""
+    return "default" in field and not isinstance(field["default"], dict)
+
+
+def _plain(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _own_rules(where: str, schema: Schema) -> Iterator[str]:
+    for rule in schema.get("x-kubernetes-validations", ()):
+        yield f"- `{where}`: {rule['message']}"
+
+
+def _rules(where: str, schema: Schema) -> Iterator[str]:
+    yield from _own_rules(where, schema)
+    for name, field in schema.get("properties", {}).items():
+        yield from _rules(f"{where}.{name}", field)
+    for key in ("items", "additionalProperties"):
+        if key in schema:
+            yield from _rules(f"{where}[]", schema[key])
+
+
+def _metric_rows() -> Iterator[tuple[str, str]]:
+    for module in (metrics, client):
+        for collector in vars(module).values():
+            if isinstance(collector, Metric):
+                yield _metric_row(collector)
+
+
+def _metric_row(collector: Metric) -> tuple[str, str]:
+    (family,) = collector.describe()
+    name = f"{family.name}_total" if family.type == "counter" else family.name
+    labels = ", ".join(f"`{label}`" for label in collector._labelnames)
+    return name, f"{family.type} | {labels} | {family.documentation}"
+
+
+if __name__ == "__main__":
+    for page, content in pages().items():
+        (REFERENCE / page).write_text(content)

@@ -1,0 +1,70 @@
+"""The documentation says what the code does: generated pages, reasons, metrics, permissions, links."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from deploy.manifests import ROOT, in_file
+from spotcompute.api.conditions import Reason
+from spotcompute.cloud.tencent.provider import RATES
+from spotcompute.model.ledger import Cause, Trouble
+
+DOCS = ROOT / "docs"
+REFERENCE = DOCS / "reference"
+PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
+
+
+@pytest.fixture(scope="module")
+def generated() -> dict[str, str]:
+    """Each generated page, in a process of its own: this one has other metrics registered."""
+    program = "import json, generate; print(json.dumps(generate.pages()))"
+    environment = {"PYTHONPATH": f"{ROOT / 'operator'}:{DOCS}"}
+    done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    pages: dict[str, str] = json.loads(done.stdout)
+    return pages
+
+
+@pytest.mark.parametrize("page", ["settings.md", "spec.md", "metrics.md"])
+def test_a_generated_page_is_up_to_date(generated: dict[str, str], page: str) -> None:
+    stale = "run: PYTHONPATH=operator python docs/generate.py"
+    assert (REFERENCE / page).read_text() == generated[page], stale
+
+
+def test_every_reason_is_explained_and_no_other() -> None:
+    explained = re.findall(r"^\| `(\w+)` \|", (REFERENCE / "conditions.md").read_text(), re.MULTILINE)
+    assert len(explained) == len(set(explained))
+    assert set(explained) == {*map(str, Reason), *map(str, Trouble)}
+
+
+def test_every_cause_is_explained() -> None:
+    text = (REFERENCE / "activities.md").read_text()
+    assert set(re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE)) >= {*map(str, Cause)}
+
+
+def test_alerts_use_only_metrics_that_exist(generated: dict[str, str]) -> None:
+    exist = set(re.findall(r"^\| `(spotenv_\w+)` \|", generated["metrics.md"], re.MULTILINE))
+    (rule,) = in_file(ROOT / "deploy/monitoring/prometheus-rule.yaml")
+    alerts = [alert for group in rule["spec"]["groups"] for alert in group["rules"]]
+    assert len(alerts) >= 4
+    for alert in alerts:
+        used = set(re.findall(r"spotenv_\w+", alert["expr"]))
+        assert used
+        assert used <= exist, alert["alert"]
+
+
+def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", (REFERENCE / "cam-policy.md").read_text(), re.DOTALL)
+    allowed = [action for statement in json.loads(block)["statement"] for action in statement["action"]]
+    assert sorted(allowed) == sorted(f"name/cvm:{action}" for action in RATES)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,0 +1,91 @@
+"""The operator's rights are what its code uses, and no more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from deploy.manifests import ALL_SECRETS, BASE, SINGLE, Manifest, of_kind, only
+
+OPERATOR = {"kind": "ServiceAccount", "name": "spotcompute-operator", "namespace": "spotcompute-system"}
+USER_ROLES = {"spotcompute-view", "spotcompute-edit"}
+
+
+def bound(directory: Path, kind: str) -> dict[str, str | None]:
+    """Roles bound to the operator by bindings of `kind`, with the namespace they hold in."""
+    bindings = [binding for binding in of_kind(directory, kind) if OPERATOR in binding["subjects"]]
+    return {binding["roleRef"]["name"]: binding["metadata"].get("namespace") for binding in bindings}
+
+
+def roles() -> list[Manifest]:
+    return of_kind(BASE, "ClusterRole")
+
+
+@pytest.mark.parametrize("role", roles(), ids=lambda role: role["metadata"]["name"])
+def test_no_role_uses_a_wildcard_or_hands_out_rights(role: Manifest) -> None:
+    for rule in role["rules"]:
+        granted = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert not any("*" in word for word in granted)
+        assert granted.isdisjoint({"escalate", "bind", "impersonate"})
+
+
+@pytest.mark.parametrize("role", roles(), ids=lambda role: role["metadata"]["name"])
+def test_secrets_can_be_read_one_by_one_and_by_one_role_only(role: Manifest) -> None:
+    rules = [rule for rule in role["rules"] if "secrets" in rule["resources"]]
+    if role["metadata"]["name"] == "spotcompute-read-sources":
+        assert [rule["verbs"] for rule in rules] == [["get"]]
+    else:
+        assert rules == []
+
+
+def test_nobody_but_the_operator_may_write_status() -> None:
+    writers = {
+        role["metadata"]["name"]
+        for role in roles()
+        for rule in role["rules"]
+        if "spotcomputeenvironments/status" in rule["resources"] and {"patch", "update"} & set(rule["verbs"])
+    }
+    assert writers == {"spotcompute-operator"}
+
+
+def test_the_operator_neither_creates_nor_deletes_environments() -> None:
+    verbs = {
+        verb
+        for rule in only(BASE, "ClusterRole", "spotcompute-operator")["rules"]
+        if "spotcomputeenvironments" in rule["resources"]
+        for verb in rule["verbs"]
+    }
+    assert verbs == {"get", "list", "watch", "patch"}
+
+
+def test_what_cannot_be_namespaced_is_granted_by_name() -> None:
+    for rule in only(BASE, "ClusterRole", "spotcompute-operator-discovery")["rules"]:
+        assert rule["resourceNames"]
+
+
+def test_the_base_binds_no_right_to_read_secrets() -> None:
+    assert bound(BASE, "ClusterRoleBinding").keys() == {"spotcompute-operator", "spotcompute-operator-discovery"}
+    assert bound(BASE, "RoleBinding") == {}
+
+
+def test_one_overlay_grants_all_secrets_and_changes_nothing_else() -> None:
+    added = bound(ALL_SECRETS, "ClusterRoleBinding").keys() - bound(BASE, "ClusterRoleBinding").keys()
+    assert added == {"spotcompute-read-sources"}
+    assert len(of_kind(ALL_SECRETS, "ClusterRole")) == len(roles())
+
+
+def test_the_other_overlay_holds_the_operator_in_the_namespace_it_watches() -> None:
+    (container,) = only(SINGLE, "Deployment", "spotcompute-operator")["spec"]["template"]["spec"]["containers"]
+    watched = {item["name"]: item["value"] for item in container["env"]}["SPOTCOMPUTE_NAMESPACE"]
+    assert bound(SINGLE, "ClusterRoleBinding").keys() == {"spotcompute-operator-discovery"}
+    assert bound(SINGLE, "RoleBinding") == {"spotcompute-operator": watched, "spotcompute-read-sources": watched}
+
+
+def test_user_roles_are_aggregated_and_bound_to_nobody() -> None:
+    for name in USER_ROLES:
+        suffix = name.removeprefix("spotcompute-")
+        labels = only(BASE, "ClusterRole", name)["metadata"]["labels"]
+        assert labels[f"rbac.authorization.k8s.io/aggregate-to-{suffix}"] == "true"
+    referenced = {binding["roleRef"]["name"] for binding in of_kind(BASE, "ClusterRoleBinding")}
+    assert referenced.isdisjoint(USER_ROLES)

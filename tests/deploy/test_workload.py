@@ -1,0 +1,123 @@
+"""The Deployment fits the operator it runs: ports, probes, time to stop, settings, and an image that can be built."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from deploy.manifests import BASE, EXAMPLE, ROOT, Manifest, in_file, of_kind, only
+from spotcompute import __version__
+from spotcompute.handlers import DRAIN_SECONDS, kopf_settings
+from spotcompute.settings import Settings
+
+
+def deployment() -> Manifest:
+    return only(BASE, "Deployment", "spotcompute-operator")
+
+
+def pod() -> Any:
+    return deployment()["spec"]["template"]["spec"]
+
+
+def container() -> Any:
+    (found,) = pod()["containers"]
+    return found
+
+
+def ports() -> dict[str, int]:
+    return {port["name"]: port["containerPort"] for port in container()["ports"]}
+
+
+def test_every_selector_matches_the_pods_and_nothing_else_is_selected() -> None:
+    labels = deployment()["spec"]["template"]["metadata"]["labels"]
+    (policy,) = of_kind(BASE, "NetworkPolicy")
+    (monitor,) = in_file(ROOT / "deploy/monitoring/pod-monitor.yaml")
+    selectors = [deployment()["spec"]["selector"], policy["spec"]["podSelector"], monitor["spec"]["selector"]]
+    for selector in selectors:
+        assert selector["matchLabels"]
+        assert selector["matchLabels"].items() <= labels.items()
+
+
+def test_ports_are_those_the_operator_listens_on() -> None:
+    defaults = {name: field.default for name, field in Settings.model_fields.items()}
+    assert ports() == {"health": defaults["health_port"], "metrics": defaults["metrics_port"]}
+
+
+def test_probes_networks_and_monitors_name_ports_that_exist() -> None:
+    (policy,) = of_kind(BASE, "NetworkPolicy")
+    (monitor,) = in_file(ROOT / "deploy/monitoring/pod-monitor.yaml")
+    probes = [container()[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness", "startup")]
+    assert {probe["path"] for probe in probes} == {"/healthz"}
+    named = [probe["port"] for probe in probes]
+    named += [port["port"] for port in policy["spec"]["ingress"][0]["ports"]]
+    named += [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
+    assert set(named) <= ports().keys()
+
+
+def test_the_kubelet_waits_longer_than_the_operator_needs_to_stop() -> None:
+    last_resort = kopf_settings(is_namespaced=False).process.ultimate_exiting_timeout
+    assert last_resort is not None
+    assert pod()["terminationGracePeriodSeconds"] > last_resort > DRAIN_SECONDS
+
+
+def test_only_one_operator_runs_while_it_is_replaced() -> None:
+    assert deployment()["spec"]["replicas"] == 1
+    assert deployment()["spec"]["strategy"] == {"type": "Recreate"}
+
+
+def test_every_setting_of_the_install_is_one_the_operator_knows() -> None:
+    (settings,) = of_kind(BASE, "ConfigMap")
+    known = {f"SPOTCOMPUTE_{name.upper()}" for name in Settings.model_fields}
+    assert settings["data"].keys() <= known
+    assert container()["envFrom"] == [{"configMapRef": {"name": settings["metadata"]["name"]}}]
+
+
+def test_the_operators_own_key_is_for_nobody_unless_the_install_says_so() -> None:
+    (settings,) = of_kind(BASE, "ConfigMap")
+    assert settings["data"]["SPOTCOMPUTE_ALLOW_DEFAULT_CREDENTIALS"] == "false"
+
+
+def test_a_service_cannot_overwrite_a_setting() -> None:
+    assert pod()["enableServiceLinks"] is False
+
+
+def test_the_token_is_short_lived_and_mounted_by_the_deployment_alone() -> None:
+    account = only(BASE, "ServiceAccount", "spotcompute-operator")
+    assert account["automountServiceAccountToken"] is pod()["automountServiceAccountToken"] is False
+    (volume,) = [volume for volume in pod()["volumes"] if "projected" in volume]
+    tokens = [
+        source["serviceAccountToken"] for source in volume["projected"]["sources"] if "serviceAccountToken" in source
+    ]
+    assert [token["expirationSeconds"] for token in tokens] == [3600]
+
+
+def test_nothing_can_be_written_but_the_small_tmp() -> None:
+    assert container()["securityContext"]["readOnlyRootFilesystem"] is True
+    writable = [mount["mountPath"] for mount in container()["volumeMounts"] if not mount.get("readOnly")]
+    assert writable == ["/tmp"]
+
+
+def test_the_image_is_the_one_of_this_version() -> None:
+    assert container()["image"] == f"spotcompute-operator:{__version__}"
+
+
+def test_the_image_installs_the_versions_that_are_tested() -> None:
+    assert pins("requirements.run.lock") <= pins("requirements.lock")
+
+
+def test_the_image_runs_as_the_user_the_deployment_names() -> None:
+    context = pod()["securityContext"]
+    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert user is not None
+    assert (int(user[1]), int(user[2])) == (context["runAsUser"], context["runAsGroup"])
+
+
+def pins(name: str) -> set[str]:
+    found = set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / name).read_text(), re.MULTILINE))
+    assert len(found) > 20
+    return found
+
+
+def test_the_example_overlay_adds_to_the_settings_of_the_base() -> None:
+    (base,), (example,) = of_kind(BASE, "ConfigMap"), of_kind(EXAMPLE, "ConfigMap")
+    assert example["data"] == {**base["data"], "SPOTCOMPUTE_SITE": "international"}
