@@ -28,6 +28,7 @@ from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError
 from spotcompute.kube.sources import Sources
+from spotcompute.orphans import OrphanSweep
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile import Reconciler
 from spotcompute.settings import Settings
@@ -91,13 +92,16 @@ async def _run(settings: Settings) -> None:
     connection = await connect(os.environ)
     kube = KubeClient(connection, settings.namespace)
     try:
-        cluster_id = settings.cluster_id or await kube.cluster_id()
-        await _serve(settings, kube, cluster_id, connection)
+        uid = None if settings.cluster_id else await kube.cluster_id()
+        await _serve(settings, kube, settings.cluster_id or uid or "", uid, connection)
     finally:
         await connection.close()
 
 
-async def _serve(settings: Settings, kube: KubeClient, cluster_id: str, connection: Connection) -> None:
+async def _serve(
+    settings: Settings, kube: KubeClient, cluster_id: str, uid: str | None, connection: Connection
+) -> None:
+    """Build the parts and run them. `uid` is what the API server says of its cluster, when it was asked."""
     queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds)
     store = Store(queue.add)
     threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
@@ -106,7 +110,10 @@ async def _serve(settings: Settings, kube: KubeClient, cluster_id: str, connecti
     sources = Sources(kube, _default_credentials(settings), _now)
     resync = timedelta(seconds=settings.resync_seconds)
     reconciler = Reconciler(kube, store, sources, accounts, cluster_id, _policy(settings), _now, _nonce, resync)
-    background: list[Background] = [accounts.run, kube.events.run]
+    orphans = OrphanSweep(
+        kube, store, accounts, cluster_id, _now, timedelta(seconds=settings.orphan_seconds), settings.namespace, uid
+    )
+    background: list[Background] = [accounts.run, kube.events.run, orphans.run]
     if settings.metrics_port:
         background.append(partial(metrics.serve, settings.listen_host, settings.metrics_port))
     stop = asyncio.Event()

@@ -29,9 +29,8 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
     failed = False
     for action in plan.actions:
         if isinstance(action, Terminate):
-            for start in range(0, len(action.instance_ids), TERMINATE_BATCH):
-                batch = action.instance_ids[start : start + TERMINATE_BATCH]
-                outcomes.extend(await _terminate(action, batch, provider, environment))
+            for ids, result in await release(action.instance_ids, provider, environment):
+                outcomes.append(Terminated(ids, action.cause, action.because, result))
         elif failed and not action.replay:
             outcomes.append(Launched(action, None))
         else:
@@ -48,18 +47,27 @@ async def _launch(action: Launch, provider: CloudProvider, user_data: str | None
         return Launched(action, error)
 
 
-async def _terminate(
-    action: Terminate, batch: tuple[str, ...], provider: CloudProvider, environment: str
-) -> list[Outcome]:
+async def release(
+    ids: tuple[str, ...], provider: CloudProvider, caller: str
+) -> list[tuple[tuple[str, ...], str | CloudError]]:
+    """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share."""
+    results: list[tuple[tuple[str, ...], str | CloudError]] = []
+    for start in range(0, len(ids), TERMINATE_BATCH):
+        results += await _release_batch(ids[start : start + TERMINATE_BATCH], provider, caller)
+    return results
+
+
+async def _release_batch(
+    batch: tuple[str, ...], provider: CloudProvider, caller: str
+) -> list[tuple[tuple[str, ...], str | CloudError]]:
     """Release a batch; when one id spoils it, halve it until the culprit stands alone."""
     try:
-        request_id = await provider.terminate(batch, environment)
+        return [(batch, await provider.terminate(batch, caller))]
     except _OF_ONE_INSTANCE as error:
         if len(batch) == 1:
-            return [Terminated(batch, action.cause, action.because, error)]
+            return [(batch, error)]
         middle = len(batch) // 2
-        first = await _terminate(action, batch[:middle], provider, environment)
-        return first + await _terminate(action, batch[middle:], provider, environment)
+        first = await _release_batch(batch[:middle], provider, caller)
+        return first + await _release_batch(batch[middle:], provider, caller)
     except CloudError as error:
-        return [Terminated(batch, action.cause, action.because, error)]
-    return [Terminated(batch, action.cause, action.because, request_id)]
+        return [(batch, error)]

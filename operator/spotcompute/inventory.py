@@ -127,6 +127,27 @@ class Inventory:
             self._hurry.set()
         return result
 
+    @property
+    def latest(self) -> tuple[datetime | None, tuple[Instance, ...]]:
+        """Start of the latest complete sweep and everything it found; None and nothing before the first."""
+        if self._sweep is None:
+            return None, ()
+        slices = self._sweep.by_environment.values()
+        return self._sweep.started_at, tuple(instance for piece in slices for instance in piece.values())
+
+    async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
+        """Ids of environments whose binding is `prefix` and who own a live instance. Raises `CloudError`."""
+        self._asked_at = self._clock()
+        sweep = await self._fresh_sweep()
+        return tuple(
+            sorted(
+                environment_id
+                for environment_id, instances in sweep.by_environment.items()
+                if environment_id.startswith(f"{prefix}-")
+                and any(not instance.has_ended for instance in instances.values())
+            )
+        )
+
     # --- sweeping ----------------------------------------------------------------------------------------------------
 
     async def _fresh_sweep(self) -> _Sweep:
@@ -248,6 +269,11 @@ class Accounts:
             self._tasks.add(task)
             task.add_done_callback(self._ended)
         return self._inventories[key]
+
+    @property
+    def in_use(self) -> list[Inventory]:
+        """Every inventory that is being swept."""
+        return list(self._inventories.values())
 
     async def _sweep(self, key: tuple[str, str], inventory: Inventory) -> None:
         await inventory.run()

@@ -40,6 +40,9 @@ sweep_seconds = Histogram(
     buckets=_RUN_SECONDS,
     registry=REGISTRY,
 )
+orphans_released = Counter(
+    "spotenv_orphans_released_total", "Instances ended because their environment no longer exists.", registry=REGISTRY
+)
 workqueue_depth = Gauge("spotenv_workqueue_depth", "Environments waiting for a worker.", registry=REGISTRY)
 events_dropped = Counter(
     "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY

@@ -6,13 +6,14 @@ nothing is left". Safety comes from tokens and compare-and-swap, not from being 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import structlog
 
+from spotcompute import metrics
 from spotcompute.act import perform
 from spotcompute.api.conditions import Reason
 from spotcompute.api.environment import Environment, InvalidSpec
@@ -23,9 +24,9 @@ from spotcompute.inventory import Accounts, Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
-from spotcompute.model.activity import Activity
+from spotcompute.model.activity import Activity, ActivityType
 from spotcompute.model.desired import Desired
-from spotcompute.model.identity import is_bound_to, new_environment_id
+from spotcompute.model.identity import binding, is_bound_to, new_environment_id, owner_label
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
@@ -62,6 +63,10 @@ class Store(Protocol):
 
     def forget(self, uid: str) -> None:
         """A live read said that it is gone."""
+        ...
+
+    def all(self) -> Sequence[KubeObject]:
+        """Every object known."""
         ...
 
 
@@ -137,11 +142,12 @@ class Reconciler:
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
             return None
-        raw, ledger = await self._identify(raw, environment)
-        if environment.deleting and (ledger is None or ledger.is_blank):
-            await self._let_go(raw, environment)
-            return None
+        ledger: Ledger | None = None
         try:
+            raw, ledger = await self._identify(raw, environment)
+            if environment.deleting and (ledger is None or ledger.is_blank):
+                await self._let_go(raw, environment)
+                return None
             if ledger is None:
                 raise self._identity_conflict(environment)
             run = await self._desire(raw, ledger)
@@ -161,17 +167,31 @@ class Reconciler:
         remembered = self._remembered(environment)
         claimed = environment.annotations.get(ENVIRONMENT_ID)
         environment_id = remembered.environment_id if remembered else claimed
-        is_new = environment_id is None
+        is_new = False
         if environment_id is None:
-            environment_id = new_environment_id(
-                self._cluster_id, environment.namespace, environment.name, self._nonce()
-            )
+            environment_id, is_new = await self._new_identity(environment)
         if not is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name):
             return raw, None
         if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
             raw = await self._kube.claim(raw, environment_id)
             self._store.remember(raw)
         return raw, remembered or self._blank_ledger(environment_id, is_new)
+
+    async def _new_identity(self, environment: Environment) -> tuple[str, bool]:
+        """An identity for an object that has none: that of machines the cloud still holds for its name, or a new one.
+
+        Status and annotation can be lost together (restored from a manifest); the cloud's tags then still tell.
+        """
+        if not environment.deleting:
+            inventory = await self._inventory(environment, self._spec(environment))
+            prefix = binding(self._cluster_id, environment.namespace, environment.name)
+            try:
+                orphaned = await inventory.environments_bound_to(prefix)
+            except CloudError as error:
+                raise self._blind(environment, error) from None
+            if orphaned:
+                return orphaned[0], False
+        return new_environment_id(self._cluster_id, environment.namespace, environment.name, self._nonce()), True
 
     def _remembered(self, environment: Environment) -> Ledger | None:
         try:
@@ -196,14 +216,14 @@ class Reconciler:
 
     async def _desire(self, raw: KubeObject, ledger: Ledger) -> _Run:
         environment = Environment.of(raw)
-        try:
-            spec = environment.spec()
-        except InvalidSpec as error:
-            raise Problem(Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True), self._resync) from None
+        spec = self._spec(environment)
         inventory = await self._inventory(environment, spec)
+        if not environment.deleting:
+            await self._sources.guard(environment.namespace, _secret_of(environment))
         user_data = await self._user_data(environment, spec)
         desired = Desired(
             ownership=Ownership(self._cluster_id, ledger.environment_id),
+            owner=owner_label(environment.namespace, environment.name),
             generation=environment.generation,
             replicas=0 if environment.deleting else spec.replicas or 0,
             pools=spec.pools,
@@ -218,10 +238,15 @@ class Reconciler:
         )
         return _Run(raw, environment, ledger, desired, user_data, inventory, [], Pass())
 
-    async def _inventory(self, environment: Environment, spec: Spec) -> Inventory:
-        secret = spec.credentials_secret_ref.name if spec.credentials_secret_ref else None
+    def _spec(self, environment: Environment) -> Spec:
         try:
-            credentials = await self._sources.credentials(environment.namespace, secret)
+            return environment.spec()
+        except InvalidSpec as error:
+            raise Problem(Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True), self._resync) from None
+
+    async def _inventory(self, environment: Environment, spec: Spec) -> Inventory:
+        try:
+            credentials = await self._sources.credentials(environment.namespace, _secret_of(environment))
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.rest_limit) from None
@@ -264,14 +289,17 @@ class Reconciler:
         try:
             return await run.inventory.observe(run.ledger.environment_id, run.ledger.members.keys(), names)
         except CloudError as error:
-            secret = run.environment.raw_spec.get("credentialsSecretRef") or {}
-            if isinstance(error, InvalidCredentials):
-                self._sources.distrust(run.environment.namespace, secret.get("name"))
-            trouble = trouble_of(error)
-            stalled = trouble in FOR_A_PERSON
-            message = f"the cloud cannot be asked, so nothing is decided: {error}"
-            conclusion = Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
-            raise Problem(conclusion, self._policy.rest_base) from None
+            raise self._blind(run.environment, error) from None
+
+    def _blind(self, environment: Environment, error: CloudError) -> Problem:
+        """The cloud does not show what there is: nothing is decided on half a view."""
+        if isinstance(error, InvalidCredentials):
+            self._sources.distrust(environment.namespace, _secret_of(environment))
+        trouble = trouble_of(error)
+        stalled = trouble in FOR_A_PERSON
+        message = f"the cloud cannot be asked, so nothing is decided: {error}"
+        conclusion = Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
+        return Problem(conclusion, self._policy.rest_base)
 
     def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
         """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""
@@ -296,6 +324,10 @@ class Reconciler:
         selector = f"spotcompute.dev/environment={run.ledger.environment_id}"
         result = report(previous, run.desired, run.ledger, observed, run.activities, now, selector)
         await self._save(run, result.status)
+        ready = result.status["readyReplicas"]
+        metrics.show_replicas(
+            run.environment.namespace, run.environment.name, desired=run.desired.replicas, ready=ready
+        )
         return next_wake(run.desired, run.ledger, observed, now, self._policy, self._resync).total_seconds()
 
     async def _save(self, run: _Run, status: Mapping[str, Any]) -> None:
@@ -306,6 +338,7 @@ class Reconciler:
         """Log and post what has been promised in status by now; each activity once."""
         told, run.activities = run.activities, []
         for activity in told:
+            _count(activity)
             _log.info(
                 str(activity.type).lower(),
                 environment=run.environment.label,
@@ -325,5 +358,27 @@ class Reconciler:
         return written
 
     async def _let_go(self, raw: KubeObject, environment: Environment) -> None:
+        """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
+        self._store.forget(environment.uid)
+        metrics.forget(environment.namespace, environment.name)
         _log.info("released", environment=environment.label)
+        secret = _secret_of(environment)
+        others = (Environment.of(other) for other in self._store.all())
+        if not any(other.namespace == environment.namespace and _secret_of(other) == secret for other in others):
+            await self._sources.unguard(environment.namespace, secret)
+
+
+def _count(activity: Activity) -> None:
+    """Let Prometheus know of what has just been promised in status."""
+    if activity.type is ActivityType.LAUNCH:
+        metrics.launch_attempts.labels(activity.reason or str(activity.state)).inc()
+        metrics.instances_launched.inc(len(activity.instance_ids))
+    elif activity.type is ActivityType.LOSS:
+        metrics.instances_lost.labels(activity.cause).inc(len(activity.instance_ids))
+
+
+def _secret_of(environment: Environment) -> str | None:
+    """Name of the credentials Secret, without trusting the rest of the spec to make sense."""
+    name = (environment.raw_spec.get("credentialsSecretRef") or {}).get("name")
+    return str(name) if name else None

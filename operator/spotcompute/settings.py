@@ -30,7 +30,9 @@ class Settings(BaseSettings):
     request_timeout_seconds: float = Field(
         default=10.0, gt=0, description="Connect and read timeout of one API call. A RunInstances answers in 1-3 s."
     )
-    cloud_threads: int = Field(default=16, ge=1, description="Threads for the synchronous SDK: calls in flight at once.")
+    cloud_threads: int = Field(
+        default=16, ge=1, description="Threads for the synchronous SDK: calls in flight at once."
+    )
     allow_default_credentials: bool = Field(
         default=True,
         description="May environments without credentialsSecretRef use TENCENTCLOUD_SECRET_ID/_KEY of the operator?",
@@ -50,6 +52,9 @@ class Settings(BaseSettings):
     resync_seconds: float = Field(default=300.0, gt=0, description="Look at every environment at least this often.")
     audit_seconds: float = Field(
         default=300.0, gt=0, description="Between metadata lists that find what the watch has missed."
+    )
+    orphan_seconds: float = Field(
+        default=30.0, gt=0, description="Between two looks for instances whose environment no longer exists."
     )
     workers: int = Field(default=16, ge=1, description="Environments reconciled at once.")
     rest_base_seconds: float = Field(default=5.0, gt=0, description="First rest of a pool after a refusal; it doubles.")

@@ -13,7 +13,13 @@ ENV = "env-1"
 OWNERSHIP = Ownership("cluster-1", ENV)
 
 ONE = LaunchRequest(
-    pool=POOL, count=1, name="web-abc-1", ownership=OWNERSHIP, template=Template(IMAGE), max_price=Decimal("0.0923")
+    pool=POOL,
+    count=1,
+    name="web-abc-1",
+    ownership=OWNERSHIP,
+    owner="default@web",
+    template=Template(IMAGE),
+    max_price=Decimal("0.0923"),
 )
 
 

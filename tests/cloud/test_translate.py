@@ -22,6 +22,7 @@ SEED = LaunchRequest(
     count=1,
     name="web-f6g7h8-1",
     ownership=OWNERSHIP,
+    owner="default@web",
     template=Template(image_id="img-pmqg1cw7"),
     max_price=Decimal("0.0923"),
 )
@@ -53,6 +54,7 @@ def test_the_seed_case_asks_for_exactly_this() -> None:
                 "Tags": [
                     {"Key": "spotcompute-cluster", "Value": "cluster-1"},
                     {"Key": "spotcompute-environment", "Value": "a1b2c3d4e5-f6g7h8"},
+                    {"Key": "spotcompute-owner", "Value": "default@web"},
                     {"Key": "managed-by", "Value": "spotcompute-operator"},
                 ],
             }
@@ -65,6 +67,7 @@ FULL = LaunchRequest(
     count=7,
     name="web-f6g7h8-2-",
     ownership=OWNERSHIP,
+    owner="default@web",
     max_price=None,
     vpc_id="vpc-1",
     subnet_id="subnet-1",
@@ -125,6 +128,7 @@ def test_every_choice_of_a_template_is_sent_as_documented() -> None:
                 "Tags": [
                     {"Key": "spotcompute-cluster", "Value": "cluster-1"},
                     {"Key": "spotcompute-environment", "Value": "a1b2c3d4e5-f6g7h8"},
+                    {"Key": "spotcompute-owner", "Value": "default@web"},
                     {"Key": "managed-by", "Value": "spotcompute-operator"},
                     {"Key": "team", "Value": "blue"},
                 ],
@@ -150,7 +154,7 @@ def test_without_a_highest_price_the_market_options_are_left_out() -> None:
     ("price", "text"), [("0.0923", "0.0923"), ("5", "5"), ("1E-3", "0.001"), ("1E+1", "10"), ("0.10", "0.10")]
 )
 def test_a_bid_is_a_plain_decimal(price: str, text: str) -> None:
-    request = LaunchRequest(SEED.pool, 1, "n", OWNERSHIP, SEED.template, Decimal(price))
+    request = LaunchRequest(SEED.pool, 1, "n", OWNERSHIP, SEED.owner, SEED.template, Decimal(price))
     assert launch_parameters(request, None, "t")["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] == text
 
 

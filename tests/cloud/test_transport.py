@@ -44,6 +44,7 @@ LAUNCH = LaunchRequest(
     count=1,
     name="web-1",
     ownership=Ownership("cluster-1", "env-1"),
+    owner="default@web",
     template=Template("img-1"),
     max_price=Decimal("0.0923"),
 )

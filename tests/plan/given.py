@@ -52,7 +52,6 @@ def desired(replicas: int = 3, pools: Iterable[Pool] = (A, B, C), **other: Any) 
     defaults: dict[str, Any] = {
         "ownership": OURS,
         "owner": "default@web",
-        "owner": "default@web",
         "generation": 1,
         "replicas": replicas,
         "pools": tuple((pool, Placement(pool.zone)) for pool in pools),

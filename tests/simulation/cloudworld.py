@@ -97,8 +97,9 @@ class Cloud:
             limit = self.allowed(environment, window)
             count = len(self.living(environment))
             if limit is not None and count > limit:
+                at = f"t={self.now - EPOCH:.1f}"
                 self.violations.append(
-                    f"O2 over: {environment} has {count} live, {limit} wanted within {window:.0f} s, t={self.now - EPOCH:.1f}"
+                    f"O2 over: {environment} has {count} live, {limit} wanted within {window:.0f} s, {at}"
                 )
         self._judged = len(instances)
 

@@ -26,6 +26,7 @@ from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import binding
+from spotcompute.orphans import OrphanSweep
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile import Reconciler
 from spotcompute.store import Audit, Store
@@ -94,7 +95,10 @@ class Replica:
             RESYNC,
         )
         audit = Audit(self.store, kube, AUDIT_SECONDS)
-        parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run())
+        orphans = OrphanSweep(
+            kube, self.store, self.accounts, CLUSTER, world.clock, timedelta(seconds=30), cluster_uid=CLUSTER
+        )
+        parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
         self._tasks = [asyncio.ensure_future(part) for part in parts]
         for obj in list(world.api.objects.values()):
             self._deliver("LISTED", obj)
@@ -267,6 +271,9 @@ class World:
         if "wipe" in self.swarm:
             # Our memory and the cloud's mark gone together leave nothing to know an instance by; the docs say so.
             self.swarm -= {"rename", "untag"}
+        if "untag" in self.swarm:
+            # Two strange hands on one machine before its tags were ever seen: nothing says any more that it is ours.
+            self.swarm.discard("rename")
         self._tempo = self.rng.choice([15.0, 40.0, 120.0])
         level = self.rng.choice([0.0, 0.03, 0.08, 0.2])
         weight = self.rng.random

@@ -114,6 +114,23 @@ class ApiServer:
             metadata = {**stored["metadata"], "finalizers": finalizers}
             self._remove_if_released(self._put("MODIFIED", {**stored, "metadata": metadata}))
 
+    def mark_secret(self, namespace: str, name: str, is_guarded: bool) -> None:
+        """Put our finalizer on a Secret, or take it off; a Secret that was only kept by it then goes."""
+        secret = self.secrets.get((namespace, name))
+        if secret is None or (is_guarded and secret.get("deleting")):
+            return
+        secret["guarded"] = is_guarded
+        if secret.get("deleting") and not is_guarded:
+            del self.secrets[namespace, name]
+
+    def delete_secret(self, namespace: str, name: str) -> None:
+        """What deleting a namespace does to its Secrets."""
+        secret = self.secrets.get((namespace, name))
+        if secret is not None and secret.get("guarded"):
+            secret["deleting"] = True
+        elif secret is not None:
+            del self.secrets[namespace, name]
+
     def _same(self, obj: KubeObject) -> Object:
         stored = self.objects.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
         if stored is None:
@@ -246,6 +263,12 @@ class KubeLine:
 
         result: Mapping[str, bytes] = await self._call("secret", read)
         return result
+
+    async def guard_secret(self, namespace: str, name: str) -> None:
+        await self._call("guard", lambda: self._server.mark_secret(namespace, name, True))
+
+    async def unguard_secret(self, namespace: str, name: str) -> None:
+        await self._call("unguard", lambda: self._server.mark_secret(namespace, name, False))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         raise NotFound(name)

@@ -6,7 +6,7 @@ Separate from the noun because this is a wire format: it must be read even when 
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
@@ -14,10 +14,16 @@ from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
 
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest
 
-
 #: The few names of fields, once each: a ledger is read and written at every look at an environment.
 to_camel = cache(alias_generators.to_camel)
 to_snake = cache(alias_generators.to_snake)
+
+
+#: No moment of ours lies outside; far beyond, adding a duration to it would overflow.
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
+
+#: Sequences begin with seconds since 1970; one with more digits than this could not be read back from a name.
+_SEQUENCES = range(10**11)
 
 
 class UnreadableLedger(ValueError):
@@ -60,11 +66,12 @@ def decode(raw: Any) -> Ledger:
     """The ledger that `encode` wrote. Raises `UnreadableLedger`."""
     try:
         flat = _LedgerModel.model_validate(_rename(raw, to_snake))
-        if not _all_aware(flat.model_dump()):
-            raise UnreadableLedger("a time without a time zone")
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise UnreadableLedger(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
+    except RecursionError:
+        raise UnreadableLedger("nested too deeply") from None
+    _refuse_nonsense(flat)
     return Ledger(
         environment_id=flat.environment_id,
         sequence=flat.sequence,
@@ -76,12 +83,22 @@ def decode(raw: Any) -> Ledger:
     )
 
 
-def _all_aware(value: Any) -> bool:
+def _refuse_nonsense(flat: _LedgerModel) -> None:
+    """Raise `UnreadableLedger` for values that have the right type and that no decision could be made with."""
+    if not _all_meant(flat.model_dump()):
+        raise UnreadableLedger("a time without a time zone, or in another century")
+    if any(sequence not in _SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
+        raise UnreadableLedger("a sequence that was never given")
+    if any(rest.failures < 1 for rest in flat.rests):
+        raise UnreadableLedger("a rest without a failure")
+
+
+def _all_meant(value: Any) -> bool:
     if isinstance(value, dict):
-        return all(_all_aware(item) for item in value.values())
+        return all(_all_meant(item) for item in value.values())
     if isinstance(value, (list, tuple)):
-        return all(_all_aware(item) for item in value)
-    return not isinstance(value, datetime) or value.tzinfo is not None
+        return all(_all_meant(item) for item in value)
+    return not isinstance(value, datetime) or (value.tzinfo is not None and _EARLIEST <= value <= _LATEST)
 
 
 def _rename(value: Any, rename: Callable[[str], str]) -> Any:

@@ -17,7 +17,15 @@ import aiohttp
 
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.events import Recorder
-from spotcompute.kube.names import ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
+from spotcompute.kube.names import (
+    ENVIRONMENT_ID,
+    FIELD_MANAGER,
+    FINALIZER,
+    GROUP,
+    PLURAL,
+    SECRET_FINALIZER,
+    VERSION,
+)
 from spotcompute.kube.port import (
     ApiUnavailable,
     Conflict,
@@ -137,6 +145,34 @@ class KubeClient:
         """Decoded data. Needs `get` on secrets in that namespace."""
         secret = await self._call("GET", f"/api/v1/namespaces/{_segment(namespace)}/secrets/{_segment(name)}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def guard_secret(self, namespace: str, name: str) -> None:
+        """One GET, and a merge patch with the resourceVersion when our finalizer is missing. Needs `patch` on it."""
+        await self._change_secret(namespace, name, is_guard=True)
+
+    async def unguard_secret(self, namespace: str, name: str) -> None:
+        """The reverse of `guard_secret`."""
+        await self._change_secret(namespace, name, is_guard=False)
+
+    async def _change_secret(self, namespace: str, name: str, *, is_guard: bool) -> None:
+        path = f"/api/v1/namespaces/{_segment(namespace)}/secrets/{_segment(name)}"
+        for attempt in range(ATTEMPTS):
+            try:
+                metadata = (await self._call("GET", path))["metadata"]
+                finalizers = list(metadata.get("finalizers") or ())
+                is_pointless = (SECRET_FINALIZER in finalizers) == is_guard
+                if is_pointless or (is_guard and "deletionTimestamp" in metadata):
+                    return
+                others = [finalizer for finalizer in finalizers if finalizer != SECRET_FINALIZER]
+                wanted = [*others, SECRET_FINALIZER] if is_guard else others
+                patch = {"resourceVersion": metadata["resourceVersion"], "finalizers": wanted}
+                await self._patch(path, {"metadata": patch}, MERGE_PATCH)
+                return
+            except NotFound:
+                return
+            except Conflict:
+                if attempt == ATTEMPTS - 1:
+                    raise
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """Text data; `binaryData` is left out."""

@@ -10,6 +10,9 @@ CRD_NAME = f"{PLURAL}.{GROUP}"
 FINALIZER = f"{GROUP}/instances"
 KOPF_FINALIZER = f"{GROUP}/kopf-unused"
 
+#: On a credentials Secret while instances exist that only its key can release.
+SECRET_FINALIZER = f"{GROUP}/credentials-in-use"
+
 #: Holds the identity an environment got once; see docs/decisions.
 ENVIRONMENT_ID = f"{GROUP}/environment-id"
 

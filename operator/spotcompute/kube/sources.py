@@ -11,9 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+import structlog
+
 from spotcompute.api.spec import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.port import Forbidden, KubePort, NotFound
+
+_log = structlog.get_logger(__name__)
 
 #: Secrets are read again after this, so that a rotation takes effect without a restart.
 FRESH_FOR = timedelta(seconds=30)
@@ -41,6 +45,7 @@ class Sources:
         """`default` are the operator's own credentials, None when the install forbids or lacks them."""
         self._kube, self._default, self._clock = kube, default, clock
         self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
+        self._guarded: set[tuple[str, str]] = set()
 
     async def credentials(self, namespace: str, secret: str | None) -> Credentials:
         """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away."""
@@ -57,6 +62,26 @@ class Sources:
         credentials = _credentials_in(secret, await self._secret(namespace, secret))
         self._cache[key] = (self._clock(), credentials)
         return credentials
+
+    async def guard(self, namespace: str, secret: str | None) -> None:
+        """Keep that Secret from vanishing while it is needed; once per process, and only where it is granted."""
+        if secret is None or (namespace, secret) in self._guarded:
+            return
+        self._guarded.add((namespace, secret))
+        try:
+            await self._kube.guard_secret(namespace, secret)
+        except Forbidden as error:
+            _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
+
+    async def unguard(self, namespace: str, secret: str | None) -> None:
+        """Let that Secret go: no environment needs it any more."""
+        if secret is None:
+            return
+        self._guarded.discard((namespace, secret))
+        try:
+            await self._kube.unguard_secret(namespace, secret)
+        except Forbidden as error:
+            _log.warning("secret_not_unguarded", namespace=namespace, secret=secret, error=str(error))
 
     def distrust(self, namespace: str, secret: str | None) -> None:
         """Read that Secret again next time: the cloud did not accept what it held."""

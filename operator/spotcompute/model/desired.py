@@ -37,6 +37,7 @@ class Desired:
     """
 
     ownership: Ownership
+    owner: str
     generation: int
     replicas: int
     pools: tuple[tuple[Pool, Placement], ...]

@@ -29,6 +29,17 @@ def is_bound_to(environment_id: str, cluster_id: str, namespace: str, name: str)
     return re.fullmatch(re.escape(expected) + r"-[0-9a-z]{1,20}", environment_id) is not None
 
 
+def owner_label(namespace: str, name: str) -> str:
+    """`namespace@name`: at most 127 characters, and none that a cloud tag may not hold."""
+    return f"{namespace}@{name}"
+
+
+def owner_of(label: str | None) -> tuple[str, str] | None:
+    """Namespace and name in a label that `owner_label` made; None when it made no such label."""
+    namespace, separator, name = (label or "").partition("@")
+    return (namespace, name) if separator and namespace and name and "@" not in name else None
+
+
 def launch_token(ownership: Ownership, sequence: int, digest: str) -> str:
     """The idempotency token of one launch: 40 ASCII characters.
 

@@ -44,7 +44,8 @@ class Ownership:
 class Instance:
     """One machine as seen in one observation.
 
-    `ownership` is what its tags say, None when they say nothing (tags attach some seconds after the launch).
+    `ownership` is what its tags say, None when they say nothing (tags attach some seconds after the launch);
+    `owner` is the environment's name as its tags give it (`model.identity.owner_label`).
     `created_at` is the cloud's clock (aware UTC). `last_operation` names the last API call on it when the
     cloud shows one (`TerminateInstances` when somebody released it), with `last_operation_request_id`.
     """
@@ -55,6 +56,7 @@ class Instance:
     pool: Pool
     created_at: datetime
     ownership: Ownership | None = None
+    owner: str | None = None
     private_ip: str | None = None
     public_ip: str | None = None
     protected: bool = False

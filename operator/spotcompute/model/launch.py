@@ -59,6 +59,7 @@ class Template:
 class LaunchRequest:
     """One frozen RunInstances call: `count` instances of one pool, all or nothing, at most `max_price` an hour each.
 
+    `owner` names the environment for people and for the search for orphans: see `model.identity.owner_label`.
     `max_price` is None to bid the current market price. `user_data_digest` stands for the user data, which
     is handed over separately when the request is sent, so that this value can be written to status.
     """
@@ -67,6 +68,7 @@ class LaunchRequest:
     count: int
     name: str
     ownership: Ownership
+    owner: str
     template: Template
     max_price: Decimal | None
     vpc_id: str | None = None

@@ -55,7 +55,7 @@ class _Clerk:
     def match_intents(self) -> None:
         """Close every intent whose instances have all been seen, or can no longer appear."""
         for intent in self.ledger.intents:
-            seen = [instance for instance in self._observed.instances.values() if is_of_launch(instance, intent)]
+            seen = [instance for instance in self._observed.instances.values() if self._is_of(instance, intent)]
             fresh = sorted((item for item in seen if item.id not in intent.found), key=lambda item: item.id)
             for instance in fresh:
                 self._take_in(instance, intent)
@@ -65,6 +65,15 @@ class _Clerk:
                 self._tell_settled(matched)
             elif fresh:
                 self.ledger = self.ledger.with_intent(matched)
+
+    def _is_of(self, instance: Instance, intent: Intent) -> bool:
+        """True when the name says so; or when a renamed instance carries our marks and fits in place and time."""
+        if is_of_launch(instance, intent):
+            return True
+        is_unclaimed = instance.id not in self.ledger.members and not is_named_by_us(instance, self._desired.ownership)
+        age = instance.created_at - intent.created_at
+        in_time = -self._policy.signature <= age <= self._policy.replay + self._policy.signature
+        return is_unclaimed and self._is_ours(instance) and instance.pool == intent.pool and in_time
 
     def _take_in(self, instance: Instance, intent: Intent) -> None:
         if instance.id not in self.ledger.members:
@@ -131,9 +140,13 @@ class _Clerk:
             return
         verified = member.verified or self._is_ours(instance)
         updated = replace(member, seen=True, arrived=arrived, verified=verified, pool=instance.pool)
-        if instance.has_ended and occupies(member) and member.termination is None:
-            updated = replace(updated, lost=_cause_of_end(instance))
-            self._note_loss(updated, instance)
+        if instance.has_ended and occupies(member):
+            if member.termination is None:
+                updated = replace(updated, lost=_cause_of_end(instance))
+                self._note_loss(updated, instance)
+            else:
+                # It ended while its release was still being asked for: what was wanted has happened.
+                updated = replace(updated, termination=replace(member.termination, accepted_at=self._now))
         if updated != member:
             self.ledger = self.ledger.with_member(updated)
 

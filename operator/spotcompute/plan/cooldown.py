@@ -99,17 +99,16 @@ def without_stale_rests(
     ledger: Ledger, pools: frozenset[Pool], generation: int, now: datetime, policy: Policy
 ) -> Ledger:
     """Forget rests of another generation (the user changed something: ask at once), of pools that are not wanted any
-    more, those so old that their failures no longer count as in a row, and those that end later than any rest made
-    now would: the clock has stepped back, or somebody has edited status, and waiting for that moment might take years.
+    more, and those that end later than any rest made now would: the clock has stepped back, or somebody has edited
+    status, and waiting for that moment might take years.
+
+    A rest that is over stays, as the pool's last error: to forget it by age alone would be a write in steady state.
     """
     longest = max(policy.rest_limit, policy.recheck)
     kept = {
         where: rest
         for where, rest in ledger.rests.items()
-        if rest.generation == generation
-        and (where is None or where in pools)
-        and now - max(rest.failed_at, rest.until) < policy.forget
-        and rest.until - now <= longest
+        if rest.generation == generation and (where is None or where in pools) and rest.until - now <= longest
     }
     if len(kept) == len(ledger.rests):
         return ledger

@@ -227,6 +227,7 @@ def _request(desired: Desired, pool: Pool, count: int, sequence: int) -> LaunchR
         count=count,
         name=launch_name(desired.name_prefix, desired.ownership, sequence, count),
         ownership=desired.ownership,
+        owner=desired.owner,
         template=desired.template,
         max_price=desired.max_price,
         vpc_id=placement.vpc_id if placement else None,

@@ -19,6 +19,7 @@ from spotcompute.model.offering import Offering, Pool
 #: Whose instance it is, as tags. Letters and hyphens only: `/` and `_` are not safe as tag keys on every path.
 CLUSTER_TAG = "spotcompute-cluster"
 ENVIRONMENT_TAG = "spotcompute-environment"
+OWNER_TAG = "spotcompute-owner"
 MANAGER_TAG = "managed-by"
 MANAGER = "spotcompute-operator"
 
@@ -75,6 +76,7 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
         pool=Pool(_text(item["Placement"]["Zone"]), _text(item["InstanceType"])),
         created_at=_time(item["CreatedTime"]),
         ownership=ownership_from(tags),
+        owner=tags.get(OWNER_TAG) or None,
         private_ip=_first(item.get("PrivateIpAddresses")),
         public_ip=_first(item.get("PublicIpAddresses")),
         protected=bool(item.get("DisableApiTermination")),
@@ -177,6 +179,7 @@ def _tags(request: LaunchRequest) -> list[Json]:
     marks = {
         CLUSTER_TAG: request.ownership.cluster_id,
         ENVIRONMENT_TAG: request.ownership.environment_id,
+        OWNER_TAG: request.owner,
         MANAGER_TAG: MANAGER,
     }
     # Ours win: a template can never give its instances to somebody else.

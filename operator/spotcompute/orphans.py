@@ -1,0 +1,147 @@
+"""The orphan sweep: ends instances whose environment is gone, and abstains whenever it is not sure.
+
+Apart from `reconcile`, because it has no object to work for; it looks from the cloud's side.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import structlog
+
+from spotcompute import metrics
+from spotcompute.act import release
+from spotcompute.cloud.errors import CloudError
+from spotcompute.inventory import Accounts, Inventory
+from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.port import KubeError, KubeObject, KubePort
+from spotcompute.model.identity import owner_of
+from spotcompute.model.instance import Instance
+from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
+
+_log = structlog.get_logger(__name__)
+
+#: In whose name the pacer lets these calls wait.
+CALLER = "orphan sweep"
+
+#: Ids per look-up before a release.
+BATCH = 100
+
+
+class Objects(Protocol):
+    """The objects as last seen."""
+
+    def all(self) -> Sequence[KubeObject]:
+        """Every object known."""
+        ...
+
+
+class OrphanSweep:
+    """Looks at every account in use now and then; see `plan.orphans` for what it takes to be an orphan."""
+
+    def __init__(
+        self,
+        kube: KubePort,
+        store: Objects,
+        accounts: Accounts,
+        cluster_id: str,
+        clock: Callable[[], datetime],
+        interval: timedelta,
+        namespace: str | None = None,
+        cluster_uid: str | None = None,
+    ) -> None:
+        """`cluster_uid`, when known, is what the API server must still say of itself: it may be another one by now."""
+        self._kube, self._store, self._accounts = kube, store, accounts
+        self._cluster_id, self._cluster_uid, self._namespace = cluster_id, cluster_uid, namespace
+        self._clock, self._interval = clock, interval
+        self._sightings: dict[str, dict[str, Sighting]] = {}
+
+    async def run(self) -> None:
+        """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
+        while True:
+            await asyncio.sleep(self._interval.total_seconds())
+            try:
+                await self.once()
+            except (KubeError, CloudError) as error:
+                self._sightings.clear()
+                _log.warning("orphan_sweep_abstains", error=f"{type(error).__name__}: {error}")
+
+    async def once(self) -> None:
+        """One look at all accounts. Raises KubeError or CloudError; then nothing has been ended on weak evidence."""
+        suspects = {inventory: found for inventory in self._accounts.in_use if (found := self._suspects(inventory))}
+        if not suspects:
+            self._sightings.clear()
+            return
+        owners = await self._owners()
+        for inventory in suspects:
+            await self._judge(inventory, owners)
+
+    def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:
+        """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
+        known = [_owner(obj) for obj in self._store.all()]
+        _, instances = inventory.latest
+        return ownerless(instances, known, self._cluster_id, self._namespace)
+
+    async def _owners(self) -> list[Owner]:
+        """Every living environment: a complete live list that knows at least all that we know, from our own cluster."""
+        if self._cluster_uid is not None and await self._kube.cluster_id() != self._cluster_uid:
+            raise KubeError("this API server belongs to another cluster")
+        listed = [_owner(obj) for obj in await self._kube.list_environments()]
+        missing = {(owner.namespace, owner.name) for owner in map(_owner, self._store.all())}
+        missing -= {(owner.namespace, owner.name) for owner in listed}
+        if missing:
+            raise KubeError(f"the list of environments lacks {len(missing)} that exist as far as we know")
+        return listed
+
+    async def _judge(self, inventory: Inventory, owners: list[Owner]) -> None:
+        swept_at, instances = inventory.latest
+        if swept_at is None:
+            return
+        lonely = ownerless(instances, owners, self._cluster_id, self._namespace)
+        lonely = tuple([instance for instance in lonely if await self._has_no_owner(instance)])
+        account = inventory.provider.account
+        before = self._sightings.get(account, {})
+        self._sightings[account] = sighted(before, lonely, swept_at, self._clock())
+        doomed = to_end(self._sightings[account], lonely, swept_at, self._clock())
+        for start in range(0, len(doomed), BATCH):
+            await self._end(inventory, doomed[start : start + BATCH])
+
+    async def _has_no_owner(self, instance: Instance) -> bool:
+        """Ask for the very object its tags name: a list may lie by omission, an empty one most of all."""
+        owner = owner_of(instance.owner)
+        if owner is None or instance.ownership is None:
+            return False
+        obj = await self._kube.get(*owner)
+        if obj is None:
+            return True
+        return _owner(obj).environment_id not in (None, instance.ownership.environment_id)
+
+    async def _end(self, inventory: Inventory, doomed: Sequence[Instance]) -> None:
+        """Release them, after one more look at each by id: what their tags say now is what counts."""
+        by_id = {instance.id: instance for instance in doomed}
+        fresh = await inventory.provider.get_instances(sorted(by_id), CALLER)
+        ids = tuple(
+            sorted(
+                instance.id
+                for instance in fresh
+                if instance.id in by_id
+                and instance.ownership == by_id[instance.id].ownership
+                and instance.owner == by_id[instance.id].owner
+                and not instance.has_ended
+            )
+        )
+        for some, result in await release(ids, inventory.provider, CALLER):
+            if isinstance(result, CloudError):
+                _log.warning("orphans_not_released", instances=list(some), error=str(result))
+            else:
+                metrics.orphans_released.inc(len(some))
+                _log.info("orphans_released", instances=list(some), request_id=result)
+
+
+def _owner(obj: KubeObject) -> Owner:
+    metadata = obj["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return Owner(metadata["namespace"], metadata["name"], annotations.get(ENVIRONMENT_ID))
