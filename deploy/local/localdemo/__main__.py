@@ -29,7 +29,7 @@ from localdemo.verdict import table
 
 DEFAULT_DIRECTORY = REPOSITORY / ".cache" / "demo"  # git-ignored
 START_SECONDS = 120.0
-LOG_LINES = 40  # of the operator's log, shown when the story breaks
+LOG_LINES = 20  # of the operator's log, shown when the story breaks
 
 directory_option = click.option(
     "--directory",
@@ -174,12 +174,12 @@ def uses_existing_cluster() -> bool:
 
 
 def leave_on_signals() -> None:
-    """SIGTERM and SIGHUP end us as Ctrl-C does: `with` blocks clean up, the exit code tells."""
+    """Ctrl-C, SIGTERM and SIGHUP leave through the `with` blocks, which clean up; the exit code tells which it was."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, leave)
 
 

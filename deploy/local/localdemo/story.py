@@ -26,7 +26,7 @@ SAMPLES = Path("deploy/samples")  # of the repository, where the commands run
 CHAPTER_SECONDS = 40.0
 POLL_SECONDS = 0.1
 WATCH_GRACE_SECONDS = 0.4  # for the line of the watch that belongs to what has just become true
-BID, DEAR = "0.0500", "0.1000"  # dollars per hour
+BID, DEAR = "0.0500", "0.0975"  # dollars per hour
 Claim = Callable[["Sight"], bool]
 
 
@@ -51,9 +51,10 @@ class Sight:
         return "".join(messages)
 
     def __str__(self) -> str:
-        seen, account = self.status, self.account
+        phase, reason, ready = (self.status.get(key) for key in ("phase", "reason", "readyReplicas"))
+        account = self.account
         return (
-            f"status {seen.get('phase')}/{seen.get('reason')} with {seen.get('readyReplicas', 0)} ready;"
+            f"status {phase}/{reason} with {ready} ready: {self.message or '(nothing)'};"
             f" ledger {account.running} running of {account.live} live, {account.launched} launched"
         )
 

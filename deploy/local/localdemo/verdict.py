@@ -18,7 +18,7 @@ COLUMNS = (
     "TERMINATED",
     "RECLAIMED",
     "CONSOLE",
-    "SECONDS BILLED",
+    "SECONDS",
     "COST",
     "LIVE NOW",
 )
