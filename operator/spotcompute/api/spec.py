@@ -6,10 +6,11 @@ Every message names the remedy, because it is all a user of `kubectl apply` gets
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
 from spotcompute.model.desired import AllocationStrategy, Placement
@@ -85,6 +86,16 @@ class PlacementSpec(SpecPart):
     subnet_id: SubnetId | None = Field(default=None, description="Subnet in this zone.")
 
 
+_PRICE_MESSAGE = 'must be a positive decimal number of the account\'s currency per hour, such as "0.0923"'
+
+
+def _price(text: str) -> str:
+    """Checked again here, because bids are computed with it, and a stored object may be older than the rule."""
+    if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,8})?", text) or not re.search(r"[1-9]", text):
+        raise ValueError(_PRICE_MESSAGE)
+    return text
+
+
 class MarketSpec(SpecPart):
     """What may be paid, and how pools are ranked."""
 
@@ -94,12 +105,10 @@ class MarketSpec(SpecPart):
             Field(
                 max_length=32,
                 json_schema_extra=checked(
-                    rule(
-                        "self.matches('^[0-9]{1,6}([.][0-9]{1,8})?$') && self.matches('[1-9]')",
-                        'must be a positive decimal number of the account\'s currency per hour, such as "0.0923"',
-                    )
+                    rule("self.matches('^[0-9]{1,6}([.][0-9]{1,8})?$') && self.matches('[1-9]')", _PRICE_MESSAGE)
                 ),
             ),
+            AfterValidator(_price),
         ]
         | None
     ) = Field(
@@ -242,7 +251,9 @@ class TemplateSpec(SpecPart):
     project_id: int | None = Field(default=None, ge=0)
     cam_role_name: str | None = Field(default=None, max_length=128, description="CAM role of the instances.")
     hpc_cluster_id: str | None = Field(default=None, max_length=64)
-    disaster_recover_group_ids: list[str] = Field(default=[], max_length=1, description="Placement group.")
+    disaster_recover_group_ids: list[Annotated[str, Field(max_length=64)]] = Field(
+        default=[], max_length=1, description="Placement group."
+    )
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
