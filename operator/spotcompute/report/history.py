@@ -55,7 +55,7 @@ def _kind(activity: Activity) -> tuple[object, ...]:
 
 def _next_number(lines: Sequence[Mapping[str, Any]]) -> int:
     numbers = [str(line.get("id", "")).rpartition("-")[2] for line in lines]
-    return max((int(number) for number in numbers if number.isdigit()), default=0) + 1
+    return max((int(number) for number in numbers if number.isdecimal()), default=0) + 1
 
 
 def _line(activity: Activity, number: int) -> dict[str, Any]:
@@ -120,7 +120,8 @@ def _event(activity: Activity) -> Event | None:
             note = f"no answer to a launch{where}; settling it under the same token ({activity.code})"
             return Event("Warning", "LaunchOutcomeUnknown", note)
         case ActivityType.LAUNCH, _:
-            return Event("Warning", activity.reason or "LaunchFailed", f"{activity.code}{where}: {activity.message}")
+            reason = activity.reason or "LaunchFailed"
+            return Event("Warning", reason, f"{activity.code or reason}{where}: {activity.message}")
         case ActivityType.TERMINATE, ActivityState.SUCCEEDED:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
         case ActivityType.TERMINATE, ActivityState.FAILED:

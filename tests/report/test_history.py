@@ -1,0 +1,228 @@
+"""The activity log: newest first, bounded, repeats counted, numbers without gaps; and the events of it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plan.given import NOW, A, B, ago, seconds
+from spotcompute.api.status import ActivityStatus
+from spotcompute.api.times import to_text
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.ledger import Cause
+from spotcompute.report.history import HISTORY_LIMIT, IDS_SHOWN, appended, events_of
+
+REFUSED = Activity(
+    ActivityType.LAUNCH,
+    ActivityState.FAILED,
+    cause="1 of 1 are missing",
+    started_at=NOW,
+    ended_at=NOW,
+    pool=A,
+    reason="InsufficientCapacity",
+    code="ResourcesSoldOut.X",
+    message="sold out",
+    request_id="req-1",
+    sequence=7,
+)
+SOLD = Activity(
+    ActivityType.LAUNCH,
+    ActivityState.SUCCEEDED,
+    "1 of 1 are missing",
+    NOW,
+    NOW,
+    pool=A,
+    instance_ids=("ins-1",),
+    request_id="req-2",
+)
+
+
+def loss(key: str, cause: Cause = Cause.RECLAIMED) -> Activity:
+    return Activity(
+        ActivityType.LOSS,
+        ActivityState.SUCCEEDED,
+        str(cause),
+        NOW,
+        NOW,
+        pool=A,
+        instance_ids=(key,),
+        message="taken back by the cloud",
+    )
+
+
+def numbers(lines: list[dict[str, Any]]) -> list[int]:
+    return [int(line["id"].removeprefix("act-")) for line in lines]
+
+
+def test_a_line_says_what_happened() -> None:
+    assert appended([], [REFUSED]) == [
+        {
+            "id": "act-1",
+            "type": "Launch",
+            "state": "Failed",
+            "cause": "1 of 1 are missing",
+            "zone": A.zone,
+            "instanceType": A.instance_type,
+            "reason": "InsufficientCapacity",
+            "code": "ResourcesSoldOut.X",
+            "message": "sold out",
+            "requestId": "req-1",
+            "count": 1,
+            "startTime": to_text(NOW),
+            "endTime": to_text(NOW),
+        }
+    ]
+
+
+def test_ten_thousand_equal_failures_are_one_line() -> None:
+    lines: list[dict[str, Any]] = []
+    for number in range(10_000):
+        at = NOW + seconds(number)
+        lines = appended(lines, [replace(REFUSED, started_at=at, ended_at=at, request_id=f"req-{number}")])
+    (line,) = lines
+    assert (line["count"], line["id"]) == (10_000, "act-1")
+    assert (line["startTime"], line["endTime"]) == (to_text(NOW), to_text(NOW + seconds(9_999)))
+    assert line["requestId"] == "req-9999"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        pytest.param(replace(REFUSED, pool=B), id="pool"),
+        pytest.param(replace(REFUSED, code="Other.Code"), id="code"),
+        pytest.param(replace(REFUSED, reason="PriceTooLow"), id="reason"),
+        pytest.param(replace(REFUSED, state=ActivityState.IN_PROGRESS, ended_at=None), id="state"),
+        pytest.param(replace(REFUSED, type=ActivityType.TERMINATE), id="type"),
+    ],
+)
+def test_what_differs_is_a_line_of_its_own(other: Activity) -> None:
+    assert numbers(appended([], [REFUSED, other])) == [2, 1]
+
+
+def test_several_failures_in_turn_are_counted_each_in_its_line() -> None:
+    other = replace(REFUSED, pool=B)
+    lines = appended([], [REFUSED, other] * 100)
+    assert [(line["zone"], line["count"]) for line in lines] == [(B.zone, 100), (A.zone, 100)]
+
+
+def test_a_success_in_between_starts_a_new_line() -> None:
+    lines = appended([], [REFUSED, REFUSED, SOLD, REFUSED])
+    assert [(line["state"], line["count"]) for line in lines] == [("Failed", 1), ("Succeeded", 1), ("Failed", 2)]
+
+
+def test_successes_are_never_merged_away() -> None:
+    assert len(appended([], [SOLD, SOLD, SOLD])) == 3
+
+
+def test_losses_seen_in_one_run_are_one_line_with_all_ids() -> None:
+    lines = appended([], [loss("ins-1"), loss("ins-2"), loss("ins-3", Cause.DISAPPEARED)])
+    assert [line["instanceIds"] for line in lines] == [["ins-3"], ["ins-1", "ins-2"]]
+
+
+def test_losses_of_different_runs_stay_apart() -> None:
+    assert len(appended(appended([], [loss("ins-1")]), [loss("ins-2")])) == 2
+
+
+def test_the_log_is_bounded_and_its_numbers_have_no_gaps() -> None:
+    dice, lines = random.Random(1), list[dict[str, Any]]()
+    for _ in range(500):
+        one = dice.choice([SOLD, loss(f"ins-{dice.random()}"), replace(REFUSED, code=f"Code.{dice.randrange(40)}")])
+        lines = appended(lines, [one])
+        assert len(lines) <= HISTORY_LIMIT
+        assert numbers(lines) == list(range(numbers(lines)[0], numbers(lines)[0] - len(lines), -1))
+
+
+def test_a_line_is_bounded_too() -> None:
+    huge = replace(SOLD, instance_ids=tuple(f"ins-{n}" for n in range(2000)), message="x" * 100_000)
+    (line,) = appended([], [huge])
+    assert len(line["instanceIds"]) == IDS_SHOWN
+    assert len(str(line)) < 5_000
+
+
+def test_the_given_history_is_left_as_it_was() -> None:
+    before = appended([], [REFUSED])
+    copy = [dict(line) for line in before]
+    appended(before, [REFUSED, SOLD])
+    assert before == copy
+
+
+@pytest.mark.parametrize("kind", list(ActivityType))
+@pytest.mark.parametrize("state", list(ActivityState))
+def test_every_line_fits_the_schema(kind: ActivityType, state: ActivityState) -> None:
+    (line,) = appended([], [replace(REFUSED, type=kind, state=state)])
+    ActivityStatus.model_validate(line)
+
+
+# --- events ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("activity", "type_", "reason", "mentioned"),
+    [
+        pytest.param(SOLD, "Normal", "InstanceLaunched", ["ins-1", str(A)], id="launched"),
+        pytest.param(
+            REFUSED, "Warning", "InsufficientCapacity", ["ResourcesSoldOut.X", "sold out", str(A)], id="refused"
+        ),
+        pytest.param(
+            replace(REFUSED, state=ActivityState.IN_PROGRESS),
+            "Warning",
+            "LaunchOutcomeUnknown",
+            ["same token", "ResourcesSoldOut.X"],
+            id="no-answer",
+        ),
+        pytest.param(loss("ins-1"), "Warning", "InstanceReclaimed", ["ins-1"], id="reclaimed"),
+        pytest.param(loss("ins-1", Cause.DISAPPEARED), "Warning", "InstanceLost", ["ins-1"], id="disappeared"),
+        pytest.param(
+            loss("ins-1", Cause.RELEASED_OUTSIDE), "Warning", "InstanceReleasedOutside", ["ins-1"], id="outside"
+        ),
+        pytest.param(
+            replace(SOLD, type=ActivityType.TERMINATE, cause="ScaledDown"),
+            "Normal",
+            "InstanceReleased",
+            ["ins-1", "ScaledDown"],
+            id="released",
+        ),
+        pytest.param(
+            replace(REFUSED, type=ActivityType.TERMINATE, instance_ids=("ins-1",)),
+            "Warning",
+            "ReleaseRefused",
+            ["ResourcesSoldOut.X", "ins-1"],
+            id="release-refused",
+        ),
+        pytest.param(replace(SOLD, type=ActivityType.ADOPT), "Normal", "InstanceAdopted", ["ins-1"], id="adopted"),
+        pytest.param(replace(SOLD, type=ActivityType.DISOWN), "Warning", "InstanceDisowned", ["ins-1"], id="disowned"),
+    ],
+)
+def test_what_a_person_should_notice(activity: Activity, type_: str, reason: str, mentioned: list[str]) -> None:
+    (event,) = events_of([activity])
+    assert (event.type, event.reason) == (type_, reason)
+    assert [part for part in mentioned if part not in event.note] == []
+
+
+def test_a_release_still_under_way_is_no_event() -> None:
+    assert events_of([replace(REFUSED, type=ActivityType.TERMINATE, state=ActivityState.IN_PROGRESS)]) == []
+
+
+def test_many_losses_are_one_event_that_names_a_few() -> None:
+    (event,) = events_of([loss(f"ins-{n:04}") for n in range(2000)])
+    assert event.note.startswith("ins-0000, ins-0001")
+    assert ", …" in event.note
+    assert len(event.note) < 1024
+
+
+def test_a_launch_settled_by_search_that_found_nothing_is_said_in_words() -> None:
+    settled = Activity(
+        ActivityType.LAUNCH,
+        ActivityState.FAILED,
+        "Shortfall",
+        ago(600),
+        NOW,
+        pool=A,
+        reason="NothingLaunched",
+        message="settled by looking for its instances, since its answer was lost",
+    )
+    (event,) = events_of([settled])
+    assert "None" not in event.note
