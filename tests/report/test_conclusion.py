@@ -1,0 +1,295 @@
+"""One word, one reason and one sentence for how an environment stands."""
+
+from __future__ import annotations
+
+import itertools
+from decimal import Decimal
+
+import pytest
+from hypothesis import assume, given, settings
+
+from plan.given import (
+    NOW,
+    A,
+    B,
+    C,
+    accepted,
+    desired,
+    instance,
+    intent,
+    ledger,
+    market,
+    member,
+    observed,
+    released,
+    rest,
+    seconds,
+)
+from plan.worlds import situations
+from spotcompute.api.conditions import ConditionType
+from spotcompute.api.times import to_text
+from spotcompute.model.desired import Desired
+from spotcompute.model.instance import InstanceState
+from spotcompute.model.ledger import Cause, Ledger, Trouble
+from spotcompute.model.observation import Observation
+from spotcompute.plan.actions import Pass
+from spotcompute.plan.cooldown import FOR_A_PERSON
+from spotcompute.report.conclusion import Conclusion, conclude, decisive_rest
+
+WISHES = desired(2)
+ONE, TWO = member("ins-1"), member("ins-2")
+BOTH = observed(instance("ins-1"), instance("ins-2"))
+ALL_SOLD_OUT = [rest(A), rest(B, until=NOW + seconds(20)), rest(C)]
+
+
+def everywhere(trouble: Trouble) -> Ledger:
+    return ledger(ONE, *(rest(pool, trouble, code="Code.X", message="words of the cloud") for pool in (A, B, C)))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "books", "seen", "phase", "reason", "stalled", "mentioned"),
+    [
+        pytest.param(WISHES, ledger(ONE, TWO), BOTH, "Ready", "AllReplicasReady", False, ["2 of 2"], id="ready"),
+        pytest.param(
+            WISHES,
+            ledger(ONE, TWO, member("ins-3", lost=Cause.RECLAIMED), member("ins-4", termination=accepted())),
+            BOTH,
+            "Ready",
+            "AllReplicasReady",
+            False,
+            ["2 of 2"],
+            id="ready-beside-what-is-not-proven-gone",
+        ),
+        pytest.param(
+            desired(0), ledger(), observed(), "Ready", "AllReplicasReady", False, ["0 of 0"], id="none-wanted"
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, TWO),
+            observed(instance("ins-1"), instance("ins-2", InstanceState.PENDING)),
+            "Filling",
+            "Provisioning",
+            False,
+            ["1 of 2", "1 on their way"],
+            id="pending",
+        ),
+        pytest.param(
+            WISHES, ledger(ONE), BOTH, "Filling", "Provisioning", False, ["asking for 1 more"], id="asking-a-free-pool"
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, intent(WISHES, 1)),
+            BOTH,
+            "Filling",
+            "SettlingLaunch",
+            False,
+            ["1 asked for without an answer"],
+            id="settling",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, TWO, member("ins-3", termination=released(obstacle="Protected: no"))),
+            BOTH,
+            "Releasing",
+            "ScalingDown",
+            False,
+            ["ins-3 (Protected: no)"],
+            id="a-release-in-the-way-of-which-something-stands",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, *ALL_SOLD_OUT),
+            BOTH,
+            "Waiting",
+            "InsufficientCapacity",
+            False,
+            ["ResourcesSoldOut", "sold out", "req-1", to_text(NOW + seconds(20)), "3 pools tried", "1 missing"],
+            id="sold-out-everywhere",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, rest(None, Trouble.RATE_LIMITED, code="RequestLimitExceeded")),
+            BOTH,
+            "Waiting",
+            "RateLimited",
+            False,
+            ["RequestLimitExceeded", to_text(NOW + seconds(30))],
+            id="the-whole-rests",
+        ),
+        pytest.param(
+            WISHES,
+            everywhere(Trouble.INVALID_CONFIGURATION),
+            BOTH,
+            "Stalled",
+            "InvalidConfiguration",
+            True,
+            ["Code.X", "words of the cloud"],
+            id="wrong-everywhere",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, rest(A, Trouble.INVALID_CONFIGURATION), rest(B), rest(C)),
+            BOTH,
+            "Waiting",
+            "InsufficientCapacity",
+            False,
+            ["S5.MEDIUM4@ap-guangzhou-4"],
+            id="wrong-in-one-pool-sold-out-in-the-others",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(ONE, rest(A, Trouble.INVALID_CONFIGURATION)),
+            BOTH,
+            "Filling",
+            "Provisioning",
+            False,
+            [],
+            id="wrong-in-one-pool-others-are-free",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(rest(None, Trouble.INSUFFICIENT_BALANCE)),
+            observed(),
+            "Stalled",
+            "InsufficientBalance",
+            True,
+            [],
+            id="no-money",
+        ),
+        pytest.param(
+            WISHES,
+            ledger(quarantine_until=NOW + seconds(60)),
+            observed(),
+            "Filling",
+            "RecoveringLedger",
+            False,
+            [to_text(NOW + seconds(60))],
+            id="status-was-lost",
+        ),
+        pytest.param(
+            desired(2, paused=True), ledger(ONE), BOTH, "Paused", "Paused", False, ["1 of 2", "paused"], id="paused"
+        ),
+        pytest.param(
+            desired(0, deleting=True),
+            ledger(member("ins-1", termination=accepted())),
+            BOTH,
+            "Deleting",
+            "Deleting",
+            False,
+            ["ins-1"],
+            id="deleting",
+        ),
+        pytest.param(
+            desired(0, deleting=True, paused=True),
+            ledger(intent(WISHES, 2)),
+            observed(),
+            "Deleting",
+            "Deleting",
+            False,
+            ["2 launches without an answer"],
+            id="deleting-with-a-launch-open",
+        ),
+        pytest.param(
+            desired(2, one_time=True),
+            ledger(rest(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
+            observed(),
+            "Failed",
+            "ResourcesSoldOut.X",
+            True,
+            ["ResourcesSoldOut.X", "Change the spec"],
+            id="the-one-attempt-failed",
+        ),
+        pytest.param(
+            desired(2, one_time=True),
+            ledger(ONE, member("ins-2", lost=Cause.RECLAIMED), attempted_generation=1),
+            BOTH,
+            "Failed",
+            "InstancesLost",
+            True,
+            ["instances were lost"],
+            id="one-time-instances-were-lost",
+        ),
+    ],
+)
+def test_how_it_stands(
+    wishes: Desired,
+    books: Ledger,
+    seen: Observation,
+    phase: str,
+    reason: str,
+    stalled: bool,
+    mentioned: list[str],
+) -> None:
+    found = conclude(wishes, books, seen, NOW)
+    assert (found.phase, found.reason, found.stalled) == (phase, reason, stalled)
+    assert found.ready is (phase == "Ready")
+    assert [part for part in mentioned if part not in found.message] == []
+
+
+@pytest.mark.parametrize("trouble", list(Trouble))
+def test_stalled_only_when_a_person_must_act(trouble: Trouble) -> None:
+    found = conclude(WISHES, everywhere(trouble), BOTH, NOW)
+    assert found.stalled is (trouble in FOR_A_PERSON)
+    assert found.reason == trouble
+
+
+def test_a_price_too_low_is_shown_beside_the_price_of_the_market() -> None:
+    wishes = desired(2, pools=[A], max_price=Decimal("0.05"))
+    seen = observed(market=market({A: "0.12"}))
+    found = conclude(wishes, ledger(rest(A, Trouble.PRICE_TOO_LOW)), seen, NOW)
+    assert "the market asks 0.12 per hour" in found.message
+
+
+def test_a_market_price_below_the_bid_is_not_put_beside_the_complaint_that_it_is_too_low() -> None:
+    wishes = desired(2, pools=[A], max_price=Decimal("0.50"))
+    found = conclude(wishes, ledger(rest(A, Trouble.PRICE_TOO_LOW)), observed(market=market({A: "0.12"})), NOW)
+    assert "the market asks" not in found.message
+
+
+def test_many_leaving_are_counted_and_not_all_named() -> None:
+    books = ledger(*[member(f"ins-{n:03}", termination=released()) for n in range(500)])
+    message = conclude(desired(0), books, observed(), NOW).message
+    assert "ins-000, ins-001, ins-002, ins-003, ins-004 and 495 more" in message
+    assert len(message) < 300
+
+
+def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
+    rests = [
+        rest(A, Trouble.INVALID_CONFIGURATION),
+        rest(B, Trouble.PRICE_TOO_LOW),
+        rest(C, Trouble.INSUFFICIENT_CAPACITY),
+    ]
+    assert {decisive_rest(list(order)).trouble for order in itertools.permutations(rests)} == {
+        Trouble.INSUFFICIENT_CAPACITY
+    }
+
+
+@settings(max_examples=400)
+@given(situations)
+def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+    """Source: kstatus. Ready beside Reconciling or Stalled would tell Flux and Argo CD two things at once."""
+    spec, books, seen, _ = situation
+    assume(spec.pools)
+    found = conclude(spec, books, seen, NOW)
+    truth = {condition.type: condition.status == "True" for condition in found.conditions()}
+    assert set(truth) == set(ConditionType)
+    assert sum(truth.values()) <= 1
+    assert truth[ConditionType.READY] or truth[ConditionType.RECONCILING] or found.stalled or found.phase == "Paused"
+    assert all(condition.reason for condition in found.conditions())
+    assert found.message
+
+
+@pytest.mark.parametrize(
+    ("conclusion", "true"),
+    [
+        (Conclusion("Ready", "AllReplicasReady", "m", ready=True), "Ready"),
+        (Conclusion("Waiting", "InsufficientCapacity", "m"), "Reconciling"),
+        (Conclusion("Deleting", "Deleting", "m"), "Reconciling"),
+        (Conclusion("Stalled", "InvalidSpec", "m", stalled=True), "Stalled"),
+        (Conclusion("Failed", "X", "m", stalled=True), "Stalled"),
+        (Conclusion("Paused", "Paused", "m"), None),
+    ],
+    ids=lambda value: value.phase if isinstance(value, Conclusion) else None,
+)
+def test_exactly_one_condition_is_true_except_while_paused(conclusion: Conclusion, true: str | None) -> None:
+    assert [item.type for item in conclusion.conditions() if item.status == "True"] == ([true] if true else [])

@@ -1,0 +1,326 @@
+"""The status as a whole: true, bounded, and still when nothing happens."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import assume, given, settings
+
+from plan.given import (
+    NOW,
+    POLICY,
+    A,
+    B,
+    C,
+    accepted,
+    ago,
+    desired,
+    instance,
+    intent,
+    ledger,
+    market,
+    member,
+    observed,
+    released,
+    rest,
+    seconds,
+)
+from plan.worlds import situations
+from spotcompute.api.ledger import decode, encode
+from spotcompute.api.status import Status
+from spotcompute.api.times import to_text
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
+from spotcompute.model.instance import InstanceState
+from spotcompute.model.ledger import Cause, Ledger, Trouble
+from spotcompute.model.observation import Observation
+from spotcompute.plan.actions import Pass
+from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.report.conclusion import Conclusion
+from spotcompute.report.status import committed, report, troubled
+
+WISHES = desired(2)
+SELECTOR = "spotcompute.dev/environment=0123456789-web001"
+QUOTES = market({A: "0.12", B: "0.24", C: None})
+
+
+def status_of(
+    wishes: Desired, books: Ledger, seen: Observation, previous: dict[str, Any] | None = None, at: datetime = NOW
+) -> dict[str, Any]:
+    """The status, after making sure that the API server would keep all of it."""
+    status = report(previous or {}, wishes, books, seen, (), at, SELECTOR).status
+    assert Status.model_validate(status).to_json() == status
+    return status
+
+
+def test_an_environment_that_has_what_it_wants() -> None:
+    books = ledger(member("ins-1"), member("ins-2", pool=B))
+    seen = observed(
+        instance("ins-1", private_ip="10.0.0.1"), instance("ins-2", pool=B, public_ip="1.2.3.4"), market=QUOTES
+    )
+    status = status_of(WISHES, books, seen)
+    assert {key: status[key] for key in ("observedGeneration", "phase", "reason", "selector", "environmentID")} == {
+        "observedGeneration": 1,
+        "phase": "Ready",
+        "reason": "AllReplicasReady",
+        "selector": SELECTOR,
+        "environmentID": books.environment_id,
+    }
+    assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (2, 2, 2)
+    assert status["instances"][0] == {
+        "id": "ins-1",
+        "zone": A.zone,
+        "instanceType": A.instance_type,
+        "state": "RUNNING",
+        "ready": True,
+        "pricePerHour": "0.12",
+        "launchedAt": to_text(ago(3600)),
+        "privateIP": "10.0.0.1",
+        "updated": True,
+    }
+    assert status["cost"] == {"perHour": "0.36", "onDemandPerHour": "3.6", "savedPercent": 90}
+    assert decode(status["ledger"]) == books
+    assert "nextAttemptTime" not in status
+    assert "activities" not in status
+
+
+@pytest.mark.parametrize(
+    ("who", "seen", "state", "ready", "note"),
+    [
+        pytest.param({"seen": False}, None, "LAUNCHED", False, None, id="accepted-not-listed-yet"),
+        pytest.param({}, None, "UNSEEN", False, None, id="no-longer-listed"),
+        pytest.param({}, InstanceState.PENDING, "PENDING", False, None, id="pending"),
+        pytest.param(
+            {"lost": Cause.RECLAIMED}, InstanceState.TERMINATING, "TERMINATING", False, "Reclaimed", id="lost"
+        ),
+        pytest.param({"termination": released()}, InstanceState.RUNNING, "RUNNING", False, "ScaledDown", id="to-go"),
+        pytest.param(
+            {"termination": released(obstacle="Protected: no")},
+            InstanceState.RUNNING,
+            "RUNNING",
+            False,
+            "ScaledDown: Protected: no",
+            id="to-go-but-protected",
+        ),
+    ],
+)
+def test_how_an_instance_is_shown(
+    who: dict[str, Any], seen: InstanceState | None, state: str, ready: bool, note: str | None
+) -> None:
+    sights = [instance("ins-1", seen)] if seen else []
+    (shown,) = status_of(WISHES, ledger(member("ins-1", **who)), observed(*sights))["instances"]
+    assert (shown["state"], shown["ready"], shown.get("note")) == (state, ready, note)
+
+
+def test_what_ends_costs_nothing_more() -> None:
+    books = ledger(member("ins-1", lost=Cause.RECLAIMED))
+    seen = observed(instance("ins-1", InstanceState.TERMINATING), market=QUOTES)
+    status = status_of(WISHES, books, seen)
+    assert "pricePerHour" not in status["instances"][0]
+    assert "cost" not in status
+
+
+@pytest.mark.parametrize(
+    ("pools", "quotes", "cost"),
+    [
+        pytest.param([A, A], QUOTES, {"perHour": "0.24", "onDemandPerHour": "2.4", "savedPercent": 90}, id="both"),
+        pytest.param([A, C], QUOTES, None, id="one-price-is-unknown"),
+        pytest.param([], QUOTES, None, id="nothing-there"),
+        pytest.param(
+            [A],
+            replace(QUOTES, offerings={A: replace(QUOTES.offerings[A], on_demand_price_per_hour=None)}),
+            {"perHour": "0.12"},
+            id="no-list-price",
+        ),
+        pytest.param(
+            [A],
+            replace(QUOTES, offerings={A: replace(QUOTES.offerings[A], price_per_hour=Decimal("0.00000051"))}),
+            {"perHour": "0.000001", "onDemandPerHour": "1.2", "savedPercent": 99},
+            id="money-has-six-decimals-and-no-exponent",
+        ),
+    ],
+)
+def test_cost_is_known_or_not_told(pools: list[Any], quotes: Any, cost: dict[str, Any] | None) -> None:
+    books = ledger(*[member(f"ins-{n}", pool=pool) for n, pool in enumerate(pools)])
+    assert status_of(WISHES, books, observed(market=quotes)).get("cost") == cost
+
+
+def test_counts_include_launches_in_flight_and_exclude_what_is_going() -> None:
+    books = ledger(
+        intent(WISHES, 3),
+        member("ins-1"),
+        member("ins-2", template_digest="000000000000"),
+        member("ins-3", termination=accepted()),
+        member("ins-4", lost=Cause.RECLAIMED),
+    )
+    status = status_of(WISHES, books, observed(instance("ins-1"), instance("ins-2"), instance("ins-3")))
+    assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (5, 2, 1)
+
+
+def test_pools_say_why_they_rest_and_until_when() -> None:
+    books = ledger(member("ins-1"), rest(A, failures=3), rest(B, Trouble.INVALID_CONFIGURATION), rest(C, until=ago(1)))
+    first, second, third = status_of(WISHES, books, observed(market=QUOTES))["pools"]
+    assert first == {
+        "zone": A.zone,
+        "instanceType": A.instance_type,
+        "state": "Resting",
+        "instances": 1,
+        "pricePerHour": "0.12",
+        "onDemandPricePerHour": "1.2",
+        "lastError": "ResourcesSoldOut: sold out",
+        "reason": "InsufficientCapacity",
+        "failures": 3,
+        "nextAttemptTime": to_text(NOW + seconds(30)),
+    }
+    assert second["state"] == "Invalid"
+    assert third["state"] == "Available"
+    assert "nextAttemptTime" not in third
+
+
+# --- stillness -------------------------------------------------------------------------------------------------------
+
+BOTH = observed(instance("ins-1"), instance("ins-2"))
+
+
+@pytest.mark.parametrize(
+    ("wishes", "books", "seen", "later"),
+    [
+        pytest.param(WISHES, ledger(member("ins-1"), member("ins-2")), BOTH, 86400, id="ready"),
+        pytest.param(desired(0), ledger(), observed(), 86400, id="none-wanted"),
+        pytest.param(desired(9, paused=True), ledger(member("ins-1"), member("ins-2")), BOTH, 86400, id="paused"),
+        pytest.param(
+            WISHES,
+            ledger(member("ins-1"), member("ins-2"), rest(A, until=ago(1))),
+            BOTH,
+            86400,
+            id="ready-after-trouble",
+        ),
+        pytest.param(WISHES, ledger(rest(A), rest(B), rest(C)), observed(), 29, id="waiting-for-the-next-attempt"),
+        pytest.param(
+            WISHES,
+            ledger(*[rest(pool, Trouble.INVALID_CONFIGURATION) for pool in (A, B, C)]),
+            observed(),
+            29,
+            id="stalled",
+        ),
+        pytest.param(WISHES, ledger(quarantine_until=NOW + seconds(90)), observed(), 80, id="recovering"),
+        pytest.param(
+            desired(2, one_time=True),
+            ledger(rest(A, until=NOW), attempted_generation=1),
+            observed(),
+            86400,
+            id="the-one-attempt-failed",
+        ),
+        pytest.param(
+            desired(0, deleting=True), ledger(member("ins-1", termination=accepted())), observed(), 50, id="deleting"
+        ),
+    ],
+)
+def test_nothing_is_written_while_nothing_happens(
+    wishes: Desired, books: Ledger, seen: Observation, later: float
+) -> None:
+    """What a run does when it has nothing to do: books, then report; an equal status is not written."""
+    first = status_of(wishes, books, seen)
+    then = NOW + seconds(later)
+    kept = keep_books(books, wishes, replace(seen, observed_at=then), then, POLICY)
+    assert kept.activities == ()
+    assert status_of(wishes, kept.ledger, replace(seen, observed_at=then), first, then) == first
+
+
+@settings(max_examples=200)
+@given(situations)
+def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+    spec, books, seen, _ = situation
+    assume(spec.pools)
+    first = status_of(spec, books, seen)
+    assert status_of(spec, books, seen, first) == first
+
+
+@settings(max_examples=200)
+@given(situations)
+def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+    spec, books, seen, _ = situation
+    assume(spec.pools)
+    status = status_of(spec, books, seen)
+    ready = next(item for item in status["conditions"] if item["type"] == "Ready")
+    assert status["reason"] == ready["reason"]
+    assert (ready["status"] == "True") is (status["phase"] == "Ready")
+    if ready["status"] == "True":
+        assert status["readyReplicas"] >= spec.replicas
+    assert {item["observedGeneration"] for item in status["conditions"]} == {spec.generation}
+
+
+# --- size ------------------------------------------------------------------------------------------------------------
+
+SIZE_500 = 256 * 1024
+
+
+def crowd(count: int) -> tuple[Desired, Ledger, Observation]:
+    """An environment of that many machines, each with all there is to say of one."""
+    keys = [f"ins-{n:08x}" for n in range(count)]
+    books = ledger(*[member(key, sequence=1_700_000_000 + n) for n, key in enumerate(keys)])
+    seen = observed(*[instance(key, private_ip="10.200.100.100", public_ip="200.100.100.100") for key in keys])
+    return desired(count), books, replace(seen, market=QUOTES)
+
+
+def test_the_status_of_five_hundred_is_far_below_what_the_api_server_takes() -> None:
+    wishes, books, seen = crowd(500)
+    assert len(json.dumps(status_of(wishes, books, seen))) < SIZE_500
+
+
+def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> None:
+    """etcd takes 1.5 MiB by default, and while everything goes at once every instance has more to say."""
+    wishes, books, seen = crowd(2000)
+    going = replace(books, members={key: replace(item, termination=accepted()) for key, item in books.members.items()})
+    everything = [
+        Activity(
+            ActivityType.TERMINATE,
+            ActivityState.FAILED,
+            "ScaledDown",
+            NOW,
+            NOW,
+            instance_ids=tuple(sorted(books.members)),
+            code=f"Code.{n}",
+            message="x" * 5000,
+        )
+        for n in range(60)
+    ]
+    status = report({}, wishes, going, seen, everything, NOW, SELECTOR).status
+    assert len(json.dumps(status)) < 1536 * 1024
+
+
+# --- in between ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_committed_before_acting_is_the_ledger_and_nothing_else_changes() -> None:
+    previous = status_of(WISHES, ledger(member("ins-1")), BOTH)
+    intended = ledger(member("ins-1"), intent(WISHES, 1))
+    status = committed(previous, intended, ())
+    assert decode(status["ledger"]) == intended
+    assert {key: value for key, value in status.items() if key != "ledger"} == {
+        key: value for key, value in previous.items() if key != "ledger"
+    }
+
+
+def test_trouble_leaves_what_was_known_and_says_what_is_wrong() -> None:
+    books = ledger(member("ins-1"), member("ins-2"))
+    previous = status_of(WISHES, books, BOTH, at=ago(60))
+    conclusion = Conclusion("Stalled", "InvalidSpec", "spec.replicas: too many", stalled=True)
+    status = troubled(previous, conclusion, books, 2, NOW)
+    assert (status["phase"], status["reason"], status["observedGeneration"]) == ("Stalled", "InvalidSpec", 2)
+    kept = ("instances", "replicas", "readyReplicas", "ledger", "pools")
+    assert {key: status[key] for key in kept} == {key: previous[key] for key in kept}
+    assert troubled(status, conclusion, books, 2, NOW + seconds(600)) == status
+
+
+def test_trouble_before_anything_was_known() -> None:
+    conclusion = Conclusion("Stalled", "InvalidSpec", "spec.region: missing", stalled=True)
+    status = troubled({}, conclusion, None, 1, NOW)
+    assert Status.model_validate(status).replicas == 0
+    assert "ledger" not in status
+    assert troubled({}, conclusion, ledger(), 1, NOW)["ledger"] == encode(ledger())
