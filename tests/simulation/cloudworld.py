@@ -7,8 +7,6 @@ same code that reads the real thing.
 from __future__ import annotations
 
 import asyncio
-import copy
-import json
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,8 +14,9 @@ from typing import Any
 
 from cvmsim.catalog import Catalog
 from cvmsim.instance import Instance
-from cvmsim.simulator import Arrival, Simulator
-from spotcompute.cloud.errors import NotSent, OutcomeUnknown
+from cvmsim.simulator import Simulator
+from simulation.faultpoint import FaultPoint, Kind, Phase, strike
+from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown
 from spotcompute.cloud.tencent.codes import classify
 
 ENVIRONMENT_TAG = "spotcompute-environment"
@@ -70,13 +69,11 @@ class Cloud:
         self.advance()
         if action == "TerminateInstances":
             self._judge_terminations(parameters.get("InstanceIds", []), caller)
-        arrival = Arrival(account, action, parameters)
-        delivery = self.simulator.deliver(arrival, self.now)
+        answer = self.simulator.handle(account, action, parameters, self.now)
         if action in MUTATING:
             self.mutations += 1
         self._judge_births(60.0 + (330.0 if was_late else 0.0))
-        assert delivery.body is not None
-        return json.loads(delivery.body)["Response"]
+        return answer
 
     def living(self, environment: str | None = None) -> list[Instance]:
         """Live instances by what they were born as, whatever their tags say now."""
@@ -117,23 +114,31 @@ class CloudLine:
     """One replica's line to the cloud: what `cloud.tencent.client.Client` is to HTTP."""
 
     def __init__(
-        self, cloud: Cloud, account: str, trouble: CloudTrouble, rng: random.Random, boundary: Callable[[str], None]
+        self,
+        cloud: Cloud,
+        account: str,
+        trouble: CloudTrouble,
+        rng: random.Random,
+        boundary: Callable[[str], None],
+        fault: FaultPoint,
     ) -> None:
         self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
-        self._boundary = boundary
+        self._boundary, self._fault = boundary, fault
 
     async def call(self, action: str, parameters: dict[str, Any], on_behalf_of: str) -> dict[str, Any]:
         """Send one request; raise as the real client does."""
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
         self._boundary(f"{action} before")
+        cell = self._fault.next(f"cloud {action}")
+        if cell is not None:
+            return self._read(action, await self._strike(cell, action, parameters, on_behalf_of))
         luck = rng.random()
         await asyncio.sleep(rng.uniform(0, trouble.latency))
         answer: asyncio.Future[Any] = loop.create_future()
-        frozen = copy.deepcopy(parameters)
 
         def commit(was_late: bool = False) -> Any:
-            return self._cloud.carry_out(self._account, action, frozen, on_behalf_of, was_late)
+            return self._cloud.carry_out(self._account, action, parameters, on_behalf_of, was_late)
 
         def respond(result: Any, after: float | None = None) -> None:
             loop.call_later(rng.uniform(0, trouble.latency) if after is None else after, settle, result)
@@ -171,6 +176,19 @@ class CloudLine:
         finally:
             self._boundary(f"{action} after")
         return self._read(action, result)
+
+    async def _strike(
+        self, cell: tuple[Phase, Kind], action: str, parameters: dict[str, Any], caller: str
+    ) -> dict[str, Any]:
+        def error(text: str) -> CloudError:
+            kind = NotSent if cell[0] is Phase.BEFORE_SEND else OutcomeUnknown
+            return kind("ClientNetworkError", text)
+
+        def commit() -> dict[str, Any]:
+            answer: dict[str, Any] = self._cloud.carry_out(self._account, action, parameters, caller, False)
+            return answer
+
+        return await strike(cell, self._fault, commit, error)
 
     def _read(self, action: str, result: dict[str, Any] | None) -> dict[str, Any]:
         if result is None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from simulation.faultpoint import FaultPoint, strike
 from spotcompute.api.times import to_text
 from spotcompute.kube.client import merge_patch
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
@@ -187,15 +188,24 @@ class KubeLine:
     """
 
     def __init__(
-        self, server: ApiServer, trouble: KubeTrouble, rng: random.Random, boundary: Callable[[str], None]
+        self,
+        server: ApiServer,
+        trouble: KubeTrouble,
+        rng: random.Random,
+        boundary: Callable[[str], None],
+        fault: FaultPoint,
     ) -> None:
         self._server, self._trouble, self._rng, self._boundary = server, trouble, rng, boundary
+        self._fault = fault
 
-    async def _call(self, what: str, commit: Callable[[], Any], is_write: bool = True) -> Any:
+    async def _call(self, what: str, commit: Callable[[], Any]) -> Any:
         loop = asyncio.get_running_loop()
         answer: asyncio.Future[Any] = loop.create_future()
         trouble, rng = self._trouble, self._rng
         self._boundary(f"{what} before")
+        cell = self._fault.next(f"kube {what}")
+        if cell is not None:
+            return await strike(cell, self._fault, commit, ApiUnavailable)
         luck = rng.random()
 
         def arrive() -> None:

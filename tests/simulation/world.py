@@ -1,0 +1,364 @@
+"""One small universe: API server, cloud, operator replicas, and the judge of all of it.
+
+Histories (random) and scenarios (scripted) are played in it; it decides nothing about what happens, only how it is
+carried out and whether it was right.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import random
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from functools import lru_cache
+from typing import Any
+
+import yaml
+
+from cvmsim.catalog import DEFAULT_WORLD, Catalog, parse
+from cvmsim.instance import Instance
+from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, CloudTrouble
+from simulation.faultpoint import FaultPoint
+from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.tencent.provider import TencentProvider
+from spotcompute.inventory import Accounts, Pace
+from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.sources import Sources
+from spotcompute.model.identity import binding
+from spotcompute.orphans import OrphanSweep
+from spotcompute.plan.policy import Policy
+from spotcompute.reconcile import Reconciler
+from spotcompute.store import Audit, Store
+from spotcompute.workqueue import WorkQueue
+
+CLUSTER = "cluster-1"
+ACCOUNT = "100000000001"
+SECRET = "key"
+RESYNC = timedelta(seconds=300)
+AUDIT_SECONDS = 120.0
+ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
+TYPES = ("S2.MEDIUM4", "S5.MEDIUM4", "SA2.MEDIUM4")
+IMAGES = ("img-pmqg1cw7", "img-487zeit5")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a play came to: nothing in `violations` is the only good end."""
+
+    name: str
+    violations: tuple[str, ...]
+    digest: str
+    launched: int
+    calls: int
+    boundaries: int
+    log: tuple[str, ...] = field(repr=False)
+
+
+@lru_cache(maxsize=1)
+def catalog() -> Catalog:
+    """The shipped world, with room for everything a play wants to do."""
+    document = yaml.safe_load(DEFAULT_WORLD.read_text())
+    for account in document["accounts"]:
+        account["spotQuota"] = 2000
+        account["balance"] = "1000000.00"
+    return parse(document)
+
+
+class Replica:
+    """One operator process: everything `__main__` puts together, with lines instead of networks."""
+
+    def __init__(self, world: World, number: int) -> None:
+        self._world, self.number = world, number
+        self._rng = random.Random(f"{world.seed}/replica/{number}/{world.births}")
+        world.births += 1
+        self.alive = False
+        self._tasks: list[asyncio.Task[Any]] = []
+
+    def start(self) -> None:
+        """Begin as a fresh process: list, then watch."""
+        world = self._world
+        self.alive = True
+        self.queue = WorkQueue(self._rng)
+        self.store = Store(self.queue.add)
+        kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
+        self.accounts = Accounts(self._provider, CLUSTER, world.clock, world.pace, self._news)
+        self.reconciler = Reconciler(
+            kube,
+            self.store,
+            Sources(kube, None, world.clock),
+            self.accounts,
+            CLUSTER,
+            world.policy,
+            world.clock,
+            self._nonce,
+            RESYNC,
+        )
+        audit = Audit(self.store, kube, AUDIT_SECONDS)
+        orphans = OrphanSweep(
+            kube, self.store, self.accounts, CLUSTER, world.clock, timedelta(seconds=30), cluster_uid=CLUSTER
+        )
+        parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
+        self._tasks = [asyncio.ensure_future(part) for part in parts]
+        for obj in list(world.api.objects.values()):
+            self.deliver("LISTED", obj)
+        world.api.watchers.append(self._watch)
+
+    def crash(self) -> None:
+        """kill -9: nothing is finished, nothing is taken back."""
+        self.alive = False
+        self._world.api.watchers.remove(self._watch)
+        for task in self._tasks:
+            task.cancel()
+
+    def dead_parts(self) -> list[str]:
+        """Parts that ended by themselves: a real process would have exited."""
+        return [repr(task.exception()) for task in self._tasks if task.done() and not task.cancelled()]
+
+    def _boundary(self, name: str) -> None:
+        self._world.boundaries += 1
+        self._world.note(f"r{self.number} {name}")
+
+    def _nonce(self) -> str:
+        return "".join(self._rng.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(6))
+
+    def _provider(self, credentials: Credentials, region: str) -> TencentProvider:
+        line = CloudLine(
+            self._world.cloud, ACCOUNT, self._world.cloud_trouble, self._rng, self._boundary, self._world.fault
+        )
+        return TencentProvider(line, f"{ACCOUNT}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
+
+    def _news(self, environment_ids: Collection[str]) -> None:
+        for obj in self.store.all():
+            if (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) in environment_ids:
+                self.queue.add(obj["metadata"]["uid"])
+
+    def _watch(self, kind: str, obj: Object) -> None:
+        trouble, rng = self._world.kube_trouble, self._rng
+        if rng.random() < trouble.drop_event:
+            return
+        asyncio.get_running_loop().call_later(rng.uniform(0, trouble.delay_event), self.deliver, kind, obj)
+        if rng.random() < trouble.replay_event:
+            asyncio.get_running_loop().call_later(rng.uniform(0, 60), self.deliver, "MODIFIED", obj)
+
+    def deliver(self, kind: str, obj: Object) -> None:
+        if not self.alive:
+            return
+        if kind == "DELETED":
+            self.store.deleted(obj["metadata"]["uid"])
+        else:
+            self.store.observe(obj)
+
+
+class World:
+    """API server, cloud, replicas and judge; `seed` decides every delay, `switches` what the cloud leaves open."""
+
+    def __init__(
+        self, seed: int | str, names: Collection[str], switches: Mapping[str, object], sweep_seconds: float = 15.0
+    ) -> None:
+        self.seed = seed
+        self.births = 0
+        self.log: list[str] = []
+        self._digest = hashlib.sha256()
+        self._wanted: dict[tuple[str, str], list[tuple[float, int]]] = {}
+        self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()
+        self.policy = Policy()
+        self.pace = Pace(
+            timedelta(seconds=sweep_seconds), timedelta(seconds=min(5.0, sweep_seconds)), timedelta(seconds=120)
+        )
+        self.fault = FaultPoint()
+        self.cloud = Cloud(catalog(), hash_of(seed), switches)
+        self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
+        self.api = ApiServer(random.Random(f"{seed}/api"), self.clock)
+        self.api.on_gone = self._judge_release
+        self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
+        self.names = list(names)
+        self.replicas: list[Replica] = []
+        self.boundaries = 0
+        self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
+        self.may_strip = False
+
+    def clock(self) -> datetime:
+        return datetime.fromtimestamp(EPOCH + asyncio.get_running_loop().time(), UTC)
+
+    def note(self, line: str) -> None:
+        """One line of the trace: kept for a failing seed, digested for every one."""
+        text = f"{asyncio.get_running_loop().time():9.3f} {line}"
+        self._digest.update(text.encode())
+        self.log.append(text)
+
+    # --- what was wanted ---------------------------------------------------------------------------------------------
+
+    def want(self, name: str, replicas: int) -> None:
+        """Remember what the user asked for from now on."""
+        self._wanted.setdefault(("default", name), []).append((asyncio.get_running_loop().time(), replicas))
+
+    def _name_of(self, environment_id: str) -> str | None:
+        prefix = environment_id.split("-")[0]
+        return next((name for name in self.names if binding(CLUSTER, "default", name) == prefix), None)
+
+    def _allowed(self, environment_id: str, window: float) -> int | None:
+        """The most that was wanted at any moment of the last `window` seconds."""
+        name = self._name_of(environment_id)
+        history = self._wanted.get(("default", name or ""), [])
+        since = asyncio.get_running_loop().time() - window
+        recent = [count for moment, count in history if moment >= since]
+        before = [count for moment, count in history if moment < since][-1:]
+        return max([*before, *recent], default=0)
+
+    def _owner_of_caller(self, caller: str) -> str:
+        namespace, _, name = caller.partition("/")
+        return binding(CLUSTER, namespace, name) + "-" if name else ""
+
+    def _judge_release(self, obj: Object) -> None:
+        environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)
+        self.cloud.advance()
+        left = self.cloud.living(environment_id) if environment_id else []
+        if left and not self.may_strip:
+            ids = [instance.id for instance in left]
+            self.cloud.violations.append(f"O1 leak: {obj['metadata']['name']} released with {ids} alive")
+
+    # --- processes ---------------------------------------------------------------------------------------------------
+
+    def start_replicas(self, count: int) -> None:
+        """Start operator processes."""
+        for number in range(count):
+            replica = Replica(self, number)
+            self.replicas.append(replica)
+            replica.start()
+
+    def crash(self, number: int, down_seconds: float) -> None:
+        """kill -9 one process; another takes its place after a while."""
+        replica = self.replicas[number]
+        if not replica.alive:
+            return
+        self.note(f"r{number} is killed")
+        replica.crash()
+        fresh = Replica(self, number)
+        self.replicas[number] = fresh
+        asyncio.get_running_loop().call_later(down_seconds, self.restart, fresh)
+
+    def restart(self, replica: Replica) -> None:
+        """Start a process that is to come back, unless it did already or was given up."""
+        if not replica.alive and replica in self.replicas:
+            self.note(f"r{replica.number} starts")
+            replica.start()
+
+    # --- the end -----------------------------------------------------------------------------------------------------
+
+    def heal(self) -> None:
+        self.note("heal")
+        self.kube_trouble.__init__()  # type: ignore[misc]  # the lines keep their reference
+        self.cloud_trouble.__init__()  # type: ignore[misc]
+        self.cloud.advance()
+        world = self.cloud.simulator.world
+        for instance, tags in self.repairs:
+            world.retag(instance, tags)
+        world.switches.set("launch-failure-rate", "0")
+        for offering in world.offerings.values():
+            offering.set_stock(500, world.now)
+            world.set_price(offering, Decimal("0.02"))
+        for name in self.names:
+            self.api.change_spec("default", name, lambda obj: obj_set(obj, "paused", False))
+        for replica in self.replicas:
+            if not replica.alive:
+                self.restart(replica)
+
+    def check_alive(self) -> None:
+        for replica in self.replicas:
+            if replica.alive and replica.dead_parts():
+                self.cloud.violations.append(f"process ended: {replica.dead_parts()}")
+                replica.alive = False
+
+    @property
+    def bound(self) -> float:
+        """How long convergence may take after the last fault."""
+        lags = self.cloud.simulator.switches.number
+        slow = lags("list-lag") + lags("tag-lag") + lags("pending-seconds") + lags("terminating-seconds")
+        bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
+        settle = self.policy.horizon.total_seconds()
+        return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
+
+    async def converge(self) -> None:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self.bound
+        while loop.time() < deadline:
+            await asyncio.sleep(10)
+            self.cloud.advance()
+            if not self.differences():
+                break
+        self.check_alive()
+        for difference in self.differences():
+            self.cloud.violations.append(f"O4 not converged {self.bound:.0f} s after the last fault: {difference}")
+
+    def differences(self) -> list[str]:
+        """What is not as wanted, by the cloud's own books and the object's own words."""
+        result = []
+        for name in self.names:
+            obj = self.api.objects.get(("default", name))
+            if obj is None or "deletionTimestamp" in obj["metadata"]:
+                prefix = binding(CLUSTER, "default", name)
+                left = [i.id for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
+                if obj is not None:
+                    conditions = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
+                    result.append(f"{name} is still being deleted, {len(left)} alive: {conditions}")
+                elif left:
+                    result.append(f"O1 leak: {name} is gone and {left} live")
+                continue
+            prefix = binding(CLUSTER, "default", name) + "-"
+            living = [i for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
+            running = [i for i in living if i.state == "RUNNING"]
+            wanted = obj["spec"].get("replicas", 0)
+            if len(living) != wanted or len(running) != wanted:
+                states = sorted(i.state for i in living)
+                message = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
+                result.append(f"{name} wants {wanted}, has {states}: {message}")
+            elif obj["status"].get("readyReplicas") != wanted or obj["status"].get("phase") != "Ready":
+                status = {key: obj["status"].get(key) for key in ("phase", "reason", "readyReplicas")}
+                result.append(f"{name} runs {wanted} and says {status}")
+        return result
+
+    async def stay_quiet(self, seconds: float) -> None:
+        """After a while for stragglers (a release that still shows), nothing may be written or changed any more."""
+        if self.cloud.violations:
+            return
+        # Hours of sweeps that find nothing are most of a history's work: let them be rarer from here on.
+        object.__setattr__(self.pace, "sweep", timedelta(seconds=120))
+        lags = self.cloud.simulator.switches.number
+        bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
+        stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
+        await asyncio.sleep(stragglers + 900.0)
+        writes, mutations = self.api.writes, self.cloud.mutations
+        await asyncio.sleep(seconds)
+        if self.api.writes != writes or self.cloud.mutations != mutations:
+            self.cloud.violations.append(
+                f"O4 not quiet: {self.api.writes - writes} writes and {self.cloud.mutations - mutations} calls"
+            )
+        for difference in self.differences():
+            self.cloud.violations.append(f"O4 did not stay: {difference}")
+
+    def outcome(self, name: str) -> Outcome:
+        """The sum of it."""
+        world = self.cloud.simulator.world
+        return Outcome(
+            name=name,
+            violations=tuple(dict.fromkeys(self.cloud.violations)),
+            digest=self._digest.hexdigest()[:16],
+            launched=sum(ENVIRONMENT_TAG in instance.order.tags for instance in world.instances.values()),
+            calls=sum(1 for _ in self.cloud.simulator.ledger.requests()),
+            boundaries=self.boundaries,
+            log=tuple(self.log),
+        )
+
+
+def obj_set(spec: Object, key: str, value: object) -> None:
+    """Set one field of a spec."""
+    spec[key] = value
+
+
+def hash_of(seed: int | str) -> int:
+    """A number for what wants one."""
+    return int(hashlib.sha256(str(seed).encode()).hexdigest()[:12], 16)
