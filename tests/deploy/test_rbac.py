@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from deploy.manifests import ALL_SECRETS, BASE, SINGLE, Manifest, of_kind, only
+from deploy.manifests import ALL_SECRETS, BASE, SAMPLES, SINGLE, Manifest, of_kind, only
 
 OPERATOR = {"kind": "ServiceAccount", "name": "spotcompute-operator", "namespace": "spotcompute-system"}
 SECRET_ROLES = {"spotcompute-read-sources", "spotcompute-guard-credentials"}
@@ -81,7 +81,12 @@ def test_the_other_overlay_holds_the_operator_in_the_namespace_it_watches() -> N
     (container,) = only(SINGLE, "Deployment", "spotcompute-operator")["spec"]["template"]["spec"]["containers"]
     watched = {item["name"]: item["value"] for item in container["env"]}["SPOTCOMPUTE_NAMESPACE"]
     assert bound(SINGLE, "ClusterRoleBinding").keys() == {"spotcompute-operator-discovery"}
-    assert bound(SINGLE, "RoleBinding") == dict.fromkeys({"spotcompute-operator", *SECRET_ROLES}, watched)
+    assert bound(SINGLE, "RoleBinding") == {"spotcompute-operator": watched, "spotcompute-read-sources": watched}
+
+
+def test_nothing_binds_the_guard_in_a_namespace_whose_end_would_take_the_right_away() -> None:
+    for install in (BASE, ALL_SECRETS, SINGLE, SAMPLES):
+        assert "spotcompute-guard-credentials" not in bound(install, "RoleBinding")
 
 
 def test_user_roles_are_aggregated_and_bound_to_nobody() -> None:
