@@ -23,7 +23,7 @@ CRD = "spotcomputeenvironments.spotcompute.dev"
 LABEL = "spotcompute.dev/local-demo"
 #: No Deployment: the operator runs here, as a process, under the ServiceAccount that the Deployment would give it.
 KINDS = ("CustomResourceDefinition", "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
-RELEASE_SECONDS = 30
+RELEASE_SECONDS, REMOVAL_SECONDS = 30, 90
 Manifest = dict[str, Any]
 NAMESPACE_MANIFEST: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
 
@@ -33,20 +33,25 @@ def lodging(cluster: Cluster) -> Iterator[None]:
     """CRD, rights and the demo's namespace, for the time of the block. What a cluster has from others stays as it is.
 
     Leave the block while operator and simulator live: they release the instances, as in any deletion. A control plane
-    of our own is not tidied, since it ends with us. Raises ClusterError when an operator is installed in the cluster:
-    it would act on the demo's objects too.
+    of our own is not tidied, since it ends with us. Raises ClusterError when an existing cluster has no place for us.
     """
-    _refuse_second_operator(cluster.kubectl)
+    if not isinstance(cluster, ExistingCluster):
+        _move_in(cluster.kubectl)
+        yield
+        return
+    _refuse_company(cluster.kubectl)
+    _remove(cluster.kubectl)  # what a demo that was killed has left
     try:
         _move_in(cluster.kubectl)
         yield
     finally:
-        if isinstance(cluster, ExistingCluster):
-            _move_out(cluster.kubectl)
+        with contextlib.suppress(KubectlError):  # what the operator does not release in time goes the hard way
+            everything = (CRD, "--all", f"--namespace={NAMESPACE}", f"--timeout={RELEASE_SECONDS}s")
+            cluster.kubectl.run("delete", *everything)
+        _remove(cluster.kubectl)
 
 
 def _move_in(kubectl: Kubectl) -> None:
-    _release_left_overs(kubectl)
     manifests = [*_installation(kubectl), NAMESPACE_MANIFEST]
     foreign = _foreign(kubectl, manifests)
     ours = [_labelled(each) for each in manifests if _key(each) not in foreign]
@@ -54,28 +59,26 @@ def _move_in(kubectl: Kubectl) -> None:
     kubectl.run("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD}")
 
 
-def _move_out(kubectl: Kubectl) -> None:
-    with contextlib.suppress(KubectlError):  # what the operator does not release in time goes the hard way
-        kubectl.run("delete", CRD, "--all", f"--namespace={NAMESPACE}", f"--timeout={RELEASE_SECONDS}s")
-    _release_left_overs(kubectl)
-    kinds = "namespaces,clusterroles,clusterrolebindings,customresourcedefinitions"
-    kubectl.run("delete", kinds, f"--selector={LABEL}", "--timeout=90s", timeout=100)
-
-
-def _refuse_second_operator(kubectl: Kubectl) -> None:
+def _refuse_company(kubectl: Kubectl) -> None:
+    """An installed operator would act on our objects too; a namespace of somebody else's is not ours to empty."""
     selector = f"--selector=app.kubernetes.io/name={OPERATOR_ACCOUNT}"
     installed = kubectl.run("get", "deployments", "--all-namespaces", selector, "-o", "name").split()
     if installed:
         raise ClusterError(f"this cluster has an operator ({installed[0]}), which would act on the demo's objects too")
+    namesake = (f"--field-selector=metadata.name={NAMESPACE}", f"--selector=!{LABEL}")
+    if kubectl.run("get", "namespaces", *namesake, "-o", "name"):
+        raise ClusterError(f"this cluster has a namespace {NAMESPACE} that is not from the demo: delete or rename it")
 
 
-def _release_left_overs(kubectl: Kubectl) -> None:
-    """Objects of a demo that was killed: their simulated instances died with it, nobody will release them."""
-    with contextlib.suppress(KubectlError):  # the kind is not there: nothing is left over
+def _remove(kubectl: Kubectl) -> None:
+    """Everything with our label. Instances of environments without an operator are simulated ones that died with it."""
+    with contextlib.suppress(KubectlError):  # the kind is not there: nothing holds the namespace
         for name in kubectl.run("get", CRD, f"--namespace={NAMESPACE}", "-o", "name").split():
-            no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
             kubectl.run("delete", f"--namespace={NAMESPACE}", name, "--wait=false")
+            no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
             kubectl.run("patch", f"--namespace={NAMESPACE}", name, *no_finalizers)
+    kinds = "namespaces,clusterroles,clusterrolebindings,customresourcedefinitions"
+    kubectl.run("delete", kinds, f"--selector={LABEL}", f"--timeout={REMOVAL_SECONDS}s", timeout=REMOVAL_SECONDS + 10)
 
 
 def _installation(kubectl: Kubectl) -> list[Manifest]:
