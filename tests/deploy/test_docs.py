@@ -56,6 +56,7 @@ def test_alerts_use_only_metrics_that_exist(generated: dict[str, str]) -> None:
         used = set(re.findall(r"spotenv_\w+", alert["expr"]))
         assert used
         assert used <= exist, alert["alert"]
+        assert f"`{alert['alert']}`" in (DOCS / "operate.md").read_text()
 
 
 def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
