@@ -128,5 +128,5 @@ def own_operator(
         start()
     _await_the_end(cluster, cloud)
     for operator in operators:
-        operator.stop()
+        operator.kill9()
         operator.judge()

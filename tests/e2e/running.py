@@ -5,6 +5,7 @@ Apart from `stage`, because tests kill it, start it twice, and start it again.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -31,7 +32,7 @@ QUICK = {
 }
 
 #: Told to the log whenever the API server refuses a right.
-REFUSALS = ("forbidden", "HTTP 403")
+REFUSALS = ("is forbidden", "HTTP 403")
 
 
 class Operator:
@@ -40,6 +41,7 @@ class Operator:
     def __init__(self, kubeconfig: Path, endpoint: str, log: Path, **settings: str) -> None:
         """`settings` on top of QUICK: without their prefix, but `TENCENTCLOUD_…` as they are."""
         self.log = log
+        self.may_be_refused = False  # set by a test that takes rights away, or the memory of them
         self._environment = _environment(kubeconfig, endpoint, settings)
         self._child: Child | None = None
 
@@ -58,9 +60,9 @@ class Operator:
 
     def kill9(self) -> None:
         """End it as a crash would: nothing is finished, nothing is said."""
-        assert self._child is not None, "the operator was not started"
-        self._child.kill9()
-        self._child = None
+        child, self._child = self._child, None
+        if child:
+            child.kill9()
 
     def stop(self) -> int:
         """End it with SIGTERM and return its exit code; 0 when it does not run."""
@@ -71,12 +73,20 @@ class Operator:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
 
     def judge(self) -> None:
-        """What holds in every test: no crash of a run, and no right that is missing."""
-        said = self.log_text().splitlines()
-        crashes = [line for line in said if "Traceback" in line]
+        """What holds in every test: no run ends in an error that was not foreseen, and no right is missing."""
+        refused = [line for line in self.log_text().splitlines() if any(word in line for word in REFUSALS)]
+        assert self.may_be_refused or not refused, f"a right is missing: {refused[0][:1000]}"
+        crashes = [line for line in self.log_text().splitlines() if "Traceback" in line and not _is_foreseen(line)]
         assert not crashes, f"a run crashed: {crashes[0][:3000]}"
-        refused = [line for line in said if any(word in line.lower() for word in REFUSALS)]
-        assert not refused, f"a right is missing: {refused[0][:1000]}"
+
+
+def _is_foreseen(line: str) -> bool:
+    """A run that met an API server that is away, another writer, or a refusal (judged apart); it is repeated."""
+    try:
+        error = str(json.loads(line).get("error", ""))
+    except ValueError:
+        return False
+    return error.startswith(("ApiUnavailable", "Conflict", "Forbidden"))
 
 
 def _environment(kubeconfig: Path, endpoint: str, settings: Mapping[str, str]) -> dict[str, str]:

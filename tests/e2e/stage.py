@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from e2e.simulator import IMAGE, REGION, Simulator
+from e2e.simulator import IMAGE, REGION, ROOT, Simulator
 from e2e.waiting import PATIENCE_SECONDS, eventually
 from localcluster.cluster import Cluster
 from localcluster.kubectl import Kubectl
@@ -22,7 +22,7 @@ from localcluster.processes import Child
 
 Object = dict[str, Any]
 SECRET = "tencent"
-OPERATOR_ACCOUNT = "spotcompute-system:spotcompute-operator"
+GRANT = ROOT / "deploy" / "samples" / "read-sources.yaml"
 PATH = "/apis/spotcompute.dev/v1alpha1/namespaces/{}/spotcomputeenvironments?watch=1"
 
 
@@ -79,9 +79,8 @@ class Stage:
         self.kubectl.apply(json.dumps(secret))
 
     def let_operator_read_sources(self) -> None:
-        """Allow the operator to read this namespace's Secrets and ConfigMaps, as the installation's guide says."""
-        grant = ("--clusterrole=spotcompute-read-sources", f"--serviceaccount={OPERATOR_ACCOUNT}")
-        self.kubectl.run("create", "rolebinding", "spotcompute-read-sources", *grant)
+        """Grant the operator this namespace's Secrets and ConfigMaps, with the very file that users are given."""
+        self.kubectl.run("apply", "-f", str(GRANT))
 
     # -- what a user sees
 

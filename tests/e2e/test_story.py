@@ -120,6 +120,17 @@ def test_deletion_waits_until_the_cloud_has_released_everything(stage: Stage) ->
     assert None not in ends, f"{identity} was gone before its instances"
 
 
+def test_a_deleted_namespace_takes_its_instances_with_it(stage: Stage) -> None:
+    """Secret, rights and environment go in no order anybody chose; the instances go first all the same."""
+    stage.apply(replicas=2)
+    stage.until_ready(2)
+    stage.kubectl.run("delete", "namespace", stage.namespace, "--wait=false")
+    stage.until_gone()
+    assert stage.cloud.running(stage.account) == []
+    remaining = ("get", "namespace", stage.namespace, "--ignore-not-found", "-o", "name")
+    eventually(lambda: not stage.kubectl.run(*remaining), "the namespace is gone")
+
+
 def test_the_parameters_of_a_purchase_are_exactly_those_of_the_manifest(stage: Stage) -> None:
     """The seed case's manifest: one S2.MEDIUM4 of image img-pmqg1cw7 at no more than 0.0923 an hour, asked for once."""
     zone = stage.account.zones[0]
