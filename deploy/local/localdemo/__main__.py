@@ -65,7 +65,7 @@ def play(terminal: Terminal) -> bool:
         story = Story(stage, terminal)
         try:
             story.tell()
-        except (StoryBroken, KubectlError, subprocess.SubprocessError) as error:
+        except (StoryBroken, KubectlError, ProcessError, subprocess.SubprocessError, OSError) as error:
             terminal.failed(str(error))
             terminal.output("\n".join(stage.operator.log_text().splitlines()[-LOG_LINES:]))
             return False

@@ -123,8 +123,10 @@ class Story:
         )
         self.kubectl("apply", "-f", str(self.seed.file))
         sight = self.watch(self.seed, "it is Ready", lambda seen: seen.stands("Ready"))
-        self.terminal.proved(f"{self.holds(self.seed, sight)}; bought with one RunInstances for at most its bid")
         self.check_single_purchase()
+        self.terminal.proved(
+            f"{self.holds(self.seed, sight)}; one RunInstances, with zone, type, image and bid as asked"
+        )
 
     def filled(self) -> None:
         self.terminal.heading("Instances kept alive")
@@ -256,9 +258,24 @@ class Story:
         self.kubectl("get", "sce", environment.name, "-o", f"jsonpath={path}")
 
     def check_single_purchase(self) -> None:
-        bought = [each for each in self.stage.simulator.ledger()["requests"] if each["action"] == "RunInstances"]
-        bids = [each["params"]["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"] for each in bought]
-        self.demand(bids == [self.seed.spec["market"]["maxPrice"]], f"bids of all RunInstances: {bids}")
+        ledger, spec = self.stage.simulator.ledger(), self.seed.spec
+        bought = [each["params"] for each in ledger["requests"] if each["action"] == "RunInstances"]
+        asked = (
+            spec["placements"][0]["zone"],
+            spec["instanceTypes"][0],
+            spec["template"]["imageId"],
+            spec["market"]["maxPrice"],
+        )
+        sent = [
+            (
+                params["Placement"]["Zone"],
+                params["InstanceType"],
+                params["ImageId"],
+                params["InstanceMarketOptions"]["SpotOptions"]["MaxPrice"],
+            )
+            for params in bought
+        ]
+        self.demand(sent == [asked], f"RunInstances was called with {sent}, asked was {asked}")
 
     def look(self, environment: Environment) -> Sight:
         status = self.stage.kubectl.json("get", "sce", environment.name).get("status", {})
