@@ -1,0 +1,77 @@
+"""A cloud that shows exactly what a test puts there, takes as long as it is told, and counts its calls."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from plan.given import NOW, seconds
+from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.instance import Instance
+from spotcompute.model.launch import LaunchRequest
+from spotcompute.model.offering import Offering
+
+
+def clock() -> datetime:
+    """The loop's virtual time as a date."""
+    return NOW + seconds(asyncio.get_running_loop().time())
+
+
+@dataclass
+class ScriptedCloud:
+    """`listed` is what sweeps show, `hidden` what only a look-up by id or name shows; `trouble` fails calls by name."""
+
+    account: str = "account@region"
+    listed: list[Instance] = field(default_factory=list)
+    hidden: list[Instance] = field(default_factory=list)
+    offerings: list[Offering] = field(default_factory=list)
+    trouble: dict[str, CloudError | Exception] = field(default_factory=dict)
+    latency: float = 0.0
+    calls: list[tuple[str, float]] = field(default_factory=list)
+    asked: list[tuple[str, ...]] = field(default_factory=list)
+
+    async def _call(self, name: str) -> None:
+        self.calls.append((name, asyncio.get_running_loop().time()))
+        if self.latency:
+            await asyncio.sleep(self.latency)
+        if name in self.trouble:
+            raise self.trouble[name]
+
+    def times(self, name: str) -> list[float]:
+        """When that method was called."""
+        return [at for method, at in self.calls if method == name]
+
+    async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
+        """What stood in `listed` when the call began."""
+        shown = tuple(self.listed)
+        await self._call("list")
+        return shown
+
+    async def get_instances(self, ids: Sequence[str], on_behalf_of: str) -> tuple[Instance, ...]:
+        """Listed or hidden, by id."""
+        self.asked.append(tuple(ids))
+        await self._call("get")
+        return tuple(item for item in (*self.listed, *self.hidden) if item.id in ids)
+
+    async def find_by_name(self, name: str, on_behalf_of: str) -> tuple[Instance, ...]:
+        """Listed or hidden, by name."""
+        await self._call("find")
+        return tuple(item for item in (*self.listed, *self.hidden) if item.name.startswith(name))
+
+    async def list_offerings(self) -> tuple[Offering, ...]:
+        """What stands in `offerings`."""
+        await self._call("market")
+        return tuple(self.offerings)
+
+    async def launch(
+        self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
+    ) -> LaunchReceipt:
+        """An inventory only looks."""
+        raise AssertionError("an inventory launched something")
+
+    async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
+        """An inventory only looks."""
+        raise AssertionError("an inventory released something")

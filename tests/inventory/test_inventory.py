@@ -1,0 +1,458 @@
+"""One sweep for all: shared, fresh or refused, with evidence counted id by id. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import sys
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from inventory.scripted import ScriptedCloud, clock
+from plan.given import OURS, THEIRS, A, instance, market, seconds
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.errors import InvalidCredentials, OutcomeUnknown, Throttled
+from spotcompute.inventory import IDLE, Accounts, Inventory, Pace
+from spotcompute.model.instance import InstanceState
+from spotcompute.model.observation import Absence
+
+pytestmark = pytest.mark.looptime
+
+PACE = Pace(sweep=seconds(15), suspect=seconds(5), market=seconds(60), failure_limit=seconds(60))
+ENV, OTHER = OURS.environment_id, THEIRS.environment_id
+MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
+
+
+class News(list[set[str]]):
+    """Every call of `on_news`."""
+
+    def __call__(self, environments: Collection[str]) -> None:
+        self.append(set(environments))
+
+
+def inventory_of(cloud: ScriptedCloud, news: News | None = None) -> Inventory:
+    return Inventory(cloud, "cluster-a", clock, PACE, news if news is not None else News())
+
+
+@asynccontextmanager
+async def running(inventory: Inventory) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(inventory.run())
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+# --- one sweep for all -----------------------------------------------------------------------------------------------
+
+
+async def test_each_environment_gets_its_own_slice_of_one_sweep() -> None:
+    cloud = ScriptedCloud(listed=[MINE, HIS, instance("ins-3", ownership=None)])
+    inventory = inventory_of(cloud)
+    mine, his = await inventory.observe(ENV, [], []), await inventory.observe(OTHER, [], [])
+    assert dict(mine.instances) == {"ins-1": MINE}
+    assert dict(his.instances) == {"ins-2": HIS}
+    assert cloud.times("list") == [0]
+
+
+async def test_a_hundred_who_ask_at_once_share_one_sweep() -> None:
+    cloud = ScriptedCloud(listed=[MINE], latency=2)
+    inventory = inventory_of(cloud)
+    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(100)))
+    assert cloud.times("list") == [0]
+    assert all(item.instances == {"ins-1": MINE} for item in seen)
+
+
+async def test_who_gives_up_waiting_does_not_take_the_sweep_from_the_others() -> None:
+    cloud = ScriptedCloud(listed=[MINE], latency=2)
+    inventory = inventory_of(cloud)
+    patient, impatient = (asyncio.create_task(inventory.observe(ENV, [], [])) for _ in range(2))
+    await asyncio.sleep(1)
+    impatient.cancel()
+    assert set((await patient).instances) == {"ins-1"}
+    assert cloud.times("list") == [0]
+
+
+async def test_a_sweep_is_believed_for_two_rounds_and_not_longer() -> None:
+    cloud = ScriptedCloud(listed=[MINE])
+    inventory = inventory_of(cloud)
+    for wait in (0, 30, 1):
+        await asyncio.sleep(wait)
+        await inventory.observe(ENV, [], [])
+    assert cloud.times("list") == [0, 31]
+
+
+async def test_an_observation_is_as_old_as_the_start_of_its_sweep() -> None:
+    inventory = inventory_of(ScriptedCloud(listed=[MINE], latency=3))
+    before = clock()
+    seen = await inventory.observe(ENV, ["ins-9"], [])
+    assert seen.observed_at == before
+    assert clock() > before
+
+
+# --- complete, or it raises ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("call", ["list", "get", "find"])
+async def test_an_observation_is_complete_or_there_is_none(call: str) -> None:
+    cloud = ScriptedCloud(listed=[MINE], trouble={call: OutcomeUnknown("Timeout", "no answer")})
+    with pytest.raises(OutcomeUnknown):
+        await inventory_of(cloud).observe(ENV, ["ins-9"], ["web-web001-7"])
+
+
+async def test_ids_that_the_sweep_lacks_are_looked_up_a_hundred_at_a_time() -> None:
+    cloud = ScriptedCloud(listed=[MINE])
+    wanted = [f"ins-{n:04}" for n in range(250)]
+    seen = await inventory_of(cloud).observe(ENV, ["ins-1", *wanted], [])
+    assert [len(batch) for batch in cloud.asked] == [100, 100, 50]
+    assert not any("ins-1" in batch for batch in cloud.asked)
+    assert set(seen.absent) == set(wanted)
+
+
+async def test_an_instance_not_listed_yet_is_found_by_id_and_by_name() -> None:
+    by_id, by_name = instance("ins-7", ownership=None), instance("ins-8", name="web-web001-700", ownership=None)
+    cloud = ScriptedCloud(listed=[MINE], hidden=[by_id, by_name])
+    seen = await inventory_of(cloud).observe(ENV, ["ins-1", "ins-7"], ["web-web001-700"])
+    assert set(seen.instances) == {"ins-1", "ins-7", "ins-8"}
+    assert seen.searched == {"web-web001-700"}
+    assert seen.absent == {}
+
+
+# --- failures --------------------------------------------------------------------------------------------------------
+
+
+async def test_after_a_failure_nobody_calls_before_the_wait_is_over_and_all_hear_the_same() -> None:
+    cloud = ScriptedCloud(trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    inventory = inventory_of(cloud)
+    for _ in range(50):
+        with pytest.raises(Throttled):
+            await inventory.observe(ENV, [], [])
+    assert cloud.times("list") == [0]
+
+
+async def test_waits_after_failures_double_up_to_the_limit() -> None:
+    cloud = ScriptedCloud(trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    inventory = inventory_of(cloud)
+    for _ in range(250):
+        with pytest.raises(Throttled):
+            await inventory.observe(ENV, [], [])
+        await asyncio.sleep(1)
+    assert cloud.times("list") == [0, 5, 15, 35, 75, 135, 195]
+
+
+async def test_a_sweep_that_is_still_fresh_serves_through_an_outage_and_then_no_longer() -> None:
+    cloud = ScriptedCloud(listed=[MINE])
+    inventory = inventory_of(cloud)
+    await inventory.observe(ENV, [], [])
+    cloud.trouble["list"] = OutcomeUnknown("Timeout", "no answer")
+    await asyncio.sleep(30)
+    assert set((await inventory.observe(ENV, [], [])).instances) == {"ins-1"}
+    await asyncio.sleep(1)
+    with pytest.raises(OutcomeUnknown):
+        await inventory.observe(ENV, [], [])
+
+
+async def test_after_the_outage_everything_is_as_before() -> None:
+    cloud = ScriptedCloud(listed=[MINE], trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    inventory = inventory_of(cloud)
+    with pytest.raises(Throttled):
+        await inventory.observe(ENV, [], [])
+    cloud.trouble.clear()
+    await asyncio.sleep(5)
+    assert set((await inventory.observe(ENV, [], [])).instances) == {"ins-1"}
+
+
+async def test_a_failed_look_up_is_not_taken_for_a_failed_sweep() -> None:
+    cloud = ScriptedCloud(listed=[MINE], trouble={"get": Throttled("RequestLimitExceeded", "slow down")})
+    inventory = inventory_of(cloud)
+    with pytest.raises(Throttled):
+        await inventory.observe(ENV, ["ins-9"], [])
+    assert set((await inventory.observe(ENV, [], [])).instances) == {"ins-1"}
+
+
+# --- absence ---------------------------------------------------------------------------------------------------------
+
+
+async def absences(inventory: Inventory, rounds: int, pause: float = 31) -> list[Absence | None]:
+    """What is known of ins-9 at each of several sweeps."""
+    known = []
+    for _ in range(rounds):
+        known.append((await inventory.observe(ENV, ["ins-9"], [])).absent.get("ins-9"))
+        await asyncio.sleep(pause)
+    return known
+
+
+async def test_absence_is_counted_sweep_by_sweep() -> None:
+    assert await absences(inventory_of(ScriptedCloud()), 4) == [Absence(number, True) for number in (1, 2, 3, 4)]
+
+
+async def test_asking_often_is_no_evidence() -> None:
+    assert await absences(inventory_of(ScriptedCloud()), 20, pause=0.1) == [Absence(1, True)] * 20
+
+
+async def test_a_sighting_in_a_sweep_starts_the_count_again() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    await absences(inventory, 2)
+    cloud.listed = [instance("ins-9")]
+    assert await absences(inventory, 1) == [None]
+    cloud.listed = []
+    assert await absences(inventory, 2) == [Absence(1, True), Absence(2, True)]
+
+
+async def test_a_sighting_by_look_up_starts_the_count_again() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    await absences(inventory, 2)
+    cloud.hidden = [instance("ins-9", ownership=None)]
+    assert await absences(inventory, 1) == [None]
+    cloud.hidden = []
+    assert await absences(inventory, 1) == [Absence(1, True)]
+
+
+async def test_a_sighting_between_two_questions_counts() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        await absences(inventory, 1, pause=0)
+        cloud.listed = [instance("ins-9")]
+        await asyncio.sleep(20)
+        cloud.listed = []
+        await asyncio.sleep(16)
+        (known,) = await absences(inventory, 1)
+    assert known is not None
+    assert known.sweeps < 3
+
+
+async def test_a_restart_forgets_the_count_which_only_takes_longer() -> None:
+    cloud = ScriptedCloud()
+    await absences(inventory_of(cloud), 3)
+    assert await absences(inventory_of(cloud), 1) == [Absence(1, True)]
+
+
+async def test_the_count_of_one_environment_does_not_disturb_another() -> None:
+    inventory = inventory_of(ScriptedCloud(listed=[HIS]))
+    await absences(inventory, 2)
+    assert (await inventory.observe(OTHER, ["ins-2"], [])).absent == {}
+    assert await absences(inventory, 1) == [Absence(3, True)]
+
+
+# --- the market ------------------------------------------------------------------------------------------------------
+
+
+async def test_quotes_are_read_once_a_minute() -> None:
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    inventory = inventory_of(cloud)
+    for _ in range(13):
+        assert (await inventory.observe(ENV, [], [])).market.price(A) is not None
+        await asyncio.sleep(10)
+    assert cloud.times("market") == [0, 60, 120]
+
+
+async def test_a_market_that_cannot_be_read_keeps_its_last_quotes() -> None:
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    inventory = inventory_of(cloud)
+    first = await inventory.observe(ENV, [], [])
+    cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
+    await asyncio.sleep(61)
+    later = await inventory.observe(ENV, [], [])
+    assert later.market == first.market
+    assert len(cloud.times("market")) == 2
+
+
+async def test_a_market_that_was_never_read_is_empty_and_not_an_error() -> None:
+    cloud = ScriptedCloud(listed=[MINE], trouble={"market": Throttled("RequestLimitExceeded", "slow down")})
+    assert (await inventory_of(cloud).observe(ENV, [], [])).market.offerings == {}
+
+
+@pytest.mark.xfail(strict=True, reason="whoever does not read the market itself goes on with an empty one")
+async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
+    """Else, after a restart, all but the first environment would rank its pools without prices."""
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()), latency=1)
+    inventory = inventory_of(cloud)
+    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))
+    assert [item.market.price(A) is not None for item in seen] == [True, True, True]
+    assert len(cloud.times("market")) == 1
+
+
+# --- news and pace ---------------------------------------------------------------------------------------------------
+
+
+async def test_sweeps_go_on_by_themselves_at_their_pace() -> None:
+    cloud = ScriptedCloud(listed=[MINE])
+    async with running(inventory_of(cloud)):
+        await asyncio.sleep(61)
+    assert cloud.times("list") == [15, 30, 45, 60]
+
+
+async def test_news_go_to_those_whose_slice_has_changed() -> None:
+    cloud, news = ScriptedCloud(listed=[MINE, HIS]), News()
+    async with running(inventory_of(cloud, news)):
+        await asyncio.sleep(31)
+        assert news == [], "the first sweep and an equal one are no news"
+        cloud.listed = [replace(MINE, state=InstanceState.TERMINATING), HIS]
+        await asyncio.sleep(15)
+        cloud.listed = [HIS, cloud.listed[0]]
+        await asyncio.sleep(15)
+        assert news == [{ENV}], "another order is no news"
+        cloud.listed = []
+        await asyncio.sleep(15)
+    assert news == [{ENV}, {ENV, OTHER}]
+
+
+async def test_while_something_is_missing_sweeps_hurry_and_then_slow_down_again() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        for _ in range(4):
+            await inventory.observe(ENV, ["ins-9"], [])
+            await asyncio.sleep(5)
+        hurried = cloud.times("list")
+        await asyncio.sleep(60)
+    assert [late - early for early, late in itertools.pairwise(hurried)] == [5] * (len(hurried) - 1)
+    assert len(hurried) >= 4
+    slow = [at for at in cloud.times("list") if at > hurried[-1]]
+    assert [late - early for early, late in itertools.pairwise(slow)] == [15] * (len(slow) - 1)
+
+
+async def test_a_storm_of_missing_instances_does_not_sweep_faster_than_the_hurried_pace() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        for number in range(600):
+            await inventory.observe(ENV, [f"ins-{number}"], [])
+            await asyncio.sleep(0.1)
+        assert len(cloud.times("list")) <= 60 / 5 + 1
+
+
+@pytest.mark.xfail(
+    sys.version_info < (3, 12),
+    strict=True,
+    reason="Python 3.11: wait_for swallows a cancellation that arrives with its result",
+)
+async def test_a_sweep_that_is_cancelled_ends_at_once_whatever_it_is_doing() -> None:
+    """Else the process would not end: at the very moment a hurried pause is over, the cancellation got lost."""
+    inventory = inventory_of(ScriptedCloud())
+    async with running(inventory):
+        await inventory.observe(ENV, ["ins-9"], [])
+        await asyncio.sleep(5)
+        cancelled_at = clock()
+    assert clock() == cancelled_at
+
+
+async def test_a_failing_sweep_is_repeated_with_patience_until_it_works() -> None:
+    cloud = ScriptedCloud(trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    async with running(inventory_of(cloud)):
+        await asyncio.sleep(100)
+        cloud.trouble.clear()
+        await asyncio.sleep(100)
+    gaps = [late - early for early, late in zip(cloud.times("list"), cloud.times("list")[1:], strict=False)]
+    assert gaps == [5, 10, 20, 40, 60, 15, 15, 15]
+
+
+async def test_an_account_nobody_asks_about_is_left_alone() -> None:
+    cloud = ScriptedCloud()
+    async with running(inventory_of(cloud)) as task:
+        await asyncio.sleep(IDLE.total_seconds() + 16)
+        assert task.done()
+    assert len(cloud.times("list")) <= IDLE / PACE.sweep
+
+
+# --- accounts --------------------------------------------------------------------------------------------------------
+
+KEY, OTHER_KEY = Credentials("id-1", "key-1"), Credentials("id-2", "key-2")
+
+
+def accounts_of(clouds: dict[tuple[str, str], ScriptedCloud]) -> Accounts:
+    def provider(credentials: Credentials, region: str) -> ScriptedCloud:
+        return clouds.setdefault((credentials.secret_id, region), ScriptedCloud(f"{credentials.secret_id}@{region}"))
+
+    return Accounts(provider, "cluster-a", clock, PACE, News())
+
+
+@asynccontextmanager
+async def kept(accounts: Accounts) -> AsyncIterator[asyncio.Task[None]]:
+    task = asyncio.create_task(accounts.run())
+    await asyncio.sleep(0)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+async def test_one_inventory_per_key_and_region() -> None:
+    clouds: dict[tuple[str, str], ScriptedCloud] = {}
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        assert accounts.inventory(KEY, "r-1") is accounts.inventory(KEY, "r-1")
+        different = [
+            accounts.inventory(KEY, "r-1"),
+            accounts.inventory(KEY, "r-2"),
+            accounts.inventory(OTHER_KEY, "r-1"),
+        ]
+        assert len({id(item) for item in different}) == 3
+    assert set(clouds) == {("id-1", "r-1"), ("id-1", "r-2"), ("id-2", "r-1")}
+
+
+async def test_calls_depend_on_accounts_and_not_on_environments() -> None:
+    clouds: dict[tuple[str, str], ScriptedCloud] = {}
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        for _ in range(20):
+            await asyncio.gather(*(accounts.inventory(KEY, "r-1").observe(f"env-{n}", [], []) for n in range(100)))
+            await asyncio.sleep(15)
+    (cloud,) = clouds.values()
+    assert len(cloud.times("list")) <= 21
+    assert len(cloud.times("market")) <= 6
+
+
+async def test_an_idle_account_stops_and_begins_again_when_asked() -> None:
+    clouds: dict[tuple[str, str], ScriptedCloud] = {}
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        first = accounts.inventory(KEY, "r-1")
+        await asyncio.sleep(IDLE.total_seconds() + 31)
+        count = len(clouds["id-1", "r-1"].calls)
+        await asyncio.sleep(600)
+        assert len(clouds["id-1", "r-1"].calls) == count
+        again = accounts.inventory(KEY, "r-1")
+        assert again is not first
+        await asyncio.sleep(16)
+        assert len(clouds["id-1", "r-1"].calls) == count + 1
+
+
+async def test_trouble_of_the_cloud_does_not_end_the_sweeps_of_an_account() -> None:
+    clouds = {("id-1", "r-1"): ScriptedCloud(trouble={"list": InvalidCredentials("AuthFailure", "no such key")})}
+    accounts = accounts_of(clouds)
+    async with kept(accounts) as task:
+        accounts.inventory(KEY, "r-1")
+        await asyncio.sleep(600)
+        assert not task.done()
+    assert len(clouds["id-1", "r-1"].times("list")) > 5
+
+
+async def test_a_sweep_that_dies_of_anything_else_ends_the_process() -> None:
+    clouds = {("id-1", "r-1"): ScriptedCloud(trouble={"list": ZeroDivisionError("a mistake of ours")})}
+    accounts = accounts_of(clouds)
+    task = asyncio.create_task(accounts.run())
+    await asyncio.sleep(0)
+    accounts.inventory(KEY, "r-1")
+    with pytest.raises(ZeroDivisionError):
+        await task
+
+
+async def test_the_end_of_the_process_ends_all_sweeps() -> None:
+    clouds: dict[tuple[str, str], ScriptedCloud] = {}
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        accounts.inventory(KEY, "r-1")
+        await asyncio.sleep(20)
+    count = len(clouds["id-1", "r-1"].calls)
+    await asyncio.sleep(600)
+    assert len(clouds["id-1", "r-1"].calls) == count
