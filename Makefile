@@ -21,9 +21,6 @@ $(READY): requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@
 
-# USE_CLUSTER=1: in the cluster of $KUBECONFIG instead of a control plane of our own.
-export USE_CLUSTER
-
 demo: $(READY)  ## tell the whole story on this machine: real Kubernetes API, simulated cloud (USE_CLUSTER=1: your cluster)
 	@$(BIN)/python -m localdemo demo
 
@@ -57,6 +54,9 @@ bench: $(READY) assets  ## measure simulator and operator, and print the figures
 
 conformance: $(READY)  ## drive the simulator with the official command line (installs 0.6 GB of its own)
 	$(BIN)/python tests/conformance/run.py
+
+prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
+	$(BIN)/python tests/simulation/prove.py $(PROVE)
 
 clean:  ## remove what was installed and cached in this checkout
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -53,10 +53,15 @@ class _Sweep:
 
 @dataclass(slots=True)
 class _Sought:
-    """An id somebody asked for: absent since the sweep after `seen_in`, last asked for at `asked_at`."""
+    """An id that was asked for and not found: in how many sweeps, and in which last.
 
-    seen_in: int
-    asked_at: datetime
+    `was_listed` says whether lists had shown it before. If not (its tags are missing), lists prove nothing about it.
+    """
+
+    was_listed: bool
+    misses: int = 0
+    missed_in: int = 0
+    asked_at: datetime | None = None
 
 
 class Inventory:
@@ -78,6 +83,7 @@ class Inventory:
         self._market = Market()
         self._market_tried_at: datetime | None = None
         self._sought: dict[str, _Sought] = {}
+        self._listed_before: set[str] = set()
         self._failures, self._failed_at, self._error = 0, None, None
         self._asked_at = clock()
         self._hurry = asyncio.Event()
@@ -116,13 +122,15 @@ class Inventory:
         self, absent: Collection[str], present: Mapping[str, Instance], sweep: _Sweep
     ) -> Mapping[str, Absence]:
         for instance_id in present:
-            if instance_id in self._sought:
-                self._sought[instance_id].seen_in = sweep.number
+            self._sought.pop(instance_id, None)
         result = {}
         for instance_id in absent:
-            sought = self._sought.setdefault(instance_id, _Sought(sweep.number - 1, self._clock()))
+            sought = self._sought.setdefault(instance_id, _Sought(instance_id in self._listed_before))
+            if sweep.number > sought.missed_in:
+                sought.misses, sought.missed_in = sought.misses + 1, sweep.number
             sought.asked_at = self._clock()
-            result[instance_id] = Absence(sweeps=sweep.number - sought.seen_in, looked_up=True)
+            # Where only look-ups can tell, it takes twice as many of them.
+            result[instance_id] = Absence(sought.misses if sought.was_listed else sought.misses // 2, looked_up=True)
         if absent:
             self._hurry.set()
         return result
@@ -182,17 +190,18 @@ class Inventory:
             if instance.ownership is not None:
                 by_environment.setdefault(instance.ownership.environment_id, {})[instance.id] = instance
         before, number = self._sweep, self._sweep.number + 1 if self._sweep else 1
+        if before is not None:
+            self._listed_before = {key for piece in before.by_environment.values() for key in piece}
         self._sweep = _Sweep(number, started_at, by_environment)
-        self._note_sightings(listed, number)
+        self._note_sightings(listed)
         self._tell_news(before, self._sweep)
         return self._sweep
 
-    def _note_sightings(self, listed: Collection[Instance], number: int) -> None:
+    def _note_sightings(self, listed: Collection[Instance]) -> None:
         for instance in listed:
-            if instance.id in self._sought:
-                self._sought[instance.id].seen_in = number
+            self._sought.pop(instance.id, None)
         stale = self._clock() - timedelta(hours=1)
-        self._sought = {key: value for key, value in self._sought.items() if value.asked_at >= stale}
+        self._sought = {key: value for key, value in self._sought.items() if (value.asked_at or stale) >= stale}
 
     def _tell_news(self, before: _Sweep | None, after: _Sweep) -> None:
         known = before.by_environment if before else {}

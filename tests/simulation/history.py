@@ -13,7 +13,7 @@ from typing import Any
 from simulation.cloudworld import CloudTrouble
 from simulation.kubeworld import KubeTrouble
 from simulation.virtual import run_virtual
-from simulation.world import IMAGES, SECRET, TYPES, ZONES, Outcome, World, obj_set
+from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, TYPES, ZONES, Outcome, World, obj_set
 
 FAULT_SECONDS = 2400.0
 
@@ -23,7 +23,7 @@ class History:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"{seed}/history")
-        names = [f"env{number}" for number in range(self.rng.choice([1, 1, 1, 2, 3]))]
+        names = NAMES_OF_ENVIRONMENTS[: self.rng.choice([1, 1, 1, 2, 3])]
         self.world = World(seed, names, self._switches(), self.rng.choice([5.0, 15.0, 15.0, 30.0]))
         self.deleted: set[str] = set()
         self.swarm: set[str] = set()

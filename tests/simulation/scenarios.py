@@ -15,10 +15,10 @@ from cvmsim.instance import Instance
 from simulation.faultpoint import CELLS, Kind, Phase
 from simulation.kubeworld import Object
 from simulation.virtual import run_virtual
-from simulation.world import IMAGES, SECRET, Outcome, World, obj_set
+from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
 from spotcompute.kube.names import FINALIZER
 
-NAME = "env0"
+NAME, BYSTANDER = NAMES_OF_ENVIRONMENTS[:2]
 Cells = Mapping[int, tuple[Phase, Kind]]
 
 
@@ -26,7 +26,9 @@ class Stage:
     """A world with one environment and one replica, and the hands that move a scenario."""
 
     def __init__(self, name: str, cells: Cells) -> None:
-        self.world = World(name, [NAME], {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"})
+        self.world = World(
+            name, [NAME, BYSTANDER], {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"}
+        )
         fault = self.world.fault
         fault.cells = dict(cells)
         fault.crash = lambda: self.world.crash(0, 1.0)
@@ -42,9 +44,9 @@ class Stage:
         if len(self._old) > 1:
             self.world.replicas[0].deliver("MODIFIED", self._old[-2])
 
-    def create(self, replicas: int, zones: int = 1, types: int = 1) -> None:
+    def create(self, replicas: int, zones: int = 1, types: int = 1, name: str = NAME) -> None:
         """Apply an environment."""
-        self.world.want(NAME, replicas)
+        self.world.want(name, replicas)
         spec = {
             "region": "ap-guangzhou",
             "replicas": replicas,
@@ -54,7 +56,7 @@ class Stage:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
-        self.world.api.create("default", NAME, spec)
+        self.world.api.create("default", name, spec)
 
     def start(self) -> None:
         """Start the operator."""
@@ -102,7 +104,7 @@ Script = Callable[[Stage], Awaitable[None]]
 SCENARIOS: dict[str, Script] = {}
 
 #: Their pairs of faults are played exhaustively by `make prove`.
-SMALLEST = ("create-1", "scale-down", "pause-resume", "delete")
+SMALLEST = ("scale-up", "adopt", "create-1", "create-5")
 
 
 def scenario(script: Script) -> Script:
@@ -240,6 +242,7 @@ async def zone_sold_out(stage: Stage) -> None:
 
 @scenario
 async def orphans(stage: Stage) -> None:
+    stage.create(0, name=BYSTANDER)
     stage.create(2)
     stage.start()
     await stage.ready()

@@ -42,6 +42,7 @@ RESYNC = timedelta(seconds=300)
 AUDIT_SECONDS = 120.0
 ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
 TYPES = ("S2.MEDIUM4", "S5.MEDIUM4", "SA2.MEDIUM4")
+NAMES_OF_ENVIRONMENTS = ("env0", "env1", "env2")
 IMAGES = ("img-pmqg1cw7", "img-487zeit5")
 
 
@@ -55,6 +56,7 @@ class Outcome:
     launched: int
     calls: int
     boundaries: int
+    replicas: int
     log: tuple[str, ...] = field(repr=False)
 
 
@@ -350,6 +352,7 @@ class World:
             launched=sum(ENVIRONMENT_TAG in instance.order.tags for instance in world.instances.values()),
             calls=sum(1 for _ in self.cloud.simulator.ledger.requests()),
             boundaries=self.boundaries,
+            replicas=len(self.replicas),
             log=tuple(self.log),
         )
 

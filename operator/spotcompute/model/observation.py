@@ -15,7 +15,10 @@ from spotcompute.model.offering import Market
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """How well an id's absence is known: complete sweeps in a row without it, and whether a look-up by id agreed."""
+    """How well an id's absence is known: sweeps in a row, each complete and with a look-up by id that agreed.
+
+    They count half for an id that lists never showed, since then only the look-ups are evidence.
+    """
 
     sweeps: int
     looked_up: bool

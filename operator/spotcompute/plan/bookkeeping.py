@@ -38,9 +38,19 @@ def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: dat
         clerk.examine(clerk.ledger.members[instance_id])
     pools = frozenset(pool for pool, _ in desired.pools)
     kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
-    if kept.quarantine_until is not None and observed.observed_at >= kept.quarantine_until:
-        kept = replace(kept, quarantine_until=None)
-    return Books(kept, tuple(clerk.activities))
+    return Books(_with_quarantine(kept, observed, now, policy), tuple(clerk.activities))
+
+
+def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
+    """End a quarantine that is over, and shorten one that is longer than the cloud can be late.
+
+    It can be longer when the clock has stepped back or somebody has edited status; waiting could take years.
+    """
+    if ledger.quarantine_until is None:
+        return ledger
+    longest = now + policy.signature + policy.visibility
+    over = observed.observed_at >= ledger.quarantine_until
+    return replace(ledger, quarantine_until=None if over else min(ledger.quarantine_until, longest))
 
 
 class _Clerk:
