@@ -89,6 +89,14 @@ def test_long_lines_are_folded_between_words() -> None:
     assert {word for line in lines for word in line.split()} == {"word-with-hyphens"}
 
 
+def test_a_long_verdict_is_folded_under_its_mark() -> None:
+    Terminal(out := io.StringIO()).failed("seen " * 40)
+    first, *others = out.getvalue().splitlines()
+    assert first.startswith("✗ seen")
+    assert others
+    assert all(line.startswith("  seen") and len(line) <= WIDTH for line in others)
+
+
 def test_a_pipe_and_the_transcript_get_the_same_plain_text() -> None:
     out, transcript = io.StringIO(), io.StringIO()
     terminal = Terminal(out, transcript)

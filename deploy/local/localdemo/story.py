@@ -124,9 +124,7 @@ class Story:
         self.kubectl("apply", "-f", str(self.seed.file))
         sight = self.watch(self.seed, "it is Ready", lambda seen: seen.stands("Ready"))
         self.check_single_purchase()
-        self.terminal.proved(
-            f"{self.holds(self.seed, sight)}; one RunInstances, with zone, type, image and bid as asked"
-        )
+        self.terminal.proved(f"{self.holds(self.seed, sight)}; one RunInstances, exactly as asked")
 
     def filled(self) -> None:
         self.terminal.heading("Instances kept alive")

@@ -39,11 +39,14 @@ class Terminal:
                 self._write(part)
 
     def proved(self, text: str) -> None:
-        self._write(f"✓ {text}", GREEN)
+        self._marked("✓", text, GREEN)
 
     def failed(self, text: str) -> None:
+        self._marked("✗", text, RED)
+
+    def _marked(self, mark: str, text: str, style: str) -> None:
         for number, line in enumerate(folded(text, WIDTH - 2)):
-            self._write(f"  {line}" if number else f"✗ {line}", RED)
+            self._write(f"{' ' if number else mark} {line}", style)
 
     def _write(self, line: str, style: str = "") -> None:
         print(f"\033[{style}m{line}\033[0m" if style and self._has_colours else line, file=self._out, flush=True)
