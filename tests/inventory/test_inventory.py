@@ -187,17 +187,32 @@ async def absences(inventory: Inventory, rounds: int, pause: float = 31) -> list
     return known
 
 
+async def once_listed(cloud: ScriptedCloud) -> Inventory:
+    """An inventory that has seen ins-9 in its latest sweep, and never will again."""
+    others, cloud.listed = cloud.listed, [*cloud.listed, instance("ins-9")]
+    inventory = inventory_of(cloud)
+    await inventory.observe(ENV, [], [])
+    cloud.listed = others
+    await asyncio.sleep(31)
+    return inventory
+
+
 async def test_absence_is_counted_sweep_by_sweep() -> None:
-    assert await absences(inventory_of(ScriptedCloud()), 4) == [Absence(number, True) for number in (1, 2, 3, 4)]
+    assert await absences(await once_listed(ScriptedCloud()), 3) == [Absence(number, True) for number in (1, 2, 3)]
+
+
+async def test_what_lists_never_showed_takes_twice_as_long() -> None:
+    known = await absences(inventory_of(ScriptedCloud()), 6)
+    assert known == [Absence(number, True) for number in (0, 1, 1, 2, 2, 3)]
 
 
 async def test_asking_often_is_no_evidence() -> None:
-    assert await absences(inventory_of(ScriptedCloud()), 20, pause=0.1) == [Absence(1, True)] * 20
+    assert await absences(await once_listed(ScriptedCloud()), 20, pause=0.1) == [Absence(1, True)] * 20
 
 
 async def test_a_sighting_in_a_sweep_starts_the_count_again() -> None:
     cloud = ScriptedCloud()
-    inventory = inventory_of(cloud)
+    inventory = await once_listed(cloud)
     await absences(inventory, 2)
     cloud.listed = [instance("ins-9")]
     assert await absences(inventory, 1) == [None]
@@ -207,12 +222,19 @@ async def test_a_sighting_in_a_sweep_starts_the_count_again() -> None:
 
 async def test_a_sighting_by_look_up_starts_the_count_again() -> None:
     cloud = ScriptedCloud()
-    inventory = inventory_of(cloud)
+    inventory = await once_listed(cloud)
     await absences(inventory, 2)
     cloud.hidden = [instance("ins-9", ownership=None)]
     assert await absences(inventory, 1) == [None]
     cloud.hidden = []
-    assert await absences(inventory, 1) == [Absence(1, True)]
+    assert await absences(inventory, 2) == [Absence(0, True), Absence(1, True)]
+
+
+async def test_sweeps_in_which_nobody_asked_are_no_evidence() -> None:
+    inventory = await once_listed(ScriptedCloud())
+    async with running(inventory):
+        await absences(inventory, 1, pause=100)
+        assert await absences(inventory, 1) == [Absence(2, True)]
 
 
 async def test_a_sighting_between_two_questions_counts() -> None:
@@ -231,12 +253,12 @@ async def test_a_sighting_between_two_questions_counts() -> None:
 
 async def test_a_restart_forgets_the_count_which_only_takes_longer() -> None:
     cloud = ScriptedCloud()
-    await absences(inventory_of(cloud), 3)
-    assert await absences(inventory_of(cloud), 1) == [Absence(1, True)]
+    await absences(await once_listed(cloud), 3)
+    assert await absences(inventory_of(cloud), 1) == [Absence(0, True)]
 
 
 async def test_the_count_of_one_environment_does_not_disturb_another() -> None:
-    inventory = inventory_of(ScriptedCloud(listed=[HIS]))
+    inventory = await once_listed(ScriptedCloud(listed=[HIS]))
     await absences(inventory, 2)
     assert (await inventory.observe(OTHER, ["ins-2"], [])).absent == {}
     assert await absences(inventory, 1) == [Absence(3, True)]

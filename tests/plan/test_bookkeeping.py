@@ -32,7 +32,7 @@ from plan.given import (
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState, Ownership
-from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
+from spotcompute.model.ledger import Cause, Ledger, Member, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.bookkeeping import Books, keep_books
 
@@ -136,6 +136,24 @@ def test_names_of_neighbouring_sequences_are_not_confused() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    ("changes", "is_recognised"),
+    [
+        pytest.param({}, True, id="our-tags-in-the-right-pool-and-time"),
+        pytest.param({"ownership": None}, False, id="without-our-tags"),
+        pytest.param({"ownership": THEIRS}, False, id="tags-of-another"),
+        pytest.param({"pool": B}, False, id="in-another-pool"),
+        pytest.param({"created_at": ago(3600)}, False, id="older-than-the-launch"),
+        pytest.param({"name": "web-web001-5"}, False, id="named-after-another-launch"),
+    ],
+)
+def test_an_instance_renamed_before_it_was_seen_is_recognised(changes: dict[str, object], is_recognised: bool) -> None:
+    launch = intent(WISHES, 1)
+    renamed = replace(instance("ins-1", name="database", created_at=ago(5)), **changes)
+    kept = books(ledger(launch), observed(renamed))
+    assert (kept.ledger.intents == ()) is is_recognised
+
+
 # --- adoption --------------------------------------------------------------------------------------------------------
 
 
@@ -218,11 +236,15 @@ def test_a_release_outside_names_the_request() -> None:
     assert line.request_id == "req-7"
 
 
-@pytest.mark.parametrize(
-    "termination", [released(), released(sent_at=ago(5)), accepted()], ids=["recorded", "sent", "accepted"]
-)
-def test_what_we_release_is_no_loss(termination: object) -> None:
+@pytest.mark.parametrize("termination", [released(), released(sent_at=ago(5))], ids=["recorded", "sent"])
+def test_what_ends_while_we_want_it_gone_is_released_and_not_lost(termination: Termination) -> None:
     before = ledger(member("ins-1", termination=termination))
+    kept = books(before, observed(instance("ins-1", InstanceState.TERMINATING)))
+    assert kept == Books(ledger(member("ins-1", termination=replace(termination, accepted_at=NOW))))
+
+
+def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
+    before = ledger(member("ins-1", termination=accepted()))
     assert books(before, observed(instance("ins-1", InstanceState.TERMINATING))) == Books(before)
 
 
@@ -350,6 +372,12 @@ def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
 def test_quarantine_ends_with_an_observation_made_after_it(until: datetime, seen_at: datetime, is_over: bool) -> None:
     kept = books(ledger(quarantine_until=until), observed(at=seen_at))
     assert (kept.ledger.quarantine_until is None) is is_over
+
+
+def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:
+    """The clock has stepped back, or somebody has edited status: waiting until then could take years."""
+    kept = books(ledger(quarantine_until=NOW + seconds(86400)), observed())
+    assert kept.ledger.quarantine_until == NOW + POLICY.signature + POLICY.visibility
 
 
 def test_every_activity_of_the_books_is_complete() -> None:

@@ -124,7 +124,11 @@ def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: S
         if any(item.sequence == old.sequence for item in after.intents):
             continue
         is_hopeless = seen.observed_at >= old.created_at + POLICY.horizon and old.name in seen.searched
-        of_it = {key for key, item in seen.instances.items() if item.name.startswith(old.name)}
+        of_it = {
+            key
+            for key, item in seen.instances.items()
+            if item.name.startswith(old.name) or (item.ownership == spec.ownership and key not in before.members)
+        }
         assert is_hopeless or len(old.found | of_it) >= old.count
 
 
