@@ -34,12 +34,12 @@ QUICK = {
 #: Told to the log whenever the API server refuses a right.
 REFUSALS = ("is forbidden", "HTTP 403")
 
-#: The one right that an installation need not give: to guard the Secret in use with a finalizer.
-OPTIONAL = ("secret_not_guarded", "secret_not_unguarded")
+#: The one right that an installation need not give, to guard the Secret in use; and what nobody may do any more.
+EXPECTED_REFUSALS = ("secret_not_guarded", "secret_not_unguarded", "because it is being terminated")
 
 
 class Operator:
-    """One replica. `start` may be called again after `kill9` or `stop`: the log goes on."""
+    """One replica. `start` may be called again after `kill9`: the log goes on."""
 
     def __init__(self, kubeconfig: Path, endpoint: str, log: Path, **settings: str) -> None:
         """`settings` on top of QUICK: without their prefix, but `TENCENTCLOUD_…` as they are."""
@@ -56,21 +56,11 @@ class Operator:
     def is_running(self) -> bool:
         return self._child is not None and self._child.returncode is None
 
-    @property
-    def pid(self) -> int:
-        assert self._child is not None, "the operator was not started"
-        return self._child.pid
-
     def kill9(self) -> None:
         """End it as a crash would: nothing is finished, nothing is said."""
         child, self._child = self._child, None
         if child:
             child.kill9()
-
-    def stop(self) -> int:
-        """End it with SIGTERM and return its exit code; 0 when it does not run."""
-        child, self._child = self._child, None
-        return child.stop(30) if child else 0
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""
@@ -84,7 +74,7 @@ class Operator:
 
 
 def _is_refusal(line: str) -> bool:
-    return any(word in line for word in REFUSALS) and not any(word in line for word in OPTIONAL)
+    return any(word in line for word in REFUSALS) and not any(word in line for word in EXPECTED_REFUSALS)
 
 
 def _is_foreseen(line: str) -> bool:
