@@ -1,0 +1,172 @@
+"""What a fleet costs the operator: 200 environments of 5 instances on a real API server and the simulated cloud.
+
+Prints the time until all are Ready, the calls it took, and what the steady state costs: CPU, memory, listings, writes.
+The settings are the operator's defaults. Run it as `make bench` does:
+`PYTHONPATH=operator:deploy/local:tests python benchmarks/operator_bench.py [environments] [seconds]`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(ROOT / "deploy" / "local"), str(ROOT / "tests")]
+
+from e2e.simulator import Account, Simulator, world  # noqa: E402 - after the paths
+from e2e.stage import manifest  # noqa: E402
+from localcluster.controlplane import ControlPlane  # noqa: E402
+from localcluster.processes import Child  # noqa: E402
+
+ENVIRONMENTS, INSTANCES_EACH, STEADY_SECONDS = 200, 5, 120.0
+PATIENCE_SECONDS, LAST_WORDS_SECONDS = 600.0, 20.0
+WRITES = {"create", "update", "patch", "delete"}
+CPU_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
+
+#: Every request made under a ServiceAccount; of all programs here only the operator has one.
+AUDIT_POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
+"""
+RIGHTS = ROOT / "deploy" / "overlays" / "all-namespaces-secrets"
+
+
+@contextmanager
+def fleet(environments: int) -> Iterator[tuple[ControlPlane, Simulator, Account, Child]]:
+    """Control plane, cloud and operator, with the environments' manifests not yet applied."""
+    big = world(1)
+    for offered in big["offerings"].values():
+        for offering in offered.values():
+            offering["stock"] = 100 * environments
+    big["accounts"][0]["balance"] = "1000000"
+    for network in big["accounts"][0]["networks"].values():
+        for subnet in network["subnets"].values():
+            subnet["cidr"] = "10.0.0.0/15"
+    with tempfile.TemporaryDirectory() as folder, ControlPlane(crds=ROOT / "crds", audit_policy=AUDIT_POLICY) as plane:
+        cloud = Simulator.start(Path(folder), world=big, switches={"pending-seconds": "3"})
+        customer = cloud.new_account()
+        operator = start_operator(plane, cloud, Path(folder))
+        give_secret(plane, customer)
+        try:
+            yield plane, cloud, customer, operator
+        finally:
+            operator.kill9()
+            cloud.stop()
+
+
+def start_operator(plane: ControlPlane, cloud: Simulator, folder: Path) -> Child:
+    """Under its own ServiceAccount; nothing set but where the cloud is."""
+    plane.kubectl.run("apply", "-k", str(RIGHTS))
+    plane.kubectl.run("delete", "deployment", "--all", "-n", "spotcompute-system")
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("SPOTCOMPUTE_")},
+        "PYTHONPATH": "operator",
+        "KUBECONFIG": str(plane.service_account_kubeconfig("spotcompute-system", "spotcompute-operator")),
+        "SPOTCOMPUTE_ENDPOINT": cloud.endpoint,
+        "SPOTCOMPUTE_PROTOCOL": "http",
+        "SPOTCOMPUTE_HEALTH_PORT": "0",
+        "SPOTCOMPUTE_METRICS_PORT": "0",
+    }
+    command = [sys.executable, "-m", "spotcompute", "run"]
+    return Child.start("operator", command, log=folder / "operator.log", env=environment, cwd=ROOT)
+
+
+def give_secret(plane: ControlPlane, customer: Account) -> None:
+    data = {"secretId": customer.secret_id, "secretKey": customer.secret_key}
+    secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "tencent"}, "stringData": data}
+    plane.kubectl.apply(json.dumps(secret))
+
+
+def ready_environments(plane: ControlPlane) -> int:
+    words = plane.kubectl.run("get", "sce", "-o", "jsonpath={.items[*].status.phase}").split()
+    return Counter(words)["Ready"]
+
+
+def cpu_seconds(pid: int) -> float:
+    """User and system time of a process so far; see proc(5)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / CPU_TICKS_PER_SECOND
+
+
+def memory_mib(pid: int) -> float:
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise ValueError(f"no VmRSS of process {pid}")
+
+
+def calls(cloud: Simulator) -> Counter[str]:
+    """Requests so far by action."""
+    found: Counter[str] = Counter()
+    for row, count in cloud.get("ledger/summary")["calls"].items():
+        found[row.partition(" ")[0]] += count
+    return found
+
+
+def writes(plane: ControlPlane) -> int:
+    return sum(row["verb"] in WRITES for row in plane.audit_events())
+
+
+def fill(plane: ControlPlane, environments: int) -> float:
+    """Apply all at once and return the seconds until the last is Ready."""
+    manifests = [manifest(f"web-{number}", "ap-guangzhou-3", replicas=INSTANCES_EACH) for number in range(environments)]
+    started = time.monotonic()
+    plane.kubectl.run("create", "-f", "-", stdin="\n---\n".join(map(json.dumps, manifests)), timeout=PATIENCE_SECONDS)
+    while (ready := ready_environments(plane)) < environments:
+        if time.monotonic() - started > PATIENCE_SECONDS:
+            raise SystemExit(f"only {ready} of {environments} environments are Ready after {PATIENCE_SECONDS:g} s")
+        time.sleep(0.5)
+    return time.monotonic() - started
+
+
+def measure(environments: int, steady_seconds: float) -> dict[str, Any]:
+    """The figures by their names, in the order they are printed."""
+    with fleet(environments) as (plane, cloud, customer, operator):
+        seconds = fill(plane, environments)
+        busy_cpu, filled, filling_writes = cpu_seconds(operator.pid), calls(cloud), writes(plane)
+        time.sleep(LAST_WORDS_SECONDS)  # about having become ready
+        before = calls(cloud), writes(plane), cpu_seconds(operator.pid)
+        time.sleep(steady_seconds)
+        after = calls(cloud), writes(plane), cpu_seconds(operator.pid)
+        minutes = steady_seconds / 60
+        wanted, exist = environments * INSTANCES_EACH, len(cloud.instances(customer))
+        if exist != wanted:
+            raise SystemExit(f"{exist} instances exist, {wanted} are wanted")
+        return {
+            "environments × instances": f"{environments} × {INSTANCES_EACH}",
+            "until all are Ready": f"{seconds:.1f} s",
+            "RunInstances calls": filled["RunInstances"],
+            "DescribeInstances calls until then": filled["DescribeInstances"],
+            "writes per object until then": f"{filling_writes / environments:.1f}",
+            "CPU until then": f"{busy_cpu:.1f} s",
+            "steady: CPU of one core": f"{100 * (after[2] - before[2]) / steady_seconds:.1f} %",
+            "steady: resident memory": f"{memory_mib(operator.pid):.0f} MiB",
+            "steady: DescribeInstances per minute": f"{(after[0] - before[0])['DescribeInstances'] / minutes:.1f}",
+            "steady: all calls per minute": f"{(after[0] - before[0]).total() / minutes:.1f}",
+            "steady: writes per object": f"{(after[1] - before[1]) / environments:.2f}",
+        }
+
+
+def main() -> None:
+    environments = int(sys.argv[1]) if len(sys.argv) > 1 else ENVIRONMENTS
+    steady_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else STEADY_SECONDS
+    figures = measure(environments, steady_seconds)
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        print(f"{name:<{width}}  {value}")
+
+
+if __name__ == "__main__":
+    main()
