@@ -41,8 +41,9 @@ check: $(READY)  ## format, lint, types, import contracts, generated files
 	@$(BIN)/spotcompute crd | diff -u $(CRD) - || { echo "$(CRD) is not what the code makes: run 'make crds' and commit"; exit 1; }
 
 CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
-crds: $(READY)  ## generate the CustomResourceDefinition from operator/spotcompute/api
+crds: $(READY)  ## generate the CustomResourceDefinition and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
+	$(BIN)/python docs/generate.py
 
 .PHONY: assets
 assets: $(READY)

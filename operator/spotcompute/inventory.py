@@ -7,12 +7,14 @@ Separate from the provider because it remembers: how often an id has been missed
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
+from spotcompute import metrics
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
@@ -82,6 +84,7 @@ class Inventory:
         self._sweeping: asyncio.Task[_Sweep] | None = None
         self._market = Market()
         self._market_tried_at: datetime | None = None
+        self._reading: asyncio.Task[None] | None = None
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
         self._failures, self._failed_at, self._error = 0, None, None
@@ -180,7 +183,8 @@ class Inventory:
     async def _sweep_now(self) -> _Sweep:
         started_at = self._clock()
         try:
-            listed = await self.provider.list_instances(self._cluster_id)
+            with metrics.sweep_seconds.time():
+                listed = await self.provider.list_instances(self._cluster_id)
         except CloudError as error:
             self._failures, self._failed_at, self._error = self._failures + 1, self._clock(), error
             raise
@@ -214,11 +218,17 @@ class Inventory:
             self._on_news(news)
 
     async def _refresh_market(self) -> None:
-        """Read quotes when they are old. They only rank and inform, so a failure keeps the old ones."""
-        now = self._clock()
-        if self._market_tried_at is not None and now - self._market_tried_at < self._pace.market:
-            return
-        self._market_tried_at = now
+        """Read quotes when they are old; everybody who needs them waits for the same read."""
+        if self._reading is None or self._reading.done():
+            tried_at = self._market_tried_at
+            if tried_at is not None and self._clock() - tried_at < self._pace.market:
+                return
+            self._reading = asyncio.create_task(self._read_market())
+        await asyncio.shield(self._reading)
+
+    async def _read_market(self) -> None:
+        """Quotes only rank and inform, so a failure keeps the old ones."""
+        self._market_tried_at = now = self._clock()
         try:
             offerings = await self.provider.list_offerings()
         except CloudError as error:
@@ -243,10 +253,10 @@ class Inventory:
             return
         short, long = self._pace.suspect.total_seconds(), self._pace.sweep.total_seconds()
         await asyncio.sleep(min(short, long))
-        try:
-            await asyncio.wait_for(self._hurry.wait(), max(0.0, long - short))
-        except TimeoutError:
-            return
+        with contextlib.suppress(TimeoutError):
+            # Not wait_for: on Python 3.11 it loses a cancellation that comes with its result.
+            async with asyncio.timeout(max(0.0, long - short)):
+                await self._hurry.wait()
 
 
 class Accounts:

@@ -246,7 +246,9 @@ class Reconciler:
 
     async def _inventory(self, environment: Environment, spec: Spec) -> Inventory:
         try:
-            credentials = await self._sources.credentials(environment.namespace, _secret_of(environment))
+            credentials = await self._sources.credentials(
+                environment.namespace, _secret_of(environment), is_deleting=environment.deleting
+            )
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.rest_limit) from None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import sys
 from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -292,7 +291,6 @@ async def test_a_market_that_was_never_read_is_empty_and_not_an_error() -> None:
     assert (await inventory_of(cloud).observe(ENV, [], [])).market.offerings == {}
 
 
-@pytest.mark.xfail(strict=True, reason="whoever does not read the market itself goes on with an empty one")
 async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
     """Else, after a restart, all but the first environment would rank its pools without prices."""
     cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()), latency=1)
@@ -352,11 +350,6 @@ async def test_a_storm_of_missing_instances_does_not_sweep_faster_than_the_hurri
         assert len(cloud.times("list")) <= 60 / 5 + 1
 
 
-@pytest.mark.xfail(
-    sys.version_info < (3, 12),
-    strict=True,
-    reason="Python 3.11: wait_for swallows a cancellation that arrives with its result",
-)
 async def test_a_sweep_that_is_cancelled_ends_at_once_whatever_it_is_doing() -> None:
     """Else the process would not end: at the very moment a hurried pause is over, the cancellation got lost."""
     inventory = inventory_of(ScriptedCloud())

@@ -87,7 +87,7 @@ def test_a_launch_says_what_the_spec_says() -> None:
     assert (launch.request.ownership, launch.request.template) == (OURS, wishes.template)
     assert launch.request.user_data_digest == "abcdef012345"
     assert launch.intent.template_digest == launch.request.template_digest
-    assert launch.because == "2 of 2 are missing"
+    assert launch.because == "2 of 2 missing"
     assert not launch.replay
 
 

@@ -194,7 +194,7 @@ def everywhere(trouble: Trouble) -> Ledger:
             ledger(rest(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
             observed(),
             "Failed",
-            "ResourcesSoldOut.X",
+            "InsufficientCapacity",
             True,
             ["ResourcesSoldOut.X", "Change the spec"],
             id="the-one-attempt-failed",

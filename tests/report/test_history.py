@@ -18,7 +18,7 @@ from spotcompute.report.history import HISTORY_LIMIT, IDS_SHOWN, appended, event
 REFUSED = Activity(
     ActivityType.LAUNCH,
     ActivityState.FAILED,
-    cause="1 of 1 are missing",
+    cause="1 of 1 missing",
     started_at=NOW,
     ended_at=NOW,
     pool=A,
@@ -31,7 +31,7 @@ REFUSED = Activity(
 SOLD = Activity(
     ActivityType.LAUNCH,
     ActivityState.SUCCEEDED,
-    "1 of 1 are missing",
+    "1 of 1 missing",
     NOW,
     NOW,
     pool=A,
@@ -63,7 +63,7 @@ def test_a_line_says_what_happened() -> None:
             "id": "act-1",
             "type": "Launch",
             "state": "Failed",
-            "cause": "1 of 1 are missing",
+            "cause": "1 of 1 missing",
             "zone": A.zone,
             "instanceType": A.instance_type,
             "reason": "InsufficientCapacity",

@@ -12,11 +12,10 @@ def over(trouble: Trouble) -> Conclusion:
     return conclude(wishes, ledger(rest(A, trouble, code="TheCode"), attempted_generation=1), observed(), NOW)
 
 
-def test_a_refused_attempt_is_called_by_the_clouds_code() -> None:
-    assert (over(Trouble.INSUFFICIENT_CAPACITY).phase, over(Trouble.INSUFFICIENT_CAPACITY).reason) == (
-        "Failed",
-        "TheCode",
-    )
+def test_a_refused_attempt_is_called_by_its_kind_and_told_by_the_clouds_code() -> None:
+    failed = over(Trouble.INSUFFICIENT_CAPACITY)
+    assert (failed.phase, failed.reason) == ("Failed", "InsufficientCapacity")
+    assert "TheCode" in failed.message
 
 
 def test_an_early_loss_is_called_a_loss_and_not_a_failed_attempt() -> None:

@@ -31,8 +31,6 @@ class Reason(StrEnum):
     SCALING_DOWN = "ScalingDown"
     PAUSED = "Paused"
     DELETING = "Deleting"
-    WAITING_FOR_RELEASE = "WaitingForRelease"
-    FAILED = "OneTimeRequestFailed"
     LOST = "InstancesLost"
     IDENTITY_CONFLICT = "IdentityConflict"
     INVALID_SPEC = "InvalidSpec"

@@ -66,7 +66,7 @@ def _columns() -> list[dict[str, Any]]:
         column("Age", "date", ".metadata.creationTimestamp"),
         column("Next-Try", "string", ".status.nextAttemptTime", 1),
         column("MaxPrice", "string", ".spec.market.maxPrice", 1),
-        column("Zones", "string", ".spec.placements[*].zone", 1),
+        column("Region", "string", ".spec.region", 1),
         column("Types", "string", ".spec.instanceTypes", 1),
     ]
 

@@ -166,8 +166,8 @@ class LoginSpec(SpecPart):
 class KeySelector(SpecPart):
     """One key of a Secret or ConfigMap in the object's own namespace."""
 
-    name: str = Field(min_length=1, max_length=253)
-    key: str = Field(min_length=1, max_length=253)
+    name: str = Field(min_length=1, max_length=253, description="Name of the object.")
+    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
 
 
 class UserDataSource(SpecPart):
@@ -182,8 +182,8 @@ class UserDataSource(SpecPart):
         )
     )
 
-    secret_key_ref: KeySelector | None = None
-    config_map_key_ref: KeySelector | None = None
+    secret_key_ref: KeySelector | None = Field(default=None, description="A key of a Secret in this namespace.")
+    config_map_key_ref: KeySelector | None = Field(default=None, description="A key of a ConfigMap in this namespace.")
 
 
 class InternetSpec(SpecPart):
@@ -199,9 +199,9 @@ class InternetSpec(SpecPart):
 class EnhancedServiceSpec(SpecPart):
     """The vendor's agents in the instance."""
 
-    security_service: bool | None = None
-    monitor_service: bool | None = None
-    automation_service: bool | None = None
+    security_service: bool | None = Field(default=None, description="Cloud Workload Protection agent.")
+    monitor_service: bool | None = Field(default=None, description="Cloud Monitor agent.")
+    automation_service: bool | None = Field(default=None, description="TencentCloud Automation Tools agent.")
 
 
 TagText = Annotated[str, Field(max_length=127)]
@@ -224,10 +224,14 @@ class TemplateSpec(SpecPart):
         default=None, description="Prefix of the instances' names; default: the name of this object."
     )
     host_name: PlainName | None = Field(default=None, description="Host name inside the instance.")
-    system_disk: DiskSpec | None = None
-    data_disks: list[DataDiskSpec] = Field(default=[], max_length=20)
-    security_group_ids: list[SecurityGroupId] = Field(default=[], max_length=10)
-    login_settings: LoginSpec | None = None
+    system_disk: DiskSpec | None = Field(default=None, description="Left out: what the image and CVM choose.")
+    data_disks: list[DataDiskSpec] = Field(default=[], max_length=20, description="Deleted with the instance.")
+    security_group_ids: list[SecurityGroupId] = Field(
+        default=[], max_length=10, description="Left out: the account's default security group."
+    )
+    login_settings: LoginSpec | None = Field(
+        default=None, description="Left out: CVM makes a random password and mails it to the account."
+    )
     user_data: (
         Annotated[
             str,
@@ -246,18 +250,20 @@ class TemplateSpec(SpecPart):
     user_data_from: UserDataSource | None = Field(
         default=None, description="User data from a Secret or ConfigMap, so that it stays out of this object."
     )
-    internet_accessible: InternetSpec | None = None
-    enhanced_service: EnhancedServiceSpec | None = None
-    project_id: int | None = Field(default=None, ge=0)
+    internet_accessible: InternetSpec | None = Field(default=None, description="Left out: no access from outside.")
+    enhanced_service: EnhancedServiceSpec | None = Field(
+        default=None, description="Left out: what CVM switches on by default."
+    )
+    project_id: int | None = Field(default=None, ge=0, description="Project the instances belong to.")
     cam_role_name: str | None = Field(default=None, max_length=128, description="CAM role of the instances.")
-    hpc_cluster_id: str | None = Field(default=None, max_length=64)
+    hpc_cluster_id: str | None = Field(default=None, max_length=64, description="High-performance cluster.")
     disaster_recover_group_ids: list[Annotated[str, Field(max_length=64)]] = Field(
         default=[], max_length=1, description="Placement group."
     )
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
-        description="Tags of the instances and their disks, besides the three the operator needs.",
+        description="Tags of the instances and their disks, besides the four the operator needs.",
         json_schema_extra=checked(
             rule(
                 "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._-]+$'))",
@@ -310,7 +316,7 @@ def _disk(spec: DiskSpec | None) -> Disk | None:
 class SecretRef(SpecPart):
     """A Secret in the object's own namespace: there is deliberately no namespace field."""
 
-    name: str = Field(min_length=1, max_length=253)
+    name: str = Field(min_length=1, max_length=253, description="Name of the Secret.")
 
 
 class Spec(SpecPart):
@@ -365,8 +371,8 @@ class Spec(SpecPart):
             **{"x-kubernetes-list-type": "atomic"},
         ),
     )
-    market: MarketSpec = Field(default=MarketSpec())
-    template: TemplateSpec
+    market: MarketSpec = Field(default=MarketSpec(), description="What may be paid, and which pool goes first.")
+    template: TemplateSpec = Field(description="What one instance looks like.")
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
         description="Secret with keys secretId, secretKey and optionally token, in this namespace. Left out: the"

@@ -28,11 +28,11 @@ TIME: dict[str, JsonValue] = {"format": "date-time"}
 class InstanceStatus(StatusPart):
     """One instance."""
 
-    id: str
-    zone: str
-    instance_type: str
+    id: str = Field(description="Id of the instance in the cloud.")
+    zone: str = Field(description="Where it runs.")
+    instance_type: str = Field(description="What it is.")
     state: str = Field(description="As the cloud spells it; LAUNCHED while it is not in the cloud's lists yet.")
-    ready: bool
+    ready: bool = Field(description="It runs, and is meant to stay.")
     price_per_hour: str | None = Field(default=None, description="Spot price per hour now, in the account's currency.")
     launched_at: Time | None = Field(default=None, json_schema_extra=TIME)
     private_ip: str | None = Field(default=None, alias="privateIP")
@@ -47,14 +47,16 @@ PoolState = Literal["Available", "Resting", "Invalid"]
 class PoolStatus(StatusPart):
     """One pool: an instance type in a zone."""
 
-    zone: str
-    instance_type: str
+    zone: str = Field(description="Zone of the pool.")
+    instance_type: str = Field(description="Instance type of the pool.")
     state: PoolState
     instances: int = Field(description="Instances of this environment in the pool.")
-    price_per_hour: str | None = None
-    on_demand_price_per_hour: str | None = None
+    price_per_hour: str | None = Field(default=None, description="Spot price the market quotes.")
+    on_demand_price_per_hour: str | None = Field(default=None, description="List price the market quotes.")
     last_error: str | None = Field(default=None, description="The cloud's code and message of the last refusal.")
-    reason: str | None = None
+    reason: str | None = Field(
+        default=None, description="Kind of the last refusal; the reasons are those of the conditions."
+    )
     failures: int | None = Field(default=None, description="Refusals in a row.")
     next_attempt_time: Time | None = Field(default=None, json_schema_extra=TIME)
 
@@ -62,17 +64,17 @@ class PoolStatus(StatusPart):
 class ActivityStatus(StatusPart):
     """One line of the history, newest first; repeats are merged."""
 
-    id: str
-    type: str
+    id: str = Field(description="Numbered without gaps.")
+    type: str = Field(description="Launch, Terminate, Loss, Adopt or Disown.")
     state: Literal["InProgress", "Succeeded", "Failed"]
-    cause: str
-    zone: str | None = None
-    instance_type: str | None = None
-    instance_ids: list[str] | None = None
-    reason: str | None = None
-    code: str | None = None
-    message: str | None = None
-    request_id: str | None = None
+    cause: str = Field(description="Why it was done, or why it happened.")
+    zone: str | None = Field(default=None, description="Zone of the pool it is about.")
+    instance_type: str | None = Field(default=None, description="Instance type of the pool it is about.")
+    instance_ids: list[str] | None = Field(default=None, description="The instances it is about, at most 100.")
+    reason: str | None = Field(default=None, description="Kind of failure.")
+    code: str | None = Field(default=None, description="The cloud's error code.")
+    message: str | None = Field(default=None, description="The cloud's words.")
+    request_id: str | None = Field(default=None, description="RequestId to give to the cloud's support.")
     count: int = 1
     start_time: Time = Field(json_schema_extra=TIME)
     end_time: Time | None = Field(default=None, json_schema_extra=TIME)
@@ -81,19 +83,19 @@ class ActivityStatus(StatusPart):
 class CostStatus(StatusPart):
     """Cost per hour now, as the market quotes CPU and memory; disks and traffic are not in it."""
 
-    per_hour: str
-    on_demand_per_hour: str | None = None
-    saved_percent: int | None = None
+    per_hour: str = Field(description="At spot prices.")
+    on_demand_per_hour: str | None = Field(default=None, description="The same instances at list prices.")
+    saved_percent: int | None = Field(default=None, description="What the difference comes to.")
 
 
 class ConditionStatus(StatusPart):
     """A standard Kubernetes condition."""
 
-    type: str
+    type: str = Field(description="Ready, Reconciling or Stalled.")
     status: Literal["True", "False", "Unknown"]
-    reason: str
-    message: str
-    observed_generation: int
+    reason: str = Field(description="One word for programs.")
+    message: str = Field(description="A sentence for people.")
+    observed_generation: int = Field(description="Generation of the spec it was concluded from.")
     last_transition_time: Time = Field(json_schema_extra=TIME)
 
 
@@ -111,15 +113,19 @@ class Status(StatusPart):
     updated_replicas: int = Field(default=0, description="Instances launched from the present template.")
     selector: str | None = Field(default=None, description="Label selector, as autoscalers expect it.")
     environment_id: str | None = Field(default=None, alias="environmentID", description="Identity in the cloud's tags.")
-    instances: list[InstanceStatus] | None = None
-    pools: list[PoolStatus] | None = None
-    cost: CostStatus | None = None
+    instances: list[InstanceStatus] | None = Field(
+        default=None, description="Every instance the environment answers for."
+    )
+    pools: list[PoolStatus] | None = Field(default=None, description="Every placement with every instance type.")
+    cost: CostStatus | None = Field(default=None, description="What the instances cost.")
     next_attempt_time: Time | None = Field(
         default=None,
         json_schema_extra=TIME,
         description="When the cloud is asked next; absent when nothing is missing.",
     )
-    activities: list[ActivityStatus] | None = None
+    activities: list[ActivityStatus] | None = Field(
+        default=None, description="What was done and what happened, newest first; at most 50 lines."
+    )
     conditions: list[ConditionStatus] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},

@@ -47,8 +47,12 @@ class Sources:
         self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
         self._guarded: set[tuple[str, str]] = set()
 
-    async def credentials(self, namespace: str, secret: str | None) -> Credentials:
-        """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away."""
+    async def credentials(self, namespace: str, secret: str | None, *, is_deleting: bool = False) -> Credentials:
+        """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away.
+
+        While deleting, the last key known serves when the Secret can no longer be read: a namespace that is being
+        deleted loses its Secrets and RoleBindings before the environment has released its instances.
+        """
         if secret is None:
             if self._default is None:
                 raise SourceUnavailable(
@@ -59,7 +63,12 @@ class Sources:
         key = (namespace, secret)
         if key in self._cache and self._clock() - self._cache[key][0] < FRESH_FOR:
             return self._cache[key][1]
-        credentials = _credentials_in(secret, await self._secret(namespace, secret))
+        try:
+            credentials = _credentials_in(secret, await self._secret(namespace, secret))
+        except SourceUnavailable:
+            if is_deleting and key in self._cache:
+                return self._cache[key][1]
+            raise
         self._cache[key] = (self._clock(), credentials)
         return credentials
 
@@ -102,6 +111,8 @@ class Sources:
             config_map = await self._kube.read_config_map(namespace, ref.name)
         except NotFound:
             raise SourceUnavailable(f"ConfigMap {ref.name} does not exist in this namespace: create it") from None
+        except Forbidden:
+            raise SourceUnavailable(_grant("ConfigMap", ref.name)) from None
         return _user_data(_entry("ConfigMap", ref, {key: text.encode() for key, text in config_map.items()}))
 
     async def _secret(self, namespace: str, name: str) -> dict[str, bytes]:
@@ -110,9 +121,11 @@ class Sources:
         except NotFound:
             raise SourceUnavailable(f"Secret {name} does not exist in this namespace: create it") from None
         except Forbidden:
-            raise SourceUnavailable(
-                f"the operator may not read Secret {name}: grant its ServiceAccount `get` on it in this namespace"
-            ) from None
+            raise SourceUnavailable(_grant("Secret", name)) from None
+
+
+def _grant(kind: str, name: str) -> str:
+    return f"the operator may not read {kind} {name}: grant its ServiceAccount `get` on it in this namespace"
 
 
 def _credentials_in(name: str, data: dict[str, bytes]) -> Credentials:

@@ -77,9 +77,15 @@ class _Clerk:
                 self.ledger = self.ledger.with_intent(matched)
 
     def _is_of(self, instance: Instance, intent: Intent) -> bool:
-        """True when the name says so; or when a renamed instance carries our marks and fits in place and time."""
+        """True when the name says so; or when a renamed instance carries our marks and fits in place and time.
+
+        One that has ended is not guessed at: it may have been somebody else's that was let go of already, and to
+        take it for an open launch would end the search too early.
+        """
         if is_of_launch(instance, intent):
             return True
+        if instance.has_ended:
+            return False
         is_unclaimed = instance.id not in self.ledger.members and not is_named_by_us(instance, self._desired.ownership)
         age = instance.created_at - intent.created_at
         in_time = -self._policy.signature <= age <= self._policy.replay + self._policy.signature
@@ -186,7 +192,8 @@ class _Clerk:
             message = f"{message}: {instance.failure}"
         request_id = instance.last_operation_request_id if instance and cause is Cause.RELEASED_OUTSIDE else None
         self._tell(ActivityType.LOSS, cause, member.id, self._now, message, member, request_id)
-        if self._now - member.launched_at <= self._policy.early_loss:
+        is_of_the_pool = cause is not Cause.RELEASED_OUTSIDE
+        if is_of_the_pool and self._now - member.launched_at <= self._policy.early_loss:
             failed = cause is Cause.LAUNCH_FAILED
             trouble = Trouble.LAUNCH_FAILED if failed else Trouble.EARLY_LOSS
             error = Unclassified(str(cause), message)

@@ -210,7 +210,7 @@ def _launch(desired: Desired, pool: Pool, count: int, sequence: int, now: dateti
         template_digest=request.template_digest,
         created_at=now,
     )
-    return Launch(intent, request, f"{missing} of {desired.replicas} are missing")
+    return Launch(intent, request, f"{missing} of {desired.replicas} missing")
 
 
 def request_for(desired: Desired, pool: Pool, count: int, sequence: int) -> LaunchRequest | None:

@@ -145,7 +145,7 @@ def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
     if rests:
         last = max(rests, key=lambda rest: rest.failed_at)
         message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"
-        return Conclusion("Failed", last.code, message, stalled=True)
+        return Conclusion("Failed", str(last.trouble), message, stalled=True)
     message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
     return Conclusion("Failed", Reason.LOST, message, stalled=True)
 
