@@ -143,6 +143,7 @@ def test_names_of_neighbouring_sequences_are_not_confused() -> None:
         pytest.param({"ownership": None}, False, id="without-our-tags"),
         pytest.param({"ownership": THEIRS}, False, id="tags-of-another"),
         pytest.param({"pool": B}, False, id="in-another-pool"),
+        pytest.param({"state": InstanceState.LAUNCH_FAILED}, False, id="ended-already"),
         pytest.param({"created_at": ago(3600)}, False, id="older-than-the-launch"),
         pytest.param({"name": "web-web001-5"}, False, id="named-after-another-launch"),
     ],
@@ -337,6 +338,11 @@ def test_an_early_loss_rests_its_pool(age: float, state: InstanceState, trouble:
     before = ledger(member("ins-1", launched_at=ago(age)))
     kept = books(before, observed(instance("ins-1", state)))
     assert [item.trouble for item in kept.ledger.rests.values()] == ([trouble] if trouble else [])
+
+
+def test_an_early_release_by_a_person_is_no_fault_of_the_pool() -> None:
+    seen = instance("ins-1", InstanceState.TERMINATING, last_operation="TerminateInstances")
+    assert books(ledger(member("ins-1", launched_at=ago(5))), observed(seen)).ledger.rests == {}
 
 
 def test_many_losses_seen_at_once_are_one_failure_of_their_pool() -> None:

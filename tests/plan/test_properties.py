@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TypeVar
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from plan.given import (
@@ -26,7 +26,7 @@ from plan.given import (
     terminated_ids,
 )
 from plan.judge import complaints, places_taken, takes_a_place
-from plan.worlds import SEQUENCES, Dice, answers, instance_of, seeds, situations, spec_of
+from plan.worlds import SEQUENCES, Dice, answers, instance_of, seeds, situation_of, situations, spec_of
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_of_launch
@@ -89,6 +89,8 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
 
 @many
 @given(situations)
+@example(situation_of(37))
+@example(situation_of(2623))
 def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
     spec, before, seen, _ = situation
     once = keep_books(before, spec, seen, NOW, POLICY)
