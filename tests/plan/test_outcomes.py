@@ -228,6 +228,13 @@ def test_a_refused_repeat_does_not_take_an_acceptance_back() -> None:
     assert after.accepted_at == ago(10)
 
 
+def test_a_repeat_that_is_accepted_too_does_not_move_the_acceptance() -> None:
+    before = ledger(member("ins-1", termination=accepted()))
+    after = enter(before, release("req-2")).ledger.members["ins-1"].termination
+    assert after is not None
+    assert (after.accepted_at, after.sent_at) == (ago(10), NOW)
+
+
 def test_the_answer_of_a_release_nobody_remembers_changes_nothing() -> None:
     before = ledger(member("ins-2"))
     assert enter(before, release("req-1", ["ins-1", "ins-2"])).ledger == before
