@@ -102,7 +102,7 @@ async def _serve(
     settings: Settings, kube: KubeClient, cluster_id: str, uid: str | None, connection: Connection
 ) -> None:
     """Build the parts and run them. `uid` is what the API server says of its cluster, when it was asked."""
-    queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds)
+    queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds, foreseen=(KubeError,))
     store = Store(queue.add)
     threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
     providers = TencentProviders(settings, threads)
@@ -170,6 +170,7 @@ def _policy(settings: Settings) -> Policy:
         recheck=timedelta(seconds=settings.recheck_seconds),
         launch_timeout=timedelta(seconds=settings.launch_timeout_seconds),
         replay=timedelta(seconds=settings.replay_seconds),
+        in_flight=timedelta(seconds=1.5 * settings.request_timeout_seconds),
         signature=timedelta(seconds=settings.signature_seconds),
         visibility=timedelta(seconds=settings.visibility_seconds),
         absence_sweeps=settings.absence_sweeps,

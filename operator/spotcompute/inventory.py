@@ -167,7 +167,7 @@ class Inventory:
         if self._sweep is not None and self._sweep.started_at >= fresh_since:
             return self._sweep
         if self._error is not None and self._failed_at is not None and self._clock() < self._retry_at:
-            raise self._error
+            raise self._error.with_traceback(None)
         return await self._shared_sweep()
 
     @property
@@ -276,6 +276,7 @@ class Accounts:
         self._inventories: dict[tuple[str, str], Inventory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
+        self._died_of: BaseException | None = None
 
     def inventory(self, credentials: Credentials, region: str) -> Inventory:
         """The inventory of that key in that region; swept in the background from now on."""
@@ -300,11 +301,16 @@ class Accounts:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) and self._failure and not self._failure.done():
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        self._died_of = self._died_of or error
+        if self._failure is not None and not self._failure.done():
             self._failure.set_exception(error)
 
     async def run(self) -> None:
         """Wait until cancelled; a sweep that dies of anything but the cloud's trouble ends the process."""
+        if self._died_of is not None:
+            raise self._died_of
         self._failure = asyncio.get_running_loop().create_future()
         try:
             await self._failure

@@ -35,8 +35,19 @@ class WorkQueue:
     look next, so a run uses up the date that led to it.
     """
 
-    def __init__(self, rng: random.Random, *, base_seconds: float = 0.5, limit_seconds: float = 60.0) -> None:
-        """A failed key waits `base_seconds`, then twice as long each time, never longer than `limit_seconds`."""
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        base_seconds: float = 0.5,
+        limit_seconds: float = 60.0,
+        foreseen: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """A failed key waits `base_seconds`, then twice as long each time, never longer than `limit_seconds`.
+
+        Errors that are `foreseen` are logged in one line; a traceback is for what nobody thought of.
+        """
+        self._foreseen = foreseen
         self._rng = rng
         self._base_seconds = base_seconds
         self._limit_seconds = limit_seconds
@@ -94,7 +105,7 @@ class WorkQueue:
         seconds: float = ceiling * self._rng.uniform(0.5, 1.0)
         if before is None or before.error != failures.error:
             # One traceback tells where; a thousand environments in the same outage need not tell it again.
-            trace = error if is_first_of_kind else None
+            trace = error if is_first_of_kind and not isinstance(error, self._foreseen) else None
             log.warning("run_failed", key=key, error=failures.error, failures=failures.count, exc_info=trace)
         self.add_after(key, seconds)
         return seconds

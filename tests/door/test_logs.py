@@ -65,10 +65,12 @@ def test_debug_is_ours_alone(style: str) -> None:
 def test_libraries_that_chatter_are_heard_from_warning_on() -> None:
     stream = io.StringIO()
     logs.set_up("DEBUG", "json", stream=stream)
-    for name in logs.QUIET:
+    # The cloud's SDK is closed altogether once a provider has been made, here or in another test.
+    audible = [name for name in logs.QUIET if name != "tencentcloud_sdk_common"]
+    for name in audible:
         logging.getLogger(name).info("chatter")
         logging.getLogger(name).warning("trouble")
-    assert [line["event"] for line in lines(stream)] == ["trouble"] * len(logs.QUIET)
+    assert [line["event"] for line in lines(stream)] == ["trouble"] * len(audible)
 
 
 EVIL = 'x\n{"level": "error", "event": "forged"}\r\x1b[2J\x1b[31mred\x9b0m\u2028y'

@@ -96,7 +96,7 @@ def accepted() -> Termination:
 
 
 def intent(wishes: Desired, count: int = 1, sequence: int = 700, pool: Pool = A, **other: Any) -> Intent:
-    """An open launch exactly as the planner would have made it for `wishes`, ten seconds ago."""
+    """An open launch exactly as the planner would have made it for `wishes`, twenty seconds ago."""
     request = request_for(wishes, pool, count, sequence)
     assert request is not None
     made = Intent(
@@ -107,7 +107,7 @@ def intent(wishes: Desired, count: int = 1, sequence: int = 700, pool: Pool = A,
         count=count,
         digest=request.digest,
         template_digest=request.template_digest,
-        created_at=ago(10),
+        created_at=ago(20),
     )
     return replace(made, **other)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest
 
 #: The few names of fields, once each: a ledger is read and written at every look at an environment.
-to_camel = cache(alias_generators.to_camel)
-to_snake = cache(alias_generators.to_snake)
+to_camel = lru_cache(256)(alias_generators.to_camel)
+to_snake = lru_cache(256)(alias_generators.to_snake)
 
 
 #: No moment of ours lies outside; far beyond, adding a duration to it would overflow.

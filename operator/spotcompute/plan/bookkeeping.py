@@ -65,6 +65,10 @@ class _Clerk:
     def match_intents(self) -> None:
         """Close every intent whose instances have all been seen, or can no longer appear."""
         for intent in self.ledger.intents:
+            if intent.created_at > self._now:
+                # The clock has stepped back, or status was edited: count its time from now on.
+                intent = replace(intent, created_at=self._now)
+                self.ledger = self.ledger.with_intent(intent)
             seen = [instance for instance in self._observed.instances.values() if self._is_of(instance, intent)]
             fresh = sorted((item for item in seen if item.id not in intent.found), key=lambda item: item.id)
             for instance in fresh:

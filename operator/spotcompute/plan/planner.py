@@ -42,6 +42,8 @@ def make_plan(
     repeatable = [intent for intent in ledger.intents if _may_be_repeated(intent, desired, ledger, now, policy)]
     if repeatable:
         ledger, launches = _replays(repeatable, desired, ledger, now)
+    elif any(_is_with_its_sender(intent, now, policy) for intent in ledger.intents):
+        launches = ()
     else:
         ledger, launches = _launches(desired, ledger, observed, now, learned)
     return Plan(ledger, (*releases, *launches))
@@ -138,7 +140,16 @@ def _may_be_repeated(intent: Intent, desired: Desired, ledger: Ledger, now: date
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
-    return is_authentic and fits and timedelta(0) <= now - intent.created_at < policy.replay
+    in_time = timedelta(0) <= now - intent.created_at < policy.replay
+    return is_authentic and fits and in_time and not _is_with_its_sender(intent, now, policy)
+
+
+def _is_with_its_sender(intent: Intent, now: datetime, policy: Policy) -> bool:
+    """True while whoever committed the launch may still be waiting for its answer: another replica, most likely.
+
+    To repeat it meanwhile would make the first answer doubtful for no reason.
+    """
+    return intent.sent_at is None and timedelta(0) <= now - intent.created_at < policy.in_flight
 
 
 def _replays(

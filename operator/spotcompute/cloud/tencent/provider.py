@@ -54,6 +54,9 @@ MAX_PASSES = 5
 #: Sweeps and market reads are made for everybody.
 EVERYBODY = ""
 
+#: Ids come back from status, where others may have written: one malformed id would refuse the whole look-up.
+_INSTANCE_ID = re.compile(r"ins-[0-9a-z]{1,32}")
+
 T = TypeVar("T")
 
 
@@ -84,7 +87,9 @@ class TencentProvider:
         """
         if not ids:
             return ()
-        wanted = _at_most_a_page(ids)
+        wanted = [instance_id for instance_id in _at_most_a_page(ids) if _INSTANCE_ID.fullmatch(instance_id)]
+        if not wanted:
+            return ()
         try:
             _, instances = await self._page({"InstanceIds": wanted, "Limit": PAGE}, on_behalf_of)
         except InstanceGone:
