@@ -27,6 +27,7 @@ from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError
+from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
 from spotcompute.orphans import OrphanSweep
 from spotcompute.plan.policy import Policy
@@ -90,7 +91,7 @@ def _settings() -> Settings:
 
 async def _run(settings: Settings) -> None:
     connection = await connect(os.environ)
-    kube = KubeClient(connection, settings.namespace)
+    kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
     try:
         uid = None if settings.cluster_id else await kube.cluster_id()
         await _serve(settings, kube, settings.cluster_id or uid or "", uid, connection)
@@ -109,9 +110,20 @@ async def _serve(
     accounts = Accounts(providers, cluster_id, _now, _pace(settings), partial(_wake, store, queue))
     sources = Sources(kube, _default_credentials(settings), _now)
     resync = timedelta(seconds=settings.resync_seconds)
-    reconciler = Reconciler(kube, store, sources, accounts, cluster_id, _policy(settings), _now, _nonce, resync)
+    policy, register = _policy(settings), AccountRegister(kube)
+    reconciler = Reconciler(kube, store, sources, register, accounts, cluster_id, policy, _now, _nonce, resync)
     orphans = OrphanSweep(
-        kube, store, accounts, cluster_id, _now, timedelta(seconds=settings.orphan_seconds), settings.namespace, uid
+        kube,
+        store,
+        accounts,
+        sources,
+        register,
+        cluster_id,
+        policy,
+        _now,
+        timedelta(seconds=settings.orphan_seconds),
+        settings.namespace,
+        uid,
     )
     background: list[Background] = [accounts.run, kube.events.run, orphans.run]
     if settings.metrics_port:
@@ -175,6 +187,8 @@ def _policy(settings: Settings) -> Policy:
         visibility=timedelta(seconds=settings.visibility_seconds),
         absence_sweeps=settings.absence_sweeps,
         look_again=timedelta(seconds=settings.suspect_sweep_seconds),
+        orphan_patience=timedelta(seconds=1.5 * settings.orphan_seconds),
+        orphan_age=timedelta(seconds=3 * settings.orphan_seconds),
     )
 
 

@@ -138,6 +138,10 @@ class Inventory:
             self._hurry.set()
         return result
 
+    def touch(self) -> None:
+        """Somebody still needs this account to be swept."""
+        self._asked_at = self._clock()
+
     @property
     def latest(self) -> tuple[datetime | None, tuple[Instance, ...]]:
         """Start of the latest complete sweep and everything it found; None and nothing before the first."""

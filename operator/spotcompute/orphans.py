@@ -18,9 +18,12 @@ from spotcompute.cloud.errors import CloudError
 from spotcompute.inventory import Accounts, Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
+from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance
 from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
+from spotcompute.plan.policy import Policy
 
 _log = structlog.get_logger(__name__)
 
@@ -47,7 +50,10 @@ class OrphanSweep:
         kube: KubePort,
         store: Objects,
         accounts: Accounts,
+        sources: Sources,
+        register: AccountRegister,
         cluster_id: str,
+        policy: Policy,
         clock: Callable[[], datetime],
         interval: timedelta,
         namespace: str | None = None,
@@ -56,8 +62,10 @@ class OrphanSweep:
         """`cluster_uid`, when known, is what the API server must still say of itself: it may be another one by now."""
         self._kube, self._store, self._accounts = kube, store, accounts
         self._cluster_id, self._cluster_uid, self._namespace = cluster_id, cluster_uid, namespace
-        self._clock, self._interval = clock, interval
+        self._sources, self._register = sources, register
+        self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
+        self._unused_since: dict[AccountNote, datetime] = {}
 
     async def run(self) -> None:
         """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
@@ -71,6 +79,7 @@ class OrphanSweep:
 
     async def once(self) -> None:
         """One look at all accounts. Raises KubeError or CloudError; then nothing has been ended on weak evidence."""
+        await self._keep_watch()
         suspects = {inventory: found for inventory in self._accounts.in_use if (found := self._suspects(inventory))}
         if not suspects:
             self._sightings.clear()
@@ -78,6 +87,40 @@ class OrphanSweep:
         owners = await self._owners()
         for inventory in suspects:
             await self._judge(inventory, owners)
+
+    async def _keep_watch(self) -> None:
+        """Sweep accounts that only our notes still know; forget a note once nothing can be left behind it."""
+        used = {note for obj in self._store.all() if (note := _note(obj)) is not None}
+        notes = await self._register.all()
+        if notes is None:
+            return
+        for note in sorted(used - set(notes), key=lambda note: note.key):
+            await self._register.renew(note)
+        self._unused_since = {note: since for note, since in self._unused_since.items() if note in notes}
+        for note in notes:
+            if note in used or self._namespace not in (None, note.namespace):
+                self._unused_since.pop(note, None)
+                continue
+            try:
+                credentials = await self._sources.credentials(note.namespace, note.secret, is_deleting=True)
+            except SourceUnavailable as error:
+                if note not in self._unused_since:
+                    _log.warning("account_out_of_reach", namespace=note.namespace, error=str(error))
+                self._unused_since.setdefault(note, self._clock())
+                continue
+            inventory = self._accounts.inventory(credentials, note.region)
+            inventory.touch()
+            await self._forget_if_empty(note, inventory)
+
+    async def _forget_if_empty(self, note: AccountNote, inventory: Inventory) -> None:
+        """A launch of the last moment may show up until the horizon; after that, an empty account needs no note."""
+        since = self._unused_since.setdefault(note, self._clock())
+        swept_at, instances = inventory.latest
+        if swept_at is None or swept_at < since + self._policy.horizon:
+            return
+        if all(instance.has_ended for instance in instances):
+            await self._register.forget(note)
+            await self._sources.unguard(note.namespace, note.secret)
 
     def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:
         """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
@@ -105,7 +148,7 @@ class OrphanSweep:
         account = inventory.provider.account
         before = self._sightings.get(account, {})
         self._sightings[account] = sighted(before, lonely, swept_at, self._clock())
-        doomed = to_end(self._sightings[account], lonely, swept_at, self._clock())
+        doomed = to_end(self._sightings[account], lonely, swept_at, self._clock(), self._policy)
         for start in range(0, len(doomed), BATCH):
             await self._end(inventory, doomed[start : start + BATCH])
 
@@ -139,6 +182,14 @@ class OrphanSweep:
             else:
                 metrics.orphans_released.inc(len(some))
                 _log.info("orphans_released", instances=list(some), request_id=result)
+
+
+def _note(obj: KubeObject) -> AccountNote | None:
+    """The note that belongs to an environment; None when its spec names no region."""
+    spec = obj.get("spec") or {}
+    secret = (spec.get("credentialsSecretRef") or {}).get("name")
+    region = spec.get("region")
+    return AccountNote(obj["metadata"]["namespace"], secret, region) if region else None
 
 
 def _owner(obj: KubeObject) -> Owner:

@@ -23,6 +23,7 @@ from spotcompute.cloud.errors import CloudError, InvalidCredentials
 from spotcompute.inventory import Accounts, Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
+from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
 from spotcompute.model.activity import Activity, ActivityType
 from spotcompute.model.desired import Desired
@@ -101,6 +102,7 @@ class Reconciler:
         kube: KubePort,
         store: Store,
         sources: Sources,
+        register: AccountRegister,
         accounts: Accounts,
         cluster_id: str,
         policy: Policy,
@@ -110,6 +112,7 @@ class Reconciler:
     ) -> None:
         """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
         self._kube, self._store, self._sources, self._accounts = kube, store, sources, accounts
+        self._register = register
         self._cluster_id, self._policy, self._clock, self._nonce = cluster_id, policy, clock, nonce
         self._resync = resync
 
@@ -220,6 +223,7 @@ class Reconciler:
         inventory = await self._inventory(environment, spec)
         if not environment.deleting:
             await self._sources.guard(environment.namespace, _secret_of(environment))
+            await self._register.note(AccountNote(environment.namespace, _secret_of(environment), spec.region))
         user_data = await self._user_data(environment, spec)
         desired = Desired(
             ownership=Ownership(self._cluster_id, ledger.environment_id),

@@ -54,7 +54,10 @@ class Settings(BaseSettings):
         default=300.0, gt=0, description="Between metadata lists that find what the watch has missed."
     )
     orphan_seconds: float = Field(
-        default=30.0, gt=0, description="Between two looks for instances whose environment no longer exists."
+        default=30.0,
+        gt=0,
+        description="Between two looks for instances whose environment no longer exists. They are ended when they have"
+        " been seen for 1.5 times as long and are 3 times as old.",
     )
     workers: int = Field(default=16, ge=1, description="Environments reconciled at once.")
     rest_base_seconds: float = Field(default=5.0, gt=0, description="First rest of a pool after a refusal; it doubles.")
@@ -83,6 +86,9 @@ class Settings(BaseSettings):
     )
 
     # --- the process ---------------------------------------------------------------------------------------------
+    home_namespace: str = Field(
+        default="spotcompute-system", description="The operator's own namespace: it notes there which keys are in use."
+    )
     namespace: str | None = Field(default=None, description="Watch this namespace only; default: all namespaces.")
     listen_host: str = Field(default="0.0.0.0", description="Address of /healthz and /metrics.")  # noqa: S104 - probes and scrapes come from outside the pod
     health_port: int = Field(default=8080, ge=0, description="Port of /healthz.")

@@ -68,7 +68,7 @@ def test_what_cannot_be_namespaced_is_granted_by_name() -> None:
 
 def test_the_base_binds_no_right_to_touch_secrets() -> None:
     assert bound(BASE, "ClusterRoleBinding").keys() == {"spotcompute-operator", "spotcompute-operator-discovery"}
-    assert bound(BASE, "RoleBinding") == {}
+    assert bound(BASE, "RoleBinding") == {"spotcompute-operator-accounts": "spotcompute-system"}
 
 
 def test_one_overlay_grants_all_secrets_and_changes_nothing_else() -> None:
@@ -79,9 +79,13 @@ def test_one_overlay_grants_all_secrets_and_changes_nothing_else() -> None:
 
 def test_the_other_overlay_holds_the_operator_in_the_namespace_it_watches() -> None:
     (container,) = only(SINGLE, "Deployment", "spotcompute-operator")["spec"]["template"]["spec"]["containers"]
-    watched = {item["name"]: item["value"] for item in container["env"]}["SPOTCOMPUTE_NAMESPACE"]
+    watched = {item["name"]: item.get("value") for item in container["env"]}["SPOTCOMPUTE_NAMESPACE"]
     assert bound(SINGLE, "ClusterRoleBinding").keys() == {"spotcompute-operator-discovery"}
-    assert bound(SINGLE, "RoleBinding") == {"spotcompute-operator": watched, "spotcompute-read-sources": watched}
+    assert bound(SINGLE, "RoleBinding") == {
+        "spotcompute-operator": watched,
+        "spotcompute-operator-accounts": "spotcompute-system",
+        "spotcompute-read-sources": watched,
+    }
 
 
 def test_nothing_binds_the_guard_in_a_namespace_whose_end_would_take_the_right_away() -> None:

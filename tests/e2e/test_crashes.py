@@ -11,7 +11,7 @@ import pytest
 
 from e2e.running import Operator
 from e2e.simulator import Simulator
-from e2e.stage import Stage, condition
+from e2e.stage import IMAGE, Stage, condition
 from e2e.waiting import eventually, throughout
 from localcluster.controlplane import ControlPlane
 
@@ -210,3 +210,33 @@ def test_a_cloud_that_comes_up_later_than_the_operator_is_waited_for(
     stage.until_reason("CloudUnreachable")
     cloud.clear_faults()
     stage.until_ready(2)
+
+
+def test_instances_of_an_environment_that_vanished_while_it_was_down_are_ended(
+    stage: Stage, own_operator: Start
+) -> None:
+    """Nothing in Kubernetes names the account any more but the operator's own note; a neighbour is left alone."""
+    operator = own_operator()
+    stage.apply(replicas=2)
+    stage.until_ready(2)
+    operator.kill9()
+    stage.delete()
+    stage.kubectl.run("patch", "sce", "web", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
+    stage.until_gone()
+    stage.cloud.post(
+        "launch",
+        account=stage.account.uin,
+        params={
+            "Placement": {"Zone": stage.account.zones[0]},
+            "ImageId": IMAGE,
+            "InstanceType": "S5.MEDIUM4",
+            "InstanceChargeType": "SPOTPAID",
+            "InstanceName": "a-neighbour",
+        },
+    )
+    assert len(stage.cloud.instances(stage.account)) == 3
+    operator.start()
+    eventually(lambda: len(stage.cloud.instances(stage.account)) == 1, "only the neighbour lives")
+    (left,) = stage.cloud.instances(stage.account)
+    assert left["name"] == "a-neighbour"
+    stage.cloud.post("terminate", account=stage.account.uin)

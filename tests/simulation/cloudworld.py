@@ -21,6 +21,7 @@ from spotcompute.cloud.tencent.codes import classify
 
 ENVIRONMENT_TAG = "spotcompute-environment"
 CLUSTER_TAG = "spotcompute-cluster"
+ORPHAN_SWEEP = "orphan sweep"
 MUTATING = ("RunInstances", "TerminateInstances")
 
 #: World time at the start of every history.
@@ -51,6 +52,7 @@ class Cloud:
         self.simulator = Simulator(catalog, seed=seed, now=EPOCH, switches=switches)
         self.allowed: Callable[[str, float], int | None] = lambda environment, now: None
         self.owner_of_caller: Callable[[str], str] = lambda caller: ""
+        self.is_living: Callable[[str], bool] = lambda environment: False
         self.violations: list[str] = []
         self.mutations = 0
         self._judged = 0
@@ -104,6 +106,8 @@ class Cloud:
         for instance_id in ids:
             instance = self.simulator.world.instances.get(instance_id)
             owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
+            if caller == ORPHAN_SWEEP and self.is_living(owner):
+                self.violations.append(f"O3 wrong orphan: {instance_id} of {owner}, which exists")
             if instance is not None and not owner.startswith(self.owner_of_caller(caller)):
                 self.violations.append(f"O3 foreign kill: {caller} ends {instance_id} of {owner!r}")
             elif instance is not None and not owner:

@@ -74,15 +74,16 @@ class History:
     def _draw_swarm(self) -> None:
         kinds = [
             "scale", "reclaim", "console-terminate", "console-stop", "stock", "price", "pause", "template", "types",
-            "crash", "kube-outage", "cloud-outage", "delete", "revoke", "wipe", "untag", "rename",
+            "crash", "kube-outage", "cloud-outage", "delete", "strip", "revoke", "wipe", "untag", "rename",
         ]  # fmt: skip
         self.swarm = {kind for kind in kinds if self.rng.random() < 0.4} | {"scale"}
-        if "wipe" in self.swarm:
+        if self.swarm & {"wipe", "strip"}:
             # Our memory and the cloud's mark gone together leave nothing to know an instance by; the docs say so.
             self.swarm -= {"rename", "untag"}
         if "untag" in self.swarm:
             # Two strange hands on one machine before its tags were ever seen: nothing says any more that it is ours.
             self.swarm.discard("rename")
+        self.world.may_strip = "strip" in self.swarm
         self._tempo = self.rng.choice([15.0, 40.0, 120.0])
         level = self.rng.choice([0.0, 0.03, 0.08, 0.2])
         weight = self.rng.random
@@ -103,6 +104,8 @@ class History:
             lose_answer=level * weight(),
             drop_event=level * weight(),
             replay_event=level * weight(),
+            empty_list=self.rng.choice([0.0, 0.0, 0.5, 1.0]) * weight(),
+            partial_list=level * weight(),
             delay_event=self.rng.choice([0.05, 1.0, 10.0]),
             latency=self.rng.choice([0.01, 0.3]),
         )
@@ -157,6 +160,15 @@ class History:
         else:
             self.deleted.discard(name)
             self._create(name)
+
+    def _do_strip(self, name: str) -> None:
+        """Somebody deletes the object and takes our finalizer off by force."""
+        if ("default", name) not in self.world.api.objects or self.rng.random() < 0.7:
+            return
+        self.world.want(name, 0)
+        self.deleted.add(name)
+        self.world.api.delete("default", name)
+        self.world.api.edit("default", name, lambda obj: obj["metadata"].update(finalizers=[]))
 
     def _do_wipe(self, name: str) -> None:
         if self.rng.random() < 0.2:

@@ -29,6 +29,7 @@ class ApiServer:
     def __init__(self, rng: random.Random, clock: Callable[[], datetime]) -> None:
         self._rng, self._clock = rng, clock
         self.objects: dict[tuple[str, str], Object] = {}
+        self.accounts: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
         self.version = 100
         self.watchers: list[Callable[[str, Object], None]] = []
@@ -174,6 +175,8 @@ class KubeTrouble:
     lose_answer: float = 0.0
     drop_event: float = 0.0
     replay_event: float = 0.0
+    empty_list: float = 0.0
+    partial_list: float = 0.0
     delay_event: float = 0.05
     latency: float = 0.01
     outage_until: float = 0.0
@@ -247,7 +250,11 @@ class KubeLine:
 
     async def list_environments(self) -> Sequence[KubeObject]:
         def read() -> list[KubeObject]:
-            return [{"metadata": obj["metadata"]} for obj in self._server.objects.values()]
+            listed = [{"metadata": obj["metadata"]} for obj in self._server.objects.values()]
+            luck = self._rng.random()
+            if luck < self._trouble.empty_list:
+                return []
+            return listed[::2] if luck > 1 - self._trouble.partial_list else listed
 
         result: Sequence[KubeObject] = await self._call("list", read)
         return result
@@ -279,6 +286,16 @@ class KubeLine:
 
     async def unguard_secret(self, namespace: str, name: str) -> None:
         await self._call("unguard", lambda: self._server.mark_secret(namespace, name, False))
+
+    async def remembered_accounts(self) -> Mapping[str, str]:
+        result: Mapping[str, str] = await self._call("notes", lambda: dict(self._server.accounts))
+        return result
+
+    async def remember_account(self, key: str, note: str) -> None:
+        await self._call("note", lambda: self._server.accounts.update({key: note}))
+
+    async def forget_account(self, key: str) -> None:
+        await self._call("forget", lambda: self._server.accounts.pop(key, None))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         raise NotFound(name)

@@ -18,7 +18,7 @@ from simulation.virtual import run_virtual
 from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
 from spotcompute.kube.names import FINALIZER
 
-NAME, BYSTANDER = NAMES_OF_ENVIRONMENTS[:2]
+NAME = NAMES_OF_ENVIRONMENTS[0]
 Cells = Mapping[int, tuple[Phase, Kind]]
 
 
@@ -26,9 +26,7 @@ class Stage:
     """A world with one environment and one replica, and the hands that move a scenario."""
 
     def __init__(self, name: str, cells: Cells) -> None:
-        self.world = World(
-            name, [NAME, BYSTANDER], {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"}
-        )
+        self.world = World(name, [NAME], {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"})
         fault = self.world.fault
         fault.cells = dict(cells)
         fault.crash = lambda: self.world.crash(0, 1.0)
@@ -44,9 +42,9 @@ class Stage:
         if len(self._old) > 1:
             self.world.replicas[0].deliver("MODIFIED", self._old[-2])
 
-    def create(self, replicas: int, zones: int = 1, types: int = 1, name: str = NAME) -> None:
+    def create(self, replicas: int, zones: int = 1, types: int = 1) -> None:
         """Apply an environment."""
-        self.world.want(name, replicas)
+        self.world.want(NAME, replicas)
         spec = {
             "region": "ap-guangzhou",
             "replicas": replicas,
@@ -56,7 +54,7 @@ class Stage:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
-        self.world.api.create("default", name, spec)
+        self.world.api.create("default", NAME, spec)
 
     def start(self) -> None:
         """Start the operator."""
@@ -242,7 +240,6 @@ async def zone_sold_out(stage: Stage) -> None:
 
 @scenario
 async def orphans(stage: Stage) -> None:
-    stage.create(0, name=BYSTANDER)
     stage.create(2)
     stage.start()
     await stage.ready()

@@ -27,6 +27,7 @@ from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import binding
 from spotcompute.orphans import OrphanSweep
@@ -88,10 +89,12 @@ class Replica:
         self.store = Store(self.queue.add)
         kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
         self.accounts = Accounts(self._provider, CLUSTER, world.clock, world.pace, self._news)
+        sources, register = Sources(kube, None, world.clock), AccountRegister(kube)
         self.reconciler = Reconciler(
             kube,
             self.store,
-            Sources(kube, None, world.clock),
+            sources,
+            register,
             self.accounts,
             CLUSTER,
             world.policy,
@@ -101,7 +104,16 @@ class Replica:
         )
         audit = Audit(self.store, kube, AUDIT_SECONDS)
         orphans = OrphanSweep(
-            kube, self.store, self.accounts, CLUSTER, world.clock, timedelta(seconds=30), cluster_uid=CLUSTER
+            kube,
+            self.store,
+            self.accounts,
+            sources,
+            register,
+            CLUSTER,
+            world.policy,
+            world.clock,
+            timedelta(seconds=30),
+            cluster_uid=CLUSTER,
         )
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
         self._tasks = [asyncio.ensure_future(part) for part in parts]
@@ -176,6 +188,7 @@ class World:
         self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
         self.api = ApiServer(random.Random(f"{seed}/api"), self.clock)
         self.api.on_gone = self._judge_release
+        self.cloud.is_living = self._is_living
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
         self.replicas: list[Replica] = []
@@ -214,6 +227,10 @@ class World:
     def _owner_of_caller(self, caller: str) -> str:
         namespace, _, name = caller.partition("/")
         return binding(CLUSTER, namespace, name) + "-" if name else ""
+
+    def _is_living(self, environment_id: str) -> bool:
+        ids = ((obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) for obj in self.api.objects.values())
+        return environment_id in set(ids)
 
     def _judge_release(self, obj: Object) -> None:
         environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)

@@ -7,6 +7,7 @@ the official client's transport (pool, TLS, credentials) as plain JSON: its type
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -18,6 +19,7 @@ import aiohttp
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.events import Recorder
 from spotcompute.kube.names import (
+    ACCOUNTS,
     ENVIRONMENT_ID,
     FIELD_MANAGER,
     FINALIZER,
@@ -65,10 +67,14 @@ class KubeClient:
         connection: Connection,
         namespace: str | None = None,
         *,
+        home: str = "spotcompute-system",
         timeout_seconds: float = TIMEOUT_SECONDS,
         page: int = PAGE,
     ) -> None:
+        """`home` is the operator's own namespace, where it keeps notes that belong to no environment."""
         self._connection = connection
+        self._home = f"/api/v1/namespaces/{_segment(home)}/configmaps"
+        self._home_namespace = home
         self._timeout_seconds = timeout_seconds
         self._page = page
         self._collection = (
@@ -173,6 +179,31 @@ class KubeClient:
             except Conflict:
                 if attempt == ATTEMPTS - 1:
                     raise
+
+    async def remembered_accounts(self) -> Mapping[str, str]:
+        """Data of our ConfigMap. Needs `get` on it."""
+        try:
+            config_map = await self._call("GET", f"{self._home}/{ACCOUNTS}")
+        except NotFound:
+            return {}
+        return dict(config_map.get("data") or {})
+
+    async def remember_account(self, key: str, note: str) -> None:
+        """Merge patch; the first one creates the ConfigMap. Needs `patch` on it and `create`."""
+        try:
+            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}}, MERGE_PATCH)
+        except NotFound:
+            metadata = {"name": ACCOUNTS, "namespace": self._home_namespace}
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: note}}
+            try:
+                await self._call("POST", self._home, query={"fieldManager": FIELD_MANAGER}, body=body)
+            except Conflict:
+                await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}}, MERGE_PATCH)
+
+    async def forget_account(self, key: str) -> None:
+        """Merge patch with null."""
+        with contextlib.suppress(NotFound):
+            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: None}}, MERGE_PATCH)
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """Text data; `binaryData` is left out."""

@@ -13,6 +13,9 @@ KOPF_FINALIZER = f"{GROUP}/kopf-unused"
 #: On a credentials Secret while instances exist that only its key can release.
 SECRET_FINALIZER = f"{GROUP}/credentials-in-use"
 
+#: ConfigMap in the operator's own namespace: which keys have bought instances, and where.
+ACCOUNTS = "spotcompute-accounts"
+
 #: Holds the identity an environment got once; see docs/decisions.
 ENVIRONMENT_ID = f"{GROUP}/environment-id"
 

@@ -97,6 +97,18 @@ class KubePort(Protocol):
         """Take our finalizer off a Secret; fine when it, or the Secret, is gone already."""
         ...
 
+    async def remembered_accounts(self) -> Mapping[str, str]:
+        """The notes about accounts in use, kept in our own namespace; empty when there are none."""
+        ...
+
+    async def remember_account(self, key: str, note: str) -> None:
+        """Add or replace one note."""
+        ...
+
+    async def forget_account(self, key: str) -> None:
+        """Remove one note; fine when it is gone already."""
+        ...
+
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """The data of a ConfigMap. Raises NotFound or Forbidden."""
         ...

@@ -9,19 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from spotcompute.model.identity import is_bound_to, is_named_by_us, owner_of
 from spotcompute.model.instance import Instance
+from spotcompute.plan.policy import Policy
 
 #: Sightings by different sweeps, each with a complete list of environments, before an orphan is believed.
 SIGHTINGS = 2
-
-#: Between the first and the last of these sightings, at least.
-PATIENCE = timedelta(seconds=45)
-
-#: Younger instances (by the cloud's clock) may belong to a launch whose environment is still being written about.
-MINIMUM_AGE = timedelta(seconds=90)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,13 +93,13 @@ def sighted(
 
 
 def to_end(
-    sightings: Mapping[str, Sighting], instances: Iterable[Instance], swept_at: datetime, now: datetime
+    sightings: Mapping[str, Sighting], instances: Iterable[Instance], swept_at: datetime, now: datetime, policy: Policy
 ) -> tuple[Instance, ...]:
-    """Those seen often enough, for long enough, and old enough."""
+    """Those seen often enough, for long enough, and old enough by the cloud's clock."""
     return tuple(
         instance
         for instance in instances
         if sightings[instance.id].count >= SIGHTINGS
-        and now - sightings[instance.id].since >= PATIENCE
-        and swept_at - instance.created_at >= MINIMUM_AGE
+        and now - sightings[instance.id].since >= policy.orphan_patience
+        and swept_at - instance.created_at >= policy.orphan_age
     )

@@ -29,6 +29,11 @@ class Policy:
     #: A release that was accepted and shows no effect is asked for again after this.
     repeat_release: timedelta = timedelta(seconds=60)
 
+    #: Between the first and the last sighting of an instance without an environment, before it is ended.
+    orphan_patience: timedelta = timedelta(seconds=45)
+    #: Younger ones may belong to an environment that is still being written about.
+    orphan_age: timedelta = timedelta(seconds=90)
+
     @property
     def horizon(self) -> timedelta:
         """How long after its intent a launch can still bring an instance nobody has seen.

@@ -1,0 +1,82 @@
+"""Which keys have bought instances, and in which regions: noted outside every environment, before the first launch.
+
+An environment can vanish without our leave while we are down. Without this note nobody would know any more with
+which key to look for the instances it left. The note holds names only, never a key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+
+import structlog
+
+from spotcompute.kube.port import Forbidden, KubePort, NotFound
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNote:
+    """A Secret (None: the operator's own default key) in a namespace, used in a region."""
+
+    namespace: str
+    secret: str | None
+    region: str
+
+    @property
+    def key(self) -> str:
+        """Sixteen hex digits that name this note."""
+        return hashlib.sha256(f"{self.namespace}/{self.secret}/{self.region}".encode()).hexdigest()[:16]
+
+    def to_json(self) -> str:
+        """The text that is kept."""
+        return json.dumps({"namespace": self.namespace, "secret": self.secret, "region": self.region})
+
+
+class AccountRegister:
+    """The notes; each is written at most once by a process."""
+
+    def __init__(self, kube: KubePort) -> None:
+        self._kube = kube
+        self._written: set[str] = set()
+
+    async def note(self, note: AccountNote) -> None:
+        """Write it down, unless this process has. Where that is not granted, go on without: it is a second net."""
+        if note.key in self._written:
+            return
+        try:
+            await self._kube.remember_account(note.key, note.to_json())
+        except (Forbidden, NotFound) as error:
+            _log.warning("account_not_noted", namespace=note.namespace, region=note.region, error=str(error))
+        self._written.add(note.key)
+
+    async def all(self) -> list[AccountNote] | None:
+        """Every note that makes sense, in a stable order; None where reading them is not granted."""
+        try:
+            notes = await self._kube.remembered_accounts()
+        except Forbidden:
+            return None
+        return [note for key in sorted(notes) if (note := _read(notes[key])) is not None]
+
+    async def renew(self, note: AccountNote) -> None:
+        """Write it down again: another replica, or a person, has removed it although it is in use."""
+        self._written.discard(note.key)
+        await self.note(note)
+
+    async def forget(self, note: AccountNote) -> None:
+        """Nothing is left that this key would be needed for."""
+        self._written.discard(note.key)
+        await self._kube.forget_account(note.key)
+
+
+def _read(text: str) -> AccountNote | None:
+    """A note, or None when somebody has written something else there."""
+    try:
+        raw = json.loads(text)
+        namespace, secret, region = raw["namespace"], raw["secret"], raw["region"]
+    except (ValueError, KeyError, TypeError):
+        return None
+    is_sound = isinstance(namespace, str) and isinstance(region, str) and isinstance(secret, str | None)
+    return AccountNote(namespace, secret, region) if is_sound else None

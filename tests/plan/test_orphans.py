@@ -1,0 +1,86 @@
+"""The decision of the orphan sweep: every doubt means not yet."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plan.given import NOW, OURS, ago, instance, seconds
+from spotcompute.model.identity import new_environment_id
+from spotcompute.model.instance import Instance, InstanceState, Ownership
+from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
+from spotcompute.plan.policy import Policy
+
+CLUSTER = OURS.cluster_id
+GONE = new_environment_id(CLUSTER, "default", "web", "gone01")
+HEIR = new_environment_id(CLUSTER, "default", "web", "heir02")
+POLICY = Policy()
+
+
+def left_behind(**other: Any) -> Instance:
+    """A machine of default/web, which no longer exists."""
+    made = instance("ins-1", name="web-gone01-1700000000", ownership=Ownership(CLUSTER, GONE), created_at=ago(600))
+    return replace(made, **{"owner": "default@web", **other})
+
+
+def lonely(machine: Instance, *owners: Owner, namespace: str | None = None) -> bool:
+    return bool(ownerless([machine], owners, CLUSTER, namespace))
+
+
+def test_what_nobody_owns_is_ownerless() -> None:
+    assert lonely(left_behind())
+    assert lonely(left_behind(), Owner("default", "other", "x"), Owner("elsewhere", "web", None))
+
+
+def test_a_successor_of_the_same_name_with_its_own_identity_is_no_owner() -> None:
+    assert lonely(left_behind(), Owner("default", "web", HEIR))
+
+
+@pytest.mark.parametrize(
+    ("machine", "owners"),
+    [
+        pytest.param(left_behind(), [Owner("default", "web", GONE)], id="its-environment-lives"),
+        pytest.param(left_behind(), [Owner("moved", "away", GONE)], id="its-identity-lives-elsewhere"),
+        pytest.param(left_behind(), [Owner("default", "web", None)], id="one-without-identity-may-adopt-it"),
+        pytest.param(left_behind(ownership=None), [], id="no-marks"),
+        pytest.param(left_behind(ownership=Ownership("other", GONE)), [], id="another-cluster"),
+        pytest.param(left_behind(owner=None), [], id="nobody-to-ask-for"),
+        pytest.param(left_behind(owner="default@copied"), [], id="an-identity-not-given-to-that-name"),
+        pytest.param(left_behind(name="database-1"), [], id="stolen-tags-on-a-strangers-machine"),
+        pytest.param(left_behind(state=InstanceState.TERMINATING), [], id="ending-already"),
+    ],
+)
+def test_what_is_left_alone(machine: Instance, owners: list[Owner]) -> None:
+    assert not lonely(machine, *owners)
+
+
+def test_one_namespace_judges_only_its_own() -> None:
+    assert lonely(left_behind(), namespace="default")
+    assert not lonely(left_behind(), namespace="elsewhere")
+
+
+def test_sightings_count_sweeps_and_not_questions() -> None:
+    machines = [left_behind()]
+    first = sighted({}, machines, ago(10), NOW)
+    again = sighted(first, machines, ago(10), NOW + seconds(1))
+    assert again == first
+    assert sighted(again, machines, NOW, NOW + seconds(2))["ins-1"] == Sighting(NOW, 2, NOW)
+    assert sighted(again, [], NOW, NOW + seconds(2)) == {}
+
+
+@pytest.mark.parametrize(
+    ("count", "since", "age", "is_ended"),
+    [
+        pytest.param(2, 45, 90, True, id="seen-twice-and-long-enough"),
+        pytest.param(1, 600, 600, False, id="seen-once"),
+        pytest.param(5, 44, 600, False, id="not-for-long"),
+        pytest.param(5, 600, 89, False, id="too-young"),
+    ],
+)
+def test_when_an_orphan_is_believed(count: int, since: float, age: float, is_ended: bool) -> None:
+    machine = left_behind()
+    machine = replace(machine, created_at=ago(age))
+    sightings = {"ins-1": Sighting(ago(since), count, NOW)}
+    assert (to_end(sightings, [machine], NOW, NOW, POLICY) == (machine,)) is is_ended
