@@ -211,6 +211,26 @@ def test_nothing_is_released_whose_tags_do_not_say_that_it_is_ours(seen: Observa
     assert termination.obstacle.startswith(obstacle)
 
 
+def test_what_is_still_starting_is_not_asked_for_until_it_runs_or_is_stuck() -> None:
+    """The cloud would refuse it and the whole batch with it: two calls per instance, for nothing."""
+    books = ledger(member("ins-1", termination=released()), member("ins-2", termination=released()))
+    young, stuck = (
+        instance(key, InstanceState.PENDING, created_at=ago(age)) for key, age in [("ins-1", 9), ("ins-2", 601)]
+    )
+    made = plan(desired(0), books, observed(young, stuck))
+    assert terminated_ids(made.actions) == ["ins-2"]
+    termination = made.ledger.members["ins-1"].termination
+    assert termination is not None
+    assert termination.obstacle == "still starting, and cannot be released before it runs"
+
+
+def test_an_accepted_release_that_is_no_longer_listed_has_no_obstacle() -> None:
+    books = ledger(member("ins-1", termination=accepted()))
+    made = plan(desired(0), books, observed())
+    assert made.actions == ()
+    assert made.ledger == books
+
+
 @pytest.mark.parametrize(
     ("termination", "state", "is_due"),
     [

@@ -10,14 +10,14 @@ from datetime import datetime, timedelta
 
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import launch_name, launch_token
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, template_digest
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Action, Launch, Pass, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_pool
-from spotcompute.plan.capacity import in_flight, occupying, shortfall, surplus
+from spotcompute.plan.capacity import in_flight, is_stuck, occupying, shortfall, surplus
 from spotcompute.plan.cooldown import is_resting
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.retirement import in_order_of_leaving, useless
@@ -42,7 +42,7 @@ def make_plan(
     repeatable = [intent for intent in ledger.intents if _may_be_repeated(intent, desired, ledger, now, policy)]
     if repeatable:
         ledger, launches = _replays(repeatable, desired, ledger, now)
-    elif any(_is_with_its_sender(intent, now, policy) for intent in ledger.intents):
+    elif any(is_with_its_sender(intent, now, policy) for intent in ledger.intents):
         launches = ()
     else:
         ledger, launches = _launches(desired, ledger, observed, now, learned)
@@ -62,9 +62,9 @@ def _releases(
     for instance_id in sorted(ledger.members):
         member = ledger.members[instance_id]
         instance = observed.instances.get(instance_id)
-        if member.termination is None:
-            continue
-        obstacle = _obstacle(desired, instance)
+        if member.termination is None or (instance is None and member.termination.accepted_at is not None):
+            continue  # meant to stay, or on its way out and no longer listed
+        obstacle = _obstacle(desired, instance, now, policy)
         if obstacle != member.termination.obstacle and obstacle is not None:
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
         elif obstacle is None and _is_due(member.termination, instance, now, policy):
@@ -95,12 +95,18 @@ def _leaving(
     return [leaving[key] for key in sorted(leaving)]
 
 
-def _obstacle(desired: Desired, instance: Instance | None) -> str | None:
-    """Why a recorded release cannot be asked for yet; None when it can."""
+def _obstacle(desired: Desired, instance: Instance | None, now: datetime, policy: Policy) -> str | None:
+    """Why a recorded release cannot be asked for yet; None when it can.
+
+    One that is still starting would be refused, and with it the whole batch it is in; one that is stuck there is
+    asked for nevertheless.
+    """
     if instance is None:
         return "not in the cloud's lists yet"
     if instance.ownership != desired.ownership:
         return "its tags do not (yet) say that it belongs to this environment, so it is not touched"
+    if instance.state is InstanceState.PENDING and not is_stuck(instance, now, policy.launch_timeout):
+        return "still starting, and cannot be released before it runs"
     return None
 
 
@@ -141,10 +147,10 @@ def _may_be_repeated(intent: Intent, desired: Desired, ledger: Ledger, now: date
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
     in_time = timedelta(0) <= now - intent.created_at < policy.replay
-    return is_authentic and fits and in_time and not _is_with_its_sender(intent, now, policy)
+    return is_authentic and fits and in_time and not is_with_its_sender(intent, now, policy)
 
 
-def _is_with_its_sender(intent: Intent, now: datetime, policy: Policy) -> bool:
+def is_with_its_sender(intent: Intent, now: datetime, policy: Policy) -> bool:
     """True while whoever committed the launch may still be waiting for its answer: another replica, most likely.
 
     To repeat it meanwhile would make the first answer doubtful for no reason.
