@@ -50,6 +50,9 @@ ONE = member("ins-1")
         pytest.param(
             WISHES, ledger(intent(WISHES, 1), rest(None, Trouble.CLOUD_UNREACHABLE)), [], 30, id="open-but-resting"
         ),
+        pytest.param(
+            desired(3), ledger(intent(desired(3), 1, created_at=ago(2))), [], 5, id="a-young-launch-holds-up-the-rest"
+        ),
         pytest.param(WISHES, ledger(quarantine_until=NOW + seconds(60)), [], 60, id="end-of-quarantine"),
         pytest.param(WISHES, ledger(quarantine_until=ago(60)), [], 5, id="quarantine-until-the-next-sweep"),
         pytest.param(WISHES, ledger(ONE), [], 5, id="somebody-is-missing"),

@@ -11,7 +11,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.cooldown import next_attempt
-from spotcompute.plan.planner import may_launch
+from spotcompute.plan.planner import is_with_its_sender, may_launch
 from spotcompute.plan.policy import Policy
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
@@ -23,7 +23,8 @@ def next_wake(
 ) -> timedelta:
     """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
     moments = [now + resync]
-    if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Pass()):
+    is_held_up = any(is_with_its_sender(intent, now, policy) for intent in ledger.intents)
+    if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Pass()) and not is_held_up:
         moments.append(next_attempt(ledger, [pool for pool, _ in desired.pools], now))
     if ledger.intents:
         rest = ledger.rests.get(None)
