@@ -73,17 +73,20 @@ class Sources:
         return credentials
 
     async def guard(self, namespace: str, secret: str | None) -> None:
-        """Keep that Secret from vanishing while it is needed; once per process, and only where it is granted."""
+        """Keep that Secret from vanishing while it is needed; once per process, and only where it is granted.
+
+        Raises `KubeError` when the API server is away: then it is not guarded yet, and the next call tries again.
+        """
         if secret is None or (namespace, secret) in self._guarded:
             return
-        self._guarded.add((namespace, secret))
         try:
             await self._kube.guard_secret(namespace, secret)
         except Forbidden as error:
             _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
+        self._guarded.add((namespace, secret))
 
     async def unguard(self, namespace: str, secret: str | None) -> None:
-        """Let that Secret go: no environment needs it any more."""
+        """Let that Secret go: no environment needs it any more. Raises like `guard`."""
         if secret is None:
             return
         self._guarded.discard((namespace, secret))

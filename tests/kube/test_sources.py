@@ -1,0 +1,54 @@
+"""A Secret in use is guarded once, and tried again only when nobody has said no."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from plan.given import NOW
+from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort
+from spotcompute.kube.sources import Sources
+
+
+@dataclass
+class Secrets:
+    """Which Secrets are guarded; `trouble` is raised, in turn, before any of them is."""
+
+    guarded: list[str] = field(default_factory=list)
+    trouble: list[KubeError] = field(default_factory=list)
+
+    async def guard_secret(self, namespace: str, name: str) -> None:
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.guarded.append(name)
+
+
+def sources_of(secrets: Secrets) -> Sources:
+    return Sources(cast(KubePort, secrets), None, lambda: NOW)
+
+
+async def test_a_secret_is_guarded_once() -> None:
+    secrets = Secrets()
+    sources = sources_of(secrets)
+    await sources.guard("ns", "key")
+    await sources.guard("ns", "key")
+    assert secrets.guarded == ["key"]
+
+
+async def test_an_api_server_that_was_away_is_asked_again() -> None:
+    secrets = Secrets(trouble=[ApiUnavailable("away")])
+    sources = sources_of(secrets)
+    with pytest.raises(ApiUnavailable):
+        await sources.guard("ns", "key")
+    await sources.guard("ns", "key")
+    assert secrets.guarded == ["key"]
+
+
+async def test_where_it_is_not_granted_it_is_tried_once_and_nothing_fails() -> None:
+    secrets = Secrets(trouble=[Forbidden("no")])
+    sources = sources_of(secrets)
+    await sources.guard("ns", "key")
+    await sources.guard("ns", "key")
+    assert secrets.guarded == []
