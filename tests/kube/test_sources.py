@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 
 from plan.given import NOW
-from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort
+from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
 from spotcompute.kube.sources import Sources
 
 
@@ -46,8 +46,9 @@ async def test_an_api_server_that_was_away_is_asked_again() -> None:
     assert secrets.guarded == ["key"]
 
 
-async def test_where_it_is_not_granted_it_is_tried_once_and_nothing_fails() -> None:
-    secrets = Secrets(trouble=[Forbidden("no")])
+@pytest.mark.parametrize("refusal", [Forbidden("no right"), Rejected("no policy")])
+async def test_where_it_is_refused_it_is_tried_once_and_nothing_fails(refusal: KubeError) -> None:
+    secrets = Secrets(trouble=[refusal])
     sources = sources_of(secrets)
     await sources.guard("ns", "key")
     await sources.guard("ns", "key")

@@ -15,7 +15,7 @@ import structlog
 
 from spotcompute.api.spec import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.kube.port import Forbidden, KubePort, NotFound
+from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
 
 _log = structlog.get_logger(__name__)
 
@@ -73,7 +73,7 @@ class Sources:
         return credentials
 
     async def guard(self, namespace: str, secret: str | None) -> None:
-        """Keep that Secret from vanishing while it is needed; once per process, and only where it is granted.
+        """Keep that Secret from vanishing while it is needed; once per process, and only where it is allowed.
 
         Raises `KubeError` when the API server is away: then it is not guarded yet, and the next call tries again.
         """
@@ -81,7 +81,7 @@ class Sources:
             return
         try:
             await self._kube.guard_secret(namespace, secret)
-        except Forbidden as error:
+        except (Forbidden, Rejected) as error:
             _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
         self._guarded.add((namespace, secret))
 
