@@ -73,20 +73,27 @@ class OrphanSweep:
             await asyncio.sleep(self._interval.total_seconds())
             try:
                 await self.once()
-            except (KubeError, CloudError) as error:
-                self._sightings.clear()
-                _log.warning("orphan_sweep_abstains", error=f"{type(error).__name__}: {error}")
+            except KubeError as error:
+                self._abstain(error, *self._sightings)
+
+    def _abstain(self, error: Exception, *accounts: str) -> None:
+        for account in accounts:
+            self._sightings.pop(account, None)
+        _log.warning("orphan_sweep_abstains", accounts=list(accounts), error=f"{type(error).__name__}: {error}")
 
     async def once(self) -> None:
-        """One look at all accounts. Raises KubeError or CloudError; then nothing has been ended on weak evidence."""
+        """One look at all accounts. Raises KubeError; then nothing has been ended on weak evidence."""
         await self._keep_watch()
-        suspects = {inventory: found for inventory in self._accounts.in_use if (found := self._suspects(inventory))}
-        if not suspects:
-            self._sightings.clear()
-            return
-        owners = await self._owners()
+        suspects = [inventory for inventory in self._accounts.in_use if self._suspects(inventory)]
+        accounts = {inventory.provider.account for inventory in suspects}
+        self._sightings = {account: seen for account, seen in self._sightings.items() if account in accounts}
+        owners = await self._owners() if suspects else []
         for inventory in suspects:
-            await self._judge(inventory, owners)
+            try:
+                await self._judge(inventory, owners)
+            except CloudError as error:
+                # One account in trouble keeps nobody from looking at the others.
+                self._abstain(error, inventory.provider.account)
 
     async def _keep_watch(self) -> None:
         """Sweep accounts that only our notes still know; forget a note once nothing can be left behind it."""
@@ -118,9 +125,10 @@ class OrphanSweep:
         swept_at, instances = inventory.latest
         if swept_at is None or swept_at < since + self._policy.horizon:
             return
-        if all(instance.has_ended for instance in instances):
-            await self._register.forget(note)
+        if all(instance.has_ended or not _may_be_behind(note, instance) for instance in instances):
+            # The note goes last: as long as it is there, an unguard that failed is tried again.
             await self._sources.unguard(note.namespace, note.secret)
+            await self._register.forget(note)
 
     def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:
         """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
@@ -190,6 +198,12 @@ def _note(obj: KubeObject) -> AccountNote | None:
     secret = (spec.get("credentialsSecretRef") or {}).get("name")
     region = spec.get("region")
     return AccountNote(obj["metadata"]["namespace"], secret, region) if region else None
+
+
+def _may_be_behind(note: AccountNote, instance: Instance) -> bool:
+    """False for what another namespace's environment has left in the same account; True when its tags do not say."""
+    owner = owner_of(instance.owner)
+    return owner is None or owner[0] == note.namespace
 
 
 def _owner(obj: KubeObject) -> Owner:

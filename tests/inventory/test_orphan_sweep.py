@@ -1,0 +1,178 @@
+"""The orphan sweep over several accounts: none keeps it from the others, and what was seen long ago proves nothing."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import cast
+
+import pytest
+
+from inventory.scripted import ScriptedCloud, clock
+from plan.given import NOW, OURS, instance, seconds
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.errors import InvalidCredentials
+from spotcompute.cloud.provider import CloudProvider
+from spotcompute.inventory import Accounts, Pace
+from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.port import ApiUnavailable, KubeObject, KubePort
+from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.sources import Sources
+from spotcompute.model.identity import new_environment_id
+from spotcompute.model.instance import Instance, Ownership
+from spotcompute.orphans import OrphanSweep
+from spotcompute.plan.policy import Policy
+
+pytestmark = pytest.mark.looptime
+
+CLUSTER = OURS.cluster_id
+PACE = Pace(sweep=seconds(15), suspect=seconds(5), market=seconds(60))
+KEYS = {name: Credentials(f"id-{name}", "secret") for name in ("one", "two")}
+
+
+def left_behind(instance_id: str, namespace: str = "default", name: str = "web") -> Instance:
+    """A machine of an environment; whether that still exists, the API server says."""
+    ownership = Ownership(CLUSTER, new_environment_id(CLUSTER, namespace, name, "gone01"))
+    made = instance(instance_id, name=f"{name}-gone01-1700000000", ownership=ownership, created_at=NOW - seconds(600))
+    return replace(made, owner=f"{namespace}@{name}")
+
+
+def environment(namespace: str, name: str) -> KubeObject:
+    annotations = {ENVIRONMENT_ID: new_environment_id(CLUSTER, namespace, name, "gone01")}
+    return {"metadata": {"namespace": namespace, "name": name, "annotations": annotations}}
+
+
+@dataclass
+class Account(ScriptedCloud):
+    """A cloud that takes releases and keeps the ids."""
+
+    released: list[str] = field(default_factory=list)
+
+    async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
+        """Accepted, without effect."""
+        await self._call("terminate")
+        self.released += ids
+        return "req-1"
+
+
+@dataclass
+class Cluster:
+    """Environments, notes and guarded Secrets; store and API server at once. `trouble` fails calls by name."""
+
+    environments: list[KubeObject] = field(default_factory=list)
+    notes: dict[str, str] = field(default_factory=dict)
+    guarded: list[str] = field(default_factory=list)
+    trouble: dict[str, ApiUnavailable] = field(default_factory=dict)
+
+    def all(self) -> Sequence[KubeObject]:
+        return self.environments
+
+    async def list_environments(self) -> Sequence[KubeObject]:
+        return self.environments
+
+    async def get(self, namespace: str, name: str) -> KubeObject | None:
+        sought = (namespace, name)
+        named = (obj for obj in self.environments if (obj["metadata"]["namespace"], obj["metadata"]["name"]) == sought)
+        return next(named, None)
+
+    async def remembered_accounts(self) -> Mapping[str, str]:
+        return self.notes
+
+    async def forget_account(self, key: str) -> None:
+        del self.notes[key]
+
+    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        return {"secretId": b"id-one", "secretKey": b"secret"}
+
+    async def unguard_secret(self, namespace: str, name: str) -> None:
+        if "unguard" in self.trouble:
+            raise self.trouble.pop("unguard")
+        self.guarded.remove(name)
+
+
+class World:
+    """One sweep over accounts "one" and "two", of which those in `used` belong to some environment."""
+
+    def __init__(self, *used: str) -> None:
+        self.one, self.two, self.cluster = Account("one"), Account("two"), Cluster()
+        clouds = {KEYS["one"]: self.one, KEYS["two"]: self.two}
+
+        def provider(credentials: Credentials, region: str) -> CloudProvider:
+            return clouds[credentials]
+
+        self.accounts = Accounts(provider, CLUSTER, clock, PACE, lambda _: None)
+        for name in used:
+            self.accounts.inventory(KEYS[name], "region")
+        kube = cast(KubePort, self.cluster)
+        sources, register = Sources(kube, None, clock), AccountRegister(kube)
+        self.sweep = OrphanSweep(
+            kube, self.cluster, self.accounts, sources, register, CLUSTER, Policy(), clock, seconds(30)
+        )
+
+    async def looks(self, count: int) -> None:
+        """So many looks, half a minute apart; a fresh sweep stands before each."""
+        for _ in range(count):
+            await asyncio.sleep(30)
+            await self.sweep.once()
+
+
+async def test_an_orphan_is_released_once_it_was_seen_for_long_enough() -> None:
+    world = World("one")
+    world.one.listed = [left_behind("ins-1")]
+    await world.looks(2)
+    assert world.one.released == []
+    await world.looks(1)
+    assert world.one.released == ["ins-1"]
+
+
+async def test_an_account_in_trouble_keeps_nobody_from_the_others() -> None:
+    world = World("one", "two")
+    world.one.listed, world.two.listed = [left_behind("ins-1")], [left_behind("ins-2")]
+    world.one.trouble["get"] = InvalidCredentials("AuthFailure", "no")
+    await world.looks(3)
+    assert (world.one.released, world.two.released) == ([], ["ins-2"])
+
+
+async def test_what_had_an_owner_again_is_counted_anew_while_another_account_has_suspects() -> None:
+    world = World("one", "two")
+    world.one.listed, world.two.listed = [left_behind("ins-1")], [left_behind("ins-2", name="other")]
+    await world.looks(1)
+    world.cluster.environments = [environment("default", "web")]
+    await world.looks(1)
+    world.cluster.environments = []
+    await world.looks(2)
+    assert (world.one.released, world.two.released[:1]) == ([], ["ins-2"])
+    await world.looks(1)
+    assert world.one.released == ["ins-1"]
+
+
+async def test_a_note_is_forgotten_although_another_namespace_has_instances_in_the_account() -> None:
+    world = World()
+    note = AccountNote("default", "key", "region")
+    world.cluster.notes, world.cluster.guarded = {note.key: note.to_json()}, ["key"]
+    world.one.listed = [left_behind("ins-1", namespace="elsewhere")]
+    world.cluster.environments = [environment("elsewhere", "web")]
+    await world.looks(30)
+    assert (world.cluster.notes, world.cluster.guarded) == ({}, [])
+
+
+async def test_a_note_stays_while_its_namespace_has_instances_in_the_account() -> None:
+    world = World()
+    note = AccountNote("default", "key", "region")
+    world.cluster.notes = {note.key: note.to_json()}
+    world.one.listed = [left_behind("ins-1")]
+    await world.looks(30)
+    assert list(world.cluster.notes) == [note.key]
+
+
+async def test_a_note_outlives_the_guard_of_its_secret() -> None:
+    world = World()
+    note = AccountNote("default", "key", "region")
+    world.cluster.notes, world.cluster.guarded = {note.key: note.to_json()}, ["key"]
+    world.cluster.trouble["unguard"] = ApiUnavailable("away")
+    with pytest.raises(ApiUnavailable):
+        await world.looks(30)
+    assert list(world.cluster.notes) == [note.key]
+    await world.looks(1)
+    assert (world.cluster.notes, world.cluster.guarded) == ({}, [])
