@@ -367,7 +367,6 @@ class Reconciler:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
         self._store.forget(environment.uid)
-        metrics.forget(environment.namespace, environment.name)
         _log.info("released", environment=environment.label)
         secret = _secret_of(environment)
         others = (Environment.of(other) for other in self._store.all())

@@ -13,6 +13,7 @@ from typing import Any
 
 import structlog
 
+from spotcompute import metrics
 from spotcompute.kube.names import FINALIZER, GROUP
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
 
@@ -73,12 +74,15 @@ class Store:
         self._wake(uid)
 
     def deleted(self, uid: str) -> None:
-        """The object is gone: forget it, and wake a reconcile once more, so that it can clean up after it."""
+        """The object is gone: forget it, and wake a reconcile, so that the queue forgets its failures and dates."""
         self.forget(uid)
         self._wake(uid)
 
     def forget(self, uid: str) -> None:
-        """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
+        """The object is gone, and the caller knows. Late answers about it are ignored from now on.
+
+        Its gauges go with it, whoever removed it: they would else show its last state for ever.
+        """
         self._graves[uid] = None
         self._graves.move_to_end(uid)
         while len(self._graves) > GRAVES:
@@ -86,6 +90,7 @@ class Store:
         obj = self._objects.pop(uid, None)
         if obj is not None and self._uids.get(_name(obj)) == uid:
             del self._uids[_name(obj)]
+            metrics.forget(*_name(obj))
 
     def version(self, uid: str) -> str | None:
         """The resourceVersion known of this object; None when it is unknown."""

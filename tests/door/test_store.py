@@ -7,8 +7,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
+from spotcompute import metrics
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
 from spotcompute.store import Audit, Store
@@ -53,6 +55,17 @@ def test_old_news_is_ignored(store: Store, wakes: list[str], version: int) -> No
     store.observe(environment(version, generation=2))
     assert store.get("u1") == environment(5)
     assert wakes == ["u1"]
+
+
+@pytest.mark.parametrize("successor", [True, False])
+def test_the_gauges_of_an_object_go_with_it_unless_its_name_is_in_use_again(store: Store, successor: bool) -> None:
+    store.observe(environment(5, name="gauged"))
+    metrics.show_replicas("ns", "gauged", desired=3, ready=2)
+    if successor:
+        store.observe(environment(6, uid="u2", name="gauged", born="2026-11-23T00:01:00Z"))
+    store.deleted("u1")
+    shown = REGISTRY.get_sample_value("spotenv_replicas_ready", {"namespace": "ns", "name": "gauged"})
+    assert shown == (2 if successor else None)
 
 
 def test_versions_are_numbers_not_text(store: Store) -> None:
