@@ -20,6 +20,7 @@ from pydantic import ValidationError
 from spotcompute import __version__, logs, metrics, redaction
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.handlers import Background, Door, PartDied, run_door
 from spotcompute.inventory import Accounts, Pace
@@ -57,6 +58,8 @@ def run() -> None:
         asyncio.run(_run(settings))
     except (NoCluster, KubeError) as error:
         raise click.ClickException(f"the API server cannot be used: {error}") from None
+    except UnsafeEndpoint as error:
+        raise click.ClickException(f"settings are wrong:\n  {error}") from None
     except PartDied as error:
         _log.error("stopped", error=str(error.__cause__ or error))
         sys.exit(1)

@@ -307,6 +307,8 @@ def test_http_is_for_loopback(endpoint: str, executor: ThreadPoolExecutor) -> No
 def test_http_to_anywhere_else_is_refused(endpoint: str, executor: ThreadPoolExecutor) -> None:
     with pytest.raises(UnsafeEndpoint):
         Client(CREDENTIALS, "r", settings(endpoint), executor, Pacer(RATES))
+    with pytest.raises(UnsafeEndpoint):
+        TencentProviders(settings(endpoint), executor)
 
 
 # --- proxies and netrc -----------------------------------------------------------------------------------------------

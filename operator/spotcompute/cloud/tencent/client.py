@@ -155,16 +155,25 @@ def _nothing(_record: logging.LogRecord) -> bool:
     return False
 
 
-def _profile(settings: Settings) -> Any:
-    """The SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
-    endpoint = settings.endpoint or ENDPOINTS[settings.site]
+def refuse_unsafe_endpoint(settings: Settings) -> None:
+    """Raise `UnsafeEndpoint` unless requests go over https, or over http to this machine itself."""
+    endpoint = _endpoint(settings)
     if "/" in endpoint:
         raise UnsafeEndpoint(f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}")
     if settings.protocol == "http" and not _is_loopback(endpoint):
         raise UnsafeEndpoint(f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https")
+
+
+def _endpoint(settings: Settings) -> str:
+    return settings.endpoint or ENDPOINTS[settings.site]
+
+
+def _profile(settings: Settings) -> Any:
+    """The SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
+    refuse_unsafe_endpoint(settings)
     http = HttpProfile(
         protocol=settings.protocol,
-        endpoint=endpoint,
+        endpoint=_endpoint(settings),
         reqMethod="POST",
         reqTimeout=settings.request_timeout_seconds,
         keepAlive=True,

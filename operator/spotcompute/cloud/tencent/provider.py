@@ -18,7 +18,7 @@ from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InstanceGone, OutcomeUnknown, Unavailable
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.provider import LaunchReceipt
-from spotcompute.cloud.tencent.client import Client, silence_sdk_logger
+from spotcompute.cloud.tencent.client import Client, refuse_unsafe_endpoint, silence_sdk_logger
 from spotcompute.cloud.tencent.listing import PAGE, Listing, Page, further_offsets
 from spotcompute.cloud.tencent.translate import (
     CLUSTER_TAG,
@@ -167,7 +167,11 @@ class TencentProviders:
     """`ProviderFactory`: shares threads between all accounts, and a pacer between the regions of one key."""
 
     def __init__(self, settings: Settings, executor: Executor) -> None:
-        """`executor` should have `settings.cloud_threads` threads; whoever made it shuts it down."""
+        """`executor` should have `settings.cloud_threads` threads; whoever made it shuts it down.
+
+        Raises `UnsafeEndpoint`: at the start of the process, and not at every look at every environment.
+        """
+        refuse_unsafe_endpoint(settings)
         self._settings = settings
         self._executor = executor
         # Weak: the pacer of a key that was rotated away goes with its last provider.
@@ -175,7 +179,7 @@ class TencentProviders:
         silence_sdk_logger()
 
     def __call__(self, credentials: Credentials, region: str) -> TencentProvider:
-        """Build the provider without I/O, and have its key cut out of all logs. Raises `UnsafeEndpoint`."""
+        """Build the provider without I/O, and have its key cut out of all logs."""
         redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
         pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
         client = Client(credentials, region, self._settings, self._executor, pacer)
