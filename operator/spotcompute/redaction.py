@@ -1,19 +1,17 @@
-"""No secret leaves through a log: a registry of secret values, and the filters that cut them out of every record.
+"""No secret leaves through a log or a message of the cloud: a registry of secret values, and what cuts them out.
 
-Separate from logging's set-up because it must work for loggers we do not own (the SDK, urllib3, kopf), whatever
-their level. It is the second wall: nothing here logs secrets on purpose, this is for the day somebody does.
+Separate from `logs`, which has every finished line go through it (ours, the SDK's, kopf's), because whoever takes up a
+key registers it, and knows nothing of logging. It is the second wall: nothing here logs secrets on purpose, this is for
+the day somebody does.
 """
 
 from __future__ import annotations
 
 import base64
 import json
-import logging
 import threading
-import traceback
 import urllib.parse
-from collections.abc import Iterator, Mapping, MutableMapping
-from typing import Any
+from collections.abc import Iterator
 
 PLACEHOLDER = "[redacted]"
 
@@ -22,9 +20,6 @@ MIN_LENGTH = 6
 
 #: Values kept; the one registered longest ago goes first. Temporary keys rotate for as long as the process lives.
 MAX_VALUES = 20_000
-
-#: Fields of a record that come from the program's text or the machine, never from what is logged.
-_CODE_ONLY = frozenset(logging.makeLogRecord({}).__dict__) - {"msg", "args", "exc_text", "stack_info"}
 
 _lock = threading.Lock()
 _forms_by_value: dict[str, tuple[str, ...]] = {}
@@ -49,51 +44,6 @@ def redact(text: str) -> str:
     for form in sorted(known, key=len, reverse=True):
         text = text.replace(form, PLACEHOLDER)
     return text
-
-
-def redact_processor(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Redact a structlog event, keys and values at any depth; place it after the processor that formats exceptions."""
-    return {redact(key): _redact_value(value) for key, value in event.items()}
-
-
-class RedactingFilter(logging.Filter):
-    """Redacts every record that passes a handler: message with its arguments, traceback, stack and extra fields."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Let every record pass, without its secrets."""
-        if not isinstance(record.msg, Mapping):
-            record.msg, record.args = _rendered(record), None
-        if record.exc_info and record.exc_info[0] is not None:
-            # Rendered here, once: a formatter that finds `exc_text` prints it as it is.
-            record.exc_text = record.exc_text or "".join(traceback.format_exception(*record.exc_info)).rstrip("\n")
-            record.exc_info = None
-        for name in record.__dict__.keys() - _CODE_ONLY:
-            record.__dict__[name] = _redact_value(record.__dict__[name])
-        return True
-
-
-def _rendered(record: logging.LogRecord) -> str:
-    try:
-        return record.getMessage()
-    except (TypeError, ValueError, KeyError):
-        # Arguments that do not fit their format would be printed raw by logging's own error report.
-        return f"{record.msg} {record.args!r}"
-
-
-def _redact_value(value: Any) -> Any:
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, Mapping):
-        return {_redact_value(key): _redact_value(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        items = [_redact_value(item) for item in value]
-        return tuple(items) if isinstance(value, tuple) else items
-    # Any other object is printed by its repr, and left alone when that is clean.
-    shown = repr(value)
-    clean = redact(shown)
-    return value if clean == shown else clean
 
 
 def _forms(value: str) -> Iterator[str]:
