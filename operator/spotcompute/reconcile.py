@@ -33,11 +33,10 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
 from spotcompute.plan.bookkeeping import keep_books
-from spotcompute.plan.cooldown import FOR_A_PERSON, trouble_of
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
-from spotcompute.report.conclusion import Conclusion
+from spotcompute.report.conclusion import Conclusion, blind
 from spotcompute.report.history import events_of
 from spotcompute.report.status import committed, report, troubled
 from spotcompute.report.wake import next_wake
@@ -301,11 +300,8 @@ class Reconciler:
         """The cloud does not show what there is: nothing is decided on half a view."""
         if isinstance(error, InvalidCredentials):
             self._sources.distrust(environment.namespace, _secret_of(environment))
-        trouble = trouble_of(error)
-        stalled = trouble in FOR_A_PERSON
-        message = f"the cloud cannot be asked, so nothing is decided: {error}"
-        conclusion = Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
-        return Problem(conclusion, self._policy.rest_base)
+        _log.debug("blind", environment=environment.label, error=str(error))
+        return Problem(blind(error), self._policy.rest_base)
 
     def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
         """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""
@@ -328,9 +324,9 @@ class Reconciler:
             return None
         previous = run.raw.get("status") or {}
         selector = f"spotcompute.dev/environment={run.ledger.environment_id}"
-        result = report(previous, run.desired, run.ledger, observed, run.activities, now, selector)
-        await self._save(run, result.status)
-        ready = result.status["readyReplicas"]
+        status = report(previous, run.desired, run.ledger, observed, run.activities, now, selector)
+        await self._save(run, status)
+        ready = status["readyReplicas"]
         metrics.show_replicas(
             run.environment.namespace, run.environment.name, desired=run.desired.replicas, ready=ready
         )

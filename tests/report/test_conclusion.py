@@ -28,13 +28,14 @@ from plan.given import (
 from plan.worlds import situations
 from spotcompute.api.conditions import ConditionType
 from spotcompute.api.times import to_text
+from spotcompute.cloud.errors import CloudError, InvalidCredentials, OutcomeUnknown
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.cooldown import FOR_A_PERSON
-from spotcompute.report.conclusion import Conclusion, conclude, decisive_rest
+from spotcompute.report.conclusion import Conclusion, blind, conclude, decisive_rest
 
 WISHES = desired(2)
 ONE, TWO = member("ins-1"), member("ins-2")
@@ -293,3 +294,16 @@ def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger
 )
 def test_exactly_one_condition_is_true_except_while_paused(conclusion: Conclusion, true: str | None) -> None:
     assert [item.type for item in conclusion.conditions() if item.status == "True"] == ([true] if true else [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "reason"),
+    [(OutcomeUnknown, "Waiting", "CloudUnreachable"), (InvalidCredentials, "Stalled", "InvalidCredentials")],
+)
+def test_a_lasting_trouble_of_looking_reads_the_same_at_every_attempt(
+    kind: type[CloudError], phase: str, reason: str
+) -> None:
+    first, second = (blind(kind("Some.Code", "in its words", request_id)) for request_id in ("req-1", "req-2"))
+    assert first == second
+    assert (first.phase, first.reason, first.stalled, first.ready) == (phase, reason, phase == "Stalled", False)
+    assert first.message.endswith("Some.Code: in its words")

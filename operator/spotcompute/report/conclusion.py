@@ -10,13 +10,14 @@ from typing import Literal
 from spotcompute.api.conditions import Condition, ConditionType, Reason
 from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
+from spotcompute.cloud.errors import CloudError
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Ledger, Member, Rest, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
-from spotcompute.plan.cooldown import FOR_A_PERSON, is_resting, next_attempt
+from spotcompute.plan.cooldown import FOR_A_PERSON, is_resting, next_attempt, trouble_of
 from spotcompute.plan.planner import may_launch
 
 
@@ -52,6 +53,17 @@ class Conclusion:
 
 def _truth(value: bool) -> Literal["True", "False"]:
     return "True" if value else "False"
+
+
+def blind(error: CloudError) -> Conclusion:
+    """How an environment stands when the cloud does not show what there is: nothing is decided on half a view.
+
+    Without the request id, which differs each time: a lasting trouble is written once, not at every attempt.
+    """
+    trouble = trouble_of(error)
+    stalled = trouble in FOR_A_PERSON
+    message = f"the cloud cannot be asked, so nothing is decided: {error.code}: {error.message}"
+    return Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
 
 
 def conclude(desired: Desired, ledger: Ledger, observed: Observation, now: datetime) -> Conclusion:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
@@ -57,14 +56,6 @@ def troubled(
     }
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything a finished run knows, as the status it becomes."""
-
-    status: dict[str, Any]
-    conclusion: Conclusion
-
-
 def report(
     previous: Mapping[str, Any],
     desired: Desired,
@@ -73,7 +64,7 @@ def report(
     activities: Sequence[Activity],
     now: datetime,
     selector: str,
-) -> Report:
+) -> dict[str, Any]:
     """The whole status after a run. Deterministic; equal circumstances give equal text, so nothing is written twice."""
     conclusion = conclude(desired, ledger, observed, now)
     present = template_digest(desired.template, desired.user_data_digest)
@@ -86,7 +77,7 @@ def report(
         "activities": appended(previous.get("activities") or [], activities),
         "ledger": encode(ledger),
     }
-    status: dict[str, Any] = {
+    return {
         "observedGeneration": desired.generation,
         "phase": conclusion.phase,
         "reason": conclusion.reason,
@@ -98,7 +89,6 @@ def report(
         "conditions": carry_over(previous.get("conditions") or [], conclusion.conditions(), desired.generation, now),
         **{key: value for key, value in optional.items() if value},
     }
-    return Report(status, conclusion)
 
 
 def _next_attempt_time(desired: Desired, ledger: Ledger, conclusion: Conclusion, now: datetime) -> str | None:
