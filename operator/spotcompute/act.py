@@ -50,10 +50,16 @@ async def _launch(action: Launch, provider: CloudProvider, user_data: str | None
 async def release(
     ids: tuple[str, ...], provider: CloudProvider, caller: str
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
-    """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share."""
+    """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share.
+
+    Trouble that is not about single instances ends it: on a line that hangs, twenty calls would take twenty timeouts.
+    What was not asked for is not in the answer, and is due again later.
+    """
     results: list[tuple[tuple[str, ...], str | CloudError]] = []
     for start in range(0, len(ids), TERMINATE_BATCH):
         results += await _release_batch(ids[start : start + TERMINATE_BATCH], provider, caller)
+        if any(isinstance(result, CloudError) and not isinstance(result, _OF_ONE_INSTANCE) for _, result in results):
+            break
     return results
 
 
