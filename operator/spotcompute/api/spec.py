@@ -32,7 +32,7 @@ def checked(*rules: dict[str, str], **extra: Any) -> dict[str, Any]:
 
 
 class SpecPart(BaseModel):
-    """Base of all parts: camelCase outside, snake_case inside, unknown fields refused."""
+    """Base of all parts: camelCase outside, snake_case inside; unknown fields are the API server's business."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
