@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from spotcompute.kube.port import Forbidden, KubePort, NotFound
+from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
 
 _log = structlog.get_logger(__name__)
 
@@ -43,12 +43,15 @@ class AccountRegister:
         self._written: set[str] = set()
 
     async def note(self, note: AccountNote) -> None:
-        """Write it down, unless this process has. Where that is not granted, go on without: it is a second net."""
+        """Write it down, unless this process has. Where that is refused, go on without: it is a second net.
+
+        Raises `KubeError` when the API server is away.
+        """
         if note.key in self._written:
             return
         try:
             await self._kube.remember_account(note.key, note.to_json())
-        except (Forbidden, NotFound) as error:
+        except (Forbidden, NotFound, Rejected) as error:
             _log.warning("account_not_noted", namespace=note.namespace, region=note.region, error=str(error))
         self._written.add(note.key)
 

@@ -1,0 +1,64 @@
+"""A note about a key is written once; a refusal is no reason to stand still, an API server that is away is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import pytest
+
+from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, NotFound, Rejected
+from spotcompute.kube.register import AccountNote, AccountRegister
+
+NOTE = AccountNote("default", "key", "ap-guangzhou")
+
+
+@dataclass
+class Home:
+    """The operator's own namespace; `trouble` is raised, in turn, before anything is written."""
+
+    notes: dict[str, str] = field(default_factory=dict)
+    trouble: list[KubeError] = field(default_factory=list)
+    asked: int = 0
+
+    async def remember_account(self, key: str, note: str) -> None:
+        self.asked += 1
+        if self.trouble:
+            raise self.trouble.pop(0)
+        self.notes[key] = note
+
+    async def remembered_accounts(self) -> dict[str, str]:
+        return self.notes
+
+
+async def test_a_note_is_written_once_and_read_back() -> None:
+    home = Home()
+    register = AccountRegister(cast(KubePort, home))
+    await register.note(NOTE)
+    await register.note(NOTE)
+    assert home.asked == 1
+    assert await register.all() == [NOTE]
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("no right"), NotFound("no namespace"), Rejected("too large")])
+async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None:
+    home = Home(trouble=[refusal])
+    register = AccountRegister(cast(KubePort, home))
+    await register.note(NOTE)
+    await register.note(NOTE)
+    assert home.asked == 1
+
+
+async def test_an_api_server_that_was_away_is_asked_again() -> None:
+    home = Home(trouble=[ApiUnavailable("away")])
+    register = AccountRegister(cast(KubePort, home))
+    with pytest.raises(ApiUnavailable):
+        await register.note(NOTE)
+    await register.note(NOTE)
+    assert list(home.notes) == [NOTE.key]
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"namespace": 1, "secret": null, "region": "r"}'])
+async def test_what_somebody_else_has_written_there_is_passed_over(text: str) -> None:
+    home = Home({NOTE.key: NOTE.to_json(), "other": text})
+    assert await AccountRegister(cast(KubePort, home)).all() == [NOTE]
