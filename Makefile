@@ -31,7 +31,7 @@ down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m localdemo down
 
 test: check assets  ## check, then every test, those on a real control plane included
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY)  ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .

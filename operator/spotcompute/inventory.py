@@ -115,6 +115,7 @@ class Inventory:
             instances |= {instance.id: instance for instance in named}
         return Observation(
             observed_at=sweep.started_at,
+            account=self.provider.account,
             instances=instances,
             absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
             searched=frozenset(names),

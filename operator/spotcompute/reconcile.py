@@ -32,7 +32,7 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.bookkeeping import is_another_account, keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -147,7 +147,8 @@ class Reconciler:
         ledger: Ledger | None = None
         try:
             raw, ledger = await self._identify(raw, environment)
-            if environment.deleting and (ledger is None or ledger.is_blank):
+            is_nobody = ledger is None and self._owns_nothing(environment)
+            if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
                 await self._let_go(raw, environment)
                 return None
             if ledger is None:
@@ -208,11 +209,21 @@ class Reconciler:
             return Ledger(environment_id)
         return Ledger(environment_id, quarantine_until=self._clock() + self._policy.signature + self._policy.visibility)
 
+    def _owns_nothing(self, environment: Environment) -> bool:
+        remembered = self._remembered(environment)
+        return remembered is None or remembered.is_blank
+
     def _identity_conflict(self, environment: Environment) -> Problem:
-        message = (
-            f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
-            " Remove the annotation to make this a new environment"
-        )
+        if self._owns_nothing(environment):
+            message = (
+                f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
+                " Remove the annotation, and status.ledger if there is one, to make this a new environment"
+            )
+        else:
+            message = (
+                "status.ledger was written under another cluster id, namespace or name, so nothing is touched."
+                " If SPOTCOMPUTE_CLUSTER_ID was changed, change it back until everything is released"
+            )
         _log.warning("identity_conflict", environment=environment.label)
         return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
 
@@ -292,9 +303,17 @@ class Reconciler:
             intent.name for intent in run.ledger.intents if self._clock() - intent.created_at > self._policy.replay
         }
         try:
-            return await run.inventory.observe(run.ledger.environment_id, run.ledger.members.keys(), names)
+            observed = await run.inventory.observe(run.ledger.environment_id, run.ledger.members.keys(), names)
         except CloudError as error:
             raise self._blind(run.environment, error) from None
+        if is_another_account(run.ledger, observed):
+            message = (
+                "the key in use now shows none of the environment's instances: it seems to be of another account, so"
+                " nothing is decided. Put back a key of the former one until they are released"
+            )
+            conclusion = Conclusion("Stalled", Reason.ANOTHER_ACCOUNT, message, stalled=True)
+            raise Problem(conclusion, self._policy.rest_limit)
+        return observed
 
     def _blind(self, environment: Environment, error: CloudError) -> Problem:
         """The cloud does not show what there is: nothing is decided on half a view."""

@@ -38,7 +38,9 @@ class Settings(BaseSettings):
         description="May environments without credentialsSecretRef use TENCENTCLOUD_SECRET_ID/_KEY of the operator?",
     )
     cluster_id: str | None = Field(
-        default=None, description="Name of this cluster in the cloud's tags; default: the uid of namespace kube-system."
+        default=None,
+        description="Name of this cluster in the cloud's tags; default: the uid of namespace kube-system. Must differ"
+        " between clusters that share an account, and must not change while instances exist.",
     )
 
     # --- the pace ------------------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from spotcompute.cloud.errors import (
 )
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent import client as client_module
-from spotcompute.cloud.tencent.client import Client, UnsafeEndpoint
+from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import RATES, TencentProvider, TencentProviders
 from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import LaunchRequest, Template
@@ -207,6 +207,18 @@ async def test_a_malformed_key_shows_at_the_first_call_and_is_never_sent(
         with pytest.raises(InvalidCredentials):
             await launch(cloud)
         assert stub.requests == []
+
+
+@pytest.mark.looptime
+async def test_a_launch_does_not_grow_old_while_it_waits_for_its_turn(executor: ThreadPoolExecutor) -> None:
+    """Its intent is committed already, and others may settle it meanwhile."""
+    crowded = Pacer({"RunInstances": 0.001})
+    client = Client(CREDENTIALS, "ap-guangzhou", settings("127.0.0.1:1"), executor, crowded)
+    await crowded.turn("RunInstances", "env-2")
+    started = asyncio.get_running_loop().time()
+    with pytest.raises(NotSent, match="LocalRateLimit"):
+        await client.call("RunInstances", {}, "env-1")
+    assert asyncio.get_running_loop().time() - started == TURN_SECONDS
 
 
 async def test_a_call_cancelled_while_it_waits_for_its_turn_is_never_sent(executor: ThreadPoolExecutor) -> None:

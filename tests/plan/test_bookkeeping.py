@@ -34,7 +34,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.bookkeeping import Books, keep_books
+from spotcompute.plan.bookkeeping import Books, is_another_account, keep_books
 
 WISHES = desired(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
@@ -398,3 +398,23 @@ def test_every_activity_of_the_books_is_complete() -> None:
     assert {item.type for item in kept.activities} == set(ActivityType) - {ActivityType.TERMINATE}
     assert all(isinstance(item, Activity) and item.ended_at == NOW and item.instance_ids for item in kept.activities)
     assert OURS.environment_id == kept.ledger.environment_id
+
+
+@pytest.mark.parametrize(
+    ("known_under", "seen", "is_another"),
+    [
+        pytest.param("key-1", [], False, id="the-same-key-sees-nothing"),
+        pytest.param(None, [], False, id="never-noted"),
+        pytest.param("key-0", ["ins-2"], False, id="a-rotated-key-sees-one-of-them"),
+        pytest.param("key-0", [], True, id="another-key-sees-none"),
+    ],
+)
+def test_whose_absence_says_nothing(known_under: str | None, seen: list[str], is_another: bool) -> None:
+    books = replace(ledger(member("ins-1"), member("ins-2")), account=known_under)
+    view = replace(observed(*map(instance, seen)), account="key-1")
+    assert is_another_account(books, view) is is_another
+
+
+def test_another_key_may_look_where_nothing_is_left() -> None:
+    books = replace(ledger(member("ins-1", lost=Cause.RECLAIMED)), account="key-0")
+    assert not is_another_account(books, replace(observed(), account="key-1"))

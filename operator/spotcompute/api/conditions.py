@@ -34,6 +34,7 @@ class Reason(StrEnum):
     LOST = "InstancesLost"
     IDENTITY_CONFLICT = "IdentityConflict"
     INVALID_SPEC = "InvalidSpec"
+    ANOTHER_ACCOUNT = "AnotherAccount"
     CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
     USER_DATA_UNAVAILABLE = "UserDataUnavailable"
     RECOVERING = "RecoveringLedger"

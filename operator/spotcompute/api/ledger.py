@@ -42,6 +42,7 @@ class _LedgerModel(BaseModel):
     rests: tuple[Rest, ...] = ()
     quarantine_until: datetime | None = None
     attempted_generation: int | None = None
+    account: str | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -54,6 +55,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         rests=tuple(sorted(ledger.rests.values(), key=lambda rest: rest.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
         attempted_generation=ledger.attempted_generation,
+        account=ledger.account,
     )
     encoded: dict[str, Any] = _rename(flat.model_dump(mode="json", exclude_none=True, exclude_defaults=True), to_camel)
     for intent in encoded.get("intents", ()):
@@ -80,6 +82,7 @@ def decode(raw: Any) -> Ledger:
         rests={rest.pool: rest for rest in flat.rests},
         quarantine_until=flat.quarantine_until,
         attempted_generation=flat.attempted_generation,
+        account=flat.account,
     )
 
 

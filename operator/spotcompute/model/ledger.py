@@ -131,7 +131,7 @@ class Ledger:
 
     `sequence` is that of the last intent; `quarantine_until` forbids launches while instances of a lost
     ledger may still be on their way into the lists; `attempted_generation` is the generation whose one
-    attempt a OneTime environment has had.
+    attempt a OneTime environment has had. `account` names the key under which the members were last seen.
     """
 
     environment_id: str
@@ -141,6 +141,7 @@ class Ledger:
     rests: Mapping[Pool | None, Rest] = field(default_factory=dict)
     quarantine_until: datetime | None = None
     attempted_generation: int | None = None
+    account: str | None = None
 
     @property
     def is_blank(self) -> bool:

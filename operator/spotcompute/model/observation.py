@@ -30,7 +30,7 @@ class Observation:
 
     `instances` holds whatever carries the environment's marks, plus every id that was asked for and found.
     `absent` holds every id that was asked for and not found. `searched` holds the instance names that were
-    looked up by name.
+    looked up by name. `account` names the key that looked, without giving it away.
     """
 
     observed_at: datetime
@@ -38,3 +38,4 @@ class Observation:
     absent: Mapping[str, Absence] = field(default_factory=dict)
     searched: frozenset[str] = frozenset()
     market: Market = field(default_factory=Market)
+    account: str = ""

@@ -16,7 +16,7 @@ from spotcompute.model.identity import is_named_by_us, is_of_launch
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.capacity import occupies
+from spotcompute.plan.capacity import occupies, occupying
 from spotcompute.plan.cooldown import rest_after, without_stale_rests
 from spotcompute.plan.policy import Policy
 
@@ -37,6 +37,8 @@ def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: dat
     for instance_id in sorted(ledger.members.keys() | clerk.ledger.members.keys()):
         clerk.examine(clerk.ledger.members[instance_id])
     pools = frozenset(pool for pool, _ in desired.pools)
+    if clerk.ledger.members:
+        clerk.ledger = replace(clerk.ledger, account=observed.account or None)
     kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
     return Books(_with_quarantine(kept, observed, now, policy), tuple(clerk.activities))
 
@@ -51,6 +53,16 @@ def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, polic
     longest = now + policy.signature + policy.visibility
     over = observed.observed_at >= ledger.quarantine_until
     return replace(ledger, quarantine_until=None if over else min(ledger.quarantine_until, longest))
+
+
+def is_another_account(ledger: Ledger, observed: Observation) -> bool:
+    """True when another key than before looks, and sees none of the instances that should be there.
+
+    It belongs to another account, most likely: then their absence says nothing, and the old ones cost money still.
+    """
+    if ledger.account in (None, observed.account) or not occupying(ledger):
+        return False
+    return not any(instance_id in observed.instances for instance_id in ledger.members)
 
 
 class _Clerk:

@@ -15,7 +15,7 @@ class Policy:
     recheck: timedelta = timedelta(minutes=5)
     launch_timeout: timedelta = timedelta(minutes=10)
     replay: timedelta = timedelta(seconds=120)
-    #: The answer to a launch comes within this, or its sender has died: until then nobody else repeats it.
+    #: Most answers to a launch come within this; until then nobody but its sender repeats it.
     in_flight: timedelta = timedelta(seconds=15)
     signature: timedelta = timedelta(seconds=300)
     visibility: timedelta = timedelta(seconds=180)

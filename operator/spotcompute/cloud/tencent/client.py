@@ -59,6 +59,9 @@ _HEADER_SAFE = re.compile(r"[!-~]+")
 
 Json = dict[str, Any]
 
+#: Longest wait for a turn. Shorter than a launch may be repeated for: its intent must not grow old in a queue here.
+TURN_SECONDS = 60.0
+
 
 class UnsafeEndpoint(ValueError):
     """The settings would send signed requests where they must not go; the message says what to change."""
@@ -86,7 +89,12 @@ class Client:
         no, `OutcomeUnknown` in every other case. Cancelled while waiting, nothing is sent; cancelled in flight,
         the request goes on and its answer is lost.
         """
-        await self._pacer.turn(action, on_behalf_of)
+        try:
+            async with asyncio.timeout(TURN_SECONDS):
+                await self._pacer.turn(action, on_behalf_of)
+        except TimeoutError:
+            message = f"waited {TURN_SECONDS:g} s for a turn at {action}; more is being asked than the limits allow"
+            raise NotSent("LocalRateLimit", message) from None
         code, started = "OK", time.monotonic()
         try:
             return await self._in_thread(action, parameters)
