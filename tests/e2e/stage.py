@@ -81,6 +81,9 @@ class Stage:
     def let_operator_read_sources(self) -> None:
         """Grant the operator this namespace's Secrets and ConfigMaps, with the very file that users are given."""
         self.kubectl.run("apply", "-f", str(GRANT))
+        # The API server's authorizer learns of a binding some moments after it was made.
+        somebody = "--as=system:serviceaccount:spotcompute-system:spotcompute-operator"
+        eventually(lambda: self.kubectl.can("get", "secrets", somebody), "the operator may read the Secret")
 
     # -- what a user sees
 
