@@ -8,7 +8,7 @@ from collections.abc import Callable
 from localcluster.controlplane import ControlPlane
 
 
-async def eventually(claim: Callable[[], object], seconds: float = 15.0) -> None:
+async def eventually(claim: Callable[[], object], seconds: float = 60.0) -> None:
     """Wait until `claim()` is true; fail with its last value when it is not so in time."""
     deadline = asyncio.get_running_loop().time() + seconds
     while not (value := claim()):

@@ -14,7 +14,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.1
 
 #: A busy machine is slow, not broken. Claims that promise a time say it themselves.
-PATIENCE_SECONDS = 20.0
+PATIENCE_SECONDS = 60.0
 
 
 def eventually(claim: Callable[[], T], what: str, seconds: float = PATIENCE_SECONDS) -> T:

@@ -77,7 +77,7 @@ def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[st
         ((name, cells) for cells in pairs(name, random.Random(f"{first_seed}/{name}"), missing // len(others) + 1))
         for name in others
     )
-    yield from _chunks("pairs", [*small, *islice(drawn, missing)])
+    yield from _chunks("pairs", [*small, *islice(drawn, missing)][:pair_count])
 
 
 def _chunks(kind: str, plays: list[tuple[str, object]]) -> Iterator[tuple[str, Job]]:

