@@ -30,8 +30,10 @@ up: $(READY)  ## start the same and leave it running, with the commands to play 
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m localdemo down
 
+# Two, because the end-to-end tests wait while the others compute; 0 runs them in order, in one process.
+WORKERS ?= 2
 test: check assets  ## check, then every test, those on a real control plane included
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)  ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .
