@@ -376,8 +376,18 @@ def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
     ],
 )
 def test_quarantine_ends_with_an_observation_made_after_it(until: datetime, seen_at: datetime, is_over: bool) -> None:
-    kept = books(ledger(quarantine_until=until), observed(at=seen_at))
+    earlier = (seen_at - seconds(30), seen_at - seconds(15))
+    kept = books(ledger(quarantine_until=until, quarantine_looks=earlier), observed(at=seen_at))
     assert (kept.ledger.quarantine_until is None) is is_over
+
+
+def test_one_sweep_alone_does_not_end_a_quarantine() -> None:
+    """It may be falsely empty: a deletion was let go with five instances alive."""
+    kept = ledger(quarantine_until=ago(60))
+    for looked_at in (ago(50), ago(50), ago(35)):
+        kept = books(kept, observed(at=looked_at)).ledger
+        assert kept.quarantine_until is not None
+    assert books(kept, observed(at=ago(20))).ledger.quarantine_until is None
 
 
 def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:

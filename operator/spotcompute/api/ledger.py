@@ -41,6 +41,7 @@ class _LedgerModel(BaseModel):
     members: tuple[Member, ...] = ()
     rests: tuple[Rest, ...] = ()
     quarantine_until: datetime | None = None
+    quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
 
@@ -54,6 +55,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         members=tuple(ledger.members[key] for key in sorted(ledger.members)),
         rests=tuple(sorted(ledger.rests.values(), key=lambda rest: rest.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
+        quarantine_looks=ledger.quarantine_looks,
         attempted_generation=ledger.attempted_generation,
         account=ledger.account,
     )
@@ -81,6 +83,7 @@ def decode(raw: Any) -> Ledger:
         members={member.id: member for member in flat.members},
         rests={rest.pool: rest for rest in flat.rests},
         quarantine_until=flat.quarantine_until,
+        quarantine_looks=flat.quarantine_looks,
         attempted_generation=flat.attempted_generation,
         account=flat.account,
     )

@@ -131,7 +131,8 @@ class Ledger:
 
     `sequence` is that of the last intent; `quarantine_until` forbids launches while instances of a lost
     ledger may still be on their way into the lists; `attempted_generation` is the generation whose one
-    attempt a OneTime environment has had. `account` names the key under which the members were last seen.
+    attempt a OneTime environment has had. `quarantine_looks` are the sweeps made since its end, one of which
+    alone may be falsely empty. `account` names the key under which the members were last seen.
     """
 
     environment_id: str
@@ -140,6 +141,7 @@ class Ledger:
     members: Mapping[str, Member] = field(default_factory=dict)
     rests: Mapping[Pool | None, Rest] = field(default_factory=dict)
     quarantine_until: datetime | None = None
+    quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
 

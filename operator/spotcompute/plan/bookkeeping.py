@@ -51,8 +51,12 @@ def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, polic
     if ledger.quarantine_until is None:
         return ledger
     longest = now + policy.signature + policy.visibility
-    over = observed.observed_at >= ledger.quarantine_until
-    return replace(ledger, quarantine_until=None if over else min(ledger.quarantine_until, longest))
+    if observed.observed_at < ledger.quarantine_until:
+        return replace(ledger, quarantine_until=min(ledger.quarantine_until, longest))
+    looks = tuple(sorted({*ledger.quarantine_looks, observed.observed_at}))
+    if len(looks) < policy.absence_sweeps:
+        return replace(ledger, quarantine_looks=looks)
+    return replace(ledger, quarantine_until=None, quarantine_looks=())
 
 
 def is_another_account(ledger: Ledger, observed: Observation) -> bool:
