@@ -22,9 +22,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(ROOT / "deploy" / "local"), str(ROOT / "tests")]
 
 from e2e.simulator import Account, Simulator, world  # noqa: E402 - after the paths
-from e2e.stage import manifest  # noqa: E402
-from localcluster.controlplane import ControlPlane  # noqa: E402
-from localcluster.processes import Child  # noqa: E402
+from e2e.stage import manifest  # noqa: E402 - after the paths
+from localcluster.controlplane import ControlPlane  # noqa: E402 - after the paths
+from localcluster.processes import Child  # noqa: E402 - after the paths
 
 ENVIRONMENTS, INSTANCES_EACH, STEADY_SECONDS = 200, 5, 120.0
 PATIENCE_SECONDS, LAST_WORDS_SECONDS = 600.0, 20.0

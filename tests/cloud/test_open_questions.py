@@ -36,7 +36,7 @@ async def test_a_long_list_in_no_order_at_all_is_complete_or_says_that_it_is_not
     ids = {*await launch(simulated, several(100, 2), "token-2"), *await launch(simulated, several(40, 3), "token-3")}
     for _ in range(5):
         (result,) = await asyncio.gather(listed(simulated), return_exceptions=True)
-        assert isinstance(result, Unavailable) or set(result) == ids  # type: ignore[arg-type]
+        assert isinstance(result, Unavailable) or set(result) == ids  # type: ignore[arg-type]  # a set by now
 
 
 @pytest.mark.parametrize(

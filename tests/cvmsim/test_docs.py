@@ -26,12 +26,12 @@ def test_the_page_explains_every_fault(kind: str) -> None:
 
 @pytest.mark.parametrize("door", OPERATIONS, ids=lambda door: f"{door.method} {door.path}")
 def test_the_page_explains_every_operation(door: object) -> None:
-    assert f"| `{door.method} /_sim/{door.path}` |" in PAGE  # type: ignore[attr-defined]
+    assert f"| `{door.method} /_sim/{door.path}` |" in PAGE  # type: ignore[attr-defined]  # a row of a table
 
 
 @pytest.mark.parametrize("switch", TABLE, ids=lambda switch: switch.name)
 def test_every_switch_has_several_settings_and_takes_each_of_them(switch: object) -> None:
-    name, settings = switch.name, switch.settings  # type: ignore[attr-defined]
+    name, settings = switch.name, switch.settings  # type: ignore[attr-defined]  # a row of a table
     assert len(settings) >= 2
     for setting in settings:
         assert Switches({name: setting})[name] == setting

@@ -324,7 +324,7 @@ async def test_runs_under_way_are_let_finish_when_the_process_stops(
             ended.set()
             return None
 
-        operator.reconciler.reconcile = slow  # type: ignore[method-assign]
+        operator.reconciler.reconcile = slow  # type: ignore[method-assign]  # slowed down
         operator.queue.add("any")
         await asyncio.wait_for(began.wait(), 5)
     assert ended.is_set()

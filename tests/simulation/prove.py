@@ -29,8 +29,8 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
-from simulation.history import run  # noqa: E402
-from simulation.scenarios import SCENARIOS, SMALLEST, pairs, play, single_points  # noqa: E402
+from simulation.history import run  # noqa: E402 - after the path is set
+from simulation.scenarios import SCENARIOS, SMALLEST, pairs, play, single_points  # noqa: E402 - after the path is set
 
 #: Plays handed to a process at once.
 CHUNK = 20
@@ -133,7 +133,7 @@ def _report(rows: list[dict[str, object]], commit: str, first_seed: int, seconds
         launched += int(str(row["launched"]))
         calls += int(str(row["calls"]))
         several += int(str(row["with_several_replicas"]))
-        failures += [str(failure) for failure in row["failures"]]  # type: ignore[attr-defined]
+        failures += [str(failure) for failure in row["failures"]]  # type: ignore[attr-defined]  # a list, from JSON
     click.echo(f"\ncommit {commit}, first seed {first_seed}, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} min\n")
     click.echo("| what | number |\n|---|---|")
     click.echo(f"| simulated histories (with 2 or 3 replicas) | {plays['history']:,} ({several:,}) |")

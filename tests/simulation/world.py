@@ -271,7 +271,7 @@ class World:
     def heal(self) -> None:
         self.note("heal")
         self.kube_trouble.__init__()  # type: ignore[misc]  # the lines keep their reference
-        self.cloud_trouble.__init__()  # type: ignore[misc]
+        self.cloud_trouble.__init__()  # type: ignore[misc]  # kept by reference
         self.cloud.advance()
         world = self.cloud.simulator.world
         for instance, tags in self.repairs:

@@ -149,7 +149,7 @@ async def _from_kubeconfig(path: str) -> Connection:
 
     async def reload(configuration: Configuration) -> None:
         # persist_config=False: we never write into a person's kubeconfig.
-        await load_kube_config(  # type: ignore[no-untyped-call]
+        await load_kube_config(  # type: ignore[no-untyped-call]  # as the package is
             config_file=path, client_configuration=configuration, persist_config=False
         )
 
