@@ -139,6 +139,11 @@ class Inventory:
             self._hurry.set()
         return result
 
+    @property
+    def next_view_in(self) -> timedelta:
+        """How long until it is tried again to see anything, while the last sweeps have failed; zero otherwise."""
+        return max(timedelta(0), self._retry_at - self._clock()) if self._failures else timedelta(0)
+
     def touch(self) -> None:
         """Somebody still needs this account to be swept."""
         self._asked_at = self._clock()

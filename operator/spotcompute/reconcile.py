@@ -191,7 +191,7 @@ class Reconciler:
             try:
                 orphaned = await inventory.environments_bound_to(prefix)
             except CloudError as error:
-                raise self._blind(environment, error) from None
+                raise self._blind(environment, inventory, error) from None
             if orphaned:
                 return orphaned[0], False
         return new_environment_id(self._cluster_id, environment.namespace, environment.name, self._nonce()), True
@@ -305,7 +305,7 @@ class Reconciler:
         try:
             observed = await run.inventory.observe(run.ledger.environment_id, run.ledger.members.keys(), names)
         except CloudError as error:
-            raise self._blind(run.environment, error) from None
+            raise self._blind(run.environment, run.inventory, error) from None
         if is_another_account(run.ledger, observed):
             message = (
                 "the key in use now shows none of the environment's instances: it seems to be of another account, so"
@@ -315,12 +315,14 @@ class Reconciler:
             raise Problem(conclusion, self._policy.rest_limit)
         return observed
 
-    def _blind(self, environment: Environment, error: CloudError) -> Problem:
+    def _blind(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
         """The cloud does not show what there is: nothing is decided on half a view."""
-        if isinstance(error, InvalidCredentials):
-            self._sources.distrust(environment.namespace, _secret_of(environment))
         _log.debug("blind", environment=environment.label, error=str(error))
-        return Problem(blind(error), self._policy.rest_base)
+        if isinstance(error, InvalidCredentials):
+            # Another key would have another inventory: only the Secret can tell when it is there.
+            self._sources.distrust(environment.namespace, _secret_of(environment))
+            return Problem(blind(error), self._policy.rest_base)
+        return Problem(blind(error), max(self._policy.rest_base, inventory.next_view_in))
 
     def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
         """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""

@@ -144,6 +144,22 @@ async def test_waits_after_failures_double_up_to_the_limit() -> None:
     assert cloud.times("list") == [0, 5, 15, 35, 75, 135, 195]
 
 
+async def test_while_nothing_can_be_seen_it_tells_when_it_looks_again() -> None:
+    cloud = ScriptedCloud(trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    inventory = inventory_of(cloud)
+    assert inventory.next_view_in == seconds(0)
+    told = []
+    for _ in range(4):
+        with pytest.raises(Throttled):
+            await inventory.observe(ENV, [], [])
+        told.append(inventory.next_view_in)
+        await asyncio.sleep(inventory.next_view_in.total_seconds())
+    assert told == [seconds(5), seconds(10), seconds(20), seconds(40)]
+    cloud.trouble.clear()
+    await inventory.observe(ENV, [], [])
+    assert inventory.next_view_in == seconds(0)
+
+
 async def test_a_sweep_that_is_still_fresh_serves_through_an_outage_and_then_no_longer() -> None:
     cloud = ScriptedCloud(listed=[MINE])
     inventory = inventory_of(cloud)

@@ -56,7 +56,15 @@ ONE = member("ins-1")
         pytest.param(WISHES, ledger(quarantine_until=NOW + seconds(60)), [], 60, id="end-of-quarantine"),
         pytest.param(WISHES, ledger(quarantine_until=ago(60)), [], 5, id="quarantine-until-the-next-sweep"),
         pytest.param(WISHES, ledger(ONE), [], 5, id="somebody-is-missing"),
-        pytest.param(WISHES, ledger(ONE), [instance("ins-1", ownership=None)], 5, id="not-in-the-sweep-yet"),
+        pytest.param(
+            WISHES, ledger(ONE), [instance("ins-1", ownership=None, created_at=ago(20))], 5, id="not-in-the-sweep-yet"
+        ),
+        pytest.param(
+            WISHES, ledger(ONE), [instance("ins-1", ownership=None, created_at=ago(3600))], 60, id="untagged-by-hand"
+        ),
+        pytest.param(
+            WISHES, ledger(intent(WISHES, 1, created_at=ago(240))), [], 30, id="a-launch-in-doubt-for-minutes"
+        ),
         pytest.param(
             WISHES, ledger(ONE), [instance("ins-1", InstanceState.PENDING, created_at=ago(590))], 10, id="soon-stuck"
         ),
@@ -64,7 +72,7 @@ ONE = member("ins-1")
             WISHES,
             ledger(ONE, member("ins-2", lost=Cause.RECLAIMED)),
             [instance("ins-1"), instance("ins-2")],
-            5,
+            60,
             id="proof-that-the-lost-is-gone",
         ),
         pytest.param(

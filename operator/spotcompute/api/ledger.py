@@ -5,14 +5,15 @@ Separate from the noun because this is a wire format: it must be read even when 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import fields
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
 
-from spotcompute.model.ledger import Intent, Ledger, Member, Rest
+from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Termination
 
 #: The few names of fields, once each: a ledger is read and written at every look at an environment.
 to_camel = lru_cache(256)(alias_generators.to_camel)
@@ -48,7 +49,7 @@ class _LedgerModel(BaseModel):
 
 def encode(ledger: Ledger) -> dict[str, Any]:
     """The JSON-able form, in a stable order, without empty fields."""
-    flat = _LedgerModel(
+    flat = _LedgerModel.model_construct(
         environment_id=ledger.environment_id,
         sequence=ledger.sequence,
         intents=ledger.intents,
@@ -91,7 +92,7 @@ def decode(raw: Any) -> Ledger:
 
 def _refuse_nonsense(flat: _LedgerModel) -> None:
     """Raise `UnreadableLedger` for values that have the right type and that no decision could be made with."""
-    if not _all_meant(flat.model_dump()):
+    if not all(moment.tzinfo is not None and _EARLIEST <= moment <= _LATEST for moment in _moments(flat)):
         raise UnreadableLedger("a time without a time zone, or in another century")
     if any(sequence not in _SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
         raise UnreadableLedger("a sequence that was never given")
@@ -99,17 +100,29 @@ def _refuse_nonsense(flat: _LedgerModel) -> None:
         raise UnreadableLedger("a rest without a failure")
 
 
-def _all_meant(value: Any) -> bool:
-    if isinstance(value, dict):
-        return all(_all_meant(item) for item in value.values())
-    if isinstance(value, (list, tuple)):
-        return all(_all_meant(item) for item in value)
-    return not isinstance(value, datetime) or (value.tzinfo is not None and _EARLIEST <= value <= _LATEST)
+#: The names of the fields that hold a moment, by class.
+_MOMENTS: dict[type, list[str]] = {
+    entry: [item.name for item in fields(entry) if "datetime" in str(item.type)]
+    for entry in (Intent, Member, Termination, Rest)
+}
+
+
+def _moments(flat: _LedgerModel) -> Iterator[datetime]:
+    """Every time that stands in a ledger."""
+    terminations = (member.termination for member in flat.members)
+    for entry in (*flat.intents, *flat.members, *flat.rests, *filter(None, terminations)):
+        yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
+    yield from flat.quarantine_looks
+    if flat.quarantine_until is not None:
+        yield flat.quarantine_until
 
 
 def _rename(value: Any, rename: Callable[[str], str]) -> Any:
     if isinstance(value, dict):
-        return {rename(key): _rename(item, rename) for key, item in value.items()}
+        return {
+            rename(key): _rename(item, rename) if isinstance(item, (dict, list, tuple)) else item
+            for key, item in value.items()
+        }
     if isinstance(value, (list, tuple)):
-        return [_rename(item, rename) for item in value]
+        return [_rename(item, rename) if isinstance(item, (dict, list, tuple)) else item for item in value]
     return value

@@ -9,6 +9,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from spotcompute.model.instance import Ownership
@@ -90,6 +91,7 @@ class LaunchRequest:
         return template_digest(self.template, self.user_data_digest)
 
 
+@lru_cache(1024)  # asked for at every look at an environment
 def template_digest(template: Template, user_data_digest: str | None) -> str:
     """Digest by which an instance of an older template is told from a current one."""
     return digest_of([_jsonable(asdict(template)), user_data_digest])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from decimal import ROUND_HALF_UP, Decimal
+from functools import lru_cache
 from typing import Any
 
 from spotcompute.api.conditions import carry_over
@@ -107,18 +108,45 @@ def _instances(ledger: Ledger, observed: Observation, present: str) -> list[dict
 
 def _instance(member: Member, instance: Instance | None, market: Market, present: str) -> dict[str, Any]:
     price = market.price(member.pool)
+    return _instance_line(
+        member.id,
+        member.pool,
+        str(instance.state) if instance else "UNSEEN" if member.seen else "LAUNCHED",
+        is_ready(member, instance),
+        price if not (instance and instance.has_ended) else None,
+        instance.created_at if instance else member.launched_at,
+        instance.private_ip if instance else None,
+        instance.public_ip if instance else None,
+        _is_updated(member, present),
+        leaving_note(member),
+    )
+
+
+@lru_cache(16384)  # of thousands of instances, few have changed since the last report; nobody changes the result
+def _instance_line(
+    instance_id: str,
+    pool: Pool,
+    state: str,
+    ready: bool,
+    price: Decimal | None,
+    launched_at: datetime,
+    private_ip: str | None,
+    public_ip: str | None,
+    updated: bool,
+    note: str | None,
+) -> dict[str, Any]:
     return InstanceStatus(
-        id=member.id,
-        zone=member.pool.zone,
-        instance_type=member.pool.instance_type,
-        state=str(instance.state) if instance else "UNSEEN" if member.seen else "LAUNCHED",
-        ready=is_ready(member, instance),
-        price_per_hour=_money(price) if price is not None and not (instance and instance.has_ended) else None,
-        launched_at=to_text(instance.created_at if instance else member.launched_at),
-        private_ip=instance.private_ip if instance else None,
-        public_ip=instance.public_ip if instance else None,
-        updated=_is_updated(member, present),
-        note=leaving_note(member),
+        id=instance_id,
+        zone=pool.zone,
+        instance_type=pool.instance_type,
+        state=state,
+        ready=ready,
+        price_per_hour=_optional_money(price),
+        launched_at=to_text(launched_at),
+        private_ip=private_ip,
+        public_ip=public_ip,
+        updated=updated,
+        note=note,
     ).to_json()
 
 
@@ -157,6 +185,7 @@ def _cost(occupied: Sequence[Member], market: Market) -> dict[str, Any] | None:
     return CostStatus(per_hour=_money(spot), on_demand_per_hour=_optional_money(full), saved_percent=saved).to_json()
 
 
+@lru_cache(4096)
 def _money(amount: Decimal) -> str:
     """At most six decimals, no exponent, no trailing zeros: `0.0923`."""
     text = format(amount.quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP), "f")

@@ -17,6 +17,9 @@ from spotcompute.plan.policy import Policy
 #: Never sooner than this, so that no mistake becomes a hot loop.
 SOONEST = timedelta(milliseconds=100)
 
+#: What has been on its way for long is looked at more rarely: after this part of the time it has taken so far.
+RARER = 8
+
 
 def next_wake(
     desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, resync: timedelta
@@ -28,7 +31,8 @@ def next_wake(
         moments.append(next_attempt(ledger, [pool for pool, _ in desired.pools], now))
     if ledger.intents:
         rest = ledger.rests.get(None)
-        moments.append(max(now + policy.look_again, rest.until if rest else now))
+        youngest = max(intent.created_at for intent in ledger.intents)
+        moments.append(max(_next_look(youngest, now, policy), rest.until if rest else now))
     if ledger.quarantine_until is not None:
         moments.append(max(now + policy.look_again, ledger.quarantine_until))
     moments.extend(_of_member(member, observed, now, policy) for member in ledger.members.values())
@@ -38,8 +42,17 @@ def next_wake(
 def _of_member(member: Member, observed: Observation, now: datetime, policy: Policy) -> datetime:
     """Members in the slice of the sweep bring their own news; only the others have to be looked after."""
     instance = observed.instances.get(member.id)
-    if instance is None or instance.ownership is None or member.termination is not None:
+    if member.termination is not None:
+        return _next_look(member.termination.recorded_at, now, policy)
+    if instance is None:
         return now + policy.look_again
+    if instance.ownership is None:
+        return _next_look(instance.created_at, now, policy)
     if instance.state is InstanceState.PENDING:
         return max(now + policy.look_again, instance.created_at + policy.launch_timeout)
-    return now + policy.forget if member.lost is None else now + policy.look_again
+    return now + policy.forget if member.lost is None else now + policy.rest_limit
+
+
+def _next_look(since: datetime, now: datetime, policy: Policy) -> datetime:
+    """When to look again at what has been on its way `since` then: soon at first, once a minute in the end."""
+    return now + min(policy.rest_limit, max(policy.look_again, (now - since) / RARER))
