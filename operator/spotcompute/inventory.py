@@ -142,7 +142,10 @@ class Inventory:
     @property
     def next_view_in(self) -> timedelta:
         """How long until it is tried again to see anything, while the last sweeps have failed; zero otherwise."""
-        return max(timedelta(0), self._retry_at - self._clock()) if self._failures else timedelta(0)
+        if self._failed_at is None:
+            return timedelta(0)
+        wait = min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, self._failures - 1), 10)))
+        return max(timedelta(0), wait - self._since(self._failed_at))
 
     def touch(self) -> None:
         """Somebody still needs this account to be swept."""
@@ -173,17 +176,15 @@ class Inventory:
 
     async def _fresh_sweep(self) -> _Sweep:
         """The latest sweep unless it is too old to be believed; then a new one, shared by all who wait for it."""
-        fresh_since = self._clock() - 2 * self._pace.sweep
-        if self._sweep is not None and self._sweep.started_at >= fresh_since:
+        if self._sweep is not None and self._since(self._sweep.started_at) <= 2 * self._pace.sweep:
             return self._sweep
-        if self._error is not None and self._failed_at is not None and self._clock() < self._retry_at:
+        if self._error is not None and self.next_view_in > timedelta(0):
             raise self._error.with_traceback(None)
         return await self._shared_sweep()
 
-    @property
-    def _retry_at(self) -> datetime:
-        wait = min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, self._failures - 1), 10)))
-        return (self._failed_at or self._clock()) + wait
+    def _since(self, moment: datetime) -> timedelta:
+        """How old that is. A time to come is as old as it is far: the clock has been set back since."""
+        return abs(self._clock() - moment)
 
     async def _shared_sweep(self) -> _Sweep:
         if self._sweeping is None or self._sweeping.done():
@@ -231,7 +232,7 @@ class Inventory:
         """Read quotes when they are old; everybody who needs them waits for the same read."""
         if self._reading is None or self._reading.done():
             tried_at = self._market_tried_at
-            if tried_at is not None and self._clock() - tried_at < self._pace.market:
+            if tried_at is not None and self._since(tried_at) < self._pace.market:
                 return
             self._reading = asyncio.create_task(self._read_market())
         await asyncio.shield(self._reading)
@@ -248,7 +249,7 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweep for ever, faster while something is missing, until nobody has asked for a long time."""
-        while self._clock() - self._asked_at < IDLE:
+        while self._since(self._asked_at) < IDLE:
             await self._pause()
             try:
                 await self._shared_sweep()
@@ -259,7 +260,7 @@ class Inventory:
     async def _pause(self) -> None:
         self._hurry.clear()
         if self._failures:
-            await asyncio.sleep(max(0.0, (self._retry_at - self._clock()).total_seconds()))
+            await asyncio.sleep(self.next_view_in.total_seconds())
             return
         short, long = self._pace.suspect.total_seconds(), self._pace.sweep.total_seconds()
         await asyncio.sleep(min(short, long))

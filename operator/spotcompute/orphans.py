@@ -21,7 +21,7 @@ from spotcompute.kube.port import KubeError, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.model.identity import owner_of
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
 from spotcompute.plan.policy import Policy
 
@@ -152,13 +152,22 @@ class OrphanSweep:
         if swept_at is None:
             return
         lonely = ownerless(instances, owners, self._cluster_id, self._namespace)
-        lonely = tuple([instance for instance in lonely if await self._has_no_owner(instance)])
+        lonely = await self._without_owner(lonely)
         account = inventory.provider.account
         before = self._sightings.get(account, {})
         self._sightings[account] = sighted(before, lonely, swept_at, self._clock())
         doomed = to_end(self._sightings[account], lonely, swept_at, self._clock(), self._policy)
         for start in range(0, len(doomed), BATCH):
             await self._end(inventory, doomed[start : start + BATCH])
+
+    async def _without_owner(self, instances: Sequence[Instance]) -> tuple[Instance, ...]:
+        """Those whose owner a live look does not find; one look serves all of one environment."""
+        looks: dict[tuple[str | None, Ownership | None], bool] = {}
+        for instance in instances:
+            key = (instance.owner, instance.ownership)
+            if key not in looks:
+                looks[key] = await self._has_no_owner(instance)
+        return tuple(instance for instance in instances if looks[instance.owner, instance.ownership])
 
     async def _has_no_owner(self, instance: Instance) -> bool:
         """Ask for the very object its tags name: a list may lie by omission, an empty one most of all."""
@@ -174,16 +183,16 @@ class OrphanSweep:
         """Release them, after one more look at each by id: what their tags say now is what counts."""
         by_id = {instance.id: instance for instance in doomed}
         fresh = await inventory.provider.get_instances(sorted(by_id), CALLER)
-        ids = tuple(
-            sorted(
-                instance.id
-                for instance in fresh
-                if instance.id in by_id
-                and instance.ownership == by_id[instance.id].ownership
-                and instance.owner == by_id[instance.id].owner
-                and not instance.has_ended
-            )
-        )
+        still = [
+            instance
+            for instance in fresh
+            if instance.id in by_id
+            and instance.ownership == by_id[instance.id].ownership
+            and instance.owner == by_id[instance.id].owner
+            and not instance.has_ended
+        ]
+        # Once more, and last: the look-up may have taken long, and the environment be back since.
+        ids = tuple(sorted(instance.id for instance in await self._without_owner(still)))
         for some, result in await release(ids, inventory.provider, CALLER):
             if isinstance(result, CloudError):
                 _log.warning("orphans_not_released", instances=list(some), error=str(result))

@@ -16,7 +16,7 @@ import structlog
 from spotcompute import metrics
 from spotcompute.act import perform
 from spotcompute.api.conditions import Reason
-from spotcompute.api.environment import Environment, InvalidSpec
+from spotcompute.api.environment import Environment, InvalidSpec, Memory
 from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.api.spec import Spec
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
@@ -32,7 +32,7 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
-from spotcompute.plan.bookkeeping import is_another_account, keep_books
+from spotcompute.plan.bookkeeping import in_quarantine, is_another_account, keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -67,6 +67,10 @@ class Store(Protocol):
 
     def all(self) -> Sequence[KubeObject]:
         """Every object known."""
+        ...
+
+    def memory(self, uid: str) -> Memory:
+        """The most that any version of the object has remembered."""
         ...
 
 
@@ -168,17 +172,27 @@ class Reconciler:
         The ledger is None when the identity was given to another object: then nothing may be touched.
         """
         remembered = self._remembered(environment)
+        known = self._store.memory(environment.uid)
         claimed = environment.annotations.get(ENVIRONMENT_ID)
         environment_id = remembered.environment_id if remembered else claimed
         is_new = False
+        if environment_id is None and known.environment_id and self._is_its_own(known.environment_id, environment):
+            environment_id = known.environment_id
         if environment_id is None:
             environment_id, is_new = await self._new_identity(environment)
-        if not is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name):
+        if not self._is_its_own(environment_id, environment):
             return raw, None
         if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
             raw = await self._kube.claim(raw, environment_id)
             self._store.remember(raw)
-        return raw, remembered or self._blank_ledger(environment_id, is_new)
+        ledger = remembered or self._blank_ledger(environment_id, is_new)
+        if ledger.sequence < known.sequence:
+            _log.warning("ledger_went_back", environment=environment.label)
+            ledger = in_quarantine(replace(ledger, sequence=known.sequence), self._clock(), self._policy)
+        return raw, ledger
+
+    def _is_its_own(self, environment_id: str, environment: Environment) -> bool:
+        return is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name)
 
     async def _new_identity(self, environment: Environment) -> tuple[str, bool]:
         """An identity for an object that has none: that of machines the cloud still holds for its name, or a new one.
@@ -205,9 +219,8 @@ class Reconciler:
 
     def _blank_ledger(self, environment_id: str, is_new: bool) -> Ledger:
         """A new environment may launch at once; one whose memory was lost first waits for whatever it has launched."""
-        if is_new:
-            return Ledger(environment_id)
-        return Ledger(environment_id, quarantine_until=self._clock() + self._policy.signature + self._policy.visibility)
+        blank = Ledger(environment_id)
+        return blank if is_new else in_quarantine(blank, self._clock(), self._policy)
 
     def _owns_nothing(self, environment: Environment) -> bool:
         remembered = self._remembered(environment)

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from spotcompute import metrics
-from spotcompute.kube.names import FINALIZER, GROUP
+from spotcompute.api.environment import Memory
+from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER, GROUP
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
 
 log = structlog.get_logger(__name__)
@@ -34,6 +35,7 @@ class Store:
         self._objects: dict[str, KubeObject] = {}
         self._uids: dict[tuple[str, str], str] = {}
         self._graves: OrderedDict[str, None] = OrderedDict()
+        self._memories: dict[str, Memory] = {}
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -46,6 +48,13 @@ class Store:
         """The object that has this name now; of two generations of one name, the one seen to be born last."""
         uid = self._uids.get((namespace, name))
         return None if uid is None else self._objects.get(uid)
+
+    def memory(self, uid: str) -> Memory:
+        """The most that any version of the object has remembered while this process watched.
+
+        An object that remembers less by now was restored from a backup, or somebody has edited its status.
+        """
+        return self._memories.get(uid, Memory())
 
     def all(self) -> list[KubeObject]:
         """Every object known, in no particular order."""
@@ -87,6 +96,7 @@ class Store:
         self._graves.move_to_end(uid)
         while len(self._graves) > GRAVES:
             self._graves.popitem(last=False)
+        self._memories.pop(uid, None)
         obj = self._objects.pop(uid, None)
         if obj is not None and self._uids.get(_name(obj)) == uid:
             del self._uids[_name(obj)]
@@ -110,6 +120,9 @@ class Store:
         # managedFields is half of a small object, and nobody here reads it.
         metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
         self._objects[uid_of(obj)] = {**obj, "metadata": metadata}
+        environment_id = (metadata.get("annotations") or {}).get(ENVIRONMENT_ID)
+        memory = Memory.of(environment_id, obj.get("status") or {})
+        self._memories[uid_of(obj)] = self.memory(uid_of(obj)).newest(memory)
         known = self.find(*_name(obj))
         if known is None or _born(known) <= _born(obj):
             self._uids[_name(obj)] = uid_of(obj)

@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from spotcompute import metrics
+from spotcompute.api.environment import Memory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
 from spotcompute.store import Audit, Store
@@ -66,6 +67,21 @@ def test_the_gauges_of_an_object_go_with_it_unless_its_name_is_in_use_again(stor
     store.deleted("u1")
     shown = REGISTRY.get_sample_value("spotenv_replicas_ready", {"namespace": "ns", "name": "gauged"})
     assert shown == (2 if successor else None)
+
+
+def test_what_an_object_once_remembered_is_known_though_it_forgets(store: Store) -> None:
+    remembering = environment(5, annotations={ENVIRONMENT_ID: "0123456789-web001"})
+    store.observe({**remembering, "status": {"ledger": {"sequence": 1_800_000_000}}})
+    store.correct(environment(3), instead_of="5")
+    assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000)
+    store.forget("u1")
+    assert store.memory("u1") == Memory()
+
+
+@pytest.mark.parametrize("ledger", [None, "text", [], {"sequence": "1"}, {"sequence": -1}, {"sequence": 10**12}])
+def test_nonsense_is_not_remembered(store: Store, ledger: object) -> None:
+    store.observe({**environment(5), "status": {"ledger": ledger}})
+    assert store.memory("u1") == Memory()
 
 
 def test_versions_are_numbers_not_text(store: Store) -> None:

@@ -160,6 +160,23 @@ async def test_while_nothing_can_be_seen_it_tells_when_it_looks_again() -> None:
     assert inventory.next_view_in == seconds(0)
 
 
+async def test_a_clock_that_was_set_back_makes_nobody_wait_and_nothing_fresh() -> None:
+    ahead = seconds(3600)
+    cloud = ScriptedCloud(listed=[MINE])
+    inventory = Inventory(cloud, "cluster-a", lambda: clock() + ahead, PACE, News())
+    await inventory.observe(ENV, [], [])
+    ahead = seconds(0)
+    await inventory.observe(ENV, [], [])
+    assert cloud.times("list") == [0, 0]
+    assert cloud.times("market") == [0, 0]
+    ahead = seconds(3600)
+    cloud.trouble["list"] = Throttled("RequestLimitExceeded", "slow down")
+    with pytest.raises(Throttled):
+        await inventory.observe(ENV, [], [])
+    ahead = seconds(0)
+    assert inventory.next_view_in == seconds(0)
+
+
 async def test_a_sweep_that_is_still_fresh_serves_through_an_outage_and_then_no_longer() -> None:
     cloud = ScriptedCloud(listed=[MINE])
     inventory = inventory_of(cloud)

@@ -178,6 +178,25 @@ def test_who_is_adopted(seen: Instance, is_adopted: bool) -> None:
     assert told(kept) == ([(ActivityType.ADOPT, Cause.ADOPTED, ("ins-1",))] if is_adopted else [])
 
 
+@pytest.mark.parametrize(
+    ("sequence", "is_doubted"),
+    [
+        pytest.param(int(NOW.timestamp()) - 60, True, id="later-than-all-we-remember"),
+        pytest.param(700, False, id="the-latest-we-remember"),
+        pytest.param(699, False, id="an-earlier-one"),
+        pytest.param(int(NOW.timestamp()) + 86_400, False, id="a-name-nobody-gave"),
+    ],
+)
+def test_an_instance_of_a_later_launch_tells_that_status_is_an_old_one(sequence: int, is_doubted: bool) -> None:
+    seen = instance("ins-1", name=f"web-web001-{sequence}")
+    kept = books(ledger(), observed(seen)).ledger
+    assert set(kept.members) == {"ins-1"}
+    assert (kept.quarantine_until is not None) is is_doubted
+    assert kept.sequence == (sequence if is_doubted else 700)
+    again = books(replace(kept, members={}), observed(seen)).ledger
+    assert again.quarantine_until == kept.quarantine_until
+
+
 # --- members ---------------------------------------------------------------------------------------------------------
 
 

@@ -70,6 +70,11 @@ def test_sightings_count_sweeps_and_not_questions() -> None:
     assert sighted(again, [], NOW, NOW + seconds(2)) == {}
 
 
+def test_a_clock_that_was_set_back_does_not_put_off_the_end() -> None:
+    first = sighted({}, [left_behind()], ago(10), NOW + seconds(3600))
+    assert sighted(first, [left_behind()], NOW, NOW)["ins-1"].since == NOW
+
+
 @pytest.mark.parametrize(
     ("count", "since", "age", "is_ended"),
     [

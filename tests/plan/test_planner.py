@@ -239,6 +239,9 @@ def test_an_accepted_release_that_is_no_longer_listed_has_no_obstacle() -> None:
         pytest.param(released(sent_at=ago(5), attempts=1), InstanceState.RUNNING, True, id="no-effect-after-one"),
         pytest.param(released(sent_at=ago(19), attempts=3), InstanceState.RUNNING, False, id="third-waits-longer"),
         pytest.param(released(sent_at=ago(20), attempts=3), InstanceState.RUNNING, True, id="third-is-over"),
+        pytest.param(
+            released(sent_at=ago(-3600), attempts=1), InstanceState.RUNNING, True, id="the-clock-was-set-back"
+        ),
         pytest.param(released(sent_at=ago(59), attempts=99), InstanceState.RUNNING, False, id="waits-are-limited"),
         pytest.param(released(sent_at=ago(60), attempts=99), InstanceState.RUNNING, True, id="and-never-silence"),
         pytest.param(replace(accepted(), sent_at=ago(59)), InstanceState.RUNNING, False, id="accepted-lately"),

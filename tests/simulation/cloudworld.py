@@ -24,6 +24,9 @@ CLUSTER_TAG = "spotcompute-cluster"
 ORPHAN_SWEEP = "orphan sweep"
 MUTATING = ("RunInstances", "TerminateInstances")
 
+#: How long a request may be on its way before its signature is too old.
+SIGNATURE_SECONDS = 300.0
+
 #: World time at the start of every history.
 EPOCH = 1_800_000_000.0
 
@@ -37,6 +40,7 @@ class CloudTrouble:
     fail_before: float = 0.0
     lose_after: float = 0.0
     late: float = 0.0
+    garble: float = 0.0
     empty_list: float = 0.0
     partial_list: float = 0.0
     latency: float = 0.2
@@ -102,12 +106,21 @@ class Cloud:
                 )
         self._judged = len(instances)
 
+    def judge_sending(self, ids: list[str], caller: str) -> None:
+        """The orphan sweep lets a request go: now, not when it arrives, nobody may own its instances.
+
+        Who claims them while the request is on its way adopts what has been told to end already.
+        """
+        for instance_id in ids if caller == ORPHAN_SWEEP else ():
+            instance = self.simulator.world.instances.get(instance_id)
+            owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
+            if self.is_living(owner):
+                self.violations.append(f"O3 wrong orphan: {instance_id} of {owner}, which exists")
+
     def _judge_terminations(self, ids: list[str], caller: str) -> None:
         for instance_id in ids:
             instance = self.simulator.world.instances.get(instance_id)
             owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
-            if caller == ORPHAN_SWEEP and self.is_living(owner):
-                self.violations.append(f"O3 wrong orphan: {instance_id} of {owner}, which exists")
             if instance is not None and not owner.startswith(self.owner_of_caller(caller)):
                 self.violations.append(f"O3 foreign kill: {caller} ends {instance_id} of {owner!r}")
             elif instance is not None and not owner:
@@ -125,15 +138,19 @@ class CloudLine:
         rng: random.Random,
         boundary: Callable[[str], None],
         fault: FaultPoint,
+        skew: Callable[[], float] = float,
     ) -> None:
+        """`skew` is how many seconds the clock that signs is ahead of the cloud's."""
         self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
-        self._boundary, self._fault = boundary, fault
+        self._boundary, self._fault, self._skew = boundary, fault, skew
 
     async def call(self, action: str, parameters: dict[str, Any], on_behalf_of: str) -> dict[str, Any]:
         """Send one request; raise as the real client does."""
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
         self._boundary(f"{action} before")
+        if action == "TerminateInstances":
+            self._cloud.judge_sending(parameters.get("InstanceIds", []), on_behalf_of)
         cell = self._fault.next(f"cloud {action}")
         if cell is not None:
             return self._read(action, await self._strike(cell, action, parameters, on_behalf_of))
@@ -160,7 +177,10 @@ class CloudLine:
 
         if loop.time() < trouble.outage_until or strikes(trouble.not_sent):
             raise NotSent("ClientNetworkError", "connection refused")
-        if trouble.revoked:
+        skew = self._skew()
+        if abs(skew) > SIGNATURE_SECONDS:
+            respond({"Error": {"Code": "AuthFailure.SignatureExpire", "Message": "signed when?"}, "RequestId": "r"})
+        elif trouble.revoked:
             respond({"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "no such key"}, "RequestId": "r"})
         elif strikes(trouble.throttle):
             respond({"Error": {"Code": "RequestLimitExceeded", "Message": "slow down"}, "RequestId": "r"})
@@ -170,7 +190,7 @@ class CloudLine:
             loop.call_later(rng.uniform(0, trouble.latency), commit)
             respond(None, after=trouble.latency + rng.uniform(0, 15))
         elif strikes(trouble.late) and action in MUTATING:
-            loop.call_later(rng.uniform(5, 290), commit, True)
+            loop.call_later(rng.uniform(5, SIGNATURE_SECONDS - 10 + min(0.0, skew)), commit, True)
             respond(None, after=10.0)
         else:
             delay = rng.uniform(0, 8) if strikes(trouble.slow) else rng.uniform(0, trouble.latency)
@@ -200,6 +220,8 @@ class CloudLine:
         error = result.get("Error")
         if error is not None:
             raise classify(action, error["Code"])(error["Code"], error["Message"], result["RequestId"])
+        if self._trouble.garble and self._rng.random() < self._trouble.garble:
+            return garbled(result, self._rng)
         if action == "DescribeInstances" and result.get("InstanceSet"):
             luck = self._rng.random()
             if luck < self._trouble.empty_list:
@@ -208,3 +230,11 @@ class CloudLine:
                 rows = result["InstanceSet"][::2]
                 return {**result, "InstanceSet": rows, "TotalCount": len(rows)}
         return result
+
+
+def garbled(answer: dict[str, Any], rng: random.Random) -> dict[str, Any]:
+    """An answer of the right status whose body is not what was promised: a key lost, or of another kind."""
+    key = rng.choice(sorted(answer))
+    rest = {name: value for name, value in answer.items() if name != key}
+    nonsense: list[Any] = [None, "<html>", -1, [], [{}], {"Error": None}]
+    return rng.choice([rest, {**answer, key: rng.choice(nonsense)}, {}, {"Response": answer}])

@@ -10,12 +10,15 @@ import random
 from decimal import Decimal
 from typing import Any
 
+from cvmsim.switches import TABLE
 from simulation.cloudworld import CloudTrouble
-from simulation.kubeworld import KubeTrouble
+from simulation.kubeworld import KubeTrouble, Snapshot
 from simulation.virtual import run_virtual
-from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, TYPES, ZONES, Outcome, World, obj_set
+from simulation.world import ACCOUNT, IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, TYPES, ZONES, Outcome, World, obj_set
 
-FAULT_SECONDS = 2400.0
+DAY = 24 * 3600.0
+
+SOLD_OUT_CODES = next(switch.settings for switch in TABLE if switch.name == "sold-out-code")
 
 
 class History:
@@ -23,18 +26,21 @@ class History:
 
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"{seed}/history")
-        names = NAMES_OF_ENVIRONMENTS[: self.rng.choice([1, 1, 1, 2, 3])]
+        names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [50, 25, 15, 8, 2])[0]]
+        self._fault_seconds = self.rng.choice([600.0, 1200.0, 2400.0])
+        self._snapshots: list[Snapshot] = []
         self.world = World(seed, names, self._switches(), self.rng.choice([5.0, 15.0, 15.0, 30.0]))
         self.deleted: set[str] = set()
         self.swarm: set[str] = set()
+        self.is_over = False
 
     def _switches(self) -> dict[str, object]:
         """Every undocumented behaviour of the cloud, drawn anew; lags stay within the promised visibility."""
         pick = self.rng.choice
         return {
             "token-lifetime": pick(["600", "86400", "forever"]),
-            "token-of-terminated": pick(["same-ids", "error"]),
-            "token-mismatch": pick(["error", "old-ids"]),
+            "token-of-terminated": pick(["same-ids", "same-ids", "error", "relaunch"]),
+            "token-mismatch": pick(["error", "old-ids", "relaunch"]),
             "token-after-failure": pick(["free", "consumed"]),
             "list-lag": pick(["0", "0", "5", "30", "60", "150"]),
             "id-lag": pick(["0", "0", "5", "30"]),
@@ -43,15 +49,32 @@ class History:
             "terminate-batch": pick(["all-or-nothing", "partial"]),
             "terminate-pending": pick(["refused", "accepted"]),
             "terminating-seconds": pick(["0", "5", "120", "1200"]),
+            "terminate-gone": pick(["InvalidInstanceId.NotFound", "UnsupportedOperation.InstanceStateTerminated"]),
+            "malformed-id": pick(["InvalidInstanceId.Malformed", "InvalidParameterValue.InstanceIdMalformed"]),
             "recycle-bin": pick(["no", "no", "yes"]),
+            "recycle-bin-seconds": pick(["60", "7200"]),
+            "price-interrupts": pick(["no", "yes"]),
+            "price-check": pick(["before-stock", "after-stock"]),
+            "stop-seconds": pick(["0", "2", "60"]),
+            "min-count": pick(["supported", "unsupported-charge-type", "unsupported-region"]),
+            "instance-name-limit": pick(["60", "128"]),
+            "instance-count-limit": pick(["100", "500"]),
+            "tag-charset": pick(["cvm", "tag-product"]),
+            "spot-charge-type-filter": pick(["works", "ignored", "empty", "refused"]),
+            "price-currency": pick(["USD", "CNY"]),
+            "inquiry-price": pick(["whole", "each"]),
+            "limit-scope": pick(["region", "account"]),
+            "dry-run-answer": pick(["empty", "code"]),
+            "dry-run-checks-price": pick(["yes", "no"]),
+            "skew-clock": "world",
             "reclaim-visible": pick(["terminating", "shutdown", "absent"]),
             "latest-operation-of-console": pick(["recorded", "absent"]),
             "pending-seconds": pick(["0", "3", "30", "120"]),
             "launch-failure-rate": pick(["0", "0", "0.1"]),
             "launch-failed-lifetime": pick(["0", "60", "3600"]),
             "quote-lag": pick(["0", "30", "300"]),
-            "unknown-id": pick(["absent", "absent", "absent"]),
-            "sold-out-code": pick(["ResourceInsufficient.SpecifiedInstanceType", "LimitExceeded.SpotQuota"]),
+            "unknown-id": pick(["absent", "absent", "error"]),
+            "sold-out-code": pick(list(SOLD_OUT_CODES)),
         }
 
     # --- the course of events ----------------------------------------------------------------------------------------
@@ -63,10 +86,11 @@ class History:
             self._create(name)
         self.world.start_replicas(self.rng.choice([1, 1, 1, 1, 2, 3]))
         loop = asyncio.get_running_loop()
-        while loop.time() < FAULT_SECONDS:
+        while loop.time() < self._fault_seconds:
             await asyncio.sleep(self.rng.expovariate(1 / self._tempo))
             self._disturb()
             self.world.check_alive()
+        self.is_over = True
         self.world.heal()
         await self.world.converge()
         await self.world.stay_quiet(quiet_seconds)
@@ -75,15 +99,16 @@ class History:
         kinds = [
             "scale", "reclaim", "console-terminate", "console-stop", "stock", "price", "pause", "template", "types",
             "crash", "kube-outage", "cloud-outage", "delete", "strip", "revoke", "wipe", "untag", "rename",
+            "clock", "backup", "rewind", "migrate", "steal", "protect",
         ]  # fmt: skip
-        self.swarm = {kind for kind in kinds if self.rng.random() < 0.4} | {"scale"}
-        if self.swarm & {"wipe", "strip"}:
+        self.swarm = {kind for kind in kinds if self.rng.random() < 0.35} | {"scale"}
+        if self.swarm & {"wipe", "strip", "rewind", "migrate"}:
             # Our memory and the cloud's mark gone together leave nothing to know an instance by; the docs say so.
             self.swarm -= {"rename", "untag"}
         if "untag" in self.swarm:
             # Two strange hands on one machine before its tags were ever seen: nothing says any more that it is ours.
             self.swarm.discard("rename")
-        self.world.may_strip = "strip" in self.swarm
+        self.world.features |= self.swarm
         self._tempo = self.rng.choice([15.0, 40.0, 120.0])
         level = self.rng.choice([0.0, 0.03, 0.08, 0.2])
         weight = self.rng.random
@@ -97,6 +122,7 @@ class History:
             partial_list=level * weight() / 4,
             latency=self.rng.choice([0.05, 0.5, 2.0]),
             slow=level,
+            garble=level * weight() / 4,
         )
         level = self.rng.choice([0.0, 0.02, 0.1])
         self.world.kube_trouble = KubeTrouble(
@@ -109,8 +135,10 @@ class History:
             delay_event=self.rng.choice([0.05, 1.0, 10.0]),
             latency=self.rng.choice([0.01, 0.3]),
         )
+        lies = self.world.kube_trouble.empty_list or self.world.kube_trouble.partial_list
+        self.world.features |= {"lying-list"} if lies else set()
 
-    def _create(self, name: str) -> None:
+    def _create(self, name: str, **metadata: Any) -> None:
         replicas = self.rng.randint(0, 6)
         self.world.want(name, replicas)
         spec = {
@@ -122,7 +150,7 @@ class History:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
-        self.world.api.create("default", name, spec)
+        self.world.api.create("default", name, spec, **metadata)
         self.world.note(f"user creates {name} with {replicas}")
 
     def _disturb(self) -> None:
@@ -167,8 +195,80 @@ class History:
             return
         self.world.want(name, 0)
         self.deleted.add(name)
-        self.world.api.delete("default", name)
-        self.world.api.edit("default", name, lambda obj: obj["metadata"].update(finalizers=[]))
+        with self.world.by_force():
+            self.world.api.delete("default", name)
+            self.world.api.edit("default", name, lambda obj: obj["metadata"].update(finalizers=[]))
+
+    def _do_migrate(self, name: str) -> None:
+        """The object comes back as another: from a backup with its annotations, or from Git without; status is lost."""
+        if self.rng.random() < 0.6 or name in self.deleted:
+            return
+        with self.world.by_force():
+            old = self.world.api.remove_by_force("default", name)
+        annotations = (old or {}).get("metadata", {}).get("annotations")
+        self._create(name, **({"annotations": annotations} if annotations and self.rng.random() < 0.5 else {}))
+
+    def _do_backup(self, name: str) -> None:
+        self._snapshots = [*self._snapshots[-2:], self.world.api.snapshot()]
+
+    def _do_rewind(self, name: str) -> None:
+        """etcd is restored from a backup while its API server is down; then the manifests are applied anew."""
+        if not self._snapshots or self.rng.random() < 0.6:
+            return
+        down = self.rng.choice([60.0, 200.0, 600.0])
+        loop = asyncio.get_running_loop()
+        self.world.kube_trouble.outage_until = loop.time() + down
+        loop.call_later(down - 1.0, self._restore, self.rng.choice(self._snapshots))
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        if self.is_over:
+            return
+        self.world.note("etcd is restored from a backup")
+        self._snapshots = [one for one in self._snapshots if one.version <= snapshot.version]
+        self.world.api.restore(snapshot)
+        for name in self.world.names:
+            obj = self.world.api.objects.get(("default", name))
+            if obj is None:
+                self.deleted.discard(name)
+                self._create(name)
+            elif "deletionTimestamp" in obj["metadata"]:
+                self.world.want(name, 0)
+                self.deleted.add(name)
+            else:
+                self.world.want(name, obj["spec"]["replicas"])
+                self.deleted.discard(name)
+
+    def _do_clock(self, name: str) -> None:
+        """One process's clock steps, and is set right some time later."""
+        number = self.rng.randrange(len(self.world.replicas))
+        self.world.skews[number] = self.rng.choice([-3600.0, -60.0, -5.0, 5.0, 60.0, 3600.0])
+        back = self.rng.choice([10.0, 60.0, 300.0])
+        asyncio.get_running_loop().call_later(back, self.world.skews.pop, number, None)
+
+    def _do_steal(self, name: str) -> None:
+        """Somebody copies the tags of one of our instances to a machine of his own."""
+        for instance in self._some()[:1]:
+            stolen = self._stranger()
+            if stolen is not None:
+                self.world.cloud.simulator.world.retag(stolen, dict(instance.tags))
+
+    def _stranger(self) -> Any:
+        parameters = {
+            "Placement": {"Zone": ZONES[0]},
+            "ImageId": IMAGES[0],
+            # Of a type we never launch: one that fits an open launch in every way is taken for it, and the docs say so.
+            "InstanceType": "S5.LARGE8",
+            "InstanceChargeType": "SPOTPAID",
+            "InstanceName": "somebody-elses",
+        }
+        cloud = self.world.cloud
+        answer = cloud.simulator.handle(ACCOUNT, "RunInstances", parameters, cloud.now)
+        ids = answer.get("InstanceIdSet") or [None]
+        return cloud.simulator.world.instances.get(ids[0])
+
+    def _do_protect(self, name: str) -> None:
+        for instance in self._some()[:1]:
+            instance.is_protected = not instance.is_protected
 
     def _do_wipe(self, name: str) -> None:
         if self.rng.random() < 0.2:
@@ -229,7 +329,7 @@ class History:
         self.world.cloud_trouble.revoked = not self.world.cloud_trouble.revoked
 
 
-def run(seed: int, quiet_seconds: float = 3600.0) -> Outcome:
+def run(seed: int, quiet_seconds: float = DAY) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:

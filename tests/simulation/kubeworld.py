@@ -34,8 +34,8 @@ class ApiServer:
         self.version = 100
         self.watchers: list[Callable[[str, Object], None]] = []
         self.writes = 0
-        self.status_writes: list[tuple[str, str]] = []
         self.on_gone: Callable[[Object], None] = lambda obj: None
+        self.on_status: Callable[[Object, Object], None] = lambda before, after: None
 
     # --- what users do -----------------------------------------------------------------------------------------------
 
@@ -84,6 +84,24 @@ class ApiServer:
         deleting = {"deletionTimestamp": to_text(self._clock()), "generation": obj["metadata"]["generation"] + 1}
         self._put("MODIFIED", {**obj, "metadata": {**obj["metadata"], **deleting}})
 
+    def remove_by_force(self, namespace: str, name: str) -> Object | None:
+        """The object is gone at once, whatever its finalizers say: as if etcd had lost it."""
+        obj = self.objects.get((namespace, name))
+        if obj is not None:
+            self._remove(obj)
+        return obj
+
+    def snapshot(self) -> Snapshot:
+        """What etcd holds now."""
+        return Snapshot(self.version, dict(self.objects), dict(self.accounts))
+
+    def restore(self, snapshot: Snapshot) -> None:
+        """etcd from a backup: objects, notes and versions are as they were then; every watch begins anew."""
+        self.version = snapshot.version
+        self.objects, self.accounts = dict(snapshot.objects), dict(snapshot.accounts)
+        for obj in list(self.objects.values()):
+            self._announce("LISTED", obj)
+
     # --- what the operator does --------------------------------------------------------------------------------------
 
     def claim(self, obj: KubeObject, environment_id: str) -> Object:
@@ -103,7 +121,9 @@ class ApiServer:
     def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> Object:
         stored = self._same(obj)
         self.writes += 1
-        return self._put("MODIFIED", {**stored, "status": dict(status)})
+        after = self._put("MODIFIED", {**stored, "status": dict(status)})
+        self.on_status(stored, after)
+        return after
 
     def release(self, obj: KubeObject) -> None:
         stored = self.objects.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
@@ -159,12 +179,22 @@ class ApiServer:
         return fresh
 
     def _next_version(self, obj: Object) -> Object:
-        self.version += 1
+        # Others write as well; and so two branches of one history, before and after a restore, do not meet by number.
+        self.version += self._rng.randint(1, 1000)
         return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
 
     def _announce(self, kind: str, obj: Object) -> None:
         for watcher in list(self.watchers):
             watcher(kind, obj)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A backup of etcd."""
+
+    version: int
+    objects: Mapping[tuple[str, str], Object]
+    accounts: Mapping[str, str]
 
 
 @dataclass(slots=True)

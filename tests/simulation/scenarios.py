@@ -243,11 +243,11 @@ async def orphans(stage: Stage) -> None:
     stage.create(2)
     stage.start()
     await stage.ready()
-    stage.world.may_strip = True
     stage.arm()
     stage.world.want(NAME, 0)
     stage.delete()
-    stage.world.api.edit("default", NAME, lambda obj: obj["metadata"]["finalizers"].remove(FINALIZER))
+    with stage.world.by_force():
+        stage.world.api.edit("default", NAME, lambda obj: obj["metadata"]["finalizers"].remove(FINALIZER))
     await asyncio.sleep(200)
 
 

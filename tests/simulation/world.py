@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +24,7 @@ from cvmsim.instance import Instance
 from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, CloudTrouble
 from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
+from simulation.records import Records
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.inventory import Accounts, Pace
@@ -41,9 +43,19 @@ ACCOUNT = "100000000001"
 SECRET = "key"
 RESYNC = timedelta(seconds=300)
 AUDIT_SECONDS = 120.0
+ORPHAN_SECONDS = 30.0
+
+#: States in which an instance costs money.
+BILLED = frozenset({"PENDING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "REBOOTING"})
+
+#: What the promise says of an instance whose environment is gone, from the moment lists show it.
+ORPHANS_GONE_SECONDS = 300.0
+
+#: How much rarer everything periodic is during the long quiet at the end of most histories.
+CALM = 6
 ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
 TYPES = ("S2.MEDIUM4", "S5.MEDIUM4", "SA2.MEDIUM4")
-NAMES_OF_ENVIRONMENTS = ("env0", "env1", "env2")
+NAMES_OF_ENVIRONMENTS = tuple(f"env{number}" for number in range(20))
 IMAGES = ("img-pmqg1cw7", "img-487zeit5")
 
 
@@ -58,6 +70,10 @@ class Outcome:
     calls: int
     boundaries: int
     replicas: int
+    environments: int
+    records: int
+    longest_orphan: float
+    features: frozenset[str]
     log: tuple[str, ...] = field(repr=False)
 
 
@@ -88,8 +104,8 @@ class Replica:
         self.queue = WorkQueue(self._rng)
         self.store = Store(self.queue.add)
         kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
-        self.accounts = Accounts(self._provider, CLUSTER, world.clock, world.pace, self._news)
-        sources, register = Sources(kube, None, world.clock), AccountRegister(kube)
+        self.accounts = Accounts(self._provider, CLUSTER, self.clock, world.pace, self._news)
+        sources, register = Sources(kube, None, self.clock), AccountRegister(kube)
         self.reconciler = Reconciler(
             kube,
             self.store,
@@ -98,11 +114,11 @@ class Replica:
             self.accounts,
             CLUSTER,
             world.policy,
-            world.clock,
+            self.clock,
             self._nonce,
-            RESYNC,
+            RESYNC * world.calm,
         )
-        audit = Audit(self.store, kube, AUDIT_SECONDS)
+        audit = Audit(self.store, kube, AUDIT_SECONDS * world.calm)
         orphans = OrphanSweep(
             kube,
             self.store,
@@ -111,8 +127,8 @@ class Replica:
             register,
             CLUSTER,
             world.policy,
-            world.clock,
-            timedelta(seconds=30),
+            self.clock,
+            timedelta(seconds=ORPHAN_SECONDS * world.calm),
             cluster_uid=CLUSTER,
         )
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
@@ -132,6 +148,13 @@ class Replica:
         """Parts that ended by themselves: a real process would have exited."""
         return [repr(task.exception()) for task in self._tasks if task.done() and not task.cancelled()]
 
+    def clock(self) -> datetime:
+        """What this process takes for the time."""
+        return self._world.clock() + timedelta(seconds=self._skew())
+
+    def _skew(self) -> float:
+        return self._world.skews.get(self.number, 0.0)
+
     def _boundary(self, name: str) -> None:
         self._world.boundaries += 1
         self._world.note(f"r{self.number} {name}")
@@ -140,9 +163,8 @@ class Replica:
         return "".join(self._rng.choice("0123456789abcdefghijklmnopqrstuvwxyz") for _ in range(6))
 
     def _provider(self, credentials: Credentials, region: str) -> TencentProvider:
-        line = CloudLine(
-            self._world.cloud, ACCOUNT, self._world.cloud_trouble, self._rng, self._boundary, self._world.fault
-        )
+        world = self._world
+        line = CloudLine(world.cloud, ACCOUNT, world.cloud_trouble, self._rng, self._boundary, world.fault, self._skew)
         return TencentProvider(line, f"{ACCOUNT}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
 
     def _news(self, environment_ids: Collection[str]) -> None:
@@ -180,21 +202,38 @@ class World:
         self._wanted: dict[tuple[str, str], list[tuple[float, int]]] = {}
         self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()
         self.policy = Policy()
-        self.pace = Pace(
-            timedelta(seconds=sweep_seconds), timedelta(seconds=min(5.0, sweep_seconds)), timedelta(seconds=120)
-        )
+        self._sweep_seconds, self.calm = sweep_seconds, 1
+        self.skews: dict[int, float] = {}
         self.fault = FaultPoint()
         self.cloud = Cloud(catalog(), hash_of(seed), switches)
         self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
         self.api = ApiServer(random.Random(f"{seed}/api"), self.clock)
         self.api.on_gone = self._judge_release
+        self.records = Records(self.cloud.violations.append)
+        self.api.on_status = self.records.judge
         self.cloud.is_living = self._is_living
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
+        self._bindings = {binding(CLUSTER, "default", name): name for name in NAMES_OF_ENVIRONMENTS}
         self.replicas: list[Replica] = []
         self.boundaries = 0
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
-        self.may_strip = False
+        self._by_force = False
+        self.features: set[str] = set()
+        self.longest_orphan = 0.0
+
+    @property
+    def pace(self) -> Pace:
+        """How often replicas that start now look at the cloud."""
+        sweep = timedelta(seconds=self._sweep_seconds * self.calm)
+        return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120) * self.calm)
+
+    @contextmanager
+    def by_force(self) -> Iterator[None]:
+        """What goes now, goes against the operator's will: nobody could have released its instances before."""
+        self._by_force = True
+        yield
+        self._by_force = False
 
     def clock(self) -> datetime:
         return datetime.fromtimestamp(EPOCH + asyncio.get_running_loop().time(), UTC)
@@ -212,8 +251,7 @@ class World:
         self._wanted.setdefault(("default", name), []).append((asyncio.get_running_loop().time(), replicas))
 
     def _name_of(self, environment_id: str) -> str | None:
-        prefix = environment_id.split("-")[0]
-        return next((name for name in self.names if binding(CLUSTER, "default", name) == prefix), None)
+        return self._bindings.get(environment_id.split("-")[0])
 
     def _allowed(self, environment_id: str, window: float) -> int | None:
         """The most that was wanted at any moment of the last `window` seconds."""
@@ -236,7 +274,7 @@ class World:
         environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)
         self.cloud.advance()
         left = self.cloud.living(environment_id) if environment_id else []
-        if left and not self.may_strip:
+        if left and not self._by_force:
             ids = [instance.id for instance in left]
             self.cloud.violations.append(f"O1 leak: {obj['metadata']['name']} released with {ids} alive")
 
@@ -270,12 +308,15 @@ class World:
 
     def heal(self) -> None:
         self.note("heal")
+        self.skews.clear()
         self.kube_trouble.__init__()  # type: ignore[misc]  # the lines keep their reference
         self.cloud_trouble.__init__()  # type: ignore[misc]  # kept by reference
         self.cloud.advance()
         world = self.cloud.simulator.world
         for instance, tags in self.repairs:
             world.retag(instance, tags)
+        for instance in world.instances.values():
+            instance.is_protected = False
         world.switches.set("launch-failure-rate", "0")
         for offering in world.offerings.values():
             offering.set_stock(500, world.now)
@@ -302,16 +343,33 @@ class World:
         return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
 
     async def converge(self) -> None:
+        """All as wanted within the bound, orphans gone in less."""
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self.bound
-        while loop.time() < deadline:
+        healed = loop.time()
+        while loop.time() < healed + self.bound:
             await asyncio.sleep(10)
             self.cloud.advance()
+            self._judge_orphans(healed)
             if not self.differences():
                 break
         self.check_alive()
         for difference in self.differences():
             self.cloud.violations.append(f"O4 not converged {self.bound:.0f} s after the last fault: {difference}")
+
+    def _judge_orphans(self, healed: float) -> None:
+        """How long instances without an environment have been visible, and not yet told to end."""
+        lags = self.cloud.simulator.switches.number
+        claimed = {(obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) for obj in self.api.objects.values()}
+        unclaimed = {name for (_, name), obj in self.api.objects.items() if not obj["metadata"].get("annotations", {})}
+        for instance in self.cloud.living():
+            owner = instance.order.tags.get(ENVIRONMENT_TAG)
+            if owner is None or owner in claimed or self._name_of(owner) in unclaimed or instance.state not in BILLED:
+                continue
+            visible = instance.created_at - EPOCH + max(lags("list-lag"), lags("tag-lag")) + lags("pending-seconds")
+            waiting = asyncio.get_running_loop().time() - max(healed, visible)
+            self.longest_orphan = max(self.longest_orphan, waiting)
+            if waiting > ORPHANS_GONE_SECONDS:
+                self.cloud.violations.append(f"O1 orphan: {instance.id} of {owner}, visible for {waiting:.0f} s")
 
     def differences(self) -> list[str]:
         """What is not as wanted, by the cloud's own books and the object's own words."""
@@ -344,12 +402,14 @@ class World:
         """After a while for stragglers (a release that still shows), nothing may be written or changed any more."""
         if self.cloud.violations:
             return
-        # Hours of sweeps that find nothing are most of a history's work: let them be rarer from here on.
-        object.__setattr__(self.pace, "sweep", timedelta(seconds=120))
         lags = self.cloud.simulator.switches.number
-        bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
+        bin_seconds = lags("recycle-bin-seconds") if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
+        await asyncio.sleep(900.0)
+        if hash_of(self.seed) % 16:
+            self._calm_down()
         await asyncio.sleep(stragglers + 900.0)
+        self.records.judge_the_end(self.cloud.simulator.world.instances.values(), self.features)
         writes, mutations = self.api.writes, self.cloud.mutations
         await asyncio.sleep(seconds)
         if self.api.writes != writes or self.cloud.mutations != mutations:
@@ -358,6 +418,17 @@ class World:
             )
         for difference in self.differences():
             self.cloud.violations.append(f"O4 did not stay: {difference}")
+
+    def _calm_down(self) -> None:
+        """Start all processes anew, with everything periodic some times rarer: hours without news are most of the work.
+
+        One history in sixteen keeps its pace.
+        """
+        self.calm = CALM
+        for number, replica in enumerate(self.replicas):
+            replica.crash()
+            self.replicas[number] = Replica(self, number)
+            self.restart(self.replicas[number])
 
     def outcome(self, name: str) -> Outcome:
         """The sum of it."""
@@ -370,6 +441,10 @@ class World:
             calls=sum(1 for _ in self.cloud.simulator.ledger.requests()),
             boundaries=self.boundaries,
             replicas=len(self.replicas),
+            environments=len(self.names),
+            records=self.records.count,
+            longest_orphan=self.longest_orphan,
+            features=frozenset(self.features),
             log=tuple(self.log),
         )
 

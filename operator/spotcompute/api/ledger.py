@@ -24,7 +24,7 @@ to_snake = lru_cache(256)(alias_generators.to_snake)
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
 #: Sequences begin with seconds since 1970; one with more digits than this could not be read back from a name.
-_SEQUENCES = range(10**11)
+SEQUENCES = range(10**11)
 
 
 class UnreadableLedger(ValueError):
@@ -94,7 +94,7 @@ def _refuse_nonsense(flat: _LedgerModel) -> None:
     """Raise `UnreadableLedger` for values that have the right type and that no decision could be made with."""
     if not all(moment.tzinfo is not None and _EARLIEST <= moment <= _LATEST for moment in _moments(flat)):
         raise UnreadableLedger("a time without a time zone, or in another century")
-    if any(sequence not in _SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
+    if any(sequence not in SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
         raise UnreadableLedger("a sequence that was never given")
     if any(rest.failures < 1 for rest in flat.rests):
         raise UnreadableLedger("a rest without a failure")

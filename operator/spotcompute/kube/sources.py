@@ -61,7 +61,7 @@ class Sources:
                 )
             return self._default
         key = (namespace, secret)
-        if key in self._cache and self._clock() - self._cache[key][0] < FRESH_FOR:
+        if key in self._cache and abs(self._clock() - self._cache[key][0]) < FRESH_FOR:
             return self._cache[key][1]
         try:
             credentials = _credentials_in(secret, await self._secret(namespace, secret))

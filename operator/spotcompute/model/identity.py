@@ -64,8 +64,14 @@ def is_named_by_us(instance: Instance, ownership: Ownership) -> bool:
 
     Tags can be copied to a stranger's machine in the console; its name then still tells.
     """
+    return sequence_in(instance, ownership) is not None
+
+
+def sequence_in(instance: Instance, ownership: Ownership) -> int | None:
+    """The sequence of the launch that the instance's name tells of; None when it is not named by us."""
     nonce = ownership.environment_id.rpartition("-")[2][:6]
-    return re.fullmatch(rf".{{1,32}}-{re.escape(nonce)}-\d{{1,12}}(-\d{{1,3}})?", instance.name) is not None
+    match = re.fullmatch(rf".{{1,32}}-{re.escape(nonce)}-(\d{{1,12}})(-\d{{1,3}})?", instance.name)
+    return int(match[1]) if match else None
 
 
 def is_of_launch(instance: Instance, intent: Intent) -> bool:

@@ -7,18 +7,21 @@ Everything in the ledger is a claim (others can edit status); everything here ho
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spotcompute.cloud.errors import Unclassified
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
-from spotcompute.model.identity import is_named_by_us, is_of_launch
+from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.capacity import occupies, occupying
 from spotcompute.plan.cooldown import rest_after, without_stale_rests
 from spotcompute.plan.policy import Policy
+
+#: Sequences begin with seconds since 1970, and many launches at once run ahead of the clock a little.
+_AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,11 @@ def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: dat
         clerk.ledger = replace(clerk.ledger, account=observed.account or None)
     kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
     return Books(_with_quarantine(kept, observed, now, policy), tuple(clerk.activities))
+
+
+def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
+    """The same ledger, which launches nothing until whatever it may have forgotten must have shown itself."""
+    return replace(ledger, quarantine_until=now + policy.signature + policy.visibility, quarantine_looks=())
 
 
 def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
@@ -150,6 +158,15 @@ class _Clerk:
                 continue
             self.ledger = self.ledger.with_member(Member(instance.id, instance.pool, instance.created_at, seen=True))
             self._tell(ActivityType.ADOPT, Cause.ADOPTED, instance.id, instance.created_at)
+            self._doubt_memory(sequence_in(instance, self._desired.ownership) or 0)
+
+    def _doubt_memory(self, sequence: int) -> None:
+        """An instance of a later launch than any we remember: status was restored from a backup. There may be more.
+
+        A sequence far ahead of the clock was never given by us: names can be changed by hand.
+        """
+        if self.ledger.sequence < sequence < self._now.timestamp() + _AHEAD.total_seconds():
+            self.ledger = in_quarantine(replace(self.ledger, sequence=sequence), self._now, self._policy)
 
     def _is_ours(self, instance: Instance) -> bool:
         return instance.ownership == self._desired.ownership

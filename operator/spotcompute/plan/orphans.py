@@ -86,7 +86,8 @@ def sighted(
         if old is None:
             result[instance.id] = Sighting(since=now, count=1, seen_at=swept_at)
         elif swept_at > old.seen_at:
-            result[instance.id] = Sighting(since=old.since, count=old.count + 1, seen_at=swept_at)
+            # Should the clock have stepped back since, it begins anew and does not wait for the old time to come.
+            result[instance.id] = Sighting(since=min(old.since, now), count=old.count + 1, seen_at=swept_at)
         else:
             result[instance.id] = old
     return result

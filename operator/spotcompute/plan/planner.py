@@ -113,12 +113,13 @@ def _obstacle(desired: Desired, instance: Instance | None, now: datetime, policy
 def _is_due(termination: Termination, instance: Instance | None, now: datetime, policy: Policy) -> bool:
     if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
         return False
+    # A time to come is as old as it is far: the clock has stepped back since, and to wait for it may take years.
     if termination.accepted_at is not None:
-        return now - (termination.sent_at or termination.accepted_at) >= policy.repeat_release
+        return abs(now - (termination.sent_at or termination.accepted_at)) >= policy.repeat_release
     if termination.sent_at is None:
         return True
     wait = min(policy.rest_limit, policy.look_again * (1 << min(max(0, termination.attempts - 1), 10)))
-    return now - termination.sent_at >= wait
+    return abs(now - termination.sent_at) >= wait
 
 
 def _because(cause: Cause, desired: Desired) -> str:
