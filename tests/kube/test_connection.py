@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from pathlib import Path
 
 import certifi
@@ -95,3 +96,12 @@ async def test_credentials_are_not_read_in_a_hot_loop(tmp_path: Path) -> None:
         await connection.access()
     assert asyncio.get_running_loop().time() == 6.0
     await connection.close()
+
+
+@pytest.mark.parametrize("content", ["", "[]", "x", "{", "contexts: 3\ncurrent-context: x", "\0", "users: {secret: 1}"])
+async def test_a_file_that_is_no_kubeconfig_is_told_by_name_and_not_by_content(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "config"
+    path.write_text(content)
+    with pytest.raises(NoCluster, match=re.escape(str(path))) as refusal:
+        await connect({"KUBECONFIG": str(path)})
+    assert "secret" not in str(refusal.value)

@@ -14,6 +14,7 @@ from pathlib import Path
 import structlog
 from kubernetes.aio.client import ApiClient, Configuration
 from kubernetes.aio.config import ConfigException, load_kube_config
+from yaml import YAMLError
 
 from spotcompute.kube.names import FIELD_MANAGER
 
@@ -149,9 +150,14 @@ async def _from_kubeconfig(path: str) -> Connection:
 
     async def reload(configuration: Configuration) -> None:
         # persist_config=False: we never write into a person's kubeconfig.
-        await load_kube_config(  # type: ignore[no-untyped-call]  # as the package is
-            config_file=path, client_configuration=configuration, persist_config=False
-        )
+        try:
+            await load_kube_config(  # type: ignore[no-untyped-call]  # as the package is
+                config_file=path, client_configuration=configuration, persist_config=False
+            )
+        except (AttributeError, LookupError, TypeError, ValueError, YAMLError) as error:
+            # The loader takes a file that is empty, or something else, for a kubeconfig until it trips over it. Its
+            # words would repeat what stands in the file.
+            raise ConfigException(f"{path} is empty, or no kubeconfig ({type(error).__name__})") from None
 
     await reload(configuration)
     return Connection(configuration, reload)
