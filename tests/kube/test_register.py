@@ -62,3 +62,30 @@ async def test_an_api_server_that_was_away_is_asked_again() -> None:
 async def test_what_somebody_else_has_written_there_is_passed_over(text: str) -> None:
     home = Home({NOTE.key: NOTE.to_json(), "other": text})
     assert await AccountRegister(cast(KubePort, home)).all() == [NOTE]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "7",
+        "null",
+        "[" * 100_000,
+        '{"namespace": "default"}',
+        '{"namespace": 7, "secret": [], "region": {}}',
+        '{"namespace": "../kube-system", "secret": "key", "region": "ap-guangzhou"}',
+        '{"namespace": "default", "secret": "key?x=y#z", "region": "ap-guangzhou"}',
+        '{"namespace": "default", "secret": "key", "region": "a/evil.example:80"}',
+        '{"namespace": "default", "secret": "\\u0000", "region": "ap-guangzhou"}',
+    ],
+)
+async def test_a_note_that_somebody_else_wrote_is_ignored(text: str) -> None:
+    home = Home(notes={NOTE.key: text})
+    assert await AccountRegister(cast(KubePort, home)).all() == []
+
+
+async def test_a_note_under_another_notes_key_is_ignored_since_nobody_could_remove_it() -> None:
+    home = Home(notes={"0" * 16: NOTE.to_json(), NOTE.key: NOTE.to_json()})
+    assert await AccountRegister(cast(KubePort, home)).all() == [NOTE]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 
 import structlog
@@ -15,6 +16,9 @@ import structlog
 from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
 
 _log = structlog.get_logger(__name__)
+
+#: What namespaces, Secrets and regions are called.
+_NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class AccountRegister:
             notes = await self._kube.remembered_accounts()
         except Forbidden:
             return None
-        return [note for key in sorted(notes) if (note := _read(notes[key])) is not None]
+        return [note for key in sorted(notes) if (note := _read(key, notes[key])) is not None]
 
     async def renew(self, note: AccountNote) -> None:
         """Write it down again: another replica, or a person, has removed it although it is in use."""
@@ -74,12 +78,16 @@ class AccountRegister:
         await self._kube.forget_account(note.key)
 
 
-def _read(text: str) -> AccountNote | None:
-    """A note, or None when somebody has written something else there."""
+def _read(key: str, text: str) -> AccountNote | None:
+    """The note under `key`, or None when somebody has written something else there.
+
+    Its parts become a path of the API server's and a region of the cloud's, so they must look like that.
+    """
     try:
         raw = json.loads(text)
-        namespace, secret, region = raw["namespace"], raw["secret"], raw["region"]
-    except (ValueError, KeyError, TypeError):
+        note = AccountNote(raw["namespace"], raw["secret"], raw["region"])
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    is_sound = isinstance(namespace, str) and isinstance(region, str) and isinstance(secret, str | None)
-    return AccountNote(namespace, secret, region) if is_sound else None
+    names = [note.namespace, note.region] + ([] if note.secret is None else [note.secret])
+    is_sound = all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
+    return note if is_sound and note.key == key else None
