@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
 
 from plan.given import NOW
+from spotcompute.api.spec import TemplateSpec
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
 from spotcompute.kube.sources import Sources
+from spotcompute.redaction import redact
 
 
 @dataclass
@@ -53,3 +56,25 @@ async def test_where_it_is_refused_it_is_tried_once_and_nothing_fails(refusal: K
     await sources.guard("ns", "key")
     await sources.guard("ns", "key")
     assert secrets.guarded == []
+
+
+@dataclass
+class Scripts:
+    """One Secret that holds user data."""
+
+    raw: bytes
+
+    async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        return {"script": self.raw}
+
+
+async def test_user_data_of_a_secret_is_cut_out_of_every_log() -> None:
+    raw = b"#!/bin/sh\nexport TOKEN=canary-in-user-data\n"
+    sources = Sources(cast(KubePort, Scripts(raw)), None, lambda: NOW)
+    reference = {"secretKeyRef": {"name": "boot", "key": "script"}}
+    template = TemplateSpec.model_validate({"imageId": "img-1", "userDataFrom": reference})
+    data = await sources.user_data("ns", template)
+    assert data is not None
+    assert data.encoded == base64.b64encode(raw).decode()
+    assert redact(f"sent {raw.decode()}, as {data.encoded}") == "sent [redacted], as [redacted]"
+    assert data.encoded not in repr(data)

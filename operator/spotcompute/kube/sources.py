@@ -8,11 +8,12 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 import structlog
 
+from spotcompute import redaction
 from spotcompute.api.spec import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
@@ -34,7 +35,7 @@ class SourceUnavailable(Exception):
 class UserData:
     """User data ready to be sent (base64) and its digest, which may be written to status."""
 
-    encoded: str
+    encoded: str = field(repr=False)
     digest: str
 
 
@@ -108,7 +109,9 @@ class Sources:
             return None
         if source.secret_key_ref is not None:
             ref = source.secret_key_ref
-            return _user_data(_entry("Secret", ref, await self._secret(namespace, ref.name)))
+            secret = _user_data(_entry("Secret", ref, await self._secret(namespace, ref.name)))
+            redaction.register(secret.encoded, base64.b64decode(secret.encoded).decode(errors="replace"))
+            return secret
         ref = source.config_map_key_ref or KeySelector(name="?", key="?")
         try:
             config_map = await self._kube.read_config_map(namespace, ref.name)
