@@ -65,6 +65,7 @@ REJECTED = [
     ),
     pytest.param(template(instanceName="web{R:1}"), "spec.template.instanceName", "would expand", id="name-pattern"),
     pytest.param(template(hostName="h{IP}"), "spec.template.hostName", "would expand", id="host-name-pattern"),
+    pytest.param(template(instanceName="web:1"), "spec.template.instanceName", "hold only letters", id="name-colon"),
     pytest.param(template(instanceName="-web"), "spec.template.instanceName", "start and end with", id="name-dash"),
     pytest.param(template(tags={"a/b": "c"}), "spec.template.tags", "letters, digits", id="tag-key"),
     pytest.param(template(tags={"a": "b c"}), "spec.template.tags", "letters, digits", id="tag-value"),

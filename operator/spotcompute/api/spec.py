@@ -48,7 +48,7 @@ PlainName = Annotated[
                 "must not contain { or }: CVM would expand a pattern such as {R:1}; write a plain prefix",
             ),
             rule(
-                "self.matches('^[A-Za-z0-9{}]([A-Za-z0-9{}._:-]*[A-Za-z0-9{}])?$')",
+                "self.matches('^[A-Za-z0-9{}]([A-Za-z0-9{}._-]*[A-Za-z0-9{}])?$')",
                 "must start and end with a letter or digit and hold only letters, digits, '.', '_' and '-'",
             ),
         ),
@@ -93,6 +93,16 @@ def _price(text: str) -> str:
     """Checked again here, because bids are computed with it, and a stored object may be older than the rule."""
     if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,8})?", text) or not re.search(r"[1-9]", text):
         raise ValueError(_PRICE_MESSAGE)
+    return text
+
+
+_REGION, _REGION_MESSAGE = "[a-z]{2,12}-[a-z]+(-[a-z0-9]+)*", "must be a region name such as ap-guangzhou"
+
+
+def region_name(text: str) -> str:
+    """`text`, if it is one. Checked again here, because it decides where requests go. Raises ValueError."""
+    if not re.fullmatch(_REGION, text):
+        raise ValueError(_REGION_MESSAGE)
     return text
 
 
@@ -331,12 +341,12 @@ class Spec(SpecPart):
         )
     )
 
-    region: str = Field(
+    region: Annotated[str, AfterValidator(region_name)] = Field(
         max_length=64,
         description="Region, such as ap-guangzhou. It cannot change: make a new environment instead.",
         json_schema_extra=checked(
             rule("self == oldSelf", "region cannot change: create a new environment in the other region"),
-            rule("self.matches('^[a-z]{2,12}-[a-z]+(-[a-z0-9]+)*$')", "must be a region name such as ap-guangzhou"),
+            rule(f"self.matches('^{_REGION}$')", _REGION_MESSAGE),
         ),
     )
     replicas: int | None = Field(
