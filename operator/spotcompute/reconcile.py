@@ -245,8 +245,8 @@ class Reconciler:
         spec = self._spec(environment)
         inventory = await self._inventory(environment, spec)
         if not environment.deleting:
-            await self._sources.guard(environment.namespace, _secret_of(environment))
-            await self._register.note(AccountNote(environment.namespace, _secret_of(environment), spec.region))
+            await self._sources.guard(environment.namespace, environment.secret)
+            await self._register.note(AccountNote(environment.namespace, environment.secret, spec.region))
         user_data = await self._user_data(environment, spec)
         desired = Desired(
             ownership=Ownership(self._cluster_id, ledger.environment_id),
@@ -267,14 +267,14 @@ class Reconciler:
 
     def _spec(self, environment: Environment) -> Spec:
         try:
-            return environment.spec()
+            return environment.spec_to_release() if environment.deleting else environment.spec()
         except InvalidSpec as error:
             raise Problem(Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True), self._resync) from None
 
     async def _inventory(self, environment: Environment, spec: Spec) -> Inventory:
         try:
             credentials = await self._sources.credentials(
-                environment.namespace, _secret_of(environment), is_deleting=environment.deleting
+                environment.namespace, environment.secret, is_deleting=environment.deleting
             )
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
@@ -333,7 +333,7 @@ class Reconciler:
         _log.debug("blind", environment=environment.label, error=str(error))
         if isinstance(error, InvalidCredentials):
             # Another key would have another inventory: only the Secret can tell when it is there.
-            self._sources.distrust(environment.namespace, _secret_of(environment))
+            self._sources.distrust(environment.namespace, environment.secret)
             return Problem(blind(error), self._policy.rest_base)
         return Problem(blind(error), max(self._policy.rest_base, inventory.next_view_in))
 
@@ -398,9 +398,9 @@ class Reconciler:
         await self._kube.release(raw)
         self._store.forget(environment.uid)
         _log.info("released", environment=environment.label)
-        secret = _secret_of(environment)
+        secret = environment.secret
         others = (Environment.of(other) for other in self._store.all())
-        if not any(other.namespace == environment.namespace and _secret_of(other) == secret for other in others):
+        if not any(other.namespace == environment.namespace and other.secret == secret for other in others):
             await self._sources.unguard(environment.namespace, secret)
 
 
@@ -411,9 +411,3 @@ def _count(activity: Activity) -> None:
         metrics.instances_launched.inc(len(activity.instance_ids))
     elif activity.type is ActivityType.LOSS:
         metrics.instances_lost.labels(activity.cause).inc(len(activity.instance_ids))
-
-
-def _secret_of(environment: Environment) -> str | None:
-    """Name of the credentials Secret, without trusting the rest of the spec to make sense."""
-    name = (environment.raw_spec.get("credentialsSecretRef") or {}).get("name")
-    return str(name) if name else None

@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spotcompute.api import ledger as ledgers
-from spotcompute.api.spec import Spec
+from spotcompute.api.spec import Spec, TemplateSpec, region_name
 from spotcompute.api.times import from_text
 from spotcompute.model.ledger import Ledger
 
@@ -87,6 +87,29 @@ class Environment:
             first = error.errors(include_input=False, include_url=False, include_context=False)[0]
             where = ".".join(str(part) for part in ("spec", *first["loc"]))
             raise InvalidSpec(f"{where}: {first['msg']}") from None
+
+    def spec_to_release(self) -> Spec:
+        """The spec as far as a release needs it: where, and with which key. Raises `InvalidSpec`.
+
+        An object may have been stored under a newer schema, or an older one. What it wants launched is no reason to
+        leave behind what it has.
+        """
+        try:
+            return self.spec()
+        except InvalidSpec as invalid:
+            try:
+                region = region_name(str(self.raw_spec.get("region")))
+            except ValueError:
+                raise invalid from None
+            nothing = TemplateSpec(image_id="")
+            return Spec.model_construct(region=region, placements=[], instance_types=[], template=nothing)
+
+    @property
+    def secret(self) -> str | None:
+        """Name of the credentials Secret, without trusting the rest of the spec to make sense."""
+        reference = self.raw_spec.get("credentialsSecretRef")
+        name = reference.get("name") if isinstance(reference, Mapping) else None
+        return str(name) if name else None
 
     def ledger(self) -> Ledger | None:
         """What was remembered; None when nothing ever was. Raises `UnreadableLedger`."""
