@@ -139,6 +139,13 @@ async def test_a_launch_that_succeeds_was_sent_exactly_once(executor: ThreadPool
         assert len(stub.requests) == 1
 
 
+@pytest.mark.parametrize("ids", [[], "<html>", "x", ["ins-1", "ins-2"], [1], [None], {"ins-1": 1}, None])
+async def test_ids_that_are_not_those_asked_for_may_hide_a_purchase(ids: Any, executor: ThreadPoolExecutor) -> None:
+    async with serving(says(InstanceIdSet=ids)) as stub:
+        with pytest.raises(OutcomeUnknown):
+            await launch(provider(stub.endpoint, executor))
+
+
 async def test_one_throttle_and_then_success_is_two_attempts_of_one_request_each(executor: ThreadPoolExecutor) -> None:
     answers = [refuses("RequestLimitExceeded"), says(**IDS)]
 

@@ -27,7 +27,7 @@ class History:
     def __init__(self, seed: int) -> None:
         self.rng = random.Random(f"{seed}/history")
         names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [50, 25, 15, 8, 2])[0]]
-        self._fault_seconds = self.rng.choice([600.0, 1200.0, 2400.0])
+        self._fault_seconds = self.rng.choices([300.0, 600.0, 1200.0, 2400.0], [40, 30, 20, 10])[0]
         self._snapshots: list[Snapshot] = []
         self.world = World(seed, names, self._switches(), self.rng.choice([5.0, 15.0, 15.0, 30.0]))
         self.deleted: set[str] = set()

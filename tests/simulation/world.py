@@ -41,6 +41,7 @@ from spotcompute.workqueue import WorkQueue
 CLUSTER = "cluster-1"
 ACCOUNT = "100000000001"
 SECRET = "key"
+EPOCH_UTC = datetime.fromtimestamp(EPOCH, UTC)
 RESYNC = timedelta(seconds=300)
 AUDIT_SECONDS = 120.0
 ORPHAN_SECONDS = 30.0
@@ -52,7 +53,10 @@ BILLED = frozenset({"PENDING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "RE
 ORPHANS_GONE_SECONDS = 300.0
 
 #: How much rarer everything periodic is during the long quiet at the end of most histories.
-CALM = 6
+CALM = 100
+
+#: One history in so many keeps its pace.
+UNCALMED = 200
 ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
 TYPES = ("S2.MEDIUM4", "S5.MEDIUM4", "SA2.MEDIUM4")
 NAMES_OF_ENVIRONMENTS = tuple(f"env{number}" for number in range(20))
@@ -150,7 +154,7 @@ class Replica:
 
     def clock(self) -> datetime:
         """What this process takes for the time."""
-        return self._world.clock() + timedelta(seconds=self._skew())
+        return EPOCH_UTC + timedelta(seconds=asyncio.get_running_loop().time() + self._skew())
 
     def _skew(self) -> float:
         return self._world.skews.get(self.number, 0.0)
@@ -236,7 +240,8 @@ class World:
         self._by_force = False
 
     def clock(self) -> datetime:
-        return datetime.fromtimestamp(EPOCH + asyncio.get_running_loop().time(), UTC)
+        """The true time."""
+        return EPOCH_UTC + timedelta(seconds=asyncio.get_running_loop().time())
 
     def note(self, line: str) -> None:
         """One line of the trace: kept for a failing seed, digested for every one."""
@@ -405,10 +410,9 @@ class World:
         lags = self.cloud.simulator.switches.number
         bin_seconds = lags("recycle-bin-seconds") if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
-        await asyncio.sleep(900.0)
-        if hash_of(self.seed) % 16:
+        if hash_of(self.seed) % UNCALMED:
             self._calm_down()
-        await asyncio.sleep(stragglers + 900.0)
+        await asyncio.sleep(stragglers + 900.0 + 8 * self.pace.sweep.total_seconds())
         self.records.judge_the_end(self.cloud.simulator.world.instances.values(), self.features)
         writes, mutations = self.api.writes, self.cloud.mutations
         await asyncio.sleep(seconds)
@@ -420,10 +424,7 @@ class World:
             self.cloud.violations.append(f"O4 did not stay: {difference}")
 
     def _calm_down(self) -> None:
-        """Start all processes anew, with everything periodic some times rarer: hours without news are most of the work.
-
-        One history in sixteen keeps its pace.
-        """
+        """Start all processes anew, with everything periodic much rarer: hours without news are most of the work."""
         self.calm = CALM
         for number, replica in enumerate(self.replicas):
             replica.crash()

@@ -35,11 +35,12 @@ def next_wake(
         moments.append(max(_next_look(youngest, now, policy), rest.until if rest else now))
     if ledger.quarantine_until is not None:
         moments.append(max(now + policy.look_again, ledger.quarantine_until))
-    moments.extend(_of_member(member, observed, now, policy) for member in ledger.members.values())
+    looks = (_of_member(member, observed, now, policy) for member in ledger.members.values())
+    moments.extend(look for look in looks if look is not None)
     return max(SOONEST, min(moments) - now)
 
 
-def _of_member(member: Member, observed: Observation, now: datetime, policy: Policy) -> datetime:
+def _of_member(member: Member, observed: Observation, now: datetime, policy: Policy) -> datetime | None:
     """Members in the slice of the sweep bring their own news; only the others have to be looked after."""
     instance = observed.instances.get(member.id)
     if member.termination is not None:
@@ -50,7 +51,7 @@ def _of_member(member: Member, observed: Observation, now: datetime, policy: Pol
         return _next_look(instance.created_at, now, policy)
     if instance.state is InstanceState.PENDING:
         return max(now + policy.look_again, instance.created_at + policy.launch_timeout)
-    return now + policy.forget if member.lost is None else now + policy.rest_limit
+    return None if member.lost is None else now + policy.rest_limit
 
 
 def _next_look(since: datetime, now: datetime, policy: Policy) -> datetime:

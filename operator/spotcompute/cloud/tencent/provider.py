@@ -124,9 +124,9 @@ class TencentProvider:
     async def launch(
         self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
     ) -> LaunchReceipt:
-        """RunInstances, once. An answer without ids may hide a purchase, so it is `OutcomeUnknown`."""
+        """RunInstances, once. An answer with other than `count` ids may hide a purchase, so it is `OutcomeUnknown`."""
         answer = await self._client.call("RunInstances", launch_parameters(request, user_data, token), on_behalf_of)
-        return _understood("RunInstances", answer, lambda: _receipt(answer))
+        return _understood("RunInstances", answer, lambda: _receipt(answer, request.count))
 
     async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
         """TerminateInstances, once, for 1 to 100 ids."""
@@ -195,11 +195,14 @@ def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T
         raise OutcomeUnknown("MalformedAnswer", message, answer.get("RequestId")) from error
 
 
-def _receipt(answer: dict[str, Any]) -> LaunchReceipt:
-    ids = tuple(dict.fromkeys(_name(instance_id) for instance_id in answer["InstanceIdSet"]))
-    if not ids:
-        raise ValueError("no ids")
-    return LaunchReceipt(ids, _name(answer["RequestId"]))
+def _receipt(answer: dict[str, Any], count: int) -> LaunchReceipt:
+    ids = answer["InstanceIdSet"]
+    if not isinstance(ids, list):  # a text would do as well: as one id per letter
+        raise TypeError("expected a list of ids")
+    distinct = tuple(dict.fromkeys(map(_name, ids)))
+    if len(distinct) != count:
+        raise ValueError(f"{len(distinct)} ids for {count} instances")
+    return LaunchReceipt(distinct, _name(answer["RequestId"]))
 
 
 def _name(value: Any) -> str:
