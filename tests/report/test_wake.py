@@ -21,6 +21,7 @@ from plan.given import (
     ledger,
     member,
     observed,
+    released,
     rest,
     seconds,
 )
@@ -76,8 +77,16 @@ ONE = member("ins-1")
             id="proof-that-the-lost-is-gone",
         ),
         pytest.param(
-            desired(0), ledger(member("ins-1", termination=accepted())), [instance("ins-1")], 5, id="a-release"
+            desired(0), ledger(member("ins-1", termination=released())), [instance("ins-1")], 5, id="a-release"
         ),
+        pytest.param(
+            desired(0),
+            ledger(member("ins-1", termination=accepted())),
+            [instance("ins-1")],
+            60,
+            id="sweeps-show-the-effect-of-a-release",
+        ),
+        pytest.param(desired(0), ledger(member("ins-1", termination=accepted())), [], 5, id="proof-that-it-is-gone"),
     ],
 )
 def test_how_long_until_the_next_look(wishes: Desired, books: Ledger, seen: list, wait: float) -> None:

@@ -230,7 +230,7 @@ class World:
     def pace(self) -> Pace:
         """How often replicas that start now look at the cloud."""
         sweep = timedelta(seconds=self._sweep_seconds * self.calm)
-        return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120) * self.calm)
+        return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120))
 
     @contextmanager
     def by_force(self) -> Iterator[None]:
@@ -412,7 +412,8 @@ class World:
         stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
         if hash_of(self.seed) % UNCALMED:
             self._calm_down()
-        await asyncio.sleep(stragglers + 900.0 + 8 * self.pace.sweep.total_seconds())
+        # Quotes are read again with the next look at an environment, and may change what is told of the costs.
+        await asyncio.sleep(stragglers + 900.0 + 2 * RESYNC.total_seconds() * self.calm)
         self.records.judge_the_end(self.cloud.simulator.world.instances.values(), self.features)
         writes, mutations = self.api.writes, self.cloud.mutations
         await asyncio.sleep(seconds)

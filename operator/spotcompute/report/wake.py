@@ -44,6 +44,9 @@ def _of_member(member: Member, observed: Observation, now: datetime, policy: Pol
     """Members in the slice of the sweep bring their own news; only the others have to be looked after."""
     instance = observed.instances.get(member.id)
     if member.termination is not None:
+        is_listed = instance is not None and instance.ownership is not None
+        if is_listed and member.termination.accepted_at is not None:
+            return now + policy.repeat_release
         return _next_look(member.termination.recorded_at, now, policy)
     if instance is None:
         return now + policy.look_again
