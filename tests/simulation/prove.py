@@ -16,11 +16,13 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
 import click
 import structlog
@@ -31,11 +33,50 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
 from simulation.history import run  # noqa: E402 - after the path is set
 from simulation.scenarios import SCENARIOS, SMALLEST, pairs, play, single_points  # noqa: E402 - after the path is set
+from simulation.world import Outcome  # noqa: E402 - after the path is set
 
 #: Plays handed to a process at once.
 CHUNK = 20
 
-Job = tuple[str, list[object]]
+#: What a history must have had for its orphan sweep to be tempted: no API server, or one that lies about what exists.
+TEMPTING = frozenset({"kube-outage", "lying-list", "rewind"})
+
+Job = tuple[str, list[Any]]
+
+
+@dataclass(slots=True)
+class Tally:
+    """What a number of plays came to. Sums, and maxima where the name says longest."""
+
+    kind: str
+    plays: int = 0
+    launched: int = 0
+    calls: int = 0
+    several_replicas: int = 0
+    many_environments: int = 0
+    tempted: int = 0
+    records: int = 0
+    longest_orphan: float = 0.0
+    failures: list[str] = field(default_factory=list)
+
+    def count(self, outcome: Outcome) -> None:
+        """Add one play."""
+        self.plays += 1
+        self.launched += outcome.launched
+        self.calls += outcome.calls
+        self.several_replicas += outcome.replicas > 1
+        self.many_environments += outcome.environments > 3
+        self.tempted += bool(outcome.features & TEMPTING)
+        self.records += outcome.records
+        self.longest_orphan = max(self.longest_orphan, outcome.longest_orphan)
+        self.failures += [f"{self.kind} {outcome.name}: {violation}" for violation in outcome.violations[:2]]
+
+    def add(self, other: Tally) -> None:
+        """Add the plays of another tally."""
+        for name in ("plays", "launched", "calls", "several_replicas", "many_environments", "tempted", "records"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.longest_orphan = max(self.longest_orphan, other.longest_orphan)
+        self.failures += other.failures
 
 
 @click.command(help=__doc__)
@@ -45,10 +86,12 @@ Job = tuple[str, list[object]]
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
 def main(histories: int, pair_count: int, first_seed: int, processes: int) -> None:
     """Do everything that is not done yet for this commit, then print the table."""
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, cwd=ROOT, check=True
-    ).stdout
-    state = ROOT / ".cache" / "prove" / f"{commit.strip()}-{first_seed}.jsonl"
+    _silence()
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    commit = described.stdout.strip()
+    state = ROOT / ".cache" / "prove" / f"{commit}-{first_seed}.jsonl"
     state.parent.mkdir(parents=True, exist_ok=True)
     done = {row["job"]: row for row in map(json.loads, state.read_text().splitlines())} if state.exists() else {}
     jobs = list(_jobs(histories, pair_count, first_seed))
@@ -61,13 +104,14 @@ def main(histories: int, pair_count: int, first_seed: int, processes: int) -> No
             log.write(json.dumps(row) + "\n")
             log.flush()
             _show_progress(count, len(waiting), started)
-    _report([done[name] for name, _ in jobs], commit.strip(), first_seed, time.monotonic() - started)
+            for failure in row["failures"]:
+                click.echo(f"\nFAILED {failure}", err=True)
+    seconds = sum(row["seconds"] for row in done.values()) / processes
+    _report((done[name] for name, _ in jobs), commit, first_seed, seconds)
 
 
 def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[str, Job]]:
     seeds = range(first_seed, first_seed + histories)
-    for start in range(0, histories, CHUNK):
-        yield f"histories {start}", ("history", list(seeds[start : start + CHUNK]))
     points = [(name, cells) for name in SCENARIOS for cells in single_points(name)]
     yield from _chunks("singles", points)
     small = [(name, cells) for name in SMALLEST for cells in pairs(name, random.Random(0))]
@@ -78,6 +122,8 @@ def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[st
         for name in others
     )
     yield from _chunks("pairs", [*small, *islice(drawn, missing)][:pair_count])
+    for start in range(0, histories, CHUNK):
+        yield f"histories {start}", ("history", list(seeds[start : start + CHUNK]))
 
 
 def _chunks(kind: str, plays: list[tuple[str, object]]) -> Iterator[tuple[str, Job]]:
@@ -90,28 +136,18 @@ def _silence() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def _work(named: tuple[str, Job]) -> dict[str, object]:
+def _work(named: tuple[str, Job]) -> dict[str, Any]:
     """Play one chunk; everything the table needs comes back as plain data."""
     name, (kind, plays) = named
-    failures, launched, calls, replicas = [], 0, 0, 0
+    started = time.monotonic()
+    tally = Tally(kind)
     for item in plays:
         if kind == "history":
-            outcome = run(int(str(item)))
-            replicas += outcome.replicas > 1
+            tally.count(run(item))
         else:
-            scenario, cells = item  # type: ignore[misc]  # a pair by construction
-            outcome, _ = play(scenario, {int(at): (Phase(cell[0]), Kind(cell[1])) for at, cell in cells.items()})
-        launched, calls = launched + outcome.launched, calls + outcome.calls
-        failures += [f"{kind} {outcome.name}: {violation}" for violation in outcome.violations[:2]]
-    return {
-        "job": name,
-        "kind": kind,
-        "plays": len(plays),
-        "launched": launched,
-        "calls": calls,
-        "with_several_replicas": replicas,
-        "failures": failures,
-    }
+            scenario, cells = item
+            tally.count(play(scenario, {int(at): (Phase(one), Kind(two)) for at, (one, two) in cells.items()})[0])
+    return {"job": name, "seconds": time.monotonic() - started, **asdict(tally)}
 
 
 def _show_progress(count: int, total: int, started: float) -> None:
@@ -124,26 +160,34 @@ def _show_progress(count: int, total: int, started: float) -> None:
         click.echo(text, nl=bool(end), err=True)
 
 
-def _report(rows: list[dict[str, object]], commit: str, first_seed: int, seconds: float) -> None:
-    plays: Counter[str] = Counter()
-    failures: list[str] = []
-    launched = calls = several = 0
+def _report(rows: Iterable[dict[str, Any]], commit: str, first_seed: int, seconds: float) -> None:
+    tallies = {kind: Tally(kind) for kind in ("history", "singles", "pairs")}
     for row in rows:
-        plays[str(row["kind"])] += int(str(row["plays"]))
-        launched += int(str(row["launched"]))
-        calls += int(str(row["calls"]))
-        several += int(str(row["with_several_replicas"]))
-        failures += [str(failure) for failure in row["failures"]]  # type: ignore[attr-defined]  # a list, from JSON
+        tallies[row["kind"]].add(Tally(**{key: row[key] for key in row if key not in ("job", "seconds")}))
+    histories, singles, double = tallies.values()
+    everything = Tally("everything")
+    for tally in tallies.values():
+        everything.add(tally)
+    kinds = Counter(failure.split(": ", 1)[1].split()[0] for failure in everything.failures)
+    lines = [
+        ("simulated histories · with 2 or 3 replicas · with 6 or 20 environments",
+         f"{histories.plays:,} · {histories.several_replicas:,} · {histories.many_environments:,}"),
+        ("single fault points", f"{singles.plays:,}"),
+        ("pairs of fault points", f"{double.plays:,}"),
+        ("instances launched · requests to the cloud", f"{everything.launched:,} · {everything.calls:,}"),
+        ("leaks · foreign kills · instances over N at any commit", f"{kinds['O1']} · {kinds['O3']} · {kinds['O2']}"),
+        ("histories with an API server away, rewound, or with empty or partial lists", f"{histories.tempted:,}"),
+        ("longest life of a visible orphan after the last fault, seconds", f"{everything.longest_orphan:.0f}"),
+        ("not converged in bound, or not quiet for 24 virtual hours", f"{kinds['O4'] + kinds['process']}"),
+        ("activity records promised · lost", f"{everything.records:,} · {kinds['O6']}"),
+    ]  # fmt: skip
     click.echo(f"\ncommit {commit}, first seed {first_seed}, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} min\n")
     click.echo("| what | number |\n|---|---|")
-    click.echo(f"| simulated histories (with 2 or 3 replicas) | {plays['history']:,} ({several:,}) |")
-    click.echo(f"| single fault points | {plays['singles']:,} |")
-    click.echo(f"| pairs of fault points | {plays['pairs']:,} |")
-    click.echo(f"| instances launched, cloud requests | {launched:,}, {calls:,} |")
-    click.echo(f"| violations (over N, leaks, foreign kills, not converged, not quiet) | {len(failures)} |")
-    for failure in failures[:20]:
+    for what, number in lines:
+        click.echo(f"| {what} | {number} |")
+    for failure in everything.failures[:20]:
         click.echo(f"FAILED {failure}")
-    sys.exit(1 if failures else 0)
+    sys.exit(1 if everything.failures else 0)
 
 
 if __name__ == "__main__":
