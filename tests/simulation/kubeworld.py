@@ -34,7 +34,7 @@ class ApiServer:
         self.version = 100
         self.watchers: list[Callable[[str, Object], None]] = []
         self.writes = 0
-        self.on_gone: Callable[[Object], None] = lambda obj: None
+        self.on_release: Callable[[Object], None] = lambda obj: None
         self.on_status: Callable[[Object, Object], None] = lambda before, after: None
 
     # --- what users do -----------------------------------------------------------------------------------------------
@@ -131,6 +131,7 @@ class ApiServer:
             return
         finalizers = list(stored["metadata"].get("finalizers") or ())
         if FINALIZER in finalizers:
+            self.on_release(stored)
             finalizers.remove(FINALIZER)
             self.writes += 1
             metadata = {**stored["metadata"], "finalizers": finalizers}
@@ -169,7 +170,6 @@ class ApiServer:
 
     def _remove(self, obj: Object) -> None:
         self.objects.pop((obj["metadata"]["namespace"], obj["metadata"]["name"]), None)
-        self.on_gone(obj)
         self._announce("DELETED", self._next_version(obj))
 
     def _put(self, kind: str, obj: Object) -> Object:

@@ -39,8 +39,9 @@ class Records:
             return
         numbers = [int(line["id"].removeprefix("act-")) for line in new]
         name = after["metadata"]["name"]
-        if numbers != list(range(numbers[0], numbers[0] - len(numbers), -1)) if numbers else bool(old):
+        if not numbers or numbers != list(range(numbers[0], numbers[0] - len(numbers), -1)):
             self._complain(f"O6 {name}: activities are numbered {numbers[:8]}")
+            return
         kept = {line["id"]: line for line in new}
         for line in old:
             if line["id"] not in kept and int(line["id"].removeprefix("act-")) > numbers[0] - HISTORY_LIMIT:
@@ -50,7 +51,7 @@ class Records:
         environment_id = after["status"].get("environmentID", "")
         for line in new:
             self._told[environment_id][line["type"]].update(line.get("instanceIds") or ())
-        self.count += max(0, numbers[0] - (int(old[0]["id"].removeprefix("act-")) if old else 0)) if numbers else 0
+        self.count += max(0, numbers[0] - (int(old[0]["id"].removeprefix("act-")) if old else 0))
 
     def judge_the_end(self, instances: Iterable[Instance], features: set[str]) -> None:
         """Every instance that ran for a while is named by the record of its launch or its adoption."""

@@ -246,8 +246,7 @@ async def orphans(stage: Stage) -> None:
     stage.arm()
     stage.world.want(NAME, 0)
     stage.delete()
-    with stage.world.by_force():
-        stage.world.api.edit("default", NAME, lambda obj: obj["metadata"]["finalizers"].remove(FINALIZER))
+    stage.world.api.edit("default", NAME, lambda obj: obj["metadata"]["finalizers"].remove(FINALIZER))
     await asyncio.sleep(200)
 
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -212,7 +211,7 @@ class World:
         self.cloud = Cloud(catalog(), hash_of(seed), switches)
         self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
         self.api = ApiServer(random.Random(f"{seed}/api"), self.clock)
-        self.api.on_gone = self._judge_release
+        self.api.on_release = self._judge_release
         self.records = Records(self.cloud.violations.append)
         self.api.on_status = self.records.judge
         self.cloud.is_living = self._is_living
@@ -222,7 +221,6 @@ class World:
         self.replicas: list[Replica] = []
         self.boundaries = 0
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
-        self._by_force = False
         self.features: set[str] = set()
         self.longest_orphan = 0.0
 
@@ -231,13 +229,6 @@ class World:
         """How often replicas that start now look at the cloud."""
         sweep = timedelta(seconds=self._sweep_seconds * self.calm)
         return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120))
-
-    @contextmanager
-    def by_force(self) -> Iterator[None]:
-        """What goes now, goes against the operator's will: nobody could have released its instances before."""
-        self._by_force = True
-        yield
-        self._by_force = False
 
     def clock(self) -> datetime:
         """The true time."""
@@ -279,7 +270,7 @@ class World:
         environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)
         self.cloud.advance()
         left = self.cloud.living(environment_id) if environment_id else []
-        if left and not self._by_force:
+        if left:
             ids = [instance.id for instance in left]
             self.cloud.violations.append(f"O1 leak: {obj['metadata']['name']} released with {ids} alive")
 
