@@ -200,6 +200,16 @@ def test_an_instance_of_a_later_launch_tells_that_status_is_an_old_one(sequence:
 # --- members ---------------------------------------------------------------------------------------------------------
 
 
+def test_a_launch_in_the_future_is_counted_from_now_on() -> None:
+    """The answer came while the clock was an hour ahead; nothing may wait for that hour to come."""
+    late = member("ins-1", launched_at=ago(-3600), seen=False)
+    kept = books(ledger(late), observed(absent={"ins-1": Absence(9, looked_up=True)}))
+    assert kept.ledger.members["ins-1"].launched_at == NOW
+    then = NOW + POLICY.visibility + seconds(1)
+    seen = replace(observed(absent={"ins-1": Absence(9, looked_up=True)}), observed_at=then)
+    assert not books(kept.ledger, seen, now=then).ledger.members
+
+
 @pytest.mark.parametrize(
     ("before", "state", "after"),
     [

@@ -175,6 +175,10 @@ class _Clerk:
 
     def examine(self, member: Member) -> None:
         """Update one member from what was seen of it, or drop it when its absence is proven."""
+        if member.launched_at > self._now:
+            # As with launches: what lies in the future would not be old enough to be gone before that time has come.
+            member = replace(member, launched_at=self._now)
+            self.ledger = self.ledger.with_member(member)
         instance = self._observed.instances.get(member.id)
         if instance is not None:
             self._examine_seen(member, instance)
