@@ -257,6 +257,12 @@ def test_when_a_recorded_release_is_asked_for(termination: Termination, state: I
     assert bool(made.actions) is is_due
 
 
+def test_a_look_from_before_a_release_says_nothing_of_its_effect() -> None:
+    books = ledger(member("ins-1", termination=replace(accepted(), sent_at=ago(90))))
+    assert not plan(desired(0), books, observed(instance("ins-1"), at=ago(91))).actions
+    assert plan(desired(0), books, observed(instance("ins-1"), at=ago(89))).actions
+
+
 # --- settling --------------------------------------------------------------------------------------------------------
 
 

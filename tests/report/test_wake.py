@@ -55,7 +55,7 @@ ONE = member("ins-1")
             desired(3), ledger(intent(desired(3), 1, created_at=ago(2))), [], 5, id="a-young-launch-holds-up-the-rest"
         ),
         pytest.param(WISHES, ledger(quarantine_until=NOW + seconds(60)), [], 60, id="end-of-quarantine"),
-        pytest.param(WISHES, ledger(quarantine_until=ago(60)), [], 5, id="quarantine-until-the-next-sweep"),
+        pytest.param(WISHES, ledger(quarantine_until=ago(30)), [], 5, id="quarantine-until-the-next-sweep"),
         pytest.param(WISHES, ledger(ONE), [], 5, id="somebody-is-missing"),
         pytest.param(
             WISHES, ledger(ONE), [instance("ins-1", ownership=None, created_at=ago(20))], 5, id="not-in-the-sweep-yet"

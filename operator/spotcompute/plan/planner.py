@@ -67,7 +67,7 @@ def _releases(
         obstacle = _obstacle(desired, instance, now, policy)
         if obstacle != member.termination.obstacle and obstacle is not None:
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
-        elif obstacle is None and _is_due(member.termination, instance, now, policy):
+        elif obstacle is None and _is_due(member.termination, instance, observed.observed_at, now, policy):
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, sent_at=now)))
             due.setdefault(member.termination.cause, []).append(instance_id)
     return ledger, tuple(Terminate(tuple(ids), cause, _because(cause, desired)) for cause, ids in due.items())
@@ -110,12 +110,16 @@ def _obstacle(desired: Desired, instance: Instance | None, now: datetime, policy
     return None
 
 
-def _is_due(termination: Termination, instance: Instance | None, now: datetime, policy: Policy) -> bool:
+def _is_due(
+    termination: Termination, instance: Instance | None, observed_at: datetime, now: datetime, policy: Policy
+) -> bool:
     if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
         return False
     # A time to come is as old as it is far: the clock has stepped back since, and to wait for it may take years.
     if termination.accepted_at is not None:
-        return abs(now - (termination.sent_at or termination.accepted_at)) >= policy.repeat_release
+        sent_at = termination.sent_at or termination.accepted_at
+        shows_effect = not sent_at < now or observed_at > sent_at  # an older look says nothing of it
+        return shows_effect and abs(now - sent_at) >= policy.repeat_release
     if termination.sent_at is None:
         return True
     wait = min(policy.rest_limit, policy.look_again * (1 << min(max(0, termination.attempts - 1), 10)))

@@ -34,7 +34,7 @@ def next_wake(
         youngest = max(intent.created_at for intent in ledger.intents)
         moments.append(max(_next_look(youngest, now, policy), rest.until if rest else now))
     if ledger.quarantine_until is not None:
-        moments.append(max(now + policy.look_again, ledger.quarantine_until))
+        moments.append(max(_next_look(ledger.quarantine_until, now, policy), ledger.quarantine_until))
     looks = (_of_member(member, observed, now, policy) for member in ledger.members.values())
     moments.extend(look for look in looks if look is not None)
     return max(SOONEST, min(moments) - now)
