@@ -15,8 +15,8 @@ from typing import Any
 from cvmsim.catalog import Catalog
 from cvmsim.instance import Instance
 from cvmsim.simulator import Simulator
-from simulation.faultpoint import FaultPoint, Kind, Phase, strike
-from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown
+from simulation.faultpoint import Cell, FaultPoint, Kind, Phase, strike
+from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown, Throttled
 from spotcompute.cloud.tencent.codes import classify
 
 ENVIRONMENT_TAG = "spotcompute-environment"
@@ -201,18 +201,21 @@ class CloudLine:
             self._boundary(f"{action} after")
         return self._read(action, result)
 
-    async def _strike(
-        self, cell: tuple[Phase, Kind], action: str, parameters: dict[str, Any], caller: str
-    ) -> dict[str, Any]:
+    async def _strike(self, cell: Cell, action: str, parameters: dict[str, Any], caller: str) -> dict[str, Any]:
         def error(text: str) -> CloudError:
             kind = NotSent if cell[0] is Phase.BEFORE_SEND else OutcomeUnknown
             return kind("ClientNetworkError", text)
 
         def commit() -> dict[str, Any]:
-            answer: dict[str, Any] = self._cloud.carry_out(self._account, action, parameters, caller, False)
+            was_late = cell[1] is Kind.LATE
+            answer: dict[str, Any] = self._cloud.carry_out(self._account, action, parameters, caller, was_late)
             return answer
 
-        return await strike(cell, self._fault, commit, error)
+        def distort(kind: Kind, answer: dict[str, Any]) -> dict[str, Any]:
+            return {"InstanceSet": [], "TotalCount": 0, "RequestId": "r"} if kind is Kind.EMPTY else {"RequestId": "r"}
+
+        refusal = Throttled("RequestLimitExceeded", "slow down")
+        return await strike(cell, self._fault, commit, error, refusal, distort)
 
     def _read(self, action: str, result: dict[str, Any] | None) -> dict[str, Any]:
         if result is None:

@@ -31,6 +31,7 @@ class ApiServer:
         self.objects: dict[tuple[str, str], Object] = {}
         self.accounts: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
+        self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
         self.version = 100
         self.watchers: list[Callable[[str, Object], None]] = []
         self.writes = 0
@@ -238,7 +239,7 @@ class KubeLine:
         self._boundary(f"{what} before")
         cell = self._fault.next(f"kube {what}")
         if cell is not None:
-            return await strike(cell, self._fault, commit, ApiUnavailable)
+            return await strike(cell, self._fault, commit, ApiUnavailable, Forbidden(what), lambda kind, answer: [])
         luck = rng.random()
 
         def arrive() -> None:
@@ -328,7 +329,13 @@ class KubeLine:
         await self._call("forget", lambda: self._server.accounts.pop(key, None))
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        raise NotFound(name)
+        def read() -> Mapping[str, str]:
+            if (namespace, name) not in self._server.config_maps:
+                raise NotFound(name)
+            return dict(self._server.config_maps[namespace, name])
+
+        result: Mapping[str, str] = await self._call("config map", read)
+        return result
 
     async def record(self, obj: KubeObject, event: Event) -> None:
         return None

@@ -32,7 +32,14 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
 from simulation.history import run  # noqa: E402 - after the path is set
-from simulation.scenarios import SCENARIOS, SMALLEST, pairs, play, single_points  # noqa: E402 - after the path is set
+from simulation.scenarios import (  # noqa: E402 - after the path is set
+    SCENARIOS,
+    SMALLEST,
+    coverage,
+    pairs,
+    play,
+    single_points,
+)
 from simulation.world import Outcome  # noqa: E402 - after the path is set
 
 #: Plays handed to a process at once.
@@ -56,6 +63,7 @@ class Tally:
     many_environments: int = 0
     tempted: int = 0
     records: int = 0
+    struck: int = 0
     longest_orphan: float = 0.0
     failures: list[str] = field(default_factory=list)
 
@@ -68,12 +76,14 @@ class Tally:
         self.many_environments += outcome.environments > 3
         self.tempted += bool(outcome.features & TEMPTING)
         self.records += outcome.records
+        self.struck += outcome.faults_struck > 1
         self.longest_orphan = max(self.longest_orphan, outcome.longest_orphan)
         self.failures += [f"{self.kind} {outcome.name}: {violation}" for violation in outcome.violations[:2]]
 
     def add(self, other: Tally) -> None:
         """Add the plays of another tally."""
-        for name in ("plays", "launched", "calls", "several_replicas", "many_environments", "tempted", "records"):
+        sums = ("plays", "launched", "calls", "several_replicas", "many_environments", "tempted", "records", "struck")
+        for name in sums:
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.longest_orphan = max(self.longest_orphan, other.longest_orphan)
         self.failures += other.failures
@@ -172,8 +182,8 @@ def _report(rows: Iterable[dict[str, Any]], commit: str, first_seed: int, second
     lines = [
         ("simulated histories · with 2 or 3 replicas · with 6 or 20 environments",
          f"{histories.plays:,} · {histories.several_replicas:,} · {histories.many_environments:,}"),
-        ("single fault points", f"{singles.plays:,}"),
-        ("pairs of fault points", f"{double.plays:,}"),
+        ("single fault points, in scenarios", f"{singles.plays:,}, in {len(SCENARIOS)}"),
+        ("pairs of fault points · of which both struck", f"{double.plays:,} · {double.struck:,}"),
         ("instances launched · requests to the cloud", f"{everything.launched:,} · {everything.calls:,}"),
         ("leaks · foreign kills · instances over N at any commit", f"{kinds['O1']} · {kinds['O3']} · {kinds['O2']}"),
         ("histories with an API server away, rewound, or with empty or partial lists", f"{histories.tempted:,}"),
@@ -185,9 +195,19 @@ def _report(rows: Iterable[dict[str, Any]], commit: str, first_seed: int, second
     click.echo("| what | number |\n|---|---|")
     for what, number in lines:
         click.echo(f"| {what} | {number} |")
+    _show_coverage()
     for failure in everything.failures[:20]:
         click.echo(f"FAILED {failure}")
     sys.exit(1 if everything.failures else 0)
+
+
+def _show_coverage() -> None:
+    """Every request the operator makes, and how many single points there are for it in each phase."""
+    points = coverage()
+    click.echo("\n| request | " + " | ".join(Phase) + " |\n|---|" + "---|" * len(Phase))
+    for request in sorted({request for request, _ in points}):
+        counts = [sum(n for (name, cell), n in points.items() if name == request and cell[0] is at) for at in Phase]
+        click.echo(f"| {request} | " + " | ".join(f"{count:,}" for count in counts) + " |")
 
 
 if __name__ == "__main__":

@@ -8,25 +8,32 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal
+from functools import lru_cache
 from itertools import islice
+from typing import Any
 
 from cvmsim.instance import Instance
-from simulation.faultpoint import CELLS, Kind, Phase
+from simulation.faultpoint import Cell, cells_of
 from simulation.kubeworld import Object
 from simulation.virtual import run_virtual
 from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
 from spotcompute.kube.names import FINALIZER
 
 NAME = NAMES_OF_ENVIRONMENTS[0]
-Cells = Mapping[int, tuple[Phase, Kind]]
+OTHER = NAMES_OF_ENVIRONMENTS[1]
+Cells = Mapping[int, Cell]
 
 
 class Stage:
-    """A world with one environment and one replica, and the hands that move a scenario."""
+    """A world with one replica and one environment or more, and the hands that move a scenario."""
 
-    def __init__(self, name: str, cells: Cells) -> None:
-        self.world = World(name, [NAME], {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"})
+    def __init__(self, name: str, cells: Cells, names: Sequence[str], switches: Mapping[str, str]) -> None:
+        usual = {"pending-seconds": "3", "terminating-seconds": "5", "tag-lag": "5"}
+        self.world = World(name, names, {**usual, **switches})
         fault = self.world.fault
         fault.cells = dict(cells)
         fault.crash = lambda: self.world.crash(0, 1.0)
@@ -42,10 +49,10 @@ class Stage:
         if len(self._old) > 1:
             self.world.replicas[0].deliver("MODIFIED", self._old[-2])
 
-    def create(self, replicas: int, zones: int = 1, types: int = 1) -> None:
+    def create(self, replicas: int, zones: int = 1, types: int = 1, name: str = NAME, **spec: Any) -> None:
         """Apply an environment."""
-        self.world.want(NAME, replicas)
-        spec = {
+        self.world.want(name, replicas)
+        usual = {
             "region": "ap-guangzhou",
             "replicas": replicas,
             "placements": [{"zone": zone} for zone in ("ap-guangzhou-3", "ap-guangzhou-4")[:zones]],
@@ -54,7 +61,7 @@ class Stage:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
-        self.world.api.create("default", NAME, spec)
+        self.world.api.create("default", name, {**usual, **spec})
 
     def start(self) -> None:
         """Start the operator."""
@@ -62,31 +69,35 @@ class Stage:
 
     async def ready(self) -> None:
         """Wait, without faults, until all is as wanted."""
+        await self.until(lambda: not self.world.differences())
+        await asyncio.sleep(2)
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait until `holds`, five minutes at most."""
         for _ in range(300):
             await asyncio.sleep(1)
             self.world.cloud.advance()
-            if not self.world.differences():
-                await asyncio.sleep(2)
+            if holds():
                 return
-        raise AssertionError(f"{self.world.seed} never became ready: {self.world.differences()}")
+        raise AssertionError(f"{self.world.seed} never came so far: {self.world.differences()}")
 
     def arm(self) -> None:
         """From here on requests count, and the chosen ones fail."""
         self.world.fault.armed = True
 
-    def scale(self, replicas: int) -> None:
+    def scale(self, replicas: int, name: str = NAME) -> None:
         """kubectl scale."""
-        self.world.want(NAME, replicas)
-        self.world.api.change_spec("default", NAME, lambda spec: obj_set(spec, "replicas", replicas))
+        self.world.want(name, replicas)
+        self.world.api.change_spec("default", name, lambda spec: obj_set(spec, "replicas", replicas))
 
     def change(self, key: str, value: object) -> None:
         """Edit one field of the spec."""
         self.world.api.change_spec("default", NAME, lambda spec: obj_set(spec, key, value))
 
-    def delete(self) -> None:
+    def delete(self, name: str = NAME) -> None:
         """kubectl delete --wait=false."""
-        self.world.want(NAME, 0)
-        self.world.api.delete("default", NAME)
+        self.world.want(name, 0)
+        self.world.api.delete("default", name)
 
     def living(self) -> list[Instance]:
         """Live instances, oldest name first."""
@@ -97,21 +108,51 @@ class Stage:
         simulated = self.world.cloud.simulator.world
         simulated.offerings[zone, type_].set_stock(count, simulated.now)
 
+    def price(self, amount: str) -> None:
+        """Set the price of every pool."""
+        simulated = self.world.cloud.simulator.world
+        for offering in simulated.offerings.values():
+            simulated.set_price(offering, Decimal(amount))
+
+    def restore(self, *, keep_annotations: bool) -> None:
+        """The object comes back as another, from a backup or from Git: without status."""
+        old = self.world.api.remove_by_force("default", NAME)
+        assert old is not None
+        kept = {"annotations": old["metadata"]["annotations"]} if keep_annotations else {}
+        self.world.api.create("default", NAME, old["spec"], **kept)
+
 
 Script = Callable[[Stage], Awaitable[None]]
-SCENARIOS: dict[str, Script] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """A script, and the world it is played in."""
+
+    script: Script
+    names: tuple[str, ...]
+    switches: Mapping[str, str]
+
+
+SCENARIOS: dict[str, Scenario] = {}
 
 #: Their pairs of faults are played exhaustively by `make prove`.
-SMALLEST = ("scale-up", "adopt", "create-1", "create-5")
+SMALLEST = ("scale-up", "scale-to-zero", "create-1", "create-5")
 
 
-def scenario(script: Script) -> Script:
-    """Register a script under its name."""
-    SCENARIOS[script.__name__.replace("_", "-")] = script
-    return script
+def scenario(environments: int = 1, **switches: str) -> Callable[[Script], Script]:
+    """Register a script under its name; switches of the cloud are written with underscores."""
+
+    def register(script: Script) -> Script:
+        names = NAMES_OF_ENVIRONMENTS[:environments]
+        settings = {key.replace("_", "-"): value for key, value in switches.items()}
+        SCENARIOS[script.__name__.replace("_", "-")] = Scenario(script, names, settings)
+        return script
+
+    return register
 
 
-@scenario
+@scenario()
 async def create_1(stage: Stage) -> None:
     stage.arm()
     stage.create(1)
@@ -119,7 +160,7 @@ async def create_1(stage: Stage) -> None:
     await asyncio.sleep(20)
 
 
-@scenario
+@scenario()
 async def create_5(stage: Stage) -> None:
     stage.arm()
     stage.create(5)
@@ -127,7 +168,7 @@ async def create_5(stage: Stage) -> None:
     await asyncio.sleep(30)
 
 
-@scenario
+@scenario()
 async def scale_up(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -137,7 +178,7 @@ async def scale_up(stage: Stage) -> None:
     await asyncio.sleep(20)
 
 
-@scenario
+@scenario()
 async def scale_down(stage: Stage) -> None:
     stage.create(3)
     stage.start()
@@ -148,7 +189,7 @@ async def scale_down(stage: Stage) -> None:
     await asyncio.sleep(30)
 
 
-@scenario
+@scenario()
 async def replace_reclaimed(stage: Stage) -> None:
     stage.create(3)
     stage.start()
@@ -158,7 +199,7 @@ async def replace_reclaimed(stage: Stage) -> None:
     await asyncio.sleep(40)
 
 
-@scenario
+@scenario()
 async def change_template(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -170,7 +211,7 @@ async def change_template(stage: Stage) -> None:
     await asyncio.sleep(20)
 
 
-@scenario
+@scenario()
 async def delete(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -181,7 +222,7 @@ async def delete(stage: Stage) -> None:
     await asyncio.sleep(60)
 
 
-@scenario
+@scenario()
 async def delete_while_creating(stage: Stage) -> None:
     stage.arm()
     stage.create(3)
@@ -191,7 +232,7 @@ async def delete_while_creating(stage: Stage) -> None:
     await asyncio.sleep(60)
 
 
-@scenario
+@scenario()
 async def adopt(stage: Stage) -> None:
     stage.create(3)
     stage.start()
@@ -200,9 +241,11 @@ async def adopt(stage: Stage) -> None:
     stage.arm()
     stage.world.api.edit("default", NAME, lambda obj: obj.update(status={"observedGeneration": -1, "replicas": 0}))
     await asyncio.sleep(60)
+    stage.scale(4)
+    await asyncio.sleep(530)
 
 
-@scenario
+@scenario()
 async def rotate_credentials(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -215,7 +258,7 @@ async def rotate_credentials(stage: Stage) -> None:
     await asyncio.sleep(20)
 
 
-@scenario
+@scenario()
 async def pause_resume(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -228,7 +271,7 @@ async def pause_resume(stage: Stage) -> None:
     await asyncio.sleep(20)
 
 
-@scenario
+@scenario()
 async def zone_sold_out(stage: Stage) -> None:
     stage.stock("ap-guangzhou-3", "S2.MEDIUM4", 1)
     stage.stock("ap-guangzhou-3", "S5.MEDIUM4", 0)
@@ -238,7 +281,7 @@ async def zone_sold_out(stage: Stage) -> None:
     await asyncio.sleep(40)
 
 
-@scenario
+@scenario()
 async def orphans(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -250,7 +293,7 @@ async def orphans(stage: Stage) -> None:
     await asyncio.sleep(200)
 
 
-@scenario
+@scenario()
 async def release_after_outage(stage: Stage) -> None:
     stage.create(2)
     stage.start()
@@ -261,12 +304,265 @@ async def release_after_outage(stage: Stage) -> None:
     await asyncio.sleep(120)
 
 
+@scenario()
+async def scale_to_zero(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    stage.arm()
+    stage.scale(0)
+    await asyncio.sleep(6)
+
+
+@scenario()
+async def there_and_back(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    stage.arm()
+    stage.scale(0)
+    await asyncio.sleep(30)
+    stage.scale(2)
+    await asyncio.sleep(30)
+
+
+@scenario(environments=2)
+async def two_environments(stage: Stage) -> None:
+    stage.arm()
+    stage.create(2)
+    stage.create(1, name=OTHER)
+    stage.start()
+    await asyncio.sleep(20)
+    stage.scale(1)
+    stage.delete(OTHER)
+    await asyncio.sleep(40)
+
+
+@scenario()
+async def partly_filled(stage: Stage) -> None:
+    stage.stock("ap-guangzhou-3", "S2.MEDIUM4", 2)
+    stage.arm()
+    stage.create(5)
+    stage.start()
+    await asyncio.sleep(30)
+    stage.stock("ap-guangzhou-3", "S2.MEDIUM4", 100)
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def replace_elsewhere(stage: Stage) -> None:
+    stage.create(3, zones=2)
+    stage.start()
+    await stage.ready()
+    stage.arm()
+    stage.stock("ap-guangzhou-3", "S2.MEDIUM4", 0)
+    stage.world.cloud.simulator.world.reclaim(stage.living()[:2], 120.0)
+    await asyncio.sleep(170)
+
+
+@scenario(recycle_bin="yes", recycle_bin_seconds="60")
+async def recycle_bin(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.scale(1)
+    await asyncio.sleep(40)
+    stage.delete()
+    await asyncio.sleep(100)
+
+
+@scenario()
+async def protected(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(30)
+    for instance in stage.living():
+        instance.is_protected = True
+    stage.arm()
+    stage.delete()
+    await asyncio.sleep(40)
+    for instance in stage.living():
+        instance.is_protected = False
+    await asyncio.sleep(80)
+
+
+@scenario(pending_seconds="40", terminate_pending="refused")
+async def released_while_starting(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.until(lambda: len(stage.living()) == 2)
+    stage.arm()
+    stage.delete()
+    await asyncio.sleep(120)
+
+
+@scenario(environments=2)
+async def namespace_deleted(stage: Stage) -> None:
+    stage.create(2)
+    stage.create(1, name=OTHER)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.world.api.delete_secret("default", SECRET)
+    stage.delete()
+    stage.delete(OTHER)
+    await asyncio.sleep(70)
+
+
+@scenario()
+async def restored_with_its_identity(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(20)
+    stage.arm()
+    stage.restore(keep_annotations=True)
+    await asyncio.sleep(20)
+    stage.scale(3)
+    await asyncio.sleep(550)
+
+
+@scenario()
+async def restored_from_git(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(20)
+    stage.arm()
+    stage.restore(keep_annotations=False)
+    await asyncio.sleep(40)
+
+
+@scenario(list_lag="30")
+async def etcd_restored(stage: Stage) -> None:
+    stage.create(1)
+    stage.start()
+    await stage.ready()
+    backup = stage.world.api.snapshot()
+    stage.scale(3)
+    await asyncio.sleep(10)
+    stage.arm()
+    stage.world.want(NAME, 1)
+    stage.world.api.restore(backup)
+    await asyncio.sleep(160)
+    stage.scale(3)
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def one_time(stage: Stage) -> None:
+    stage.stock("ap-guangzhou-3", "S2.MEDIUM4", 0)
+    stage.arm()
+    stage.create(2, types=2, requestPolicy="OneTime")
+    stage.start()
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def price_falls(stage: Stage) -> None:
+    stage.price("0.9")
+    stage.arm()
+    stage.create(2)
+    stage.start()
+    await asyncio.sleep(15)
+    stage.price("0.02")
+    await asyncio.sleep(40)
+
+
+@scenario()
+async def key_revoked(stage: Stage) -> None:
+    stage.create(1)
+    stage.start()
+    await stage.ready()
+    stage.arm()
+    stage.scale(3)
+    stage.world.cloud_trouble.revoked = True
+    await asyncio.sleep(25)
+    stage.world.cloud_trouble.revoked = False
+    await asyncio.sleep(40)
+
+
+@scenario()
+async def api_server_away(stage: Stage) -> None:
+    stage.arm()
+    stage.create(3)
+    stage.start()
+    await asyncio.sleep(0.3)
+    stage.world.kube_trouble.outage_until = asyncio.get_running_loop().time() + 30
+    await asyncio.sleep(90)
+
+
+@scenario()
+async def stopped_by_hand(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(20)
+    stage.arm()
+    stage.world.cloud.simulator.world.stop(stage.living()[0], "console", None)
+    await asyncio.sleep(60)
+
+
+@scenario(launch_failed_lifetime="60")
+async def launch_fails(stage: Stage) -> None:
+    stage.world.cloud.simulator.world.switches.set("launch-failure-rate", "1")
+    stage.arm()
+    stage.create(1)
+    stage.start()
+    await asyncio.sleep(12)
+    stage.world.cloud.simulator.world.switches.set("launch-failure-rate", "0")
+    await asyncio.sleep(40)
+
+
+@scenario()
+async def user_data_from_elsewhere(stage: Stage) -> None:
+    stage.world.api.config_maps["default", "boot"] = {"script": "#!/bin/sh"}
+    stage.arm()
+    source = {"configMapKeyRef": {"name": "boot", "key": "script"}}
+    stage.create(2, template={"imageId": IMAGES[0], "userDataFrom": source})
+    stage.start()
+    await asyncio.sleep(20)
+    stage.world.api.config_maps["default", "boot"] = {"script": "#!/bin/bash"}
+    stage.scale(3)
+    await asyncio.sleep(20)
+
+
+@scenario(environments=2)
+async def orphans_of_two(stage: Stage) -> None:
+    stage.create(1)
+    stage.create(1, name=OTHER)
+    stage.start()
+    await stage.ready()
+    stage.arm()
+    for name in (NAME, OTHER):
+        stage.delete(name)
+        stage.world.api.edit("default", name, lambda obj: obj["metadata"]["finalizers"].remove(FINALIZER))
+    await asyncio.sleep(150)
+
+
+@scenario()
+async def account_forgotten(stage: Stage) -> None:
+    stage.create(1)
+    stage.start()
+    await stage.ready()
+    stage.delete()
+    await stage.until(lambda: not stage.world.api.objects)
+    await asyncio.sleep(590)
+    stage.arm()
+    await asyncio.sleep(90)
+
+
 def play(name: str, cells: Cells | None = None) -> tuple[Outcome, list[str]]:
     """Play one scenario with faults at the given requests; return its outcome and the requests it made while armed."""
 
     async def run() -> tuple[Outcome, list[str]]:
-        stage = Stage(name, cells or {})
-        await SCENARIOS[name](stage)
+        played = SCENARIOS[name]
+        stage = Stage(name, cells or {}, played.names, played.switches)
+        await played.script(stage)
         stage.world.fault.armed = False
         requests = list(stage.world.fault.names)
         stage.world.heal()
@@ -277,17 +573,43 @@ def play(name: str, cells: Cells | None = None) -> tuple[Outcome, list[str]]:
         )
         return stage.world.outcome(f"{name} [{label}]"), requests
 
-    return run_virtual(run())
+    outcome, requests = run_virtual(run())
+    spare = outcome.launched - reference(name)[0].launched if cells else 0
+    if spare > 0:
+        violation = f"O10 {spare} launched more than without the fault"
+        outcome = replace(outcome, violations=(*outcome.violations, violation))
+    return outcome, requests
+
+
+@lru_cache(maxsize=64)
+def reference(name: str) -> tuple[Outcome, tuple[str, ...]]:
+    """The scenario without any fault, and the requests it makes."""
+    outcome, requests = play(name)
+    return outcome, tuple(requests)
 
 
 def single_points(name: str) -> Iterator[Cells]:
     """Every fault point of a scenario, one at a time."""
-    _, requests = play(name)
-    for number, request in enumerate(requests):
-        for cell in CELLS:
-            if cell[1] in (Kind.CONFLICT, Kind.STALE) and not request.startswith("kube"):
-                continue
+    for number, request in enumerate(reference(name)[1]):
+        for cell in cells_of(request):
             yield {number: cell}
+
+
+def one_of_each(name: str) -> Iterator[Cells]:
+    """A part of them: each kind of request once in every way it can fail, alternately the first and a later one."""
+    places: dict[tuple[str, Cell], list[int]] = {}
+    for number, request in enumerate(reference(name)[1]):
+        for cell in cells_of(request):
+            places.setdefault((request, cell), []).append(number)
+    for at, ((_, cell), numbers) in enumerate(places.items()):
+        yield {numbers[at * 7 % len(numbers)]: cell}
+
+
+def coverage() -> Counter[tuple[str, Cell]]:
+    """How many single points there are for each request and each way in which it fails, over all scenarios."""
+    return Counter(
+        (request, cell) for name in SCENARIOS for request in reference(name)[1] for cell in cells_of(request)
+    )
 
 
 def pairs(name: str, rng: random.Random, count: int | None = None) -> Iterator[Cells]:

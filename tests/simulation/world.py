@@ -77,6 +77,7 @@ class Outcome:
     records: int
     longest_orphan: float
     features: frozenset[str]
+    faults_struck: int
     log: tuple[str, ...] = field(repr=False)
 
 
@@ -438,6 +439,7 @@ class World:
             records=self.records.count,
             longest_orphan=self.longest_orphan,
             features=frozenset(self.features),
+            faults_struck=self.fault.struck,
             log=tuple(self.log),
         )
 
