@@ -46,6 +46,7 @@ CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
 crds: $(READY)  ## generate the CustomResourceDefinition and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python tests/mutation/gate.py --table
 
 .PHONY: assets
 assets: $(READY)
@@ -57,6 +58,10 @@ bench: $(READY) assets  ## measure simulator and operator, and print the figures
 
 conformance: $(READY)  ## drive the simulator with the official command line (installs 0.6 GB of its own)
 	$(BIN)/python tests/conformance/run.py
+
+.PHONY: mutants
+mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see that the tests notice each
+	$(BIN)/python tests/mutation/gate.py
 
 prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
 	$(BIN)/python tests/simulation/prove.py $(PROVE)

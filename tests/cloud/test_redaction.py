@@ -5,11 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from spotcompute import redaction
+from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.redaction import PLACEHOLDER, redact, register
+from spotcompute.settings import Settings
 
 SECRET = 'cAnaRy/+"key"=4711 é'
 
@@ -70,3 +74,11 @@ def test_the_registry_is_bounded_and_forgets_the_oldest_first(monkeypatch: pytes
     register("canary-a")
     register("canary-c")
     assert [redact(text) for text in ("canary-a", "canary-b", "canary-c")] == [PLACEHOLDER, "canary-b", PLACEHOLDER]
+
+
+def test_the_key_of_every_provider_is_cut_out_of_logs() -> None:
+    key = Credentials("AKIDwrittenNowhere4711", "secretWrittenNowhere4711", "tokenWrittenNowhere4711")
+    with ThreadPoolExecutor(1) as executor:
+        TencentProviders(Settings(), executor)(key, "ap-guangzhou")
+    assert "WrittenNowhere" not in redact(f"{key.secret_id} {key.secret_key} {key.token}")
+    assert "writtenNowhere" not in redact(key.secret_id)

@@ -16,7 +16,7 @@ from spotcompute.cloud.errors import InvalidCredentials
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.names import ENVIRONMENT_ID
-from spotcompute.kube.port import ApiUnavailable, KubeObject, KubePort
+from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import new_environment_id
@@ -58,9 +58,13 @@ class Account(ScriptedCloud):
 
 @dataclass
 class Cluster:
-    """Environments, notes and guarded Secrets; store and API server at once. `trouble` fails calls by name."""
+    """Environments, those a list leaves out, notes and guarded Secrets; store and API server at once.
+
+    `trouble` fails calls by name.
+    """
 
     environments: list[KubeObject] = field(default_factory=list)
+    unlisted: list[KubeObject] = field(default_factory=list)
     notes: dict[str, str] = field(default_factory=dict)
     guarded: list[str] = field(default_factory=list)
     trouble: dict[str, ApiUnavailable] = field(default_factory=dict)
@@ -69,7 +73,7 @@ class Cluster:
         return self.environments
 
     async def list_environments(self) -> Sequence[KubeObject]:
-        return self.environments
+        return [obj for obj in self.environments if obj not in self.unlisted]
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
         sought = (namespace, name)
@@ -123,6 +127,19 @@ async def test_an_orphan_is_released_once_it_was_seen_for_long_enough() -> None:
     await world.looks(2)
     assert world.one.released == []
     await world.looks(1)
+    assert world.one.released == ["ins-1"]
+
+
+async def test_a_list_that_lacks_an_environment_we_know_decides_nothing_about_any() -> None:
+    world = World("one")
+    world.one.listed = [left_behind("ins-1")]
+    world.cluster.environments = world.cluster.unlisted = [environment("default", "other")]
+    for _ in range(5):
+        with pytest.raises(KubeError):
+            await world.looks(1)
+    assert world.one.released == []
+    world.cluster.unlisted = []
+    await world.looks(3)
     assert world.one.released == ["ins-1"]
 
 

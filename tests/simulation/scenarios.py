@@ -437,20 +437,18 @@ async def restored_from_git(stage: Stage) -> None:
     await asyncio.sleep(40)
 
 
-@scenario(list_lag="30")
+@scenario(list_lag="170")
 async def etcd_restored(stage: Stage) -> None:
     stage.create(1)
     stage.start()
     await stage.ready()
-    backup = stage.world.api.snapshot()
+    await asyncio.sleep(100)
     stage.scale(3)
+    backup = stage.world.api.snapshot()
     await asyncio.sleep(10)
     stage.arm()
-    stage.world.want(NAME, 1)
     stage.world.api.restore(backup)
-    await asyncio.sleep(160)
-    stage.scale(3)
-    await asyncio.sleep(60)
+    await asyncio.sleep(200)
 
 
 @scenario()

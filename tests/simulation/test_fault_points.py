@@ -76,6 +76,39 @@ def test_killed_at_the_same_point_twenty_times_it_buys_no_more(after_commit: boo
     assert kills >= (1 if after_commit else 2)  # what was carried out is found again, and not asked for anew
 
 
-def test_a_reference_run_launches_what_its_scenario_wants() -> None:
-    assert reference("create-5")[0].launched == 5
-    assert reference("delete")[0].launched == 2
+@pytest.mark.parametrize(
+    ("name", "count"),
+    [
+        ("create-5", 5),
+        ("delete", 2),
+        ("adopt", 4),
+        ("restored-from-git", 2),
+        ("restored-with-its-identity", 3),
+        ("etcd-restored", 3),
+        ("replace-reclaimed", 5),
+    ],
+)
+def test_a_reference_run_launches_what_its_scenario_wants(name: str, count: int) -> None:
+    assert reference(name)[0].launched == count
+
+
+@pytest.mark.parametrize("safeguard", ["kube claim", "kube guard", "kube note", "kube status"])
+def test_what_makes_a_launch_safe_is_written_before_it(safeguard: str) -> None:
+    requests = reference("create-1")[1]
+    assert requests.index(safeguard) < requests.index("cloud RunInstances")
+
+
+def test_who_never_owned_anything_is_let_go_without_asking_the_cloud() -> None:
+    async def delete_with_a_bad_key() -> tuple[str, ...]:
+        stage = Stage("bad-key", {}, (NAME,), {})
+        stage.create(0)
+        stage.start()
+        await stage.ready()
+        stage.world.cloud_trouble.revoked = True
+        await asyncio.sleep(120)
+        stage.delete()
+        assert stage.world.api.objects
+        await asyncio.sleep(70)
+        return tuple(name for _, name in stage.world.api.objects)
+
+    assert run_virtual(delete_with_a_bad_key()) == ()

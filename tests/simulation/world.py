@@ -51,7 +51,7 @@ BILLED = frozenset({"PENDING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "RE
 #: What the promise says of an instance whose environment is gone, from the moment lists show it.
 ORPHANS_GONE_SECONDS = 300.0
 
-#: How much rarer everything periodic is during the long quiet at the end of most histories.
+#: How much rarer, at most, everything periodic is during the long quiet at the end of most histories.
 CALM = 100
 
 #: One history in so many keeps its pace.
@@ -403,7 +403,8 @@ class World:
         bin_seconds = lags("recycle-bin-seconds") if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
         if hash_of(self.seed) % UNCALMED:
-            self._calm_down()
+            # Still some looks at every environment while nothing may be written.
+            self._calm_down(min(CALM, max(1, int(seconds / RESYNC.total_seconds() / 1.5))))
         # Quotes are read again with the next look at an environment, and may change what is told of the costs.
         await asyncio.sleep(stragglers + 900.0 + 2 * RESYNC.total_seconds() * self.calm)
         self.records.judge_the_end(self.cloud.simulator.world.instances.values(), self.features)
@@ -416,9 +417,9 @@ class World:
         for difference in self.differences():
             self.cloud.violations.append(f"O4 did not stay: {difference}")
 
-    def _calm_down(self) -> None:
+    def _calm_down(self, calm: int) -> None:
         """Start all processes anew, with everything periodic much rarer: hours without news are most of the work."""
-        self.calm = CALM
+        self.calm = calm
         for number, replica in enumerate(self.replicas):
             replica.crash()
             self.replicas[number] = Replica(self, number)
