@@ -118,7 +118,8 @@ ROWS: tuple[Row, ...] = (
                 "reconcile.py",
                 '        await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))\n',
                 "        try:\n"
-                '            await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))\n'
+                '            await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))'
+                "\n"
                 "        except Exception:\n"
                 "            pass\n",
                 (PAIRS, HISTORIES),
