@@ -182,13 +182,16 @@ class Reconciler:
             environment_id, is_new = await self._new_identity(environment)
         if not self._is_its_own(environment_id, environment):
             return raw, None
-        if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
-            raw = await self._kube.claim(raw, environment_id)
-            self._store.remember(raw)
         ledger = remembered or self._blank_ledger(environment_id, is_new)
         if ledger.sequence < known.sequence:
             _log.warning("ledger_went_back", environment=environment.label)
             ledger = in_quarantine(replace(ledger, sequence=known.sequence), self._clock(), self._policy)
+        if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
+            if remembered is None:
+                # The ledger first: so an identity without one was lost, and not merely cut off here.
+                raw = await self._write(raw, committed(raw.get("status") or {}, ledger, ()))
+            raw = await self._kube.claim(raw, environment_id)
+            self._store.remember(raw)
         return raw, ledger
 
     def _is_its_own(self, environment_id: str, environment: Environment) -> bool:

@@ -150,7 +150,8 @@ class Stage:
         self._read()
         for name in {event["object"]["metadata"]["name"] for event in self._events}:
             states = [event["object"] for event in self.history(name) if event["type"] != "DELETED"]
-            _judge_truthfulness(states)
+            for uid in {state["metadata"]["uid"] for state in states}:
+                _judge_truthfulness([state for state in states if state["metadata"]["uid"] == uid])
             wanted = max(state["spec"].get("replicas", 0) for state in states)
             for identity in {environment_id(state) for state in states} - {""}:
                 peak = self.cloud.peak(identity)

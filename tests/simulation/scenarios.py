@@ -17,7 +17,7 @@ from itertools import islice
 from typing import Any
 
 from cvmsim.instance import Instance
-from simulation.faultpoint import Cell, cells_of
+from simulation.faultpoint import Cell, Kind, cells_of
 from simulation.kubeworld import Object
 from simulation.virtual import run_virtual
 from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
@@ -132,6 +132,7 @@ class Scenario:
     script: Script
     names: tuple[str, ...]
     switches: Mapping[str, str]
+    killable: bool
 
 
 SCENARIOS: dict[str, Scenario] = {}
@@ -140,13 +141,16 @@ SCENARIOS: dict[str, Scenario] = {}
 SMALLEST = ("scale-up", "scale-to-zero", "create-1", "create-5")
 
 
-def scenario(environments: int = 1, **switches: str) -> Callable[[Script], Script]:
-    """Register a script under its name; switches of the cloud are written with underscores."""
+def scenario(environments: int = 1, *, killable: bool = True, **switches: str) -> Callable[[Script], Script]:
+    """Register a script under its name; switches of the cloud are written with underscores.
+
+    One that is not `killable` is about what only a process knows that goes on.
+    """
 
     def register(script: Script) -> Script:
         names = NAMES_OF_ENVIRONMENTS[:environments]
         settings = {key.replace("_", "-"): value for key, value in switches.items()}
-        SCENARIOS[script.__name__.replace("_", "-")] = Scenario(script, names, settings)
+        SCENARIOS[script.__name__.replace("_", "-")] = Scenario(script, names, settings, killable)
         return script
 
     return register
@@ -437,7 +441,7 @@ async def restored_from_git(stage: Stage) -> None:
     await asyncio.sleep(40)
 
 
-@scenario(list_lag="170")
+@scenario(list_lag="170", killable=False)
 async def etcd_restored(stage: Stage) -> None:
     stage.create(1)
     stage.start()
@@ -589,15 +593,19 @@ def reference(name: str) -> tuple[Outcome, tuple[str, ...]]:
 def single_points(name: str) -> Iterator[Cells]:
     """Every fault point of a scenario, one at a time."""
     for number, request in enumerate(reference(name)[1]):
-        for cell in cells_of(request):
+        for cell in _cells(name, request):
             yield {number: cell}
+
+
+def _cells(name: str, request: str) -> list[Cell]:
+    return [cell for cell in cells_of(request) if SCENARIOS[name].killable or cell[1] is not Kind.CRASH]
 
 
 def one_of_each(name: str) -> Iterator[Cells]:
     """A part of them: each kind of request once in every way it can fail, alternately the first and a later one."""
     places: dict[tuple[str, Cell], list[int]] = {}
     for number, request in enumerate(reference(name)[1]):
-        for cell in cells_of(request):
+        for cell in _cells(name, request):
             places.setdefault((request, cell), []).append(number)
     for at, ((_, cell), numbers) in enumerate(places.items()):
         yield {numbers[at * 7 % len(numbers)]: cell}

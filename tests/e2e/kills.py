@@ -1,0 +1,198 @@
+"""Scripted work of the operator that can be done again and again, and a kill -9 at any request of it.
+
+Apart from `simulation.scenarios`, because everything is real here: process, API server, SDK and HTTP. Each scenario is
+a round: prepare, then act with the proxy armed, then hold the outcome against the cloud's ledger.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from e2e.proxy import Phase, Point, Proxy
+from e2e.running import Operator
+from e2e.stage import Stage
+from e2e.waiting import eventually
+from spotcompute.kube.names import FINALIZER
+
+
+class Round:
+    """One environment `web` in a namespace of its own, and the operator behind the proxy."""
+
+    def __init__(self, stage: Stage, operator: Operator, proxy: Proxy) -> None:
+        self.stage, self.operator, self.proxy = stage, operator, proxy
+
+    def kill(self) -> None:
+        """kill -9, and a new process at once."""
+        self.operator.kill9()
+        self.operator.start()
+
+    def ready(self, replicas: int, name: str = "web") -> None:
+        """Wait until all is as wanted, by the object's word and by the ledger."""
+        self.stage.until_ready(replicas, name)
+        eventually(lambda: len(self.living(name)) == replicas, f"{replicas} of {name} live")
+
+    def living(self, name: str = "web") -> list[str]:
+        """Ids of what truly lives of an environment."""
+        owner = f"{self.stage.namespace}@{name}"
+        rows = self.stage.cloud.instances(self.stage.account)
+        return [row["id"] for row in rows if row["live"] and owner in row["originalTags"].values()]
+
+    def ensure(self, replicas: int, name: str = "web", **spec: object) -> None:
+        """Bring the environment to a known state, whatever came before."""
+        self.stage.apply(name, replicas=replicas, **spec)
+        self.ready(replicas, name)
+
+    def remove(self, name: str = "web") -> None:
+        """Delete it and wait; at the moment it goes nothing of it may live."""
+        self.stage.delete(name)
+        self.gone(name)
+
+    def gone(self, name: str = "web") -> None:
+        """Wait until the object is gone: what lives then has leaked."""
+        self.stage.until_gone(name)
+        left = self.living(name)
+        assert not left, f"{name} was let go while {left} lived"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """`prepare` runs undisturbed; `act` runs armed; `check` waits until all is well again."""
+
+    prepare: Callable[[Round], None]
+    act: Callable[[Round], None]
+    check: Callable[[Round], None]
+
+
+def _nothing(at: Round) -> None:
+    if at.stage.get() is not None:
+        at.remove()
+
+
+def _two_pools(at: Round) -> None:
+    types = ["S5.MEDIUM4", "S2.MEDIUM4"]
+    zone = at.stage.account.zones[0]
+    at.stage.cloud.post("stock", zone=zone, instance_type=types[0], stock=200)
+    at.ensure(1, instanceTypes=types)
+    at.stage.cloud.post("stock", zone=zone, instance_type=types[0], stock=0)
+
+
+def _reclaim(at: Round) -> None:
+    at.stage.cloud.post("interrupt", account=at.stage.account.uin, notice_seconds=0, count=1)
+
+
+def _wipe(at: Round) -> None:
+    at.stage.kubectl.run(
+        "patch", "sce", "web", "--subresource=status", "--type=merge", "-p", '{"status":{"ledger":null}}'
+    )
+
+
+def _another_template(at: Round) -> None:
+    at.stage.apply(replicas=2, template={"imageId": "img-pmqg1cw7", "instanceName": "other"})
+
+
+def _strip(at: Round) -> None:
+    at.stage.delete()
+    at.stage.kubectl.run("patch", "sce", "web", "--type=merge", "-p", json.dumps({"metadata": {"finalizers": []}}))
+
+
+def _no_orphan(at: Round) -> None:
+    at.stage.until_gone()
+    eventually(lambda: not at.living(), "orphans are ended")
+
+
+def _apply_and_delete(at: Round) -> None:
+    at.stage.apply(replicas=2)
+    eventually(
+        lambda: FINALIZER in ((at.stage.get() or {}).get("metadata", {}).get("finalizers") or ()), "it is claimed"
+    )
+    at.stage.delete()
+
+
+def _two(at: Round) -> None:
+    at.stage.apply(replicas=3)
+    at.stage.apply("other", replicas=0)
+
+
+def _both(at: Round) -> None:
+    at.ready(3)
+    at.ready(0, "other")
+
+
+def _one_each(at: Round) -> None:
+    at.ensure(1)
+    at.ensure(1, "other")
+
+
+SCENARIOS: dict[str, Scenario] = {
+    "create": Scenario(_nothing, lambda at: at.stage.apply(replicas=2), lambda at: at.ready(2)),
+    "scale-up": Scenario(lambda at: at.ensure(1), lambda at: at.stage.scale(3), lambda at: at.ready(3)),
+    "scale-down": Scenario(lambda at: at.ensure(3), lambda at: at.stage.scale(1), lambda at: at.ready(1)),
+    "replace-reclaimed": Scenario(lambda at: at.ensure(2), _reclaim, lambda at: at.ready(2)),
+    "change-template": Scenario(lambda at: at.ensure(1), _another_template, lambda at: at.ready(2)),
+    "sold-out-elsewhere": Scenario(_two_pools, lambda at: at.stage.scale(3), lambda at: at.ready(3)),
+    "adopt": Scenario(lambda at: at.ensure(2), _wipe, lambda at: at.ready(2)),
+    "delete": Scenario(lambda at: at.ensure(2), lambda at: at.stage.delete(), lambda at: at.gone()),
+    "delete-while-creating": Scenario(_nothing, _apply_and_delete, lambda at: at.gone()),
+    "orphans": Scenario(lambda at: at.ensure(2), _strip, _no_orphan),
+    "two-environments": Scenario(_one_each, _two, _both),
+}
+
+
+def points(names: list[str]) -> list[Point]:
+    """Every request of a recorded round, in every phase."""
+    seen: Counter[str] = Counter()
+    result = []
+    for name in names:
+        seen[name] += 1
+        result += [Point(name, seen[name], phase) for phase in Phase]
+    return result
+
+
+def some(candidates: list[Point], count: int, seed: str) -> Iterator[Point]:
+    """`count` of them, or all: of every kind of request one first, then others by chance."""
+    rng = random.Random(seed)
+    shuffled = rng.sample(candidates, len(candidates))
+    kinds: Counter[tuple[str, Phase]] = Counter()
+    ranked = []
+    for point in shuffled:
+        kinds[point.name, point.phase] += 1
+        ranked.append((kinds[point.name, point.phase], point))
+    yield from (point for _, point in sorted(ranked, key=lambda pair: pair[0])[:count])
+
+
+def play(at: Round, scenario: Scenario, point: Point | None) -> tuple[list[str], bool]:
+    """One round, killed at `point`; the names of its requests, and whether the kill came.
+
+    Raises AssertionError when something was bought, ended or left that should not have been.
+    """
+    scenario.prepare(at)
+    before = len(at.stage.cloud.instances(at.stage.account, gone=True))
+    at.proxy.arm(point, at.kill)
+    scenario.act(at)
+    scenario.check(at)
+    names, struck = list(at.proxy.names), at.proxy.struck.is_set()
+    at.proxy.arm(None)
+    _judge_releases(at)
+    launched = len(at.stage.cloud.instances(at.stage.account, gone=True)) - before
+    assert launched <= MOST_LAUNCHED, f"{launched} launched in one round"
+    at.operator.judge()
+    return names, struck
+
+
+#: No round wants more new instances than these.
+MOST_LAUNCHED = 3
+
+
+def _judge_releases(at: Round) -> None:
+    """Everything that was asked to end had been launched for an environment of this namespace."""
+    owners = {
+        row["id"]: set(row["originalTags"].values()) for row in at.stage.cloud.instances(at.stage.account, gone=True)
+    }
+    for request in at.stage.cloud.requests(at.stage.account, "TerminateInstances"):
+        for instance_id in request["params"]["InstanceIds"]:
+            ours = {f"{at.stage.namespace}@web", f"{at.stage.namespace}@other"}
+            assert owners.get(instance_id, set()) & ours, f"{instance_id} is not ours and was ended"
