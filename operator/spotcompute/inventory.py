@@ -47,6 +47,7 @@ class _Sweep:
 
     number: int
     started_at: datetime
+    began: float  # by the loop's clock, which nobody sets
     by_environment: Mapping[str, Mapping[str, Instance]]
 
     def slice(self, environment_id: str) -> Mapping[str, Instance]:
@@ -159,6 +160,11 @@ class Inventory:
         slices = self._sweep.by_environment.values()
         return self._sweep.started_at, tuple(instance for piece in slices for instance in piece.values())
 
+    @property
+    def latest_began(self) -> float | None:
+        """When the latest complete sweep began, by the running loop's clock; None before the first."""
+        return self._sweep.began if self._sweep else None
+
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
         """Ids of environments whose binding is `prefix` and who own a live instance. Raises `CloudError`."""
         self._asked_at = self._clock()
@@ -192,7 +198,7 @@ class Inventory:
         return await asyncio.shield(self._sweeping)
 
     async def _sweep_now(self) -> _Sweep:
-        started_at = self._clock()
+        started_at, began = self._clock(), asyncio.get_running_loop().time()
         try:
             with metrics.sweep_seconds.time():
                 listed = await self.provider.list_instances(self._cluster_id)
@@ -207,7 +213,7 @@ class Inventory:
         before, number = self._sweep, self._sweep.number + 1 if self._sweep else 1
         if before is not None:
             self._listed_before = {key for piece in before.by_environment.values() for key in piece}
-        self._sweep = _Sweep(number, started_at, by_environment)
+        self._sweep = _Sweep(number, started_at, began, by_environment)
         self._note_sightings(listed)
         self._tell_news(before, self._sweep)
         return self._sweep

@@ -65,7 +65,7 @@ class OrphanSweep:
         self._sources, self._register = sources, register
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
-        self._unused_since: dict[AccountNote, datetime] = {}
+        self._unused_since: dict[AccountNote, float] = {}  # by the loop's clock: a date can be set back
 
     async def run(self) -> None:
         """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
@@ -113,7 +113,7 @@ class OrphanSweep:
             except SourceUnavailable as error:
                 if note not in self._unused_since:
                     _log.warning("account_out_of_reach", namespace=note.namespace, error=str(error))
-                self._unused_since.setdefault(note, self._clock())
+                self._unused_since.setdefault(note, asyncio.get_running_loop().time())
                 continue
             inventory = self._accounts.inventory(credentials, note.region)
             inventory.touch()
@@ -121,10 +121,11 @@ class OrphanSweep:
 
     async def _forget_if_empty(self, note: AccountNote, inventory: Inventory) -> None:
         """A launch of the last moment may show up until the horizon; after that, an empty account needs no note."""
-        since = self._unused_since.setdefault(note, self._clock())
-        swept_at, instances = inventory.latest
-        if swept_at is None or swept_at < since + self._policy.horizon:
+        since = self._unused_since.setdefault(note, asyncio.get_running_loop().time())
+        began = inventory.latest_began
+        if began is None or began < since + self._policy.horizon.total_seconds():
             return
+        _, instances = inventory.latest
         if all(instance.has_ended or not _may_be_behind(note, instance) for instance in instances):
             # The note goes last: as long as it is there, an unguard that failed is tried again.
             await self._sources.unguard(note.namespace, note.secret)

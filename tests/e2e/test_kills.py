@@ -33,10 +33,6 @@ def around(stage: Stage, cloud: Simulator, operator_kubeconfig: Path, tmp_path: 
     operator = Operator(config, f"127.0.0.1:{proxy.cloud}", tmp_path / "operator.log", NAMESPACE=stage.namespace)
     operator.start()
     yield Round(stage, operator, proxy)
-    stage.kubectl.run("delete", "sce", "--all", "--wait=false")
-    for name in ("web", "other"):
-        if stage.history(name):
-            stage.until_gone(name)
     operator.kill9()
     proxy.close()
 

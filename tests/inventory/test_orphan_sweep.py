@@ -174,6 +174,17 @@ async def test_a_note_is_forgotten_although_another_namespace_has_instances_in_t
     assert (world.cluster.notes, world.cluster.guarded) == ({}, [])
 
 
+async def test_a_clock_that_is_set_does_not_make_a_note_old(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World()
+    note = AccountNote("default", "key", "region")
+    world.cluster.notes, world.cluster.guarded = {note.key: note.to_json()}, ["key"]
+    monkeypatch.setattr(world.sweep, "_clock", lambda: clock() - seconds(3600))
+    await world.looks(2)
+    monkeypatch.undo()
+    await world.looks(5)
+    assert list(world.cluster.notes) == [note.key]
+
+
 async def test_a_note_stays_while_its_namespace_has_instances_in_the_account() -> None:
     world = World()
     note = AccountNote("default", "key", "region")
