@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -18,6 +18,7 @@ from spotcompute import metrics
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
+from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market
@@ -52,6 +53,22 @@ class _Sweep:
 
     def slice(self, environment_id: str) -> Mapping[str, Instance]:
         return self.by_environment.get(environment_id, {})
+
+    def bound_to(self, prefix: str) -> tuple[str, ...]:
+        """Environments whose binding is `prefix` and who own a live instance, one that also bears our name."""
+        return tuple(
+            sorted(
+                environment_id
+                for environment_id, instances in self.by_environment.items()
+                if environment_id.startswith(f"{prefix}-") and any(map(_is_alive_and_ours, instances.values()))
+            )
+        )
+
+
+def _is_alive_and_ours(instance: Instance) -> bool:
+    """Tags alone can be put on a stranger's machine."""
+    ownership = instance.ownership
+    return not instance.has_ended and ownership is not None and is_named_by_us(instance, ownership)
 
 
 @dataclass(slots=True)
@@ -88,6 +105,8 @@ class Inventory:
         self._reading: asyncio.Task[None] | None = None
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
+        #: When each was last shown as ended. In memory alone: what status says of an end may be forged.
+        self._ended: dict[str, datetime] = {}
         self._failures, self._failed_at, self._error = 0, None, None
         self._asked_at = clock()
         self._hurry = asyncio.Event()
@@ -114,6 +133,8 @@ class Inventory:
         for name in sorted(names):
             named = await self.provider.find_by_name(name, environment_id)
             instances |= {instance.id: instance for instance in named}
+        self._note_ends(instances.values())
+        is_alone = all(instance.has_ended for instance in instances.values())
         return Observation(
             observed_at=sweep.started_at,
             account=self.provider.account,
@@ -121,6 +142,7 @@ class Inventory:
             absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
             searched=frozenset(names),
             market=self._market,
+            kin=frozenset(sweep.bound_to(binding_of(environment_id))) - {environment_id} if is_alone else frozenset(),
         )
 
     def _absences(
@@ -135,7 +157,8 @@ class Inventory:
                 sought.misses, sought.missed_in = sought.misses + 1, sweep.number
             sought.asked_at = self._clock()
             # Where only look-ups can tell, it takes twice as many of them.
-            result[instance_id] = Absence(sought.misses if sought.was_listed else sought.misses // 2, looked_up=True)
+            misses = sought.misses if sought.was_listed else sought.misses // 2
+            result[instance_id] = Absence(misses, looked_up=True, had_ended=instance_id in self._ended)
         if absent:
             self._hurry.set()
         return result
@@ -168,15 +191,7 @@ class Inventory:
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
         """Ids of environments whose binding is `prefix` and who own a live instance. Raises `CloudError`."""
         self._asked_at = self._clock()
-        sweep = await self._fresh_sweep()
-        return tuple(
-            sorted(
-                environment_id
-                for environment_id, instances in sweep.by_environment.items()
-                if environment_id.startswith(f"{prefix}-")
-                and any(not instance.has_ended for instance in instances.values())
-            )
-        )
+        return (await self._fresh_sweep()).bound_to(prefix)
 
     # --- sweeping ----------------------------------------------------------------------------------------------------
 
@@ -218,10 +233,19 @@ class Inventory:
         self._tell_news(before, self._sweep)
         return self._sweep
 
+    def _note_ends(self, instances: Iterable[Instance]) -> None:
+        for instance in instances:
+            if instance.has_ended:
+                self._ended[instance.id] = self._clock()
+            else:
+                self._ended.pop(instance.id, None)
+
     def _note_sightings(self, listed: Collection[Instance]) -> None:
         for instance in listed:
             self._sought.pop(instance.id, None)
+        self._note_ends(listed)
         stale = self._clock() - timedelta(hours=1)
+        self._ended = {key: moment for key, moment in self._ended.items() if moment >= stale}
         self._sought = {key: value for key, value in self._sought.items() if (value.asked_at or stale) >= stale}
 
     def _tell_news(self, before: _Sweep | None, after: _Sweep) -> None:

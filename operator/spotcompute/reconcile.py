@@ -29,10 +29,11 @@ from spotcompute.model.activity import Activity, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id, owner_label
 from spotcompute.model.instance import Ownership
-from spotcompute.model.ledger import Ledger
+from spotcompute.model.ledger import Doubt, Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
-from spotcompute.plan.bookkeeping import in_quarantine, is_another_account, keep_books
+from spotcompute.plan.bookkeeping import in_quarantine, is_another_account, keep_books, refusing
+from spotcompute.plan.credibility import doubt
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -97,6 +98,21 @@ class _Run:
     learned: Pass
 
 
+@dataclass(frozen=True, slots=True)
+class _Recalled:
+    """What status remembers: the ledger, why it is not believed if so, and what there is to tell about that."""
+
+    ledger: Ledger | None
+    doubt: str | None = None
+    activities: Sequence[Activity] = ()
+
+    def agrees_with(self, claimed: str | None) -> bool:
+        """True when there is nothing the cloud would have to be asked for: one identity, and something remembered."""
+        if self.ledger is None or self.doubt is not None or claimed not in (None, self.ledger.environment_id):
+            return False
+        return bool(self.ledger.members or self.ledger.intents)
+
+
 class Reconciler:
     """Brings one environment at a time closer to its spec. Holds no state of its own between runs."""
 
@@ -150,14 +166,15 @@ class Reconciler:
             return None
         ledger: Ledger | None = None
         try:
-            raw, ledger = await self._identify(raw, environment)
+            raw, recalled = await self._identify(raw, environment)
+            ledger = recalled.ledger
             is_nobody = ledger is None and self._owns_nothing(environment)
             if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
                 await self._let_go(raw, environment)
                 return None
             if ledger is None:
                 raise self._identity_conflict(environment)
-            run = await self._desire(raw, ledger)
+            run = await self._desire(raw, ledger, recalled.activities)
             return await self._converge(run, unsaved)
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
@@ -166,59 +183,85 @@ class Reconciler:
 
     # --- desire ------------------------------------------------------------------------------------------------------
 
-    async def _identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, Ledger | None]:
+    async def _identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, _Recalled]:
         """Who this is, and what is remembered of it; gives a new environment its identity and our finalizer.
 
-        The ledger is None when the identity was given to another object: then nothing may be touched.
+        Annotation and ledger are claims: where they disagree, or remember nothing, the cloud's tags decide. The ledger
+        is None when the identity was given to another object: then nothing may be touched.
         """
-        remembered = self._remembered(environment)
-        known = self._store.memory(environment.uid)
+        recalled = self._recall(environment)
         claimed = environment.annotations.get(ENVIRONMENT_ID)
-        environment_id = remembered.environment_id if remembered else claimed
-        is_new = False
-        if environment_id is None and known.environment_id and self._is_its_own(known.environment_id, environment):
-            environment_id = known.environment_id
+        known = self._store.memory(environment.uid)
+        given = [one for one in (recalled.ledger and recalled.ledger.environment_id, claimed) if one]
+        own = [one for one in given or filter(None, [known.environment_id]) if self._is_its_own(one, environment)]
+        environment_id, is_new = own[0] if own else None, False
+        if not recalled.agrees_with(claimed):
+            alive = await self._alive(environment)
+            environment_id = next((one for one in own if one in alive), alive[0] if alive else environment_id)
+        if environment_id is None and not given:
+            nonce = self._nonce()
+            environment_id = new_environment_id(self._cluster_id, environment.namespace, environment.name, nonce)
+            is_new = FINALIZER not in environment.finalizers
         if environment_id is None:
-            environment_id, is_new = await self._new_identity(environment)
-        if not self._is_its_own(environment_id, environment):
-            return raw, None
-        ledger = remembered or self._blank_ledger(environment_id, is_new)
-        if ledger.sequence < known.sequence:
-            _log.warning("ledger_went_back", environment=environment.label)
-            ledger = in_quarantine(replace(ledger, sequence=known.sequence), self._clock(), self._policy)
+            return raw, _Recalled(None)
+        believed = self._believed(environment, recalled, environment_id, is_new)
         if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
-            if remembered is None:
+            if believed.ledger is not None and believed.ledger is not recalled.ledger:
                 # The ledger first: so an identity without one was lost, and not merely cut off here.
-                raw = await self._write(raw, committed(raw.get("status") or {}, ledger, ()))
+                raw = await self._write(raw, committed(raw.get("status") or {}, believed.ledger, ()))
             raw = await self._kube.claim(raw, environment_id)
             self._store.remember(raw)
-        return raw, ledger
+        return raw, believed
 
     def _is_its_own(self, environment_id: str, environment: Environment) -> bool:
         return is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name)
 
-    async def _new_identity(self, environment: Environment) -> tuple[str, bool]:
-        """An identity for an object that has none: that of machines the cloud still holds for its name, or a new one.
-
-        Status and annotation can be lost together (restored from a manifest); the cloud's tags then still tell.
-        """
-        if not environment.deleting:
-            inventory = await self._inventory(environment, self._spec(environment))
-            prefix = binding(self._cluster_id, environment.namespace, environment.name)
-            try:
-                orphaned = await inventory.environments_bound_to(prefix)
-            except CloudError as error:
-                raise self._blind(environment, inventory, error) from None
-            if orphaned:
-                return orphaned[0], False
-        return new_environment_id(self._cluster_id, environment.namespace, environment.name, self._nonce()), True
-
-    def _remembered(self, environment: Environment) -> Ledger | None:
+    def _recall(self, environment: Environment) -> _Recalled:
+        """What status remembers, and why it is not believed, if so."""
         try:
-            return environment.ledger()
+            ledger = environment.ledger()
         except UnreadableLedger as error:
-            _log.warning("ledger_unreadable", environment=environment.label, where=str(error))
-            return None
+            return _Recalled(None, str(error))
+        why = (
+            doubt(ledger, self._cluster_id) if ledger and self._is_its_own(ledger.environment_id, environment) else None
+        )
+        return _Recalled(ledger, why)
+
+    async def _alive(self, environment: Environment) -> tuple[str, ...]:
+        """Identities that were given to this object and under which instances live, whatever annotation and status say.
+
+        An object made again under the same name takes over what the last one left.
+        """
+        inventory = await self._inventory(environment, self._spec(environment))
+        try:
+            return await inventory.environments_bound_to(
+                binding(self._cluster_id, environment.namespace, environment.name)
+            )
+        except CloudError as error:
+            raise self._blind(environment, inventory, error) from None
+
+    def _believed(self, environment: Environment, recalled: _Recalled, environment_id: str, is_new: bool) -> _Recalled:
+        """The ledger to go on with. What was refused is told in it, and what may be missing in it is waited for."""
+        now, known = self._clock(), self._store.memory(environment.uid)
+        claimed, ledger = environment.annotations.get(ENVIRONMENT_ID), recalled.ledger
+        refused: list[tuple[Doubt, str]] = []
+        if recalled.doubt is not None:
+            refused.append((Doubt.LEDGER, f"status.ledger is not what this operator writes: {recalled.doubt}"))
+        elif ledger is not None and ledger.environment_id != environment_id:
+            refused.append((Doubt.IDENTITY, f"status.ledger is that of another identity than {environment_id}"))
+        if claimed not in (None, environment_id):
+            refused.append((Doubt.IDENTITY, f"annotation {ENVIRONMENT_ID} was another one than {environment_id}"))
+        if ledger is None or recalled.doubt is not None or ledger.environment_id != environment_id:
+            ledger = self._blank_ledger(environment_id, is_new)
+        if ledger.sequence < known.sequence:
+            _log.warning("ledger_went_back", environment=environment.label)
+            ledger = in_quarantine(replace(ledger, sequence=known.sequence), now, self._policy)
+        activities: list[Activity] = []
+        for kind, message in refused:
+            _log.warning("state_refused", environment=environment.label, reason=str(kind), message=message)
+            ledger, activity = refusing(ledger, kind, message, now)
+            activities.append(activity)
+        return _Recalled(ledger, None, activities)
 
     def _blank_ledger(self, environment_id: str, is_new: bool) -> Ledger:
         """A new environment may launch at once; one whose memory was lost first waits for whatever it has launched."""
@@ -226,7 +269,7 @@ class Reconciler:
         return blank if is_new else in_quarantine(blank, self._clock(), self._policy)
 
     def _owns_nothing(self, environment: Environment) -> bool:
-        remembered = self._remembered(environment)
+        remembered = self._recall(environment).ledger
         return remembered is None or remembered.is_blank
 
     def _identity_conflict(self, environment: Environment) -> Problem:
@@ -238,12 +281,13 @@ class Reconciler:
         else:
             message = (
                 "status.ledger was written under another cluster id, namespace or name, so nothing is touched."
-                " If SPOTCOMPUTE_CLUSTER_ID was changed, change it back until everything is released"
+                " If SPOTCOMPUTE_CLUSTER_ID was changed, change it back until everything is released. If status was"
+                f" edited, remove status.ledger, and the annotation {ENVIRONMENT_ID}"
             )
         _log.warning("identity_conflict", environment=environment.label)
         return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
 
-    async def _desire(self, raw: KubeObject, ledger: Ledger) -> _Run:
+    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity]) -> _Run:
         environment = Environment.of(raw)
         spec = self._spec(environment)
         inventory = await self._inventory(environment, spec)
@@ -266,7 +310,7 @@ class Reconciler:
             paused=spec.paused,
             deleting=environment.deleting,
         )
-        return _Run(raw, environment, ledger, desired, user_data, inventory, [], Pass())
+        return _Run(raw, environment, ledger, desired, user_data, inventory, list(activities), Pass())
 
     def _spec(self, environment: Environment) -> Spec:
         try:

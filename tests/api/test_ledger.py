@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,5 +163,6 @@ def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int
         return
     kept = keep_books(books, SPEC, observed(), NOW, POLICY).ledger
     planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Pass()).ledger
-    assert decode(json.loads(json.dumps(encode(planned)))) == planned
+    written = {key: replace(item, doubted=False) for key, item in planned.members.items()}
+    assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)
     assert OURS.cluster_id

@@ -48,7 +48,7 @@ class Scene:
             self.create(name, replicas)
         self.world.start_replicas(self._replicas)
         await self.settle()
-        self.strangers = {kind: self._buy(f"machine-of-{kind}") for kind in ("nobody", "cluster-2", "gone")}
+        self.strangers = {kind: self.buy(f"machine-of-{kind}") for kind in ("nobody", "cluster-2", "gone")}
         self.tag(self.strangers["cluster-2"], self.marks_of_other_cluster)
         self.strangers["cluster-2"].name = f"{VICTIM}-abcdef-{int(self.world.cloud.now)}"
         await asyncio.sleep(240.0)  # nobody's tags can still be on their way
@@ -78,8 +78,8 @@ class Scene:
         self.wanted[name] = max(replicas, len(self.living(name)))
 
     async def settle(self) -> None:
-        """Wait until the world is as wanted."""
-        for _ in range(300):
+        """Wait until the world is as wanted. Two replicas that meet over a new object may wait as after a loss."""
+        for _ in range(900):
             await asyncio.sleep(1.0)
             self.world.cloud.advance()
             if not self.world.differences():
@@ -97,7 +97,8 @@ class Scene:
             "managed-by": "spotcompute-operator",
         }
 
-    def _buy(self, name: str) -> Instance:
+    def buy(self, name: str) -> Instance:
+        """A machine that somebody else buys in the same account."""
         parameters = {
             "Placement": {"Zone": "ap-guangzhou-3"},
             "ImageId": IMAGES[0],
@@ -137,6 +138,11 @@ class Scene:
         """Replace an instance's tags, as in the console."""
         self.world.cloud.simulator.world.retag(instance, dict(tags))
 
+    def tag_for_a_while(self, instance: Instance, tags: Mapping[str, str]) -> None:
+        """The same to one of ours; when everything is over, somebody puts its own tags back."""
+        self.world.repairs.append((instance, dict(instance.order.tags)))
+        self.tag(instance, tags)
+
     # --- what there is -----------------------------------------------------------------------------------------------
 
     def living(self, name: str = VICTIM) -> list[Instance]:
@@ -146,6 +152,12 @@ class Scene:
         return sorted(born, key=lambda one: one.id)
 
     @property
+    def all_are_visible(self) -> bool:
+        """True when lists and tags have caught up with every machine that lives."""
+        lag = sum(map(self.world.cloud.simulator.switches.number, ("list-lag", "tag-lag")))
+        return all(self.world.cloud.now - one.created_at > lag + 1 for one in self.living())
+
+    @property
     def ever_bought(self) -> int:
         """How many instances the operator has bought until now."""
         return sum(ENVIRONMENT_TAG in one.order.tags for one in self.world.cloud.simulator.world.instances.values())
@@ -153,6 +165,17 @@ class Scene:
     def identity(self, name: str = VICTIM) -> str:
         """The identity in the tags its instances were born with."""
         return self.living(name)[0].order.tags[ENVIRONMENT_TAG]
+
+    @property
+    def prefix(self) -> str:
+        """What every identity of the victim begins with."""
+        return binding(CLUSTER, "default", VICTIM)
+
+    @property
+    def identities(self) -> list[str]:
+        """Every identity that any machine was ever born with."""
+        born = (one.order.tags.get(ENVIRONMENT_TAG) for one in self.world.cloud.simulator.world.instances.values())
+        return sorted({one for one in born if one})
 
     def object(self, name: str = VICTIM) -> Object:
         """A copy of the object as it is now."""
@@ -171,10 +194,10 @@ class Scene:
 
     # --- judging -----------------------------------------------------------------------------------------------------
 
-    async def watch(self, seconds: float) -> None:
+    async def watch(self, seconds: float, step: float = 1.0) -> None:
         """Let time pass; at no moment may more live than were wanted, under whatever identities."""
-        for _ in range(int(seconds)):
-            await asyncio.sleep(1.0)
+        for _ in range(max(1, int(seconds / step))):
+            await asyncio.sleep(step)
             self.judge()
 
     def judge(self) -> None:
@@ -190,6 +213,7 @@ class Scene:
 
     async def close(self) -> tuple[str, ...]:
         """The forging is over: everything must be as wanted again by itself."""
+        self.world.heal()
         await self.world.converge()
         self.judge()
         return tuple(dict.fromkeys(self.world.cloud.violations))

@@ -647,8 +647,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-restored-object-is-a-stranger",
                 "reconcile.py",
-                "            if orphaned:\n",
-                "            if False:\n",
+                "            alive = await self._alive(environment)\n",
+                "            alive: tuple[str, ...] = ()\n",
                 (REFERENCES,),
             ),
         ),

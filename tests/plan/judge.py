@@ -19,7 +19,8 @@ from spotcompute.plan.actions import Launch, Plan, Terminate
 
 def takes_a_place(member: Member) -> bool:
     """True while the machine may exist and the cloud has not taken its release."""
-    return member.lost is None and (member.termination is None or member.termination.accepted_at is None)
+    is_released = member.termination is not None and member.termination.accepted_at is not None
+    return member.doubted or (member.lost is None and not is_released)
 
 
 def places_taken(ledger: Ledger) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -32,9 +33,10 @@ from plan.given import (
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState, Ownership
-from spotcompute.model.ledger import Cause, Ledger, Member, Termination, Trouble
+from spotcompute.model.ledger import Cause, Doubt, Ledger, Member, Refusal, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.bookkeeping import Books, is_another_account, keep_books
+from spotcompute.plan.capacity import shortfall, surplus
 
 WISHES = desired(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
@@ -432,8 +434,10 @@ def test_every_activity_of_the_books_is_complete() -> None:
         instance("ins-2"),
         instance("ins-3", InstanceState.TERMINATING),
         instance("ins-4", name="db", ownership=None),
+        instance("ins-5"),
     )
-    kept = books(ledger(launch, member("ins-3"), member("ins-4", verified=False)), seen)
+    ended = member("ins-5", lost=Cause.RECLAIMED)
+    kept = books(ledger(launch, member("ins-3"), member("ins-4", verified=False), ended), seen)
     assert {item.type for item in kept.activities} == set(ActivityType) - {ActivityType.TERMINATE}
     assert all(isinstance(item, Activity) and item.ended_at == NOW and item.instance_ids for item in kept.activities)
     assert OURS.environment_id == kept.ledger.environment_id
@@ -457,3 +461,77 @@ def test_whose_absence_says_nothing(known_under: str | None, seen: list[str], is
 def test_another_key_may_look_where_nothing_is_left() -> None:
     books = replace(ledger(member("ins-1", lost=Cause.RECLAIMED)), account="key-0")
     assert not is_another_account(books, replace(observed(), account="key-1"))
+
+
+# --- words that others may have written ------------------------------------------------------------------------------
+
+ENDS = [
+    pytest.param(member("ins-1", lost=Cause.RECLAIMED), id="said-to-be-lost"),
+    pytest.param(member("ins-1", termination=accepted()), id="said-to-be-released"),
+]
+
+
+@pytest.mark.parametrize("ended", ENDS)
+def test_a_place_is_not_free_while_the_cloud_shows_the_instance_alive(ended: Member) -> None:
+    kept = books(ledger(ended), observed(instance("ins-1")))
+    assert shortfall(kept.ledger, 1) == 0
+    assert surplus(kept.ledger, 1) == 0
+
+
+@pytest.mark.parametrize("ended", ENDS)
+@pytest.mark.parametrize(("had_ended", "missing"), [(True, 1), (False, 0)])
+def test_a_place_of_an_absent_instance_is_free_once_its_end_was_shown(
+    ended: Member, had_ended: bool, missing: int
+) -> None:
+    absent = {"ins-1": Absence(1, looked_up=True, had_ended=had_ended)}
+    kept = books(ledger(ended), observed(absent=absent))
+    assert shortfall(kept.ledger, 1) == missing
+    assert surplus(kept.ledger, 0) == 0
+
+
+def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:
+    kept = books(ledger(member("ins-1", lost=Cause.RECLAIMED)), observed(instance("ins-1")))
+    assert kept.ledger.members["ins-1"].lost is None
+    assert kept.ledger.refused == Refusal(Doubt.END, "ins-1 was recorded as ended, but the cloud shows it RUNNING", NOW)
+    assert [(item.type, item.cause) for item in kept.activities] == [(ActivityType.REFUSE, "EndNotConfirmed")]
+
+
+def test_no_member_is_younger_than_now() -> None:
+    kept = books(
+        ledger(member("ins-1", launched_at=NOW + seconds(10**9))), observed(absent={"ins-1": Absence(0, True)})
+    )
+    assert kept.ledger.members["ins-1"].launched_at == NOW
+
+
+@pytest.mark.parametrize(
+    ("altered", "stays"),
+    [
+        pytest.param({}, True, id="untagged-and-renamed"),
+        pytest.param({"ownership": THEIRS}, False, id="tagged-as-anothers"),
+        pytest.param({"pool": B}, False, id="in-another-pool"),
+        pytest.param({"created_at": ago(3600 + 500)}, False, id="older-than-its-launch"),
+    ],
+)
+def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[str, Any], stays: bool) -> None:
+    seen = instance("ins-1", **({"name": "db", "ownership": None} | altered))
+    kept = books(ledger(member("ins-1", verified=True)), observed(seen))
+    assert ("ins-1" in kept.ledger.members) is stays
+    assert (kept.ledger.refused is None) is stays
+
+
+@pytest.mark.parametrize(("later", "is_told"), [(599, True), (600, False), (-600, False)])
+def test_a_refusal_is_told_for_ten_minutes(later: float, is_told: bool) -> None:
+    refused = replace(ledger(), refused=Refusal(Doubt.LEDGER, "words", NOW))
+    then = NOW + seconds(later)
+    kept = keep_books(refused, WISHES, replace(observed(), observed_at=then), then, POLICY)
+    assert (kept.ledger.refused is not None) is is_told
+
+
+def test_a_refusal_is_told_until_the_waiting_is_over() -> None:
+    waiting = replace(ledger(quarantine_until=NOW + seconds(60)), refused=Refusal(Doubt.LEDGER, "words", ago(3600)))
+    assert books(waiting, observed()).ledger.refused is not None
+
+
+def test_an_account_that_shows_something_of_ours_is_not_another_one() -> None:
+    forged = replace(ledger(member("ins-1")), account="key-0")
+    assert not is_another_account(forged, replace(observed(instance("ins-2")), account="key-1"))

@@ -31,7 +31,7 @@ from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_of_launch
 from spotcompute.model.instance import Instance, InstanceState
-from spotcompute.model.ledger import Cause, Ledger
+from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
 from spotcompute.plan.bookkeeping import keep_books
@@ -100,6 +100,11 @@ def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
     assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
 
 
+def is_old(member: Member, sight: Instance) -> bool:
+    """As old as what was launched then, give or take what a launch may take."""
+    return abs(sight.created_at - member.launched_at) <= POLICY.replay + POLICY.signature
+
+
 @many
 @given(situations)
 def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
@@ -111,7 +116,10 @@ def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
         if not takes_a_place(old) or (new is not None and takes_a_place(new)):
             continue
         sight, absence = seen.instances.get(key), seen.absent.get(key)
-        is_strange = sight is not None and not old.verified and sight.ownership != spec.ownership
+        is_untagged = old.verified and sight is not None and sight.ownership is None and sight.pool == old.pool
+        is_strange = (
+            sight is not None and sight.ownership != spec.ownership and (not is_untagged or not is_old(old, sight))
+        )
         has_ended = sight is not None and sight.has_ended
         is_absent = absence is not None and absence.sweeps >= POLICY.absence_sweeps and absence.looked_up
         assert is_strange or has_ended or is_absent, (old, new)

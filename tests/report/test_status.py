@@ -38,7 +38,7 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
-from spotcompute.model.observation import Observation
+from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.bookkeeping import keep_books
 from spotcompute.report.conclusion import Conclusion
@@ -217,7 +217,11 @@ BOTH = observed(instance("ins-1"), instance("ins-2"))
             id="the-one-attempt-failed",
         ),
         pytest.param(
-            desired(0, deleting=True), ledger(member("ins-1", termination=accepted())), observed(), 50, id="deleting"
+            desired(0, deleting=True),
+            ledger(member("ins-1", termination=accepted())),
+            observed(absent={"ins-1": Absence(1, looked_up=True, had_ended=True)}),
+            50,
+            id="deleting",
         ),
     ],
 )

@@ -15,15 +15,19 @@ from spotcompute.api.times import to_text
 
 
 class ConditionType(StrEnum):
-    """Ready is ours; Reconciling and Stalled are the pair that kstatus (Flux, kubectl wait, Argo CD) reads."""
+    """Ready is ours; Reconciling and Stalled are the pair that kstatus (Flux, kubectl wait, Argo CD) reads.
+
+    StateRefused is there only while something in status or annotations was not believed lately.
+    """
 
     READY = "Ready"
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
+    STATE_REFUSED = "StateRefused"
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is. The values of `model.ledger.Trouble` are reasons too."""
+    """Why a condition is as it is. The values of `model.ledger.Trouble` and `Doubt` are reasons too."""
 
     ALL_REPLICAS_READY = "AllReplicasReady"
     PROVISIONING = "Provisioning"

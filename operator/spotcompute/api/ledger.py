@@ -5,15 +5,17 @@ Separate from the noun because this is a wire format: it must be read even when 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
 
-from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Termination
+from spotcompute.api.spec import MAX_REPLICAS
+from spotcompute.model.ledger import Intent, Ledger, Member, Refusal, Rest, Termination
 
 #: The few names of fields, once each: a ledger is read and written at every look at an environment.
 to_camel = lru_cache(256)(alias_generators.to_camel)
@@ -25,6 +27,16 @@ _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzin
 
 #: Sequences begin with seconds since 1970; one with more digits than this could not be read back from a name.
 SEQUENCES = range(10**11)
+
+
+#: Far more failures in a row than there is time for; more would not fit into `status.pools`.
+_FAILURES = range(1, 10**6)
+
+#: What ids of instances look like, with any vendor.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
+
+#: More than any environment can have: two instances for each wanted one, and all its pools.
+MOST_MEMBERS, MOST_RESTS = 2 * MAX_REPLICAS + 1000, 1000
 
 
 class UnreadableLedger(ValueError):
@@ -45,6 +57,7 @@ class _LedgerModel(BaseModel):
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
+    refused: Refusal | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -53,12 +66,13 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         environment_id=ledger.environment_id,
         sequence=ledger.sequence,
         intents=ledger.intents,
-        members=tuple(ledger.members[key] for key in sorted(ledger.members)),
+        members=tuple(_as_written(ledger.members[key]) for key in sorted(ledger.members)),
         rests=tuple(sorted(ledger.rests.values(), key=lambda rest: rest.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
         quarantine_looks=ledger.quarantine_looks,
         attempted_generation=ledger.attempted_generation,
         account=ledger.account,
+        refused=ledger.refused,
     )
     encoded: dict[str, Any] = _rename(flat.model_dump(mode="json", exclude_none=True, exclude_defaults=True), to_camel)
     for intent in encoded.get("intents", ()):
@@ -81,13 +95,19 @@ def decode(raw: Any) -> Ledger:
         environment_id=flat.environment_id,
         sequence=flat.sequence,
         intents=tuple(sorted(flat.intents, key=lambda intent: intent.sequence)),
-        members={member.id: member for member in flat.members},
+        members={member.id: _as_written(member) for member in flat.members},
         rests={rest.pool: rest for rest in flat.rests},
         quarantine_until=flat.quarantine_until,
         quarantine_looks=flat.quarantine_looks,
         attempted_generation=flat.attempted_generation,
         account=flat.account,
+        refused=flat.refused,
     )
+
+
+def _as_written(member: Member) -> Member:
+    """The same without what is never written down."""
+    return replace(member, doubted=False) if member.doubted else member
 
 
 def _refuse_nonsense(flat: _LedgerModel) -> None:
@@ -96,21 +116,25 @@ def _refuse_nonsense(flat: _LedgerModel) -> None:
         raise UnreadableLedger("a time without a time zone, or in another century")
     if any(sequence not in SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
         raise UnreadableLedger("a sequence that was never given")
-    if any(rest.failures < 1 for rest in flat.rests):
-        raise UnreadableLedger("a rest without a failure")
+    if any(rest.failures not in _FAILURES for rest in flat.rests):
+        raise UnreadableLedger("a rest without a failure, or after more than there is time for")
+    if any(not _ID.fullmatch(member.id) for member in flat.members):
+        raise UnreadableLedger("an instance id that no cloud gives")
+    if len(flat.members) > MOST_MEMBERS or len(flat.rests) > MOST_RESTS:
+        raise UnreadableLedger("more entries than any environment has")
 
 
 #: The names of the fields that hold a moment, by class.
 _MOMENTS: dict[type, list[str]] = {
     entry: [item.name for item in fields(entry) if "datetime" in str(item.type)]
-    for entry in (Intent, Member, Termination, Rest)
+    for entry in (Intent, Member, Termination, Rest, Refusal)
 }
 
 
 def _moments(flat: _LedgerModel) -> Iterator[datetime]:
     """Every time that stands in a ledger."""
     terminations = (member.termination for member in flat.members)
-    for entry in (*flat.intents, *flat.members, *flat.rests, *filter(None, terminations)):
+    for entry in (*flat.intents, *flat.members, *flat.rests, *filter(None, (*terminations, flat.refused))):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
     yield from flat.quarantine_looks
     if flat.quarantine_until is not None:

@@ -65,7 +65,7 @@ class ActivityStatus(StatusPart):
     """One line of the history, newest first; repeats are merged."""
 
     id: str = Field(description="Numbered without gaps.")
-    type: str = Field(description="Launch, Terminate, Loss, Adopt or Disown.")
+    type: str = Field(description="Launch, Terminate, Loss, Adopt, Disown or Refuse.")
     state: Literal["InProgress", "Succeeded", "Failed"]
     cause: str = Field(description="Why it was done, or why it happened.")
     zone: str | None = Field(default=None, description="Zone of the pool it is about.")
@@ -91,7 +91,7 @@ class CostStatus(StatusPart):
 class ConditionStatus(StatusPart):
     """A standard Kubernetes condition."""
 
-    type: str = Field(description="Ready, Reconciling or Stalled.")
+    type: str = Field(description="Ready, Reconciling or Stalled; StateRefused while there is something to say.")
     status: Literal["True", "False", "Unknown"]
     reason: str = Field(description="One word for programs.")
     message: str = Field(description="A sentence for people.")

@@ -17,6 +17,7 @@ class ActivityType(StrEnum):
     LOSS = "Loss"
     ADOPT = "Adopt"
     DISOWN = "Disown"
+    REFUSE = "Refuse"
 
 
 class ActivityState(StrEnum):

@@ -23,6 +23,11 @@ def new_environment_id(cluster_id: str, namespace: str, name: str, nonce: str) -
     return f"{binding(cluster_id, namespace, name)}-{nonce}"
 
 
+def binding_of(environment_id: str) -> str:
+    """The binding in an identity."""
+    return environment_id.rpartition("-")[0]
+
+
 def is_bound_to(environment_id: str, cluster_id: str, namespace: str, name: str) -> bool:
     """True when `environment_id` was given to the object of this cluster, namespace and name."""
     expected = binding(cluster_id, namespace, name)
@@ -57,6 +62,13 @@ def launch_name(prefix: str, ownership: Ownership, sequence: int, count: int) ->
     """
     nonce = ownership.environment_id.rpartition("-")[2][:6]
     return f"{prefix[:32]}-{nonce}-{sequence}" + ("-" if count > 1 else "")
+
+
+def is_launch_name(name: str, ownership: Ownership, sequence: int, count: int) -> bool:
+    """True when `launch_name` gives this name to that launch, whatever the prefix was."""
+    suffix = launch_name("", ownership, sequence, count)
+    prefix = name.removesuffix(suffix)
+    return prefix != name and re.fullmatch(r"[A-Za-z0-9._:-]{1,32}", prefix) is not None
 
 
 def is_named_by_us(instance: Instance, ownership: Ownership) -> bool:

@@ -48,6 +48,24 @@ class Trouble(StrEnum):
     UNCLASSIFIED = "UnclassifiedError"
 
 
+class Doubt(StrEnum):
+    """What kind of word in status or in an annotation was not believed; also the reason a person reads."""
+
+    LEDGER = "LedgerRefused"
+    IDENTITY = "IdentityRefused"
+    NOT_OURS = "NotOurs"
+    END = "EndNotConfirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What was not believed, and since when it has not been: told for a while, so that somebody sees it."""
+
+    doubt: Doubt
+    message: str
+    refused_at: datetime
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """One launch, committed to status before it is sent, open until its outcome is known.
@@ -94,7 +112,8 @@ class Member:
 
     `lost` is set once it is known to have ended without us; it stays a member until its absence is proven.
     `verified` is set once its tags have said that it is ours: from then on a person who takes the tags away makes
-    it untouchable, but not somebody else's.
+    it untouchable, but not somebody else's. `doubted` is True while the cloud does not confirm the end that the
+    entry claims; it is found out anew at each look and never written down, for others can write there.
     """
 
     id: str
@@ -107,6 +126,12 @@ class Member:
     verified: bool = False
     lost: Cause | None = None
     termination: Termination | None = None
+    doubted: bool = False
+
+    @property
+    def claims_end(self) -> bool:
+        """True when the entry says that the instance has ended, or that the cloud has accepted to end it."""
+        return self.lost is not None or (self.termination is not None and self.termination.accepted_at is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,7 +157,8 @@ class Ledger:
     `sequence` is that of the last intent; `quarantine_until` forbids launches while instances of a lost
     ledger may still be on their way into the lists; `attempted_generation` is the generation whose one
     attempt a OneTime environment has had. `quarantine_looks` are the sweeps made since its end, one of which
-    alone may be falsely empty. `account` names the key under which the members were last seen.
+    alone may be falsely empty. `account` names the key under which the members were last seen. `refused` is what
+    was not believed lately.
     """
 
     environment_id: str
@@ -144,6 +170,7 @@ class Ledger:
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
+    refused: Refusal | None = None
 
     @property
     def is_blank(self) -> bool:

@@ -17,11 +17,13 @@ from spotcompute.model.offering import Market
 class Absence:
     """How well an id's absence is known: sweeps in a row, each complete and with a look-up by id that agreed.
 
-    They count half for an id that lists never showed, since then only the look-ups are evidence.
+    They count half for an id that lists never showed, since then only the look-ups are evidence. `had_ended` is True
+    when it was shown as ended while this process watched.
     """
 
     sweeps: int
     looked_up: bool
+    had_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,8 @@ class Observation:
 
     `instances` holds whatever carries the environment's marks, plus every id that was asked for and found.
     `absent` holds every id that was asked for and not found. `searched` holds the instance names that were
-    looked up by name. `account` names the key that looked, without giving it away.
+    looked up by name. `account` names the key that looked, without giving it away. `kin` are other identities that
+    were given to the same object, and under which instances live.
     """
 
     observed_at: datetime
@@ -39,3 +42,4 @@ class Observation:
     searched: frozenset[str] = frozenset()
     market: Market = field(default_factory=Market)
     account: str = ""
+    kin: frozenset[str] = frozenset()

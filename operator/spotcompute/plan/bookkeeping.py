@@ -14,9 +14,9 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
-from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
+from spotcompute.model.ledger import Cause, Doubt, Intent, Ledger, Member, Refusal, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.capacity import occupies, occupying
+from spotcompute.plan.capacity import occupying
 from spotcompute.plan.cooldown import rest_after, without_stale_rests
 from spotcompute.plan.policy import Policy
 
@@ -43,12 +43,37 @@ def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: dat
     if clerk.ledger.members:
         clerk.ledger = replace(clerk.ledger, account=observed.account or None)
     kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
-    return Books(_with_quarantine(kept, observed, now, policy), tuple(clerk.activities))
+    settled = _with_quarantine(kept, observed, now, policy)
+    return Books(_without_old_refusal(settled, now, policy), tuple(clerk.activities))
 
 
 def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
     """The same ledger, which launches nothing until whatever it may have forgotten must have shown itself."""
     return replace(ledger, quarantine_until=now + policy.signature + policy.visibility, quarantine_looks=())
+
+
+def refusing(
+    ledger: Ledger, doubt: Doubt, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
+) -> tuple[Ledger, Activity]:
+    """The same ledger, in which it stands for a while that this was not believed; and the line for its history."""
+    activity = Activity(
+        ActivityType.REFUSE,
+        ActivityState.SUCCEEDED,
+        cause=str(doubt),
+        started_at=now,
+        ended_at=now,
+        instance_ids=instance_ids,
+        message=message,
+    )
+    return replace(ledger, refused=Refusal(doubt, message, now)), activity
+
+
+def _without_old_refusal(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
+    """Forget a refusal once it has been told for long enough, and the waiting that came of it is over."""
+    refused = ledger.refused
+    if refused is None or ledger.quarantine_until is not None or abs(now - refused.refused_at) < policy.told:
+        return ledger
+    return replace(ledger, refused=None)
 
 
 def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
@@ -74,7 +99,7 @@ def is_another_account(ledger: Ledger, observed: Observation) -> bool:
     """
     if ledger.account in (None, observed.account) or not occupying(ledger):
         return False
-    return not any(instance_id in observed.instances for instance_id in ledger.members)
+    return not observed.instances
 
 
 class _Clerk:
@@ -180,15 +205,24 @@ class _Clerk:
             member = replace(member, launched_at=self._now)
             self.ledger = self.ledger.with_member(member)
         instance = self._observed.instances.get(member.id)
+        absence = self._observed.absent.get(member.id)
         if instance is not None:
             self._examine_seen(member, instance)
-        elif self._is_gone(member, self._observed.absent.get(member.id)):
+        elif self._is_gone(member, absence):
             self._drop(member)
+        else:
+            # Its place is free when the cloud has shown its end, and not because the entry says so.
+            is_doubted = member.claims_end and not (absence is not None and absence.had_ended)
+            if is_doubted != member.doubted:
+                self.ledger = self.ledger.with_member(replace(member, doubted=is_doubted))
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
-        if not member.verified and self._is_a_stranger(instance):
+        if self._is_a_stranger(instance) and not self._may_have_been_altered(member, instance):
             self.ledger = self.ledger.without_member(member.id)
             self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
+            self._refuse(
+                Doubt.NOT_OURS, member.id, f"{member.id} was recorded here, but neither its tags nor its name say so"
+            )
             return
         arrived = member.arrived or instance.state is InstanceState.RUNNING
         if self._desired.deleting and instance.state is InstanceState.LAUNCH_FAILED:
@@ -197,7 +231,13 @@ class _Clerk:
             return
         verified = member.verified or self._is_ours(instance)
         updated = replace(member, seen=True, arrived=arrived, verified=verified, pool=instance.pool)
-        if instance.has_ended and occupies(member):
+        if not instance.has_ended and member.lost is not None:
+            updated = replace(updated, lost=None)
+            self._refuse(
+                Doubt.END, member.id, f"{member.id} was recorded as ended, but the cloud shows it {instance.state}"
+            )
+        updated = replace(updated, doubted=updated.claims_end and not instance.has_ended)
+        if instance.has_ended and not member.claims_end:
             if member.termination is None:
                 updated = replace(updated, lost=_cause_of_end(instance))
                 self._note_loss(updated, instance)
@@ -212,11 +252,17 @@ class _Clerk:
         has_had_time = self._now - instance.created_at > self._policy.visibility
         return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
 
+    def _may_have_been_altered(self, member: Member, instance: Instance) -> bool:
+        """True when its tags had been ours, nobody else's stand there now, and it is as old as what we launched."""
+        age = abs(instance.created_at - member.launched_at)
+        fits = instance.pool == member.pool and age <= self._policy.replay + self._policy.signature
+        return member.verified and instance.ownership is None and fits
+
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
         """Gone needs evidence per id: several complete sweeps, a look-up by id that agrees, and old enough."""
         if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
             return False
-        has_ended = member.seen and not occupies(member)
+        has_ended = member.seen and member.claims_end
         return has_ended or self._observed.observed_at - member.launched_at > self._policy.visibility
 
     def _drop(self, member: Member) -> None:
@@ -248,6 +294,11 @@ class _Clerk:
         """Several losses seen in one run are one failure of their pool."""
         rest = next((rest for rest in self.ledger.rests.values() if rest.pool == pool), None)
         return rest is not None and rest.failed_at == self._now
+
+    def _refuse(self, doubt: Doubt, instance_id: str, message: str) -> None:
+        self.ledger, activity = refusing(self.ledger, doubt, message, self._now, (instance_id,))
+        if doubt is not Doubt.NOT_OURS:  # which has a line of its own
+            self.activities.append(activity)
 
     def _tell(
         self,

@@ -12,10 +12,9 @@ from spotcompute.model.ledger import Ledger, Member
 def occupies(member: Member) -> bool:
     """True while the member takes one of the wanted places: it exists, or nothing proves that it does not.
 
-    A release counts from the moment the cloud accepted it, not from when it was asked for.
+    A release counts from the moment the cloud shows it, not from when it was asked for or accepted.
     """
-    released = member.termination is not None and member.termination.accepted_at is not None
-    return member.lost is None and not released
+    return member.doubted or not member.claims_end
 
 
 def occupying(ledger: Ledger) -> list[Member]:
@@ -35,7 +34,7 @@ def shortfall(ledger: Ledger, replicas: int) -> int:
 
 def surplus(ledger: Ledger, replicas: int) -> int:
     """How many known instances are too many, not counting those already on their way out."""
-    staying = sum(member.termination is None for member in occupying(ledger))
+    staying = sum(member.termination is None and member.lost is None for member in occupying(ledger))
     return max(0, staying - replicas)
 
 

@@ -144,10 +144,11 @@ def _may_be_repeated(intent: Intent, desired: Desired, ledger: Ledger, now: date
     """True while repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
 
     The request is built anew from the spec and must have the intent's digest: whatever somebody may have written
-    into status, nothing is bought that the spec does not ask for. Tokens do not live for ever, hence the window.
+    into status, nothing is bought that the spec does not ask for. Tokens do not live for ever, hence the window. While
+    a lost ledger is rebuilt, what there is cannot be counted, and a launch may never have been sent.
     """
     request = request_for(desired, intent.pool, intent.count, intent.sequence)
-    if request is None or request.digest != intent.digest or intent.found:
+    if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
@@ -185,7 +186,7 @@ def _launches(
     desired: Desired, ledger: Ledger, observed: Observation, now: datetime, learned: Pass
 ) -> tuple[Ledger, tuple[Action, ...]]:
     missing = shortfall(ledger, desired.replicas)
-    if missing == 0 or not may_launch(desired, ledger, learned):
+    if missing == 0 or observed.kin or not may_launch(desired, ledger, learned):
         return ledger, ()
     pool = next_pool(desired, ledger, observed.market, learned, now)
     if pool is None:

@@ -26,6 +26,8 @@ class Policy:
     forget: timedelta = timedelta(minutes=15)
     #: Between two looks at something on its way: a launch being settled, an instance not listed yet.
     look_again: timedelta = timedelta(seconds=5)
+    #: How long it is told that something in status was not believed.
+    told: timedelta = timedelta(minutes=10)
     #: A release that was accepted and shows no effect is asked for again after this.
     repeat_release: timedelta = timedelta(seconds=60)
 

@@ -48,4 +48,5 @@ def in_order_of_leaving(
             member.id,
         )
 
-    return sorted((member for member in occupying(ledger) if member.termination is None), key=key)
+    staying = (member for member in occupying(ledger) if member.termination is None and member.lost is None)
+    return sorted(staying, key=key)

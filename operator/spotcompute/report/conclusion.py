@@ -77,6 +77,9 @@ def conclude(desired: Desired, ledger: Ledger, observed: Observation, now: datet
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
     missing = shortfall(ledger, desired.replicas)
     if missing > 0:
+        if observed.kin:
+            message = f"{counts}; instances of this object live under {', '.join(sorted(observed.kin))}: not launching"
+            return Conclusion("Waiting", Reason.IDENTITY_CONFLICT, message)
         return _missing(desired, ledger, observed.market, counts, missing, now)
     if ledger.intents:
         message = f"{counts}; {in_flight(ledger)} asked for without an answer yet: settling that before anything else"
@@ -108,6 +111,13 @@ def _deleting(ledger: Ledger) -> Conclusion:
     lost = f"{to_text(ledger.quarantine_until)}, since status was lost" if ledger.quarantine_until else ""
     waits = " and ".join(part for part in (waiting, open_launches, lost) if part) or "nothing any more"
     return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
+
+
+def refusal_of(ledger: Ledger | None) -> list[Condition]:
+    """One condition more while something was not believed lately; none otherwise."""
+    if ledger is None or ledger.refused is None:
+        return []
+    return [Condition(ConditionType.STATE_REFUSED, "True", str(ledger.refused.doubt), ledger.refused.message)]
 
 
 def _missing(desired: Desired, ledger: Ledger, market: Market, counts: str, missing: int, now: datetime) -> Conclusion:

@@ -133,5 +133,7 @@ def _event(activity: Activity) -> Event | None:
             return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
         case ActivityType.DISOWN, _:
             return Event("Warning", "InstanceDisowned", f"{ids} was recorded here, but neither tags nor name say so")
+        case ActivityType.REFUSE, _:
+            return Event("Warning", activity.cause, str(activity.message))
         case _:
             return None

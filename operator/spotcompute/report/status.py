@@ -21,7 +21,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count, shortfall
 from spotcompute.plan.cooldown import next_attempt
-from spotcompute.report.conclusion import Conclusion, conclude, instances_in, leaving_note, pool_state
+from spotcompute.report.conclusion import Conclusion, conclude, instances_in, leaving_note, pool_state, refusal_of
 from spotcompute.report.history import appended
 
 #: Instances no longer in use but not proven gone are shown too; this bounds the list for very large environments.
@@ -52,7 +52,9 @@ def troubled(
         "phase": conclusion.phase,
         "reason": conclusion.reason,
         "replicas": previous.get("replicas", 0),
-        "conditions": carry_over(previous.get("conditions") or [], conclusion.conditions(), generation, now),
+        "conditions": carry_over(
+            previous.get("conditions") or [], [*conclusion.conditions(), *refusal_of(ledger)], generation, now
+        ),
         **({"environmentID": ledger.environment_id, "ledger": encode(ledger)} if ledger else {}),
     }
 
@@ -87,7 +89,9 @@ def report(
         "updatedReplicas": sum(_is_updated(member, present) for member in occupied),
         "selector": selector,
         "environmentID": ledger.environment_id,
-        "conditions": carry_over(previous.get("conditions") or [], conclusion.conditions(), desired.generation, now),
+        "conditions": carry_over(
+            previous.get("conditions") or [], [*conclusion.conditions(), *refusal_of(ledger)], desired.generation, now
+        ),
         **{key: value for key, value in optional.items() if value},
     }
 

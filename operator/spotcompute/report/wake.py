@@ -26,9 +26,13 @@ def next_wake(
 ) -> timedelta:
     """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
     moments = [now + resync]
-    is_held_up = any(is_with_its_sender(intent, now, policy) for intent in ledger.intents)
+    is_held_up = bool(observed.kin) or any(is_with_its_sender(intent, now, policy) for intent in ledger.intents)
     if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Pass()) and not is_held_up:
         moments.append(next_attempt(ledger, [pool for pool, _ in desired.pools], now))
+    if observed.kin:
+        moments.append(now + policy.look_again)
+    if ledger.refused is not None:
+        moments.append(max(now + policy.look_again, ledger.refused.refused_at + policy.told))
     if ledger.intents:
         rest = ledger.rests.get(None)
         youngest = max(intent.created_at for intent in ledger.intents)

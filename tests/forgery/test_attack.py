@@ -1,0 +1,16 @@
+"""Three hundred seeded attacks; `make prove` plays more of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from forgery.attack import attack
+
+ATTACKS = 300
+CHUNK = 30
+
+
+@pytest.mark.parametrize("first", range(0, ATTACKS, CHUNK))
+def test_attacks_from(first: int) -> None:
+    found = {seed: violations for seed in range(first, first + CHUNK) if (violations := attack(seed))}
+    assert not found

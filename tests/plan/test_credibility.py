@@ -1,0 +1,62 @@
+"""A ledger whose open launches do not fit together was not written by us."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from plan.given import NOW, OURS, desired, intent, ledger, observed
+from spotcompute.model.identity import launch_token
+from spotcompute.plan.actions import Launch, Pass
+from spotcompute.plan.credibility import MOST_INTENTS, doubt
+from spotcompute.plan.planner import make_plan
+from spotcompute.plan.policy import Policy
+
+WISHES = desired(3)
+
+
+@pytest.mark.parametrize("replicas", [1, 3, 250, 2000])
+@pytest.mark.parametrize("prefix", ["web", "w", "x" * 63, "a.b-1_2"])
+def test_what_the_planner_writes_is_believed(replicas: int, prefix: str) -> None:
+    wishes = desired(replicas, name_prefix=prefix)
+    plan = make_plan(wishes, ledger(), observed(), NOW, Policy(), Pass())
+    assert [action for action in plan.actions if isinstance(action, Launch)]
+    assert doubt(plan.ledger, OURS.cluster_id) is None
+
+
+def retold(**fields: Any) -> Any:
+    """An open launch whose token fits what it says, which anybody can compute."""
+    forged = intent(WISHES, **fields)
+    return replace(forged, token=launch_token(OURS, forged.sequence, forged.digest))
+
+
+@pytest.mark.parametrize(
+    ("launches", "why"),
+    [
+        pytest.param([intent(WISHES, token="0" * 40)], "token", id="another-token"),
+        pytest.param([intent(WISHES, digest="0" * 12)], "token", id="another-digest"),
+        pytest.param([replace(retold(), count=0)], "count", id="none"),
+        pytest.param([replace(retold(), count=-1)], "count", id="fewer-than-none"),
+        pytest.param([replace(retold(), count=101)], "count", id="more-than-a-call-takes"),
+        pytest.param([retold(name="")], "name", id="no-name"),
+        pytest.param([retold(name="-web001-700")], "name", id="no-prefix"),
+        pytest.param([retold(name="web-job002-700")], "name", id="the-neighbours-name"),
+        pytest.param([retold(name="web-web001-701")], "name", id="another-launchs-name"),
+        pytest.param([retold(name="web-web001-700-")], "name", id="a-name-for-several"),
+        pytest.param([retold(name="w*b-web001-700")], "name", id="a-pattern"),
+        pytest.param([retold(name="x" * 33 + "-web001-700")], "name", id="too-long"),
+        pytest.param([intent(WISHES, sequence=701)], "after the last", id="later-than-the-last"),
+        pytest.param([intent(WISHES), intent(WISHES, 2)], "one sequence", id="a-sequence-twice"),
+        pytest.param(
+            [intent(WISHES, sequence=number) for number in range(MOST_INTENTS + 1)], "more open", id="too-many"
+        ),
+    ],
+)
+def test_what_does_not_fit_together_is_doubted(launches: list[Any], why: str) -> None:
+    assert why in str(doubt(replace(ledger(), intents=tuple(launches)), OURS.cluster_id))
+
+
+def test_the_launches_of_another_cluster_are_doubted() -> None:
+    assert "token" in str(doubt(ledger(intent(WISHES)), "cluster-b"))
