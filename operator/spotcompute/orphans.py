@@ -178,7 +178,8 @@ class OrphanSweep:
         obj = await self._kube.get(*owner)
         if obj is None:
             return True
-        return _owner(obj).environment_id not in (None, instance.ownership.environment_id)
+        found = _owner(obj)
+        return not found.may_adopt(self._cluster_id) and found.environment_id != instance.ownership.environment_id
 
     async def _end(self, inventory: Inventory, doomed: Sequence[Instance]) -> None:
         """Release them, after one more look at each by id: what their tags say now is what counts."""

@@ -44,6 +44,7 @@ def test_a_successor_of_the_same_name_with_its_own_identity_is_no_owner() -> Non
         pytest.param(left_behind(), [Owner("default", "web", GONE)], id="its-environment-lives"),
         pytest.param(left_behind(), [Owner("moved", "away", GONE)], id="its-identity-lives-elsewhere"),
         pytest.param(left_behind(), [Owner("default", "web", None)], id="one-without-identity-may-adopt-it"),
+        pytest.param(left_behind(), [Owner("default", "web", "0123456789-forged")], id="one-with-a-forged-identity"),
         pytest.param(left_behind(ownership=None), [], id="no-marks"),
         pytest.param(left_behind(ownership=Ownership("other", GONE)), [], id="another-cluster"),
         pytest.param(left_behind(owner=None), [], id="nobody-to-ask-for"),

@@ -27,6 +27,11 @@ class Owner:
     name: str
     environment_id: str | None
 
+    def may_adopt(self, cluster_id: str) -> bool:
+        """True while its identity is not settled: it has none yet, or somebody has written another one there."""
+        identity = self.environment_id
+        return identity is None or not is_bound_to(identity, cluster_id, self.namespace, self.name)
+
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
@@ -43,11 +48,11 @@ def ownerless(
     """The instances of this cluster that carry our marks and our name, and whose environment is not among `owners`.
 
     `namespace` limits the view when only one is watched: other namespaces' instances are not ours to judge.
-    An owner of the same namespace and name that has no identity yet may still adopt them. Sorted by id.
+    An owner of the same namespace and name whose identity is not settled may still adopt them. Sorted by id.
     """
     living = list(owners)
     claimed = {owner.environment_id for owner in living}
-    unclaimed = {(owner.namespace, owner.name) for owner in living if owner.environment_id is None}
+    unclaimed = {(owner.namespace, owner.name) for owner in living if owner.may_adopt(cluster_id)}
     return tuple(
         sorted(
             (
