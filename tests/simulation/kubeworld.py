@@ -26,8 +26,8 @@ Object = dict[str, Any]
 class ApiServer:
     """The objects, their versions and who watches them. Everything here happens at once; waiting is the line's."""
 
-    def __init__(self, rng: random.Random, clock: Callable[[], datetime]) -> None:
-        self._rng, self._clock = rng, clock
+    def __init__(self, rng: random.Random, clock: Callable[[], datetime], cluster_id: str = "cluster-1") -> None:
+        self._rng, self._clock, self.cluster_id = rng, clock, cluster_id
         self.objects: dict[tuple[str, str], Object] = {}
         self.accounts: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
@@ -273,7 +273,7 @@ class KubeLine:
             self._boundary(f"{what} after")
 
     async def cluster_id(self) -> str:
-        return str(await self._call("cluster_id", lambda: "cluster-1"))
+        return str(await self._call("cluster_id", lambda: self._server.cluster_id))
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
         result: KubeObject | None = await self._call("get", lambda: self._server.objects.get((namespace, name)))

@@ -108,7 +108,7 @@ class Replica:
         self.queue = WorkQueue(self._rng)
         self.store = Store(self.queue.add)
         kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
-        self.accounts = Accounts(self._provider, CLUSTER, self.clock, world.pace, self._news)
+        self.accounts = Accounts(self._provider, world.cluster, self.clock, world.pace, self._news)
         sources, register = Sources(kube, None, self.clock), AccountRegister(kube)
         self.reconciler = Reconciler(
             kube,
@@ -116,7 +116,7 @@ class Replica:
             sources,
             register,
             self.accounts,
-            CLUSTER,
+            world.cluster,
             world.policy,
             self.clock,
             self._nonce,
@@ -129,11 +129,11 @@ class Replica:
             self.accounts,
             sources,
             register,
-            CLUSTER,
+            world.cluster,
             world.policy,
             self.clock,
             timedelta(seconds=ORPHAN_SECONDS * world.calm),
-            cluster_uid=CLUSTER,
+            cluster_uid=world.cluster,
         )
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
         self._tasks = [asyncio.ensure_future(part) for part in parts]
@@ -197,9 +197,16 @@ class World:
     """API server, cloud, replicas and judge; `seed` decides every delay, `switches` what the cloud leaves open."""
 
     def __init__(
-        self, seed: int | str, names: Collection[str], switches: Mapping[str, object], sweep_seconds: float = 15.0
+        self,
+        seed: int | str,
+        names: Collection[str],
+        switches: Mapping[str, object],
+        sweep_seconds: float = 15.0,
+        cluster: str = CLUSTER,
+        cloud: Cloud | None = None,
     ) -> None:
-        self.seed = seed
+        """`cloud` when there is one already, of another world with another `cluster`."""
+        self.seed, self.cluster = seed, cluster
         self.births = 0
         self.log: list[str] = []
         self._digest = hashlib.sha256()
@@ -209,16 +216,16 @@ class World:
         self._sweep_seconds, self.calm = sweep_seconds, 1
         self.skews: dict[int, float] = {}
         self.fault = FaultPoint()
-        self.cloud = Cloud(catalog(), hash_of(seed), switches)
+        self.cloud = cloud or Cloud(catalog(), hash_of(seed), switches)
         self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
-        self.api = ApiServer(random.Random(f"{seed}/api"), self.clock)
+        self.api = ApiServer(random.Random(f"{seed}/api"), self.clock, cluster)
         self.api.on_release = self._judge_release
         self.records = Records(self.cloud.violations.append)
         self.api.on_status = self.records.judge
         self.cloud.is_living = self._is_living
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
-        self._bindings = {binding(CLUSTER, "default", name): name for name in NAMES_OF_ENVIRONMENTS}
+        self._bindings = {binding(self.cluster, "default", name): name for name in NAMES_OF_ENVIRONMENTS}
         self.replicas: list[Replica] = []
         self.boundaries = 0
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
@@ -261,7 +268,7 @@ class World:
 
     def _owner_of_caller(self, caller: str) -> str:
         namespace, _, name = caller.partition("/")
-        return binding(CLUSTER, namespace, name) + "-" if name else ""
+        return binding(self.cluster, namespace, name) + "-" if name else ""
 
     def _is_living(self, environment_id: str) -> bool:
         ids = ((obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) for obj in self.api.objects.values())
@@ -360,7 +367,8 @@ class World:
         unclaimed = {name for (_, name), obj in self.api.objects.items() if not obj["metadata"].get("annotations", {})}
         for instance in self.cloud.living():
             owner = instance.order.tags.get(ENVIRONMENT_TAG)
-            if owner is None or owner in claimed or self._name_of(owner) in unclaimed or instance.state not in BILLED:
+            name = self._name_of(owner or "")  # None for what another cluster owns
+            if owner in claimed or name is None or name in unclaimed or instance.state not in BILLED:
                 continue
             visible = instance.created_at - EPOCH + max(lags("list-lag"), lags("tag-lag")) + lags("pending-seconds")
             waiting = asyncio.get_running_loop().time() - max(healed, visible)
@@ -374,7 +382,7 @@ class World:
         for name in self.names:
             obj = self.api.objects.get(("default", name))
             if obj is None or "deletionTimestamp" in obj["metadata"]:
-                prefix = binding(CLUSTER, "default", name)
+                prefix = binding(self.cluster, "default", name)
                 left = [i.id for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
                 if obj is not None:
                     conditions = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
@@ -382,7 +390,7 @@ class World:
                 elif left:
                     result.append(f"O1 leak: {name} is gone and {left} live")
                 continue
-            prefix = binding(CLUSTER, "default", name) + "-"
+            prefix = binding(self.cluster, "default", name) + "-"
             living = [i for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
             running = [i for i in living if i.state == "RUNNING"]
             wanted = obj["spec"].get("replicas", 0)
