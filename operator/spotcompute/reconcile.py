@@ -106,11 +106,11 @@ class _Recalled:
     doubt: str | None = None
     activities: Sequence[Activity] = ()
 
-    def agrees_with(self, claimed: str | None) -> bool:
-        """True when there is nothing the cloud would have to be asked for: one identity, and something remembered."""
+    def is_settled(self, claimed: str | None, deleting: bool) -> bool:
+        """True when the cloud need not be asked: one identity, and something remembered, or nothing to be let go."""
         if self.ledger is None or self.doubt is not None or claimed not in (None, self.ledger.environment_id):
             return False
-        return bool(self.ledger.members or self.ledger.intents)
+        return bool(self.ledger.members or self.ledger.intents) or (deleting and self.ledger.is_blank)
 
 
 class Reconciler:
@@ -195,7 +195,7 @@ class Reconciler:
         given = [one for one in (recalled.ledger and recalled.ledger.environment_id, claimed) if one]
         own = [one for one in given or filter(None, [known.environment_id]) if self._is_its_own(one, environment)]
         environment_id, is_new = own[0] if own else None, False
-        if not recalled.agrees_with(claimed):
+        if not recalled.is_settled(claimed, environment.deleting):
             alive = await self._alive(environment)
             environment_id = next((one for one in own if one in alive), alive[0] if alive else environment_id)
         if environment_id is None and not given:
