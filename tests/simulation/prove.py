@@ -94,7 +94,8 @@ class Tally:
 @click.option("--pairs", "pair_count", default=50_000, show_default=True, help="Pairs of fault points.")
 @click.option("--first-seed", default=1_000_000, show_default=True, help="Seed of the first history.")
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
-def main(histories: int, pair_count: int, first_seed: int, processes: int) -> None:
+@click.option("--real/--no-real", default=True, help="Also kill the real operator at every request, and plant mutants.")
+def main(histories: int, pair_count: int, first_seed: int, processes: int, real: bool) -> None:
     """Do everything that is not done yet for this commit, then print the table."""
     _silence()
     described = subprocess.run(
@@ -106,6 +107,8 @@ def main(histories: int, pair_count: int, first_seed: int, processes: int) -> No
     done = {row["job"]: row for row in map(json.loads, state.read_text().splitlines())} if state.exists() else {}
     jobs = list(_jobs(histories, pair_count, first_seed))
     waiting = [(name, job) for name, job in jobs if name not in done]
+    kills, verdicts = state.with_suffix(".kills"), state.with_suffix(".mutants")
+    real_parts_failed = _run_real_parts(kills, verdicts, processes) if real else False
     click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {state}")
     started = time.monotonic()
     with ProcessPoolExecutor(processes, initializer=_silence) as pool, state.open("a") as log:
@@ -117,7 +120,33 @@ def main(histories: int, pair_count: int, first_seed: int, processes: int) -> No
             for failure in row["failures"]:
                 click.echo(f"\nFAILED {failure}", err=True)
     seconds = sum(row["seconds"] for row in done.values()) / processes
-    _report((done[name] for name, _ in jobs), commit, first_seed, seconds)
+    _report((done[name] for name, _ in jobs), commit, first_seed, seconds, _real_rows(kills, verdicts))
+    sys.exit(1 if real_parts_failed or any(done[name]["failures"] for name, _ in jobs) else 0)
+
+
+def _run_real_parts(kills: Path, verdicts: Path, processes: int) -> bool:
+    """Mutants first, then kill -9 at every request of the recorded rounds; both show their own progress."""
+    failed = False
+    if not verdicts.exists():
+        gate = [sys.executable, "tests/mutation/gate.py", "--processes", str(processes), "--state", str(verdicts)]
+        failed |= subprocess.run(gate, cwd=ROOT, check=False).returncode != 0
+    environment = {**os.environ, "KILLS": "all", "KILLS_STATE": str(kills)}
+    tests = [sys.executable, "-m", "pytest", "-n", str(processes), "--dist", "worksteal", "tests/e2e/test_kills.py"]
+    failed |= subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode != 0
+    return failed
+
+
+def _real_rows(kills: Path, verdicts: Path) -> list[tuple[str, str]]:
+    rows = []
+    if kills.exists():
+        points = [json.loads(line) for line in kills.read_text().splitlines()]
+        struck = sum(point["struck"] for point in points)
+        rows.append(("kill -9 points on real parts · of which struck", f"{len(points):,} · {struck:,}"))
+    if verdicts.exists():
+        judged = json.loads(verdicts.read_text())
+        killed = sum(verdict["killed_by"] is not None for verdict in judged)
+        rows.append(("mutants killed, all by tests of `make test`", f"{killed} of {len(judged)}"))
+    return rows
 
 
 def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[str, Job]]:
@@ -170,7 +199,9 @@ def _show_progress(count: int, total: int, started: float) -> None:
         click.echo(text, nl=bool(end), err=True)
 
 
-def _report(rows: Iterable[dict[str, Any]], commit: str, first_seed: int, seconds: float) -> None:
+def _report(
+    rows: Iterable[dict[str, Any]], commit: str, first_seed: int, seconds: float, more: list[tuple[str, str]]
+) -> None:
     tallies = {kind: Tally(kind) for kind in ("history", "singles", "pairs")}
     for row in rows:
         tallies[row["kind"]].add(Tally(**{key: row[key] for key in row if key not in ("job", "seconds")}))
@@ -193,12 +224,11 @@ def _report(rows: Iterable[dict[str, Any]], commit: str, first_seed: int, second
     ]  # fmt: skip
     click.echo(f"\ncommit {commit}, first seed {first_seed}, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} min\n")
     click.echo("| what | number |\n|---|---|")
-    for what, number in lines:
+    for what, number in [*lines, *more]:
         click.echo(f"| {what} | {number} |")
     _show_coverage()
     for failure in everything.failures[:20]:
         click.echo(f"FAILED {failure}")
-    sys.exit(1 if everything.failures else 0)
 
 
 def _show_coverage() -> None:
