@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 
-@pytest.fixture(autouse=True, scope="package")
+@pytest.fixture(autouse=True, scope="module")
 def silence() -> Iterator[None]:
-    """Drop log lines while this package's tests run."""
+    """Drop log lines while a module's tests run."""
     before = structlog.get_config()
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     disabled = logging.root.manager.disable
