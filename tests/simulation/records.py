@@ -61,6 +61,8 @@ class Records:
             environment_id = instance.order.tags.get(ENVIRONMENT_TAG)
             if environment_id is None:
                 continue
+            if all(change.state != "RUNNING" for change in instance.changes):
+                continue  # it never lived: no launch to speak of, and nothing to pay
             ended = instance.changes[-1].time if not instance.is_live else float("inf")
             if ended - instance.created_at < UNNOTICED_SECONDS:
                 continue
