@@ -63,8 +63,13 @@ class Store:
     def observe(self, obj: KubeObject) -> None:
         """Take in a version from the watch, and wake a reconcile if it differs in what matters."""
         before = self._objects.get(uid_of(obj))
-        if self._keep(obj) and (before is None or _signature(before) != _signature(obj)):
+        is_worth_a_look = before is None or _signature(before) != _signature(obj) or self._has_forgotten(obj)
+        if self._keep(obj) and is_worth_a_look:
             self._wake(uid_of(obj))
+
+    def _has_forgotten(self, obj: KubeObject) -> bool:
+        """True when somebody wiped or rewound its status: of status, which is ours, nothing else matters."""
+        return _memory(obj).sequence < self.memory(uid_of(obj)).sequence
 
     def remember(self, obj: KubeObject) -> None:
         """Take in the answer to a read or write of our own: it wakes nobody, nor will its echo on the watch."""
@@ -120,9 +125,7 @@ class Store:
         # managedFields is half of a small object, and nobody here reads it.
         metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
         self._objects[uid_of(obj)] = {**obj, "metadata": metadata}
-        environment_id = (metadata.get("annotations") or {}).get(ENVIRONMENT_ID)
-        memory = Memory.of(environment_id, obj.get("status") or {})
-        self._memories[uid_of(obj)] = self.memory(uid_of(obj)).newest(memory)
+        self._memories[uid_of(obj)] = self.memory(uid_of(obj)).newest(_memory(obj))
         known = self.find(*_name(obj))
         if known is None or _born(known) <= _born(obj):
             self._uids[_name(obj)] = uid_of(obj)
@@ -139,6 +142,11 @@ def _name(obj: KubeObject) -> tuple[str, str]:
 
 def _born(obj: KubeObject) -> str:
     return str(obj["metadata"].get("creationTimestamp", ""))  # RFC 3339 in UTC sorts as text
+
+
+def _memory(obj: KubeObject) -> Memory:
+    annotations: Mapping[str, str] = obj["metadata"].get("annotations") or {}
+    return Memory.of(annotations.get(ENVIRONMENT_ID), obj.get("status") or {})
 
 
 def _signature(obj: KubeObject) -> tuple[Any, ...]:

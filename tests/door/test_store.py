@@ -84,6 +84,16 @@ def test_nonsense_is_not_remembered(store: Store, ledger: object) -> None:
     assert store.memory("u1") == Memory()
 
 
+@pytest.mark.parametrize(
+    "status", [{}, {"ledger": None}, {"ledger": {"sequence": 3}}], ids=["all", "ledger", "rewound"]
+)
+def test_a_status_that_has_lost_its_memory_wakes(store: Store, wakes: list[str], status: Mapping[str, Any]) -> None:
+    store.observe({**environment(5), "status": {"ledger": {"sequence": 7}}})
+    wakes.clear()
+    store.observe({**environment(6), "status": status})
+    assert wakes == ["u1"]
+
+
 def test_versions_are_numbers_not_text(store: Store) -> None:
     store.observe(environment(9))
     store.observe(environment(10))

@@ -93,7 +93,10 @@ def shared_operator(
 
 def _await_the_end(cluster: Cluster, cloud: Simulator) -> None:
     """Everything deleted is gone, and with it every instance that an operator of ours has launched."""
-    eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left", 60)
+    try:
+        eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left", 60)
+    except AssertionError as failure:
+        raise AssertionError(f"{failure}\n{cluster.kubectl.run('get', 'sce', '-A', '-o', 'wide')}") from None
     left = [row for row in cloud.get("instances")["instances"] if row["live"] and "managed-by" in row["originalTags"]]
     assert not left, f"environments are gone, but these live: {left}"
 

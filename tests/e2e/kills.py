@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from e2e.proxy import Phase, Point, Proxy
 from e2e.running import Operator
@@ -82,9 +83,40 @@ def _reclaim(at: Round) -> None:
 
 
 def _wipe(at: Round) -> None:
+    before = len(at.stage.history())
     at.stage.kubectl.run(
         "patch", "sce", "web", "--subresource=status", "--type=merge", "-p", '{"status":{"ledger":null}}'
     )
+    eventually(lambda: not all(map(_has_ledger, at.stage.history()[before:])), "the ledger is wiped")
+
+
+def _adopted(at: Round) -> None:
+    eventually(lambda: _has_ledger(at.stage.history()[-1]), "there is a ledger again")
+    at.ready(2)
+
+
+def _has_ledger(event: dict[str, Any]) -> bool:
+    return "ledger" in event["object"].get("status", {})
+
+
+def _end_by_hand(at: Round) -> None:
+    at.stage.cloud.post("terminate", account=at.stage.account.uin, count=1)
+
+
+def _recreate(at: Round) -> None:
+    at.stage.delete()
+    at.gone()
+    at.stage.apply(replicas=2)
+
+
+def _delete_both(at: Round) -> None:
+    at.stage.delete()
+    at.stage.delete("other")
+
+
+def _both_gone(at: Round) -> None:
+    at.gone()
+    at.gone("other")
 
 
 def _another_template(at: Round) -> None:
@@ -131,7 +163,11 @@ SCENARIOS: dict[str, Scenario] = {
     "scale-down": Scenario(lambda at: at.ensure(3), lambda at: at.stage.scale(1), lambda at: at.ready(1)),
     "replace-reclaimed": Scenario(lambda at: at.ensure(2), _reclaim, lambda at: at.ready(2)),
     "change-template": Scenario(lambda at: at.ensure(1), _another_template, lambda at: at.ready(2)),
-    "adopt": Scenario(lambda at: at.ensure(2), _wipe, lambda at: at.ready(2)),
+    "scale-to-zero": Scenario(lambda at: at.ensure(3), lambda at: at.stage.scale(0), lambda at: at.ready(0)),
+    "replace-ended-by-hand": Scenario(lambda at: at.ensure(2), _end_by_hand, lambda at: at.ready(2)),
+    "adopt": Scenario(lambda at: at.ensure(2), _wipe, _adopted),
+    "delete-and-create-again": Scenario(lambda at: at.ensure(2), _recreate, lambda at: at.ready(2)),
+    "delete-two": Scenario(_one_each, _delete_both, _both_gone),
     "delete": Scenario(lambda at: at.ensure(2), lambda at: at.stage.delete(), lambda at: at.gone()),
     "delete-while-creating": Scenario(_nothing, _apply_and_delete, lambda at: at.gone()),
     "orphans": Scenario(lambda at: at.ensure(2), _strip, _no_orphan),
