@@ -111,7 +111,7 @@ def test_garbage_is_unreadable(raw: Any) -> None:
 
 
 def test_the_complaint_says_where_and_does_not_repeat_the_value() -> None:
-    with pytest.raises(UnreadableLedger, match="launched_at") as caught:
+    with pytest.raises(UnreadableLedger, match="launchedAt") as caught:
         decode(broken("members", 0, "launchedAt", value="s3cret"))
     assert "s3cret" not in str(caught.value)
 

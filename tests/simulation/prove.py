@@ -8,6 +8,7 @@ replays them, and make the exit code 1.
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import os
@@ -179,6 +180,7 @@ def _work(named: tuple[str, Job]) -> dict[str, Any]:
     """Play one chunk; everything the table needs comes back as plain data."""
     name, (kind, plays) = named
     started = time.monotonic()
+    gc.disable()  # A play makes much and keeps nothing: to look through it all once a chunk saves a fifth of the time.
     tally = Tally(kind)
     for item in plays:
         if kind == "history":
@@ -186,6 +188,7 @@ def _work(named: tuple[str, Job]) -> dict[str, Any]:
         else:
             scenario, cells = item
             tally.count(play(scenario, {int(at): (Phase(one), Kind(two)) for at, (one, two) in cells.items()})[0])
+    gc.collect()
     return {"job": name, "seconds": time.monotonic() - started, **asdict(tally)}
 
 

@@ -414,7 +414,7 @@ class World:
             # Still some looks at every environment while nothing may be written.
             self._calm_down(min(CALM, max(1, int(seconds / RESYNC.total_seconds() / 1.5))))
         # Quotes are read again with the next look at an environment, and may change what is told of the costs.
-        await asyncio.sleep(stragglers + 900.0 + 2 * RESYNC.total_seconds() * self.calm)
+        await asyncio.sleep(stragglers + 900.0 + 1.1 * RESYNC.total_seconds() * self.calm)
         self.records.judge_the_end(self.cloud.simulator.world.instances.values(), self.features)
         writes, mutations = self.api.writes, self.cloud.mutations
         await asyncio.sleep(seconds)

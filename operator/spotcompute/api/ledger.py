@@ -6,21 +6,16 @@ Separate from the noun because this is a wire format: it must be read even when 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import fields, replace
 from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError, alias_generators
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.alias_generators import to_camel
 
 from spotcompute.api.spec import MAX_REPLICAS
 from spotcompute.model.ledger import Intent, Ledger, Member, Refusal, Rest, Termination
-
-#: The few names of fields, once each: a ledger is read and written at every look at an environment.
-to_camel = lru_cache(256)(alias_generators.to_camel)
-to_snake = lru_cache(256)(alias_generators.to_snake)
-
 
 #: No moment of ours lies outside; far beyond, adding a duration to it would overflow.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
@@ -46,7 +41,8 @@ class UnreadableLedger(ValueError):
 class _LedgerModel(BaseModel):
     """The flat form: lists instead of mappings, since JSON keys are strings only."""
 
-    model_config = ConfigDict(extra="ignore")
+    # The generator reaches the dataclasses within, too.
+    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
 
     environment_id: str
     sequence: int = 0
@@ -74,7 +70,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         account=ledger.account,
         refused=ledger.refused,
     )
-    encoded: dict[str, Any] = _rename(flat.model_dump(mode="json", exclude_none=True, exclude_defaults=True), to_camel)
+    encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for intent in encoded.get("intents", ()):
         if "found" in intent:
             intent["found"] = sorted(intent["found"])
@@ -84,7 +80,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
 def decode(raw: Any) -> Ledger:
     """The ledger that `encode` wrote. Raises `UnreadableLedger`."""
     try:
-        flat = _LedgerModel.model_validate(_rename(raw, to_snake))
+        flat = _LedgerModel.model_validate(raw)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise UnreadableLedger(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
@@ -139,14 +135,3 @@ def _moments(flat: _LedgerModel) -> Iterator[datetime]:
     yield from flat.quarantine_looks
     if flat.quarantine_until is not None:
         yield flat.quarantine_until
-
-
-def _rename(value: Any, rename: Callable[[str], str]) -> Any:
-    if isinstance(value, dict):
-        return {
-            rename(key): _rename(item, rename) if isinstance(item, (dict, list, tuple)) else item
-            for key, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [_rename(item, rename) if isinstance(item, (dict, list, tuple)) else item for item in value]
-    return value
