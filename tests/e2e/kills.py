@@ -17,7 +17,7 @@ from typing import Any
 from e2e.proxy import Phase, Point, Proxy
 from e2e.running import Operator
 from e2e.stage import Stage, is_current
-from e2e.waiting import eventually
+from e2e.waiting import PATIENCE_SECONDS, eventually
 from spotcompute.kube.names import FINALIZER
 
 
@@ -57,9 +57,9 @@ class Round:
         self.stage.delete(name)
         self.gone(name)
 
-    def gone(self, name: str = "web") -> None:
+    def gone(self, name: str = "web", seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until the object is gone: what lives then has leaked."""
-        self.stage.until_gone(name)
+        self.stage.until_gone(name, seconds)
         left = self.living(name)
         assert not left, f"{name} was let go while {left} lived"
 
@@ -157,6 +157,9 @@ def _one_each(at: Round) -> None:
     at.ensure(1, "other")
 
 
+#: A launch that was committed, and perhaps sent, may bring an instance for so long; until then nothing is let go.
+HORIZON_SECONDS = 500.0
+
 SCENARIOS: dict[str, Scenario] = {
     "create": Scenario(_nothing, lambda at: at.stage.apply(replicas=2), lambda at: at.ready(2)),
     "scale-up": Scenario(lambda at: at.ensure(1), lambda at: at.stage.scale(3), lambda at: at.ready(3)),
@@ -169,7 +172,7 @@ SCENARIOS: dict[str, Scenario] = {
     "delete-and-create-again": Scenario(lambda at: at.ensure(2), _recreate, lambda at: at.ready(2)),
     "delete-two": Scenario(_one_each, _delete_both, _both_gone),
     "delete": Scenario(lambda at: at.ensure(2), lambda at: at.stage.delete(), lambda at: at.gone()),
-    "delete-while-creating": Scenario(_nothing, _apply_and_delete, lambda at: at.gone()),
+    "delete-while-creating": Scenario(_nothing, _apply_and_delete, lambda at: at.gone(seconds=HORIZON_SECONDS)),
     "orphans": Scenario(lambda at: at.ensure(2), _strip, _no_orphan),
     "two-environments": Scenario(_one_each, _two, _both),
 }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -62,6 +63,18 @@ class Operator:
         child, self._child = self._child, None
         if child:
             child.kill9()
+
+    def freeze(self) -> None:
+        """Stop it where it is (SIGSTOP): its connections stay open, its clock goes on."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on after `freeze`, as if nothing had been."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self._child is not None, "it is not running"
+        os.kill(self._child.pid, number)
 
     def log_text(self) -> str:
         return self.log.read_text(errors="replace") if self.log.exists() else ""

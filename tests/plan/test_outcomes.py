@@ -33,6 +33,7 @@ from spotcompute.plan.planner import request_for
 
 WISHES = desired(5)
 ONCE = desired(5, one_time=True)
+WIPED = ledger(sequence=0)
 REFUSALS = errors.Refused.__subclasses__()
 
 
@@ -123,7 +124,7 @@ def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.Cl
 def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], where: str) -> None:
     made = intent(WISHES, 2)
     doubtful = replace(made, doubtful=True)
-    before, launch = (ledger(doubtful), made) if where == "in-the-newer-ledger" else (ledger(), doubtful)
+    before, launch = (ledger(doubtful), made) if where == "in-the-newer-ledger" else (WIPED, doubtful)
     after = enter(before, Launched(launch_of(launch, True), kind("Code", "words")))
     assert after.ledger.intents == (replace(doubtful, sent_at=NOW),)
     assert None in after.ledger.rests, "it would be repeated in a hot loop"
@@ -134,6 +135,19 @@ def test_no_answer_leaves_a_launch_open_and_in_doubt() -> None:
     made = intent(WISHES, 2)
     after = enter(ledger(made), Launched(launch_of(made), errors.OutcomeUnknown("ClientTimeout", "no answer")))
     assert after.ledger.intents == (replace(made, doubtful=True, sent_at=NOW),)
+
+
+@pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent, errors.OutcomeUnknown], ids=lambda kind: kind.__name__)
+def test_an_error_is_old_news_once_others_have_settled_the_launch(kind: type[errors.CloudError]) -> None:
+    """Of a process that was frozen for a while, and wakes up to a request that has timed out meanwhile."""
+    made, error = intent(WISHES, 2), kind("ClientTimeout", "no answer")
+    empty = replace(ledger(), sequence=made.sequence)
+    known = empty.with_member(replace(member("ins-1"), sequence=made.sequence))
+    assert enter(known, Launched(launch_of(made), error)) == Folded(known, NOTHING_LEARNED, ())
+    long_ago = replace(made, created_at=NOW - POLICY.in_flight)
+    assert enter(empty, Launched(launch_of(long_ago), error)) == Folded(empty, NOTHING_LEARNED, ())
+    just_now = replace(made, created_at=NOW)
+    assert enter(empty, Launched(launch_of(just_now), errors.OutcomeUnknown("Code", "words"))).ledger.intents
 
 
 def test_a_launch_that_was_not_sent_after_all_leaves_no_trace() -> None:

@@ -354,11 +354,15 @@ class World:
             await asyncio.sleep(10)
             self.cloud.advance()
             self._judge_orphans(healed)
-            if not self.differences():
+            if not self.differences() and not self._is_reclaim_due():
                 break
         self.check_alive()
         for difference in self.differences():
             self.cloud.violations.append(f"O4 not converged {self.bound:.0f} s after the last fault: {difference}")
+
+    def _is_reclaim_due(self) -> bool:
+        """True while the cloud has said of an instance that it will take it back: the last trouble is still to come."""
+        return any(instance.reclaim_at is not None for instance in self.cloud.living())
 
     def _judge_orphans(self, healed: float) -> None:
         """How long instances without an environment have been visible, and not yet told to end."""
@@ -410,6 +414,10 @@ class World:
         lags = self.cloud.simulator.switches.number
         bin_seconds = lags("recycle-bin-seconds") if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
+        # Requests that were under way still arrive, and what they bring is seen; with everything periodic made rarer,
+        # it would be given up before it was looked at.
+        await asyncio.sleep(300.0 + max(lags("list-lag"), lags("tag-lag"), lags("pending-seconds")))
+        await self.converge()
         if hash_of(self.seed) % UNCALMED:
             # Still some looks at every environment while nothing may be written.
             self._calm_down(min(CALM, max(1, int(seconds / RESYNC.total_seconds() / 1.5))))

@@ -69,6 +69,8 @@ class _LaunchFolder:
         result = outcome.result
         if result is None:
             self._drop_unless_doubtful()
+        elif isinstance(result, CloudError) and self._was_settled_by_others():
+            pass  # old news: a process that was frozen, say, hears of it after another replica has seen to it
         elif isinstance(result, LaunchReceipt):
             self._accepted(result)
         elif isinstance(result, OutcomeUnknown):
@@ -77,6 +79,18 @@ class _LaunchFolder:
             self._refused(result)
         else:
             self._doubt(result)
+
+    def _was_settled_by_others(self) -> bool:
+        """True when the launch is no longer in the ledger because its instances are known, or were meanwhile.
+
+        Within the time in which nobody but its sender may settle it, it can only have been taken out by hand; and a
+        ledger that does not go as far was wiped.
+        """
+        sequence = self._intent.sequence
+        if sequence > self.ledger.sequence or any(intent.sequence == sequence for intent in self.ledger.intents):
+            return False
+        is_known = any(member.sequence == sequence for member in self.ledger.members.values())
+        return is_known or self._now - self._intent.created_at >= self._policy.in_flight
 
     def _accepted(self, receipt: LaunchReceipt) -> None:
         intent = self._intent
