@@ -66,6 +66,7 @@ class OrphanSweep:
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
         self._unused_since: dict[AccountNote, float] = {}  # by the loop's clock: a date can be set back
+        self._empty_sweeps: dict[AccountNote, list[float]] = {}  # when each began; one alone may be falsely empty
 
     async def run(self) -> None:
         """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
@@ -104,6 +105,7 @@ class OrphanSweep:
         for note in sorted(used - set(notes), key=lambda note: note.key):
             await self._register.renew(note)
         self._unused_since = {note: since for note, since in self._unused_since.items() if note in notes}
+        self._empty_sweeps = {note: sweeps for note, sweeps in self._empty_sweeps.items() if note in self._unused_since}
         for note in notes:
             if note in used or self._namespace not in (None, note.namespace):
                 self._unused_since.pop(note, None)
@@ -126,10 +128,17 @@ class OrphanSweep:
         if began is None or began < since + self._policy.horizon.total_seconds():
             return
         _, instances = inventory.latest
-        if all(instance.has_ended or not _may_be_behind(note, instance) for instance in instances):
-            # The note goes last: as long as it is there, an unguard that failed is tried again.
-            await self._sources.unguard(note.namespace, note.secret)
-            await self._register.forget(note)
+        if any(_may_be_behind(note, instance) and not instance.has_ended for instance in instances):
+            self._empty_sweeps.pop(note, None)
+            return
+        sweeps = self._empty_sweeps.setdefault(note, [])
+        if began not in sweeps:
+            sweeps.append(began)
+        if len(sweeps) < self._policy.absence_sweeps:
+            return
+        # The note goes last: as long as it is there, an unguard that failed is tried again.
+        await self._sources.unguard(note.namespace, note.secret)
+        await self._register.forget(note)
 
     def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:
         """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""

@@ -96,6 +96,7 @@ class _Run:
     inventory: Inventory
     activities: list[Activity]
     learned: Pass
+    not_before: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -310,7 +311,7 @@ class Reconciler:
             paused=spec.paused,
             deleting=environment.deleting,
         )
-        return _Run(raw, environment, ledger, desired, user_data, inventory, list(activities), Pass())
+        return _Run(raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock())
 
     def _spec(self, environment: Environment) -> Spec:
         try:
@@ -341,9 +342,10 @@ class Reconciler:
 
     async def _converge(self, run: _Run, unsaved: list[Outcome]) -> float | None:
         observed = await self._observe(run)
+        run.not_before = observed.observed_at
         self._enter(run, unsaved)
         for _ in range(ROUNDS_AT_ONCE):
-            now = self._clock()
+            now = self._now(run)
             books = keep_books(run.ledger, run.desired, observed, now, self._policy)
             run.ledger, run.activities = books.ledger, [*run.activities, *books.activities]
             plan = make_plan(run.desired, run.ledger, observed, now, self._policy, run.learned)
@@ -384,9 +386,16 @@ class Reconciler:
             return Problem(blind(error), self._policy.rest_base)
         return Problem(blind(error), max(self._policy.rest_base, inventory.next_view_in))
 
+    def _now(self, run: _Run) -> datetime:
+        """The time, never before what the run has seen: a clock that steps back meanwhile would date launches back.
+
+        Another replica, whose clock is right, would then give up waiting for them at once.
+        """
+        return max(self._clock(), run.not_before)
+
     def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
         """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""
-        folded = fold(run.ledger, outcomes, run.desired, self._clock(), self._policy, run.learned)
+        folded = fold(run.ledger, outcomes, run.desired, self._now(run), self._policy, run.learned)
         has_launched = any(isinstance(outcome, Launched) for outcome in outcomes)
         run.ledger, run.learned = folded.ledger, replace(folded.learned, one_time_started=has_launched)
         run.activities = [*run.activities, *folded.activities]
@@ -398,7 +407,7 @@ class Reconciler:
     # --- report ------------------------------------------------------------------------------------------------------
 
     async def _report(self, run: _Run, observed: Observation) -> float | None:
-        now = self._clock()
+        now = self._now(run)
         if run.desired.deleting and run.ledger.is_empty:
             await self._let_go(run.raw, run.environment)
             await self._tell(run.raw, run)

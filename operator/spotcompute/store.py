@@ -100,8 +100,8 @@ class Store:
         self._graves[uid] = None
         self._graves.move_to_end(uid)
         while len(self._graves) > GRAVES:
-            self._graves.popitem(last=False)
-        self._memories.pop(uid, None)
+            # Till then its memory stays: it may come back, with an older status, when etcd is restored.
+            self._memories.pop(self._graves.popitem(last=False)[0], None)
         obj = self._objects.pop(uid, None)
         if obj is not None and self._uids.get(_name(obj)) == uid:
             del self._uids[_name(obj)]

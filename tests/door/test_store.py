@@ -14,7 +14,7 @@ from spotcompute import metrics
 from spotcompute.api.environment import Memory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
-from spotcompute.store import Audit, Store
+from spotcompute.store import GRAVES, Audit, Store
 
 
 def environment(
@@ -75,6 +75,9 @@ def test_what_an_object_once_remembered_is_known_though_it_forgets(store: Store)
     store.correct(environment(3), instead_of="5")
     assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000)
     store.forget("u1")
+    assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000), "it may come back"
+    for number in range(GRAVES):
+        store.forget(f"other-{number}")
     assert store.memory("u1") == Memory()
 
 

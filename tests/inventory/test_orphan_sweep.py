@@ -194,6 +194,19 @@ async def test_a_note_stays_while_its_namespace_has_instances_in_the_account() -
     assert list(world.cluster.notes) == [note.key]
 
 
+async def test_one_falsely_empty_sweep_does_not_make_a_note_go() -> None:
+    world = World()
+    note = AccountNote("default", "key", "region")
+    world.cluster.notes = {note.key: note.to_json()}
+    world.one.listed = [left_behind("ins-1")]
+    await world.looks(30)
+    world.one.listed = []
+    await world.looks(1)
+    world.one.listed = [left_behind("ins-1")]
+    await world.looks(5)
+    assert list(world.cluster.notes) == [note.key]
+
+
 async def test_a_note_outlives_the_guard_of_its_secret() -> None:
     world = World()
     note = AccountNote("default", "key", "region")

@@ -248,8 +248,15 @@ class _Clerk:
             self.ledger = self.ledger.with_member(updated)
 
     def _is_a_stranger(self, instance: Instance) -> bool:
-        """True when neither tags nor name say it is ours, and its tags have had time to attach."""
-        has_had_time = self._now - instance.created_at > self._policy.visibility
+        """True when neither tags nor name say it is ours, and its tags have had time to attach.
+
+        Where there are none at all they get the time by which our clock may be wrong on top: a machine that somebody
+        renamed at once would else be bought again.
+        """
+        patience = self._policy.visibility
+        if instance.ownership is None:
+            patience += self._policy.signature
+        has_had_time = self._now - instance.created_at > patience
         return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
 
     def _may_have_been_altered(self, member: Member, instance: Instance) -> bool:
