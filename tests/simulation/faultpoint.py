@@ -98,6 +98,7 @@ class FaultPoint:
     cells: dict[int, Cell] = field(default_factory=dict)
     loops: dict[str, Cell] = field(default_factory=dict)
     loops_left: int = 0
+    may_kill: bool = True
     armed: bool = False
     count: int = 0
     names: list[str] = field(default_factory=list)
@@ -120,7 +121,7 @@ class FaultPoint:
             return None
         self.struck += 1
         # After a first fault another request may stand where the reference run had one that fits.
-        return cell if cell in cells_of(name) else (cell[0], Kind.CRASH)
+        return cell if cell in cells_of(name) else (cell[0], Kind.CRASH if self.may_kill else Kind.TIMEOUT)
 
 
 async def strike(

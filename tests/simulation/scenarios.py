@@ -564,6 +564,7 @@ def play(name: str, cells: Cells | None = None) -> tuple[Outcome, list[str]]:
     async def run() -> tuple[Outcome, list[str]]:
         played = SCENARIOS[name]
         stage = Stage(name, cells or {}, played.names, played.switches)
+        stage.world.fault.may_kill = played.killable
         await played.script(stage)
         stage.world.fault.armed = False
         requests = list(stage.world.fault.names)

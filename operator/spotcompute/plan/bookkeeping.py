@@ -217,7 +217,7 @@ class _Clerk:
                 self.ledger = self.ledger.with_member(replace(member, doubted=is_doubted))
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
-        if self._is_a_stranger(instance) and not self._may_have_been_altered(member, instance):
+        if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
             self.ledger = self.ledger.without_member(member.id)
             self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
             self._refuse(
@@ -247,14 +247,14 @@ class _Clerk:
         if updated != member:
             self.ledger = self.ledger.with_member(updated)
 
-    def _is_a_stranger(self, instance: Instance) -> bool:
+    def _is_a_stranger(self, member: Member, instance: Instance) -> bool:
         """True when neither tags nor name say it is ours, and its tags have had time to attach.
 
-        Where there are none at all they get the time by which our clock may be wrong on top: a machine that somebody
-        renamed at once would else be bought again.
+        One that came with an answer to a launch, and has no tags at all, gets the time by which our clock may be wrong
+        on top: renamed by somebody at once, it would else be bought again.
         """
         patience = self._policy.visibility
-        if instance.ownership is None:
+        if member.sequence is not None and instance.ownership is None:
             patience += self._policy.signature
         has_had_time = self._now - instance.created_at > patience
         return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
