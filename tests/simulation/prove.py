@@ -126,13 +126,17 @@ def main(histories: int, pair_count: int, first_seed: int, processes: int, real:
 
 
 def _run_real_parts(kills: Path, verdicts: Path, processes: int) -> bool:
-    """Mutants first, then kill -9 at every request of the recorded rounds; both show their own progress."""
+    """Mutants first, then kill -9 at every request of the recorded rounds, and the drills; they show their progress."""
     failed = False
     if not verdicts.exists():
         gate = [sys.executable, "tests/mutation/gate.py", "--processes", str(processes), "--state", str(verdicts)]
         failed |= subprocess.run(gate, cwd=ROOT, check=False).returncode != 0
-    environment = {**os.environ, "KILLS": "all", "KILLS_STATE": str(kills)}
-    tests = [sys.executable, "-m", "pytest", "-n", str(processes), "--dist", "worksteal", "tests/e2e/test_kills.py"]
+    environment = {**os.environ, "KILLS": "all", "KILLS_STATE": str(kills), "DRILLS": "all"}
+    environment["DRILLS_STATE"] = str(kills.with_suffix(".drills"))
+    modules = ["tests/e2e/test_kills.py"]
+    if not kills.with_suffix(".drills").exists():
+        modules.append("tests/e2e/test_drills.py")
+    tests = [sys.executable, "-m", "pytest", "-n", str(processes), "--dist", "worksteal", *modules]
     failed |= subprocess.run(tests, cwd=ROOT, env=environment, check=False).returncode != 0
     return failed
 
@@ -143,6 +147,11 @@ def _real_rows(kills: Path, verdicts: Path) -> list[tuple[str, str]]:
         points = [json.loads(line) for line in kills.read_text().splitlines()]
         struck = sum(point["struck"] for point in points)
         rows.append(("kill -9 points on real parts · of which struck", f"{len(points):,} · {struck:,}"))
+    drills = kills.with_suffix(".drills")
+    if drills.exists():
+        notes = [json.loads(line) for line in drills.read_text().splitlines()]
+        races = sum(note["count"] for note in notes if note["drill"] == "races")
+        rows.append(("drills on real parts · deletions that raced the finalizer", f"{len(notes)} · {races:,}"))
     if verdicts.exists():
         judged = json.loads(verdicts.read_text())
         killed = sum(verdict["killed_by"] is not None for verdict in judged)
