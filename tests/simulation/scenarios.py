@@ -553,7 +553,7 @@ async def account_forgotten(stage: Stage) -> None:
     await stage.ready()
     stage.delete()
     await stage.until(lambda: not stage.world.api.objects)
-    await asyncio.sleep(590)
+    await asyncio.sleep(680)
     stage.arm()
     await asyncio.sleep(90)
 
