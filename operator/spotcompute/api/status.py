@@ -194,7 +194,7 @@ class Status(StatusPart):
     environment_id: str | None = Field(default=None, alias="environmentID", description="Identity in the cloud's tags.")
     instances: list[InstanceStatus] | None = Field(
         default=None,
-        description="The instances the environment answers for; of more than 100 the 50 that deserve a look first.",
+        description="The instances the environment answers for; of more than 100 the 35 that deserve a look first.",
     )
     instance_ids: list[str] | None = Field(
         default=None,

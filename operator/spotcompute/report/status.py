@@ -37,7 +37,7 @@ from spotcompute.report.history import appended, settled
 from spotcompute.report.quote import with_first_error
 
 #: Of more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
-INSTANCES_SHOWN, NOTEWORTHY = 100, 50
+INSTANCES_SHOWN, NOTEWORTHY = 100, 35
 
 
 def committed(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[Activity]) -> dict[str, Any]:
