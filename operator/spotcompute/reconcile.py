@@ -223,6 +223,9 @@ class Reconciler:
             self._store.remember(raw)
         return raw, believed
 
+    def _binding(self, environment: Environment) -> str:
+        return binding(self._cluster_id, environment.namespace, environment.name)
+
     def _is_its_own(self, environment_id: str, environment: Environment) -> bool:
         return is_bound_to(environment_id, self._cluster_id, environment.namespace, environment.name)
 
@@ -244,9 +247,7 @@ class Reconciler:
         """
         inventory = await self._inventory(environment, self._spec(environment))
         try:
-            return await inventory.environments_bound_to(
-                binding(self._cluster_id, environment.namespace, environment.name)
-            )
+            return await inventory.environments_bound_to(self._binding(environment))
         except CloudError as error:
             raise self._blind(environment, inventory, error) from None
 
@@ -260,9 +261,7 @@ class Reconciler:
         except Problem:
             return ()
         try:
-            return await inventory.environments_bound_to(
-                binding(self._cluster_id, environment.namespace, environment.name)
-            )
+            return await inventory.environments_bound_to(self._binding(environment))
         except CloudError as error:
             is_long_ago = abs(self._clock() - deleted_at) > self._policy.horizon
             if isinstance(error, InvalidCredentials) or is_long_ago:
@@ -369,7 +368,7 @@ class Reconciler:
         observed = await self._observe(run)
         run.not_before = observed.observed_at
         run.desired = with_pools(run.desired, observed.market)
-        if _has_limits(run.desired):
+        if run.desired.limits_costs:
             observed = await self._priced(run, observed)
         self._enter(run, unsaved)
         for _ in range(ROUNDS_AT_ONCE):
@@ -537,11 +536,6 @@ class Reconciler:
         others = (Environment.of(other) for other in self._store.all())
         if not any(other.namespace == environment.namespace and other.secret == secret for other in others):
             await self._sources.unguard(environment.namespace, secret)
-
-
-def _has_limits(desired: Desired) -> bool:
-    """True for limits on all that an hour costs, disks included."""
-    return desired.caps.in_total is not None or (desired.fallback is not None and desired.fallback.hourly is not None)
 
 
 def _count(activity: Activity) -> None:

@@ -207,7 +207,7 @@ async def test_two_faults_in_the_same_words_are_told_apart_or_said_to_be_more() 
 async def test_without_a_pool_to_ask_about_it_is_unchecked() -> None:
     nowhere, oracle = replace(wishes(pools=()), unmet="the quotes are not known yet"), Oracle(set())
     quote = make_quote(nowhere, Ledger(ENV), Market(), NOW, Policy())
-    findings = await find_faults(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]
+    findings = await find_faults(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]  # never asked
     assert (findings.unchecked, oracle.asked) == ("the quotes are not known yet", 0)
 
 

@@ -226,7 +226,7 @@ def _outcome(dice: Dice, spec: Desired, books: Ledger) -> Outcome:
 def with_wishes(dice: Dice, spec: Desired) -> Desired:
     """The same spec, and some of what may be asked of the market."""
     prices = ["0.05", "0.1", "0.15", "0.35", "1.5"]
-    amount = lambda: Decimal(dice.choice(prices))  # noqa: E731
+    amount = lambda: Decimal(dice.choice(prices))  # noqa: E731 - a name for one draw, used in the next lines only
     caps = Caps(
         per_instance=dice.maybe(amount, one_in=3),
         by_type=((A.instance_type, amount()),) if dice.chance(5) else (),

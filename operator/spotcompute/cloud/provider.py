@@ -25,7 +25,8 @@ class LaunchReceipt:
 
 
 class CloudProvider(Protocol):
-    """One account in one region. Every method raises `CloudError`, and each call is at most one HTTP request per page.
+    """One account in one region. Every method raises `CloudError`. Each call is at most one HTTP request per page; only
+    `list_price` may ask twice.
 
     `on_behalf_of` names the environment a call is made for, so that waiting environments are served in turn.
     """

@@ -144,6 +144,11 @@ class Desired:
     paused: bool = False
     deleting: bool = False
 
+    @property
+    def limits_costs(self) -> bool:
+        """True for a limit on all that an hour costs, disks included."""
+        return self.caps.in_total is not None or (self.fallback is not None and self.fallback.hourly is not None)
+
     def placement(self, pool: Pool) -> Placement | None:
         """Where `pool` is placed, or None when the spec does not name it (any more)."""
         return next((placement for candidate, placement in self.pools if candidate == pool), None)
