@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -37,6 +38,9 @@ STALE_QUOTES = timedelta(minutes=10)
 #: Readings of the market that lack much of what was quoted before, before that is believed.
 BELIEVED_AFTER = 3
 
+#: Sweeps in a row that must show nothing of somebody before that is believed: one may be falsely empty.
+AGREEING_SWEEPS = 3
+
 #: An account nobody has asked about for this long is no longer swept.
 IDLE = timedelta(minutes=30)
 
@@ -53,25 +57,27 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """One complete listing, by environment id, and its number."""
+    """One complete listing, by environment id, and its number.
+
+    `alive` are the environments who own a live instance, one that also bears our name.
+    """
 
     number: int
     started_at: datetime
     began: float  # by the loop's clock, which nobody sets
     by_environment: Mapping[str, Mapping[str, Instance]]
+    alive: frozenset[str]
 
     def slice(self, environment_id: str) -> Mapping[str, Instance]:
         return self.by_environment.get(environment_id, {})
 
     def bound_to(self, prefix: str) -> tuple[str, ...]:
-        """Environments whose binding is `prefix` and who own a live instance, one that also bears our name."""
-        return tuple(
-            sorted(
-                environment_id
-                for environment_id, instances in self.by_environment.items()
-                if environment_id.startswith(f"{prefix}-") and any(map(_is_alive_and_ours, instances.values()))
-            )
-        )
+        """Those of `alive` whose binding is `prefix`."""
+        return _bound_to(prefix, self.alive)
+
+
+def _bound_to(prefix: str, environment_ids: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(one for one in environment_ids if one.startswith(f"{prefix}-")))
 
 
 def _is_alive_and_ours(instance: Instance) -> bool:
@@ -108,6 +114,7 @@ class Inventory:
         self.provider, self.tariff = provider, Tariff(provider, clock)
         self._cluster_id, self._clock, self._pace, self._on_news = cluster_id, clock, pace, on_news
         self._sweep: _Sweep | None = None
+        self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)
         self._sweeping: asyncio.Task[_Sweep] | None = None
         self._market = Market()
         self._market_tried_at: datetime | None = None
@@ -209,6 +216,14 @@ class Inventory:
         self._asked_at = self._clock()
         return (await self._fresh_sweep()).bound_to(prefix)
 
+    def has_shown_none(self, prefix: str) -> bool:
+        """True when each of the last few sweeps showed no live instance under that binding; else one is made soon."""
+        is_sure = len(self._alive_lately) == AGREEING_SWEEPS
+        if is_sure and not any(_bound_to(prefix, alive) for alive in self._alive_lately):
+            return True
+        self._hurry.set()
+        return False
+
     # --- sweeping ----------------------------------------------------------------------------------------------------
 
     async def _fresh_sweep(self) -> _Sweep:
@@ -244,7 +259,9 @@ class Inventory:
         before, number = self._sweep, self._sweep.number + 1 if self._sweep else 1
         if before is not None:
             self._listed_before = {key for piece in before.by_environment.values() for key in piece}
-        self._sweep = _Sweep(number, started_at, began, by_environment)
+        alive = frozenset(key for key, piece in by_environment.items() if any(map(_is_alive_and_ours, piece.values())))
+        self._sweep = _Sweep(number, started_at, began, by_environment, alive)
+        self._alive_lately.append(alive)
         self._note_sightings(listed)
         self._tell_news(before, self._sweep)
         return self._sweep

@@ -40,7 +40,7 @@ from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.selection import with_pools
-from spotcompute.report.conclusion import Conclusion, blind
+from spotcompute.report.conclusion import Conclusion, blind, looking_twice
 from spotcompute.report.history import events_of
 from spotcompute.report.quote import quoted, requoted
 from spotcompute.report.status import committed, report, troubled
@@ -254,19 +254,30 @@ class Reconciler:
     async def _left_behind(self, environment: Environment, deleted_at: datetime) -> tuple[str, ...]:
         """The same of an object that is to go and remembers no launch: etcd restored from a backup has forgotten some.
 
-        A person without a valid key or spec need not wait for the cloud, and nobody for one that is away for long.
+        A person without a valid spec need not wait for the cloud, one without a valid key not for long, and nobody for
+        a cloud that is away for long.
         """
+        since, ours = abs(self._clock() - deleted_at), self._binding(environment)
         try:
-            inventory = await self._inventory(environment, self._spec(environment))
+            spec = self._spec(environment)
         except Problem:
             return ()
         try:
-            return await inventory.environments_bound_to(self._binding(environment))
+            inventory = await self._inventory(environment, spec)
+        except Problem as problem:
+            if since > self._policy.key_patience:
+                return ()
+            raise Problem(problem.conclusion, self._policy.look_again) from None
+        try:
+            alive = await inventory.environments_bound_to(ours)
         except CloudError as error:
-            is_long_ago = abs(self._clock() - deleted_at) > self._policy.horizon
-            if isinstance(error, InvalidCredentials) or is_long_ago:
+            patience = self._policy.key_patience if isinstance(error, InvalidCredentials) else self._policy.horizon
+            if since > patience:
                 return ()
             raise self._blind(environment, inventory, error) from None
+        if not alive and not inventory.has_shown_none(ours):
+            raise Problem(looking_twice(), self._policy.look_again)
+        return alive
 
     def _believed(
         self,

@@ -20,6 +20,8 @@ class Policy:
     signature: timedelta = timedelta(seconds=300)
     visibility: timedelta = timedelta(seconds=180)
     absence_sweeps: int = 3
+    #: How long an object that is to go waits for a key with which to see whether it has forgotten something.
+    key_patience: timedelta = timedelta(seconds=15)
     #: An instance that ends sooner than this after its launch counts as a failure of its pool.
     early_loss: timedelta = timedelta(minutes=10)
     #: After this time an early loss weighs half.

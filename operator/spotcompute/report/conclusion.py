@@ -138,6 +138,11 @@ def _deleting(ledger: Ledger) -> Conclusion:
     return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
 
 
+def looking_twice() -> Conclusion:
+    """How an environment stands that is to go and remembers nothing, until the cloud has said so more than once."""
+    return Conclusion("Deleting", Reason.DELETING, "waiting for the cloud to show a few times that nothing is left")
+
+
 def refusal_of(ledger: Ledger | None) -> list[Condition]:
     """One condition more while something was not believed lately; none otherwise."""
     if ledger is None or ledger.refused is None:
