@@ -39,6 +39,7 @@ def faults(scenario: str) -> str:
 CRASH_LOOP = "tests/simulation/test_fault_points.py::test_killed_at_the_same_point_twenty_times_it_buys_no_more"
 REFERENCES = "tests/simulation/test_fault_points.py::test_a_reference_run_launches_what_its_scenario_wants"
 SAFEGUARDS = "tests/simulation/test_fault_points.py::test_what_makes_a_launch_safe_is_written_before_it"
+RESTORED = "tests/simulation/test_fault_points.py::test_who_was_restored_waits_until_lists_would_show_what_it_forgot"
 NOBODY = "tests/simulation/test_fault_points.py::test_who_never_owned_anything_is_let_go_without_asking_the_cloud"
 PAIRS = "tests/simulation/test_fault_points.py::test_pairs_of_faults_in[scale-up]"
 HISTORIES = "tests/simulation/test_histories.py::test_histories_from[0]"
@@ -152,7 +153,7 @@ ROWS: tuple[Row, ...] = (
                 "reconcile.py",
                 "return blank if is_new else in_quarantine(blank, self._clock(), self._policy)",
                 "return blank",
-                (HISTORIES,),
+                (RESTORED,),
             ),
         ),
     ),

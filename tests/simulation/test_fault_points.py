@@ -93,6 +93,24 @@ def test_a_reference_run_launches_what_its_scenario_wants(name: str, count: int)
     assert reference(name)[0].launched == count
 
 
+def test_who_was_restored_waits_until_lists_would_show_what_it_forgot() -> None:
+    """The object comes back without its status while the list does not show its two latest launches yet."""
+
+    async def restore_within_the_lag() -> tuple[int, tuple[str, ...]]:
+        stage = Stage("restored-within-the-lag", {}, (NAME,), {"list-lag": "60"})
+        stage.create(2)
+        stage.start()
+        await stage.ready()
+        stage.scale(4)
+        await asyncio.sleep(10)
+        stage.restore(keep_annotations=True)
+        await asyncio.sleep(600)
+        outcome = stage.world.outcome("restored within the lag")
+        return outcome.launched, outcome.violations
+
+    assert run_virtual(restore_within_the_lag()) == (4, ())
+
+
 @pytest.mark.parametrize("safeguard", ["kube claim", "kube guard", "kube note", "kube status"])
 def test_what_makes_a_launch_safe_is_written_before_it(safeguard: str) -> None:
     requests = reference("create-1")[1]
