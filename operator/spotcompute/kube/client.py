@@ -1,20 +1,15 @@
 """`KubePort` with the official client: live reads, and writes that carry the version they were decided on.
 
-Apart from `connection`, which knows how to reach the API server, and from `events`, which may fail. Requests go through
-the official client's transport (pool, TLS, credentials) as plain JSON: its typed models know no resource of ours.
+Apart from `transport`, which asks and says what went wrong, and from `events`, which may fail.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
-import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import quote, urlencode
-
-import aiohttp
 
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.events import Recorder
@@ -32,14 +27,12 @@ from spotcompute.kube.port import (
     ApiUnavailable,
     Conflict,
     Event,
-    Forbidden,
-    KubeError,
     KubeObject,
     NotFound,
     Rejected,
 )
+from spotcompute.kube.transport import TIMEOUT_SECONDS, Expired, Transport, segment
 
-JSON = "application/json"
 JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -47,16 +40,8 @@ MERGE_PATCH = "application/merge-patch+json"
 #: Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Metadata-only fetches").
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
-#: Of one call, from connecting to the last byte. An API server answers in milliseconds or is in trouble.
-TIMEOUT_SECONDS = 10.0
-
 PAGE = 500  # objects of a list in one answer
 ATTEMPTS = 5  # at releasing a finalizer whose place in the list keeps moving, and at a list that keeps expiring
-MESSAGE_CHARACTERS = 500
-
-
-class _Expired(KubeError):
-    """HTTP 410: the pages of this list are no longer to be had, begin again."""
 
 
 class KubeClient:
@@ -72,26 +57,25 @@ class KubeClient:
         page: int = PAGE,
     ) -> None:
         """`home` is the operator's own namespace, where it keeps notes that belong to no environment."""
-        self._connection = connection
-        self._home = f"/api/v1/namespaces/{_segment(home)}/configmaps"
+        self._transport = Transport(connection, timeout_seconds)
+        self._home = f"/api/v1/namespaces/{segment(home)}/configmaps"
         self._home_namespace = home
-        self._timeout_seconds = timeout_seconds
         self._page = page
         self._collection = (
-            f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{_segment(namespace)}/" if namespace else "") + PLURAL
+            f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{segment(namespace)}/" if namespace else "") + PLURAL
         )
         #: Give its `run` to the background of the process: until then events only wait.
         self.events = Recorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
 
     async def cluster_id(self) -> str:
         """The uid of the kube-system namespace. Needs `get` on that one namespace."""
-        namespace = await self._call("GET", "/api/v1/namespaces/kube-system")
+        namespace = await self._transport.call("GET", "/api/v1/namespaces/kube-system")
         return str(namespace["metadata"]["uid"])
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
         """Live read; None only when the API server knows environments and says that this one does not exist."""
         try:
-            found: KubeObject = await self._call("GET", _path(namespace, name))
+            found: KubeObject = await self._transport.call("GET", _path(namespace, name))
         except NotFound:
             return None
         return found
@@ -101,7 +85,7 @@ class KubeClient:
         for _ in range(ATTEMPTS):
             try:
                 return await self._list_once()
-            except _Expired:
+            except Expired:
                 continue
         raise ApiUnavailable(f"GET {self._collection}: the list expired {ATTEMPTS} times while it was being read")
 
@@ -149,7 +133,7 @@ class KubeClient:
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         """Decoded data. Needs `get` on secrets in that namespace."""
-        secret = await self._call("GET", f"/api/v1/namespaces/{_segment(namespace)}/secrets/{_segment(name)}")
+        secret = await self._transport.call("GET", f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     async def guard_secret(self, namespace: str, name: str) -> None:
@@ -161,10 +145,10 @@ class KubeClient:
         await self._change_secret(namespace, name, is_guard=False)
 
     async def _change_secret(self, namespace: str, name: str, *, is_guard: bool) -> None:
-        path = f"/api/v1/namespaces/{_segment(namespace)}/secrets/{_segment(name)}"
+        path = f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}"
         for attempt in range(ATTEMPTS):
             try:
-                metadata = (await self._call("GET", path))["metadata"]
+                metadata = (await self._transport.call("GET", path))["metadata"]
                 finalizers = list(metadata.get("finalizers") or ())
                 is_pointless = (SECRET_FINALIZER in finalizers) == is_guard
                 if is_pointless or (is_guard and "deletionTimestamp" in metadata):
@@ -183,7 +167,7 @@ class KubeClient:
     async def remembered_accounts(self) -> Mapping[str, str]:
         """Data of our ConfigMap. Needs `get` on it."""
         try:
-            config_map = await self._call("GET", f"{self._home}/{ACCOUNTS}")
+            config_map = await self._transport.call("GET", f"{self._home}/{ACCOUNTS}")
         except NotFound:
             return {}
         return dict(config_map.get("data") or {})
@@ -196,7 +180,7 @@ class KubeClient:
             metadata = {"name": ACCOUNTS, "namespace": self._home_namespace}
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: note}}
             try:
-                await self._call("POST", self._home, query={"fieldManager": FIELD_MANAGER}, body=body)
+                await self._transport.call("POST", self._home, query={"fieldManager": FIELD_MANAGER}, body=body)
             except Conflict:
                 await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}}, MERGE_PATCH)
 
@@ -207,7 +191,9 @@ class KubeClient:
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """Text data; `binaryData` is left out."""
-        config_map = await self._call("GET", f"/api/v1/namespaces/{_segment(namespace)}/configmaps/{_segment(name)}")
+        config_map = await self._transport.call(
+            "GET", f"/api/v1/namespaces/{segment(namespace)}/configmaps/{segment(name)}"
+        )
         return dict(config_map.get("data") or {})
 
     async def record(self, obj: KubeObject, event: Event) -> None:
@@ -216,17 +202,17 @@ class KubeClient:
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
         """Create an Event (events.k8s.io/v1) at once. Needs `create` on events."""
-        await self._call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=event)
+        await self._transport.call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=event)
 
     async def patch_event(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
         """Change an Event at once. Needs `patch` on events; NotFound when the API server has forgotten it."""
-        await self._patch(f"{_events_path(namespace)}/{_segment(name)}", change, MERGE_PATCH)
+        await self._patch(f"{_events_path(namespace)}/{segment(name)}", change, MERGE_PATCH)
 
     async def _list_once(self) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
         query = {"limit": str(self._page)}  # no resourceVersion: a consistent read, never a cache's memory
         while True:
-            page = await self._call("GET", self._collection, query=query, accept=METADATA_ONLY)
+            page = await self._transport.call("GET", self._collection, query=query, accept=METADATA_ONLY)
             if page.get("kind") != "PartialObjectMetadataList":  # an empty list by mistake would orphan every instance
                 raise ApiUnavailable(f"GET {self._collection}: an answer of kind {page.get('kind')!r}")
             items += [{"metadata": item["metadata"]} for item in page["items"] or ()]  # null when there are none
@@ -237,51 +223,10 @@ class KubeClient:
 
     async def _patch(self, path: str, body: Any, content_type: str) -> KubeObject:
         query = {"fieldManager": FIELD_MANAGER}
-        patched: KubeObject = await self._call("PATCH", path, query=query, body=body, content_type=content_type)
-        return patched
-
-    async def _call(
-        self,
-        method: str,
-        path: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Any = None,
-        content_type: str = JSON,
-        accept: str = JSON,
-    ) -> Any:
-        """One request, one answer, no retry: the caller's caller knows when to come back. Raises KubeError only."""
-        status, answer = await self._send(
-            method, f"{path}?{urlencode(query)}" if query else path, body, content_type, accept
+        patched: KubeObject = await self._transport.call(
+            "PATCH", path, query=query, body=body, content_type=content_type
         )
-        if status == 401:
-            await self._connection.refused()
-        what = f"{method} {path}"
-        if not 200 <= status <= 299:
-            raise _error(what, status, answer)
-        try:
-            return json.loads(answer)
-        except ValueError:
-            # `from None`, here and below: what could not be parsed may be half a Secret.
-            raise ApiUnavailable(f"{what}: an answer that is no JSON") from None
-
-    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
-        api = self._connection.api
-        try:
-            prepared = await api.param_serialize(
-                method,
-                path,
-                header_params={"Accept": accept, "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-            response = await api.call_api(*prepared, _request_timeout=timeout)
-            return response.status, await response.response.read()
-        except TimeoutError:
-            raise ApiUnavailable(f"{method} {path}: no answer within {self._timeout_seconds:g} s") from None
-        except (aiohttp.ClientError, OSError) as error:
-            raise ApiUnavailable(f"{method} {path}: {type(error).__name__}: {error}") from None
+        return patched
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
@@ -312,15 +257,8 @@ def _removal(obj: KubeObject, index: int) -> list[dict[str, Any]]:
     ]
 
 
-def _segment(name: str) -> str:
-    """`name` as one step of a path. Names come from specs: none may climb into another namespace."""
-    if name in ("", ".", ".."):
-        raise Rejected(f"not a name: {name!r}")
-    return quote(name, safe="")
-
-
 def _path(namespace: str, name: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{_segment(namespace)}/{PLURAL}/{_segment(name)}"
+    return f"/apis/{GROUP}/{VERSION}/namespaces/{segment(namespace)}/{PLURAL}/{segment(name)}"
 
 
 def _path_of(obj: KubeObject) -> str:
@@ -328,32 +266,4 @@ def _path_of(obj: KubeObject) -> str:
 
 
 def _events_path(namespace: str) -> str:
-    return f"/apis/events.k8s.io/v1/namespaces/{_segment(namespace)}/events"
-
-
-def _error(what: str, status: int, answer: bytes) -> KubeError:
-    """The error for an answer, by what the caller can do about it; the API server's own sentence is kept."""
-    said = _status_object(answer)
-    text = f"{what}: HTTP {status} {str(said.get('message', ''))[:MESSAGE_CHARACTERS]}".rstrip()
-    if status == 404:
-        # "No such object" names it. Anything else is "no such resource": the CRD is missing or not yet served, and to
-        # take that for a deleted environment would give its instances up.
-        return NotFound(text) if (said.get("details") or {}).get("name") else ApiUnavailable(text)
-    if status == 410:
-        return _Expired(text)
-    if status == 409:
-        return Conflict(text)
-    if status in (401, 403):
-        return Forbidden(text)
-    if status in (408, 429) or not 400 <= status <= 499:
-        return ApiUnavailable(text)
-    return Rejected(text)
-
-
-def _status_object(answer: bytes) -> Mapping[str, Any]:
-    """The `Status` the API server explains itself with; empty when the answer is something else (a proxy's page)."""
-    try:
-        said = json.loads(answer)
-    except ValueError:
-        return {}
-    return said if isinstance(said, dict) and said.get("kind") == "Status" else {}
+    return f"/apis/events.k8s.io/v1/namespaces/{segment(namespace)}/events"
