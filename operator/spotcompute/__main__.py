@@ -7,9 +7,12 @@ import json
 import os
 import random
 import secrets
+import signal
+import socket
 import sys
 from collections.abc import Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TextIO
@@ -24,10 +27,13 @@ from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
+from spotcompute.election import Elector
 from spotcompute.handlers import Background, Door, PartDied, run_door
+from spotcompute.health import Health, served
 from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, NoCluster, connect
+from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError
 from spotcompute.kube.register import AccountRegister
@@ -133,17 +139,68 @@ def _settings() -> Settings:
 
 
 async def _run(settings: Settings) -> None:
+    stop, health = asyncio.Event(), Health()
+    for number in (signal.SIGTERM, signal.SIGINT):  # kopf puts its own handlers in their place once it runs
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     connection = await connect(os.environ)
-    kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
+    async with AsyncExitStack() as open_parts:
+        open_parts.push_async_callback(connection.close)
+        try:
+            open_parts.enter_context(metrics.served(settings.listen_host, settings.metrics_port))
+            await open_parts.enter_async_context(served(health, settings.listen_host, settings.health_port))
+        except OSError as error:
+            raise click.ClickException(
+                f"nothing can listen there: {error}. Set SPOTCOMPUTE_METRICS_PORT and SPOTCOMPUTE_HEALTH_PORT"
+            ) from None
+        if settings.lease:
+            await _act_when_leading(settings, settings.lease, connection, health, stop)
+        else:
+            await _act(settings, connection, health, stop)
+
+
+async def _act_when_leading(
+    settings: Settings, lease: str, connection: Connection, health: Health, stop: asyncio.Event
+) -> None:
+    identity = settings.identity or f"{socket.gethostname()}-{_nonce()}"
+    elector = Elector(LeaseClient(connection, settings.home_namespace, lease), identity, _now)
+    health.check, health.is_ready = elector.check, elector.is_in_touch
+    metrics.leader.set(0)
+    acquiring, stopping = asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())
     try:
-        uid = None if settings.cluster_id else await kube.cluster_id()
-        await _serve(settings, kube, settings.cluster_id or uid or "", uid, connection)
+        await asyncio.wait([acquiring, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if acquiring.done():
+            acquiring.result()
+            holding = asyncio.create_task(_hold(elector))
+            await _act(settings, connection, health, stop)
+            holding.cancel()
     finally:
-        await connection.close()
+        acquiring.cancel()
+        stopping.cancel()
+        await elector.release()
+
+
+async def _hold(elector: Elector) -> None:
+    """End the process as soon as it may no longer act: another one does, or soon will, and a tidy end takes long."""
+    reason = await elector.hold()
+    _log.error("leadership_lost", reason=reason)
+    os._exit(1)
+
+
+async def _act(settings: Settings, connection: Connection, health: Health, stop: asyncio.Event) -> None:
+    metrics.leader.set(1)
+    kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
+    uid = None if settings.cluster_id else await kube.cluster_id()
+    await _serve(settings, kube, settings.cluster_id or uid or "", uid, connection, health, stop)
 
 
 async def _serve(
-    settings: Settings, kube: KubeClient, cluster_id: str, uid: str | None, connection: Connection
+    settings: Settings,
+    kube: KubeClient,
+    cluster_id: str,
+    uid: str | None,
+    connection: Connection,
+    health: Health,
+    stop: asyncio.Event,
 ) -> None:
     """Build the parts and run them. `uid` is what the API server says of its cluster, when it was asked."""
     queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds, foreseen=(KubeError,))
@@ -171,9 +228,6 @@ async def _serve(
         uid,
     )
     background: list[Background] = [accounts.run, kube.events.run, orphans.run]
-    if settings.metrics_port:
-        background.append(partial(metrics.serve, settings.listen_host, settings.metrics_port))
-    stop = asyncio.Event()
     door = Door(
         settings,
         login=connection.access,
@@ -185,7 +239,9 @@ async def _serve(
         stop=stop,
     )
     _log.info("starting", version=__version__, cluster_id=cluster_id, namespace=settings.namespace or "all")
-    await run_door(door, settings, stop)
+    ready = asyncio.Event()
+    health.check, health.is_ready = door.check, ready.is_set
+    await run_door(door, settings, stop, ready)
 
 
 def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> None:

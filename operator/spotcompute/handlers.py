@@ -1,6 +1,6 @@
 """The door: kopf lists and watches, and what it says goes into the store and the queue; nothing else happens here.
 
-kopf is the informer and the process shell (watch, CRD discovery, authentication, signals, probes). It owns no finalizer
+kopf is the informer and the process shell (watch, CRD discovery, authentication, signals). It owns no finalizer
 and runs no daemon: it never repeats its own failed patches, and starts daemons for objects that are gone. See
 docs/decisions. Apart from `workqueue` and `reconcile` so that only this module knows kopf.
 """
@@ -131,7 +131,7 @@ class Door:
 
         An API server or a cloud that is away is no reason: a restart would not bring it back.
         """
-        dead = [task.get_name() for task in self._tasks if task.done()]
+        dead = [] if self._is_stopping else [task.get_name() for task in self._tasks if task.done()]
         longest = self._queue.longest_run_seconds()
         audit_age = self._audit.age_seconds()
         if dead:
@@ -187,11 +187,6 @@ def build_registry(door: Door) -> kopf.OperatorRegistry:
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
         return await door.access()
-
-    # Permanent: by default kopf would let the probe's request hang and try the handler again a minute later.
-    @kopf.on.probe(registry=registry, id="operator", errors=kopf.ErrorsMode.PERMANENT)
-    async def probe(**_: Any) -> Mapping[str, float]:
-        return door.check()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def observe(event: Mapping[str, Any], **_: Any) -> None:
@@ -251,19 +246,11 @@ async def run_door(door: Door, settings: Settings, stop: asyncio.Event, ready: a
         settings=kopf_settings(is_namespaced=bool(namespaces)),
         clusterwide=not namespaces,
         namespaces=namespaces,
-        liveness_endpoint=_liveness_endpoint(settings),
         stop_flag=stop,
         ready_flag=ready,
     )
     if door.death is not None:
         raise PartDied("a part of the operator has ended") from door.death
-
-
-def _liveness_endpoint(settings: Settings) -> str | None:
-    if not settings.health_port:
-        return None
-    host = f"[{settings.listen_host}]" if ":" in settings.listen_host else settings.listen_host
-    return f"http://{host}:{settings.health_port}/healthz"
 
 
 def _name(part: Background) -> str:

@@ -6,7 +6,8 @@ memory for ever. The cloud's calls are counted in `cloud.tencent`, under the sam
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
 
@@ -43,6 +44,7 @@ sweep_seconds = Histogram(
 orphans_released = Counter(
     "spotenv_orphans_released_total", "Instances ended because their environment no longer exists.", registry=REGISTRY
 )
+leader = Gauge("spotenv_leader", "1 when this replica acts, 0 when it stands by.", registry=REGISTRY)
 workqueue_depth = Gauge("spotenv_workqueue_depth", "Environments waiting for a worker.", registry=REGISTRY)
 events_dropped = Counter(
     "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY
@@ -61,11 +63,18 @@ def forget(namespace: str, name: str) -> None:
         gauge.remove_by_labels({"namespace": namespace, "name": name})
 
 
-async def serve(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> None:
-    """Answer GET /metrics until cancelled, from a thread of its own. Raises OSError when the port is taken."""
+@contextmanager
+def served(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
+    """Answer GET /metrics while the block runs, from a thread of its own; not at all when `port` is 0.
+
+    Raises OSError when the port is taken.
+    """
+    if not port:
+        yield
+        return
     server, thread = start_http_server(port, host, registry)
     try:
-        await asyncio.Event().wait()
+        yield
     finally:
         server.shutdown()
         server.server_close()

@@ -101,9 +101,16 @@ class Settings(BaseSettings):
     home_namespace: str = Field(
         default="spotcompute-system", description="The operator's own namespace: it notes there which keys are in use."
     )
+    lease: str | None = Field(
+        default=None,
+        description="Lease in the home namespace by which replicas agree which of them acts; without it each one does.",
+    )
+    identity: str | None = Field(
+        default=None, description="Name of this replica in the Lease, such as its pod's; default: host and a nonce."
+    )
     namespace: str | None = Field(default=None, description="Watch this namespace only; default: all namespaces.")
-    listen_host: str = Field(default="0.0.0.0", description="Address of /healthz and /metrics.")  # noqa: S104 - probes and scrapes come from outside the pod
-    health_port: int = Field(default=8080, ge=0, description="Port of /healthz.")
+    listen_host: str = Field(default="0.0.0.0", description="Address of /healthz, /readyz and /metrics.")  # noqa: S104 - probes and scrapes come from outside the pod
+    health_port: int = Field(default=8080, ge=0, description="Port of /healthz and /readyz; 0 to disable.")
     metrics_port: int = Field(default=9090, ge=0, description="Port of /metrics; 0 to disable.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of all logs.")
     log_format: Literal["console", "json"] = Field(default="json", description="json for machines, console for people.")

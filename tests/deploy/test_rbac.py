@@ -68,7 +68,7 @@ def test_what_cannot_be_namespaced_is_granted_by_name() -> None:
 
 def test_the_base_binds_no_right_to_touch_secrets() -> None:
     assert bound(BASE, "ClusterRoleBinding").keys() == {"spotcompute-operator", "spotcompute-operator-discovery"}
-    assert bound(BASE, "RoleBinding") == {"spotcompute-operator-accounts": "spotcompute-system"}
+    assert bound(BASE, "RoleBinding") == {"spotcompute-operator-home": "spotcompute-system"}
 
 
 def test_one_overlay_grants_all_secrets_and_changes_nothing_else() -> None:
@@ -83,7 +83,7 @@ def test_the_other_overlay_holds_the_operator_in_the_namespace_it_watches() -> N
     assert bound(SINGLE, "ClusterRoleBinding").keys() == {"spotcompute-operator-discovery"}
     assert bound(SINGLE, "RoleBinding") == {
         "spotcompute-operator": watched,
-        "spotcompute-operator-accounts": "spotcompute-system",
+        "spotcompute-operator-home": "spotcompute-system",
         "spotcompute-read-sources": watched,
     }
 

@@ -46,9 +46,10 @@ def test_ports_are_those_the_operator_listens_on() -> None:
 def test_probes_networks_and_monitors_name_ports_that_exist() -> None:
     (policy,) = of_kind(BASE, "NetworkPolicy")
     (monitor,) = in_file(ROOT / "deploy/monitoring/pod-monitor.yaml")
-    probes = [container()[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness", "startup")]
-    assert {probe["path"] for probe in probes} == {"/healthz"}
-    named = [probe["port"] for probe in probes]
+    probes = {kind: container()[f"{kind}Probe"]["httpGet"] for kind in ("liveness", "readiness", "startup")}
+    paths = {kind: probe["path"] for kind, probe in probes.items()}
+    assert paths == {"liveness": "/healthz", "readiness": "/readyz", "startup": "/healthz"}
+    named = [probe["port"] for probe in probes.values()]
     named += [port["port"] for port in policy["spec"]["ingress"][0]["ports"]]
     named += [endpoint["port"] for endpoint in monitor["spec"]["podMetricsEndpoints"]]
     assert set(named) <= ports().keys()
@@ -60,9 +61,19 @@ def test_the_kubelet_waits_longer_than_the_operator_needs_to_stop() -> None:
     assert pod()["terminationGracePeriodSeconds"] > last_resort > DRAIN_SECONDS
 
 
-def test_only_one_operator_runs_while_it_is_replaced() -> None:
-    assert deployment()["spec"]["replicas"] == 1
-    assert deployment()["spec"]["strategy"] == {"type": "Recreate"}
+def test_another_replica_stands_by_and_the_lease_says_which_one_acts() -> None:
+    (settings,) = of_kind(BASE, "ConfigMap")
+    lease = settings["data"]["SPOTCOMPUTE_LEASE"]
+    rules = [
+        rule for rule in only(BASE, "Role", "spotcompute-operator-home")["rules"] if rule["resources"] == ["leases"]
+    ]
+    assert [(rule["verbs"], rule.get("resourceNames")) for rule in rules] == [
+        (["get", "patch"], [lease]),
+        (["create"], None),
+    ]
+    assert deployment()["spec"]["replicas"] == 2
+    identity = {item["name"]: item for item in container()["env"]}["SPOTCOMPUTE_IDENTITY"]
+    assert identity["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
 
 
 def test_every_setting_of_the_install_is_one_the_operator_knows() -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from door.fakes import SmallReconciler
 from spotcompute.handlers import Background, Door, run_door
+from spotcompute.health import Health, served
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.settings import Settings
@@ -42,7 +43,7 @@ async def running(
     store = Store(queue.add)
     kube = KubeClient(connection, settings.namespace)
     reconciler = SmallReconciler(store, kube)
-    stop, ready = asyncio.Event(), asyncio.Event()
+    stop, ready, health = asyncio.Event(), asyncio.Event(), Health()
     door = Door(
         settings,
         login=connection.access,
@@ -53,15 +54,17 @@ async def running(
         background=background,
         stop=stop,
     )
+    health.check, health.is_ready = door.check, ready.is_set
     parts = Running(store, queue, connection, reconciler, door, stop)
-    parts.task = asyncio.create_task(run_door(door, settings, stop, ready))
-    await asyncio.wait_for(ready.wait(), 10)
-    try:
-        yield parts
-    finally:
-        stop.set()
-        began = time.monotonic()
-        await asyncio.wait([parts.task], timeout=30)
-        await connection.close()
+    async with served(health, settings.listen_host, settings.health_port):
+        parts.task = asyncio.create_task(run_door(door, settings, stop, ready))
+        await asyncio.wait_for(ready.wait(), 10)
+        try:
+            yield parts
+        finally:
+            stop.set()
+            began = time.monotonic()
+            await asyncio.wait([parts.task], timeout=30)
+            await connection.close()
     assert time.monotonic() - began < 5.0, "slow to stop"
     assert parts.task.done()

@@ -65,6 +65,14 @@ class Operator:
         if child:
             child.kill9()
 
+    def end(self) -> None:
+        """Ask it to end (SIGTERM), as the kubelet does, and do not wait."""
+        self._signal(signal.SIGTERM)
+
+    @property
+    def returncode(self) -> int | None:
+        return self._child.returncode if self._child else None
+
     def freeze(self) -> None:
         """Stop it where it is (SIGSTOP): its connections stay open, its clock goes on."""
         self._signal(signal.SIGSTOP)

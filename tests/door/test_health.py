@@ -1,0 +1,56 @@
+"""The probes' answers; what is asked behind them is tested where it is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Mapping
+
+import aiohttp
+import pytest
+
+from localcluster.processes import free_port
+from spotcompute.health import Health, served
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+async def health(port: int) -> AsyncIterator[Health]:
+    health = Health()
+    async with served(health, "127.0.0.1", port):
+        yield health
+
+
+async def ask(port: int, path: str) -> tuple[int, object]:
+    async with aiohttp.request("GET", f"http://127.0.0.1:{port}{path}") as response:
+        return response.status, json.loads(await response.text())
+
+
+async def test_a_process_that_has_just_begun_is_alive_and_not_ready(health: Health, port: int) -> None:
+    assert await ask(port, "/healthz") == (200, {"operator": {}})
+    assert await ask(port, "/readyz") == (503, {"ready": False})
+
+
+async def test_who_is_at_work_is_asked(health: Health, port: int) -> None:
+    health.check, health.is_ready = lambda: {"waiting": 3.0}, lambda: True
+    assert await ask(port, "/healthz") == (200, {"operator": {"waiting": 3.0}})
+    assert await ask(port, "/readyz") == (200, {"ready": True})
+
+
+async def test_what_only_a_restart_can_help_is_said(health: Health, port: int) -> None:
+    def check() -> Mapping[str, float]:
+        raise RuntimeError("no audit has ended for 901 s")
+
+    health.check = check
+    assert await ask(port, "/healthz") == (500, {"error": "no audit has ended for 901 s"})
+
+
+async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(health: Health, port: int) -> None:
+    async with served(Health(), "127.0.0.1", 0):
+        pass
+    with pytest.raises(OSError, match="in use"):
+        async with served(Health(), "127.0.0.1", port):
+            pass
