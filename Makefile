@@ -75,5 +75,9 @@ mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see 
 prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
 	$(BIN)/python tests/simulation/prove.py $(PROVE)
 
+.PHONY: hostile
+hostile: $(READY) assets  ## try 50,000 hostile manifests, apply 2,000 to a running operator, and print the figures
+	$(BIN)/python tests/hostile/play.py $(HOSTILE)
+
 clean:  ## remove what was installed and cached in this checkout
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -113,7 +113,6 @@ def test_every_wrong_field_is_listed_by_its_name(run: Run) -> None:
         "securityGroupIds": ["sg-00000000"],
         "loginSettings": {"keyIds": ["skey-00000000"]},
         "camRoleName": "nobody",
-        "systemDisk": {"diskType": "CLOUD_PREMIUM", "diskSize": 10},
         "userData": "x" * 17000,
     }
     elsewhere = {"zone": OTHER_POOL.zone, "vpcId": "vpc-gz000001", "subnetId": "subnet-gz000003"}

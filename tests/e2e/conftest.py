@@ -12,9 +12,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
-from e2e.running import Operator
+from e2e.running import Operator, grant_shipped_rights
 from e2e.simulator import Simulator, world
 from e2e.stage import Stage
 from e2e.waiting import eventually
@@ -22,9 +21,8 @@ from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane, open_cluster
 
 ROOT = Path(__file__).resolve().parents[2]
-CRDS, BASE = ROOT / "crds", ROOT / "deploy" / "base"
+CRDS = ROOT / "crds"
 ACCOUNTS = 40  # of one simulated cloud: at least one for each test of a module
-OF_ITS_RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
 
 #: Every request made under a ServiceAccount; of all programs here only the operator has one.
 AUDIT_POLICY = """
@@ -61,12 +59,7 @@ def control_plane(cluster: Cluster) -> ControlPlane:
 @pytest.fixture(scope="session")
 def operator_kubeconfig(cluster: Cluster) -> Path:
     """The kubeconfig of the operator's own ServiceAccount, with the rights that `deploy/base` gives it and no other."""
-    rendered = cluster.kubectl.run("kustomize", str(BASE))
-    documents = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in OF_ITS_RIGHTS]
-    documents.sort(key=lambda item: OF_ITS_RIGHTS.index(item["kind"]))
-    cluster.kubectl.apply(yaml.safe_dump_all(documents))
-    (account,) = [item["metadata"] for item in documents if item["kind"] == "ServiceAccount"]
-    return cluster.service_account_kubeconfig(account["namespace"], account["name"])
+    return grant_shipped_rights(cluster)
 
 
 @pytest.fixture(scope="module")

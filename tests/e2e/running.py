@@ -12,7 +12,10 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 from e2e.simulator import ROOT
+from localcluster.cluster import Cluster
 from localcluster.processes import Child
 
 #: Seconds, unless the name says otherwise; what each is for stands in `spotcompute settings`.
@@ -39,6 +42,20 @@ REFUSALS = ("is forbidden", "HTTP 403")
 
 #: The one right that an installation need not give, to guard the Secret in use; and what nobody may do any more.
 EXPECTED_REFUSALS = ("secret_not_guarded", "secret_not_unguarded", "because it is being terminated")
+
+
+#: Kinds of `deploy/base` that give the operator its rights, in the order they are applied in.
+OF_ITS_RIGHTS = ("Namespace", "ServiceAccount", "Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding")
+
+
+def grant_shipped_rights(cluster: Cluster) -> Path:
+    """Make the operator's ServiceAccount with the rights of `deploy/base` and no other; return its kubeconfig."""
+    rendered = cluster.kubectl.run("kustomize", str(ROOT / "deploy" / "base"))
+    documents = [item for item in yaml.safe_load_all(rendered) if item and item["kind"] in OF_ITS_RIGHTS]
+    documents.sort(key=lambda item: OF_ITS_RIGHTS.index(item["kind"]))
+    cluster.kubectl.apply(yaml.safe_dump_all(documents))
+    (account,) = [item["metadata"] for item in documents if item["kind"] == "ServiceAccount"]
+    return cluster.service_account_kubeconfig(account["namespace"], account["name"])
 
 
 class Operator:

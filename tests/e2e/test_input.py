@@ -82,7 +82,26 @@ REJECTED = [
     pytest.param(
         template(tags={"spotcompute-cluster": "x"}), "spec.template.tags", "choose another key", id="tag-of-ours"
     ),
-    pytest.param(template(systemDisk={"diskSize": 5}), "spec.template.systemDisk.diskSize", "10", id="tiny-disk"),
+    pytest.param(template(systemDisk={"diskSize": 19}), "spec.template.systemDisk.diskSize", "20", id="tiny-disk"),
+    pytest.param(template(systemDisk={"diskSize": 2049}), "spec.template.systemDisk.diskSize", "2048", id="huge-disk"),
+    pytest.param(
+        template(dataDisks=[{}]), "spec.template.dataDisks[0].diskSize", "Required value", id="data-disk-of-0"
+    ),
+    pytest.param(
+        template(dataDisks=[{"diskSize": 15}]),
+        "spec.template.dataDisks[0].diskSize",
+        "multiple of 10",
+        id="data-disk-of-15",
+    ),
+    pytest.param(
+        template(dataDisks=[{"diskSize": 10, "snapshotId": "x"}]), "dataDisks[0].snapshotId", "snap-1a2b", id="snapshot"
+    ),
+    pytest.param(template(camRoleName="<script>"), "spec.template.camRoleName", "letters, digits", id="role"),
+    pytest.param(template(hpcClusterId="../x"), "spec.template.hpcClusterId", "such as hpc-1a2b", id="hpc-cluster"),
+    pytest.param(
+        template(disasterRecoverGroupIds=["x y"]), "disasterRecoverGroupIds[0]", "such as ps-1a2b", id="placement-group"
+    ),
+    pytest.param(template(projectId=2**31), "spec.template.projectId", "less than or equal", id="project"),
     pytest.param({"credentialsSecretRef": {"name": ""}}, "spec.credentialsSecretRef.name", "at least 1", id="secret"),
     pytest.param({"replica": 1}, "spec.replica", "unknown field", id="misspelt-field"),
     pytest.param(

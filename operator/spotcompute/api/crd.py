@@ -132,6 +132,7 @@ _KEPT = (
     "enum",
     "default",
     "minimum",
+    "multipleOf",
     "maximum",
     "minLength",
     "maxLength",

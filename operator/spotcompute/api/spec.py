@@ -78,6 +78,9 @@ ImageId = Annotated[str, Field(max_length=64, json_schema_extra=_id("img", "an i
 VpcId = Annotated[str, Field(max_length=64, json_schema_extra=_id("vpc", "a VPC"))]
 SubnetId = Annotated[str, Field(max_length=64, json_schema_extra=_id("subnet", "a subnet"))]
 SecurityGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("sg", "a security group"))]
+SnapshotId = Annotated[str, Field(max_length=64, json_schema_extra=_id("snap", "a snapshot"))]
+HpcClusterId = Annotated[str, Field(max_length=64, json_schema_extra=_id("hpc", "a high-performance cluster"))]
+PlacementGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("ps", "a placement group"))]
 KeyId = Annotated[str, Field(max_length=64, json_schema_extra=_id("skey", "a key pair"))]
 
 
@@ -305,29 +308,31 @@ class GangSpec(SpecPart):
         return Gang(self.min_available, timedelta(seconds=self.hold_seconds))
 
 
-class DiskSpec(SpecPart):
-    """A disk."""
-
-    disk_type: (
-        Literal[
-            "LOCAL_BASIC",
-            "LOCAL_SSD",
-            "CLOUD_BASIC",
-            "CLOUD_SSD",
-            "CLOUD_PREMIUM",
-            "CLOUD_BSSD",
-            "CLOUD_HSSD",
-            "CLOUD_TSSD",
-        ]
-        | None
-    ) = Field(default=None, description="Kind of disk, as CVM names it.")
-    disk_size: int | None = Field(default=None, ge=10, le=32000, description="Size in GiB.")
+DiskType = Literal[
+    "LOCAL_BASIC",
+    "LOCAL_SSD",
+    "CLOUD_BASIC",
+    "CLOUD_SSD",
+    "CLOUD_PREMIUM",
+    "CLOUD_BSSD",
+    "CLOUD_HSSD",
+    "CLOUD_TSSD",
+]
 
 
-class DataDiskSpec(DiskSpec):
+class SystemDiskSpec(SpecPart):
+    """The disk the instance starts from."""
+
+    disk_type: DiskType | None = Field(default=None, description="Kind of disk, as CVM names it.")
+    disk_size: int | None = Field(default=None, ge=20, le=2048, description="Size in GiB; left out: 50.")
+
+
+class DataDiskSpec(SpecPart):
     """A data disk; it is deleted with the instance."""
 
-    snapshot_id: str | None = Field(default=None, max_length=64, description="Snapshot the disk is made from.")
+    disk_type: DiskType | None = Field(default=None, description="Kind of disk, as CVM names it.")
+    disk_size: int = Field(ge=10, le=32000, multiple_of=10, description="Size in GiB, in steps of 10.")
+    snapshot_id: SnapshotId | None = Field(default=None, description="Snapshot the disk is made from.")
 
 
 class LoginSpec(SpecPart):
@@ -387,6 +392,19 @@ class EnhancedServiceSpec(SpecPart):
     automation_service: bool | None = Field(default=None, description="TencentCloud Automation Tools agent.")
 
 
+RoleName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=128,
+        json_schema_extra=checked(
+            rule(
+                "self.matches('^[A-Za-z0-9+=,.@_-]+$')",
+                "must be the name of a CAM role: letters, digits and + = , . @ _ -",
+            )
+        ),
+    ),
+]
 TagText = Annotated[str, Field(max_length=127)]
 
 
@@ -407,7 +425,7 @@ class TemplateSpec(SpecPart):
         default=None, description="Prefix of the instances' names; default: the name of this object."
     )
     host_name: PlainName | None = Field(default=None, description="Host name inside the instance.")
-    system_disk: DiskSpec | None = Field(default=None, description="Left out: what the image and CVM choose.")
+    system_disk: SystemDiskSpec | None = Field(default=None, description="Left out: what the image and CVM choose.")
     data_disks: list[DataDiskSpec] = Field(default=[], max_length=20, description="Deleted with the instance.")
     security_group_ids: list[SecurityGroupId] = Field(
         default=[], max_length=10, description="Left out: the account's default security group."
@@ -437,12 +455,10 @@ class TemplateSpec(SpecPart):
     enhanced_service: EnhancedServiceSpec | None = Field(
         default=None, description="Left out: what CVM switches on by default."
     )
-    project_id: int | None = Field(default=None, ge=0, description="Project the instances belong to.")
-    cam_role_name: str | None = Field(default=None, max_length=128, description="CAM role of the instances.")
-    hpc_cluster_id: str | None = Field(default=None, max_length=64, description="High-performance cluster.")
-    disaster_recover_group_ids: list[Annotated[str, Field(max_length=64)]] = Field(
-        default=[], max_length=1, description="Placement group."
-    )
+    project_id: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Project the instances belong to.")
+    cam_role_name: RoleName | None = Field(default=None, description="CAM role of the instances.")
+    hpc_cluster_id: HpcClusterId | None = Field(default=None, description="High-performance cluster.")
+    disaster_recover_group_ids: list[PlacementGroupId] = Field(default=[], max_length=1, description="Placement group.")
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
@@ -492,7 +508,7 @@ class TemplateSpec(SpecPart):
         )
 
 
-def _disk(spec: DiskSpec | None) -> Disk | None:
+def _disk(spec: SystemDiskSpec | None) -> Disk | None:
     return Disk(type=spec.disk_type, size=spec.disk_size) if spec else None
 
 
