@@ -35,7 +35,7 @@ from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
-from spotcompute.kube.port import KubeError
+from spotcompute.kube.port import Forbidden, KubeError
 from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
 from spotcompute.orphans import OrphanSweep
@@ -189,8 +189,19 @@ async def _hold(elector: Elector) -> None:
 async def _act(settings: Settings, connection: Connection, health: Health, stop: asyncio.Event) -> None:
     metrics.leader.set(1)
     kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
-    uid = None if settings.cluster_id else await kube.cluster_id()
+    uid = None if settings.cluster_id else await _uid_of_the_cluster(kube)
     await _serve(settings, kube, settings.cluster_id or uid or "", uid, connection, health, stop)
+
+
+async def _uid_of_the_cluster(kube: KubeClient) -> str:
+    """The name the cluster has by itself. An install for one namespace has no right to it, and must give one."""
+    try:
+        return await kube.cluster_id()
+    except Forbidden as error:
+        raise click.ClickException(
+            f"no name of this cluster: {error}\n  Set SPOTCOMPUTE_CLUSTER_ID to a name that no other cluster with these"
+            " cloud accounts has and that stays, or grant get on namespace kube-system."
+        ) from None
 
 
 async def _serve(

@@ -78,14 +78,30 @@ def test_one_overlay_grants_all_secrets_and_changes_nothing_else() -> None:
 
 
 def test_the_other_overlay_holds_the_operator_in_the_namespace_it_watches() -> None:
-    (container,) = only(SINGLE, "Deployment", "spotcompute-operator")["spec"]["template"]["spec"]["containers"]
-    watched = {item["name"]: item.get("value") for item in container["env"]}["SPOTCOMPUTE_NAMESPACE"]
-    assert bound(SINGLE, "ClusterRoleBinding").keys() == {"spotcompute-operator-discovery"}
+    (settings,) = of_kind(SINGLE, "ConfigMap")
+    watched = settings["data"]["SPOTCOMPUTE_NAMESPACE"]
     assert bound(SINGLE, "RoleBinding") == {
         "spotcompute-operator": watched,
         "spotcompute-operator-home": "spotcompute-system",
         "spotcompute-read-sources": watched,
     }
+    for binding in of_kind(SINGLE, "RoleBinding"):
+        (role,) = [role for role in of_kind(SINGLE, "Role") if role["metadata"] == binding["metadata"]]
+        assert (binding["roleRef"]["kind"], binding["roleRef"]["name"]) == ("Role", role["metadata"]["name"])
+
+
+def test_an_install_for_one_namespace_has_no_cluster_role() -> None:
+    assert of_kind(SINGLE, "ClusterRole") == of_kind(SINGLE, "ClusterRoleBinding") == []
+
+
+@pytest.mark.parametrize("name", ["spotcompute-operator", "spotcompute-read-sources"])
+def test_the_rights_in_one_namespace_are_those_of_the_whole_cluster(name: str) -> None:
+    assert only(SINGLE, "Role", name)["rules"] == only(BASE, "ClusterRole", name)["rules"]
+
+
+def test_no_name_of_the_cluster_is_given_that_two_clusters_could_share() -> None:
+    (settings,) = of_kind(SINGLE, "ConfigMap")
+    assert settings["data"]["SPOTCOMPUTE_CLUSTER_ID"] == ""
 
 
 def test_nothing_binds_the_guard_in_a_namespace_whose_end_would_take_the_right_away() -> None:
