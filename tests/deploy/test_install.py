@@ -37,11 +37,47 @@ def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(installed
     installed.kubectl.apply(json.dumps(pod()), DRY)
 
 
-@pytest.mark.parametrize("weakness", ["runAsNonRoot", "seccompProfile"])
-def test_a_weaker_pod_is_refused_there(installed: Cluster, weakness: str) -> None:
+#: Every control of the standard for Linux, each broken: the part of the pod, what is put there, what the refusal names.
+#: Source: https://kubernetes.io/docs/concepts/security/pod-security-standards/
+WEAKNESSES: tuple[tuple[str, Manifest, str], ...] = (
+    ("pod", {"hostNetwork": True}, "hostNetwork"),
+    ("pod", {"hostPID": True}, "hostPID"),
+    ("pod", {"hostIPC": True}, "hostIPC"),
+    ("pod", {"volumes": [{"name": "tmp", "hostPath": {"path": "/"}}]}, "hostPath"),
+    ("pod", {"volumes": [{"name": "tmp", "nfs": {"server": "server", "path": "/"}}]}, "restricted volume types"),
+    ("pod context", {"runAsNonRoot": False}, "runAsNonRoot"),
+    ("pod context", {"runAsUser": 0}, "runAsUser=0"),
+    ("pod context", {"seccompProfile": {"type": "Unconfined"}}, "seccompProfile"),
+    ("pod context", {"seccompProfile": None}, "seccompProfile"),
+    ("pod context", {"sysctls": [{"name": "kernel.msgmax", "value": "65536"}]}, "sysctls"),
+    ("pod context", {"seLinuxOptions": {"type": "spc_t"}}, "seLinuxOptions"),
+    ("pod context", {"appArmorProfile": {"type": "Unconfined"}}, "AppArmor profile"),
+    ("container", {"ports": [{"containerPort": 8080, "hostPort": 8080}]}, "hostPort"),
+    ("container context", {"allowPrivilegeEscalation": None}, "allowPrivilegeEscalation"),
+    ("container context", {"privileged": True}, "privileged"),
+    ("container context", {"capabilities": {}}, "unrestricted capabilities"),
+    ("container context", {"capabilities": {"drop": ["ALL"], "add": ["NET_RAW"]}}, "unrestricted capabilities"),
+    ("container context", {"procMount": "Unmasked"}, "procMount"),
+)
+
+
+@pytest.mark.parametrize(
+    ("part", "weakness", "named"), WEAKNESSES, ids=[f"{part}-{named}" for part, _, named in WEAKNESSES]
+)
+def test_a_weaker_pod_is_refused_there(installed: Cluster, part: str, weakness: Manifest, named: str) -> None:
     weaker = copy.deepcopy(pod())
-    del weaker["spec"]["securityContext"][weakness]
-    with pytest.raises(KubectlError, match=f"violates PodSecurity.*{weakness}"):
+    spec = weaker["spec"]
+    (container,) = spec["containers"]
+    parts = {"pod": spec, "pod context": spec["securityContext"], "container": container}
+    parts["container context"] = container["securityContext"]
+    parts[part] |= weakness
+    if named in ("hostPath", "restricted volume types"):
+        container["volumeMounts"] = []
+    if named == "privileged":  # else it is no pod at all
+        del container["securityContext"]["allowPrivilegeEscalation"]
+    if named == "procMount":  # it takes a user namespace
+        spec["hostUsers"] = False
+    with pytest.raises(KubectlError, match=f"violates PodSecurity.*{named}"):
         installed.kubectl.apply(json.dumps(weaker), DRY)
 
 

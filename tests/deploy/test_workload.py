@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address, ip_network
 from typing import Any
+
+import pytest
 
 from deploy.manifests import BASE, EXAMPLE, ROOT, Manifest, in_file, of_kind, only
 from spotcompute import __version__
@@ -32,7 +35,12 @@ def test_every_selector_matches_the_pods_and_nothing_else_is_selected() -> None:
     labels = deployment()["spec"]["template"]["metadata"]["labels"]
     (policy,) = of_kind(BASE, "NetworkPolicy")
     (monitor,) = in_file(ROOT / "deploy/monitoring/pod-monitor.yaml")
+    (budget,) = of_kind(BASE, "PodDisruptionBudget")
     selectors = [deployment()["spec"]["selector"], policy["spec"]["podSelector"], monitor["spec"]["selector"]]
+    selectors += [
+        budget["spec"]["selector"],
+        *(spread["labelSelector"] for spread in pod()["topologySpreadConstraints"]),
+    ]
     for selector in selectors:
         assert selector["matchLabels"]
         assert selector["matchLabels"].items() <= labels.items()
@@ -74,6 +82,56 @@ def test_another_replica_stands_by_and_the_lease_says_which_one_acts() -> None:
     assert deployment()["spec"]["replicas"] == 2
     identity = {item["name"]: item for item in container()["env"]}["SPOTCOMPUTE_IDENTITY"]
     assert identity["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.name"}}
+
+
+def test_a_drained_node_never_takes_both_replicas_and_never_waits_for_one_for_ever() -> None:
+    (budget,) = of_kind(BASE, "PodDisruptionBudget")
+    missing = budget["spec"]["maxUnavailable"]
+    assert 0 < missing < deployment()["spec"]["replicas"]
+    assert "minAvailable" not in budget["spec"]  # with one replica nothing could ever be drained
+
+
+def test_replicas_would_rather_be_apart_but_start_on_one_node_too() -> None:
+    spread = pod()["topologySpreadConstraints"]
+    assert [one["topologyKey"] for one in spread] == ["topology.kubernetes.io/zone", "kubernetes.io/hostname"]
+    assert {one["whenUnsatisfiable"] for one in spread} == {"ScheduleAnyway"}
+
+
+METADATA = ("169.254.0.23", "169.254.169.254")  # of Tencent Cloud, and of most others
+
+
+@pytest.mark.parametrize(
+    ("address", "port", "protocol", "reached"),
+    [
+        ("8.8.8.8", 53, "UDP", True),
+        ("169.254.20.10", 53, "UDP", True),  # the cache of names on a node
+        ("169.254.20.10", 53, "TCP", True),
+        ("10.0.0.1", 443, "TCP", True),
+        ("2402:4e00::1", 443, "TCP", True),
+        ("10.0.0.1", 6443, "TCP", True),
+        ("169.254.128.9", 60002, "TCP", True),  # the API server of TKE
+        ("10.0.0.1", 80, "TCP", False),
+        ("10.0.0.1", 22, "TCP", False),
+        ("10.0.0.1", 443, "UDP", False),
+        *((address, port, "TCP", False) for address in METADATA for port in (80, 443, 8080)),
+    ],
+)
+def test_the_operator_reaches(address: str, port: int, protocol: str, reached: bool) -> None:
+    """The policy as Kubernetes documents it: rules add up, and within one both ports and peers must hold."""
+    (policy,) = of_kind(BASE, "NetworkPolicy")
+    assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+    assert any(allows(rule, address, port, protocol) for rule in policy["spec"]["egress"]) is reached
+
+
+def allows(rule: Manifest, address: str, port: int, protocol: str) -> bool:
+    has_port = any((one["port"], one["protocol"]) == (port, protocol) for one in rule["ports"])
+    return has_port and ("to" not in rule or any(holds(peer["ipBlock"], address) for peer in rule["to"]))
+
+
+def holds(block: Manifest, address: str) -> bool:
+    """Whether an ipBlock has an address; one of the other IP version is never in it."""
+    found = ip_address(address)
+    return found in ip_network(block["cidr"]) and not any(found in ip_network(out) for out in block.get("except", ()))
 
 
 def test_every_setting_of_the_install_is_one_the_operator_knows() -> None:
