@@ -32,7 +32,7 @@ down: $(READY)  ## end what `make up` started
 
 # Two, because the end-to-end tests wait while the others compute; 0 runs them in order, in one process.
 WORKERS ?= 2
-test: check assets  ## check, then every test, those on a real control plane included
+test: check assets helm  ## check, then every test, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)  ## format, lint, types, import contracts, generated files
@@ -51,6 +51,10 @@ crds: $(READY)  ## generate the CustomResourceDefinition and the reference pages
 .PHONY: assets
 assets: $(READY)
 	@$(BIN)/python -m localcluster assets
+
+.PHONY: helm
+helm: $(READY)
+	@$(BIN)/python -m localcluster helm
 
 bench: $(READY) assets  ## measure simulator and operator, and print the figures
 	$(BIN)/python benchmarks/cvmsim_bench.py

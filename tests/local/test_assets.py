@@ -19,37 +19,6 @@ from localcluster.gobuild import Builder
 
 FakeBinaries = Callable[[Path, str], None]
 
-# Answers `go env`, `go list` and `go build` as the toolchain would; the "binary" it builds says its version.
-GO = """#!/bin/sh
-echo "$@" >> {journal}
-case "$1" in
-  env) echo go1.26.8;;
-  list) printf 'a\\nb\\nc\\n';;
-  build)
-    case "$*" in *etcd*) line="etcd Version: 3.6.8";; *) line="Kubernetes v1.36.4";; esac
-    while [ "$1" != -o ]; do shift; done
-    echo k8s.io/first
-    [ -e {broken} ] && {{ echo "compile: no space left on device"; exit 2; }}
-    printf '#!/bin/sh\\necho "%s"\\n' "$line" > "$2"; chmod 755 "$2";;
-esac
-"""
-
-
-@pytest.fixture
-def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine with nothing on PATH, no wheel for pip to find, and nothing in its cache."""
-    (tmp_path / "path").mkdir()
-    monkeypatch.setenv("PATH", f"{tmp_path / 'path'}:/no-such-place")
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "path"))
-    monkeypatch.delenv("KUBEBUILDER_ASSETS", raising=False)
-    return tmp_path
-
-
-@pytest.fixture
-def said() -> list[str]:
-    return []
-
 
 @pytest.fixture
 def finder(world: Path, site: Website, said: list[str]) -> Finder:
@@ -82,18 +51,6 @@ def publish(site: Website, finder: Finder) -> Callable[[str], None]:
         site.pages |= {where: manager, f"{where}.sha256": hashlib.sha256(manager).hexdigest().encode()}
 
     return run
-
-
-@pytest.fixture
-def go(world: Path) -> Path:
-    """A Go toolchain on PATH; returns its journal of calls."""
-    journal = world / "go.journal"
-    tool = world / "path" / "go"
-    tool.write_text(GO.format(journal=journal, broken=world / "broken"))
-    tool.chmod(0o755)
-    for name in ("chmod", "cat"):
-        (world / "path" / name).symlink_to(f"/bin/{name}")
-    return journal
 
 
 def test_kubebuilder_assets_come_first(

@@ -86,7 +86,7 @@ def test_what_is_no_checksum_is_refused(site: Website, page: bytes) -> None:
 
 def test_an_archive_gives_executables(tmp_path: Path) -> None:
     (tmp_path / "a.tar.gz").write_bytes(archive((tarfile.TarInfo("controller-tools/envtest/etcd"), BODY)))
-    unpack(tmp_path / "a.tar.gz", ["etcd"], tmp_path)
+    unpack(tmp_path / "a.tar.gz", "controller-tools/envtest", ["etcd"], tmp_path)
     assert (tmp_path / "etcd").read_bytes() == BODY
     assert (tmp_path / "etcd").stat().st_mode & 0o777 == 0o755
 
@@ -97,7 +97,7 @@ def test_an_archive_cannot_write_elsewhere(tmp_path: Path) -> None:
     climbing = [tarfile.TarInfo(name) for name in ("../etcd", "controller-tools/envtest/../../../etcd", "/tmp/etcd")]
     (inside / "a.tar.gz").write_bytes(archive(*((member, BODY) for member in climbing)))
     with pytest.raises(DownloadError, match="has no controller-tools/envtest/etcd"):
-        unpack(inside / "a.tar.gz", ["etcd"], inside)
+        unpack(inside / "a.tar.gz", "controller-tools/envtest", ["etcd"], inside)
     assert [path.name for path in tmp_path.rglob("*")] == ["inside", "a.tar.gz"]
 
 
@@ -106,7 +106,7 @@ def test_a_link_in_place_of_a_binary_is_refused(tmp_path: Path) -> None:
     link.type, link.linkname = tarfile.SYMTYPE, "/bin/sh"
     (tmp_path / "a.tar.gz").write_bytes(archive((link, b"")))
     with pytest.raises(DownloadError, match="not a regular file"):
-        unpack(tmp_path / "a.tar.gz", ["etcd"], tmp_path)
+        unpack(tmp_path / "a.tar.gz", "controller-tools/envtest", ["etcd"], tmp_path)
 
 
 @pytest.mark.parametrize("kept_percent", [0, 5, 80], ids=["empty", "torn early", "torn late"])
@@ -114,4 +114,4 @@ def test_a_torn_archive_is_refused(tmp_path: Path, kept_percent: int) -> None:
     whole = archive((tarfile.TarInfo("controller-tools/envtest/etcd"), bytes(range(256)) * 4000))
     (tmp_path / "a.tar.gz").write_bytes(whole[: len(whole) * kept_percent // 100])
     with pytest.raises(DownloadError):
-        unpack(tmp_path / "a.tar.gz", ["etcd"], tmp_path)
+        unpack(tmp_path / "a.tar.gz", "controller-tools/envtest", ["etcd"], tmp_path)

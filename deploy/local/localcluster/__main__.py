@@ -1,4 +1,4 @@
-"""The command line: `python -m localcluster assets | up | down | status`."""
+"""The command line: `python -m localcluster assets | helm | up | down | status`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localcluster import assets
+from localcluster import assets, helm
 from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
@@ -37,6 +37,12 @@ def assets_command() -> None:
     found = assets.ensure()
     for path in (found.etcd, found.kube_apiserver, found.kube_controller_manager, found.kubectl):
         print(path)
+
+
+@cli.command("helm")
+def helm_command() -> None:
+    """Find, fetch or build helm, which only the chart's tests need; print its path on stdout."""
+    print(helm.ensure())
 
 
 @cli.command()

@@ -58,8 +58,8 @@ def published_sha256(url: str) -> str:
     return text[0]
 
 
-def unpack(archive: Path, names: Iterable[str], directory: Path) -> None:
-    """Write the regular files `controller-tools/envtest/<name>` of an envtest archive to `directory`, executable.
+def unpack(archive: Path, inside: str, names: Iterable[str], directory: Path) -> None:
+    """Write the regular files `<inside>/<name>` of an archive to `directory`, executable.
 
     Files are looked up by their exact name and written under ours, so that no path inside the archive can lead
     elsewhere. Raises DownloadError when one is missing, is not a file, or the archive is not one.
@@ -67,23 +67,23 @@ def unpack(archive: Path, names: Iterable[str], directory: Path) -> None:
     try:
         with tarfile.open(archive, "r:gz") as tar:
             for name in names:
-                _unpack_one(tar, name, directory)
+                _unpack_one(tar, f"{inside}/{name}", directory / name)
     except (tarfile.TarError, EOFError, OSError) as error:
         raise DownloadError(f"{archive.name} is not a readable archive: {error}") from error
 
 
-def _unpack_one(tar: tarfile.TarFile, name: str, directory: Path) -> None:
+def _unpack_one(tar: tarfile.TarFile, path: str, target: Path) -> None:
     try:
-        member = tar.getmember(f"controller-tools/envtest/{name}")
+        member = tar.getmember(path)
     except KeyError:
-        raise DownloadError(f"the archive has no controller-tools/envtest/{name}") from None
+        raise DownloadError(f"the archive has no {path}") from None
     content = tar.extractfile(member) if member.isfile() else None
     if content is None:
-        raise DownloadError(f"controller-tools/envtest/{name} is not a regular file")
-    with content, (directory / name).open("wb") as out:
+        raise DownloadError(f"{path} is not a regular file")
+    with content, target.open("wb") as out:
         while chunk := content.read(CHUNK_BYTES):
             out.write(chunk)
-    (directory / name).chmod(0o755)
+    target.chmod(0o755)
 
 
 class _Progress:

@@ -25,6 +25,7 @@ PACKAGES = {
     "kube-apiserver": "k8s.io/kubernetes/cmd/kube-apiserver",
     "kube-controller-manager": "k8s.io/kubernetes/cmd/kube-controller-manager",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
+    "helm": "helm.sh/helm/v4/cmd/helm",
 }
 TAGS = "selinux,notest,grpcnotrace"  # as upstream's releases
 ERROR_LINES = 15
@@ -38,7 +39,7 @@ class BuildError(RuntimeError):
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds with one Go toolchain from the pinned module."""
+    """Builds with one Go toolchain from the pinned modules."""
 
     go: Path
     say: Say
@@ -53,19 +54,22 @@ class Builder:
     def _build_one(self, label: str, name: str, directory: Path) -> None:
         started = time.monotonic()
         self.say(f"{label}: reading its packages")
-        listed = self._run(label, ["list", "-deps", *_tags(name), PACKAGES[name]], "modules fetched", "go: downloading")
+        module = pins.HELM_MODULE if name == "helm" else pins.MODULE
+        packages = ["list", "-deps", *_tags(name), PACKAGES[name]]
+        listed = self._run(module, label, packages, "modules fetched", "go: downloading")
         partial = directory / f".{name}.partial"
         compiled = ["build", "-v", "-trimpath", "-buildvcs=false", *_tags(name), "-ldflags", _ldflags(name)]
-        self._run(label, [*compiled, "-o", str(partial), PACKAGES[name]], f"of ~{listed} packages compiled")
+        compiled += ["-o", str(partial), PACKAGES[name]]
+        self._run(module, label, compiled, f"of ~{listed} packages compiled")
         partial.replace(directory / name)
         self.say(f"{label}: done in {_span(time.monotonic() - started)}")
 
-    def _run(self, label: str, arguments: list[str], what: str, counting: str = "") -> int:
-        """Run go and report how many of its lines start with `counting`; return how many lines came in all."""
+    def _run(self, module: Path, label: str, arguments: list[str], what: str, counting: str = "") -> int:
+        """Run go in `module` and report how many of its lines start with `counting`; return how many came in all."""
         started = said_at = time.monotonic()
         last: deque[str] = deque(maxlen=ERROR_LINES)
         counted = total = 0
-        with piped("go", [self.go, *arguments], env=_environment(), cwd=pins.MODULE) as process:
+        with piped("go", [self.go, *arguments], env=_environment(), cwd=module) as process:
             assert process.stdout is not None  # noqa: S101 - `piped` sets it
             for line in process.stdout:
                 last.append(line.decode(errors="replace").rstrip())
@@ -127,13 +131,15 @@ def _environment() -> dict[str, str]:
 
 
 def _tags(name: str) -> list[str]:
-    return [] if name == "etcd" else ["-tags", TAGS]
+    return [] if name in ("etcd", "helm") else ["-tags", TAGS]
 
 
 def _ldflags(name: str) -> str:
     """Without these variables the server calls itself v0.0.0-master and clients stumble over `/version`."""
     if name == "etcd":
         return "-s -w"
+    if name == "helm":
+        return f"-s -w -X helm.sh/helm/v4/internal/version.version={pins.HELM_VERSION}"
     major, minor = pins.KUBERNETES_MINOR
     values = {
         "gitVersion": pins.KUBERNETES_BUILT,

