@@ -43,9 +43,10 @@ check: $(READY)  ## format, lint, types, import contracts, generated files
 	@$(BIN)/spotcompute crd | diff -u $(CRD) - || { echo "$(CRD) is not what the code makes: run 'make crds' and commit"; exit 1; }
 
 CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
-crds: $(READY)  ## generate the CustomResourceDefinition and the reference pages from the code
+crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
 	$(BIN)/python docs/generate.py
+	$(BIN)/python deploy/charts/generate.py
 	$(BIN)/python tests/mutation/gate.py --table
 
 .PHONY: assets
@@ -55,6 +56,10 @@ assets: $(READY)
 .PHONY: helm
 helm: $(READY)
 	@$(BIN)/python -m localcluster helm
+
+CHART := deploy/charts/spotcompute-operator
+chart: helm  ## lint the Helm chart, and package it into dist/
+	@helm=$$($(BIN)/python -m localcluster helm); $$helm lint --strict $(CHART); $$helm package $(CHART) --destination dist
 
 bench: $(READY) assets  ## measure simulator and operator, and print the figures
 	$(BIN)/python benchmarks/cvmsim_bench.py

@@ -1,0 +1,84 @@
+{{/* The chart's name, or what replaces it. */}}
+{{- define "spotcompute.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* The Deployment's name: the release's, with the chart's unless that is in it already. */}}
+{{- define "spotcompute.fullname" -}}
+{{- $name := include "spotcompute.name" . -}}
+{{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- .Values.fullnameOverride | default $whole | trunc 45 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* What the names begin with that a person types in a RoleBinding: spotcompute-read-sources. */}}
+{{- define "spotcompute.prefix" -}}
+{{- include "spotcompute.fullname" . | trimSuffix "-operator" -}}
+{{- end }}
+
+{{- define "spotcompute.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "spotcompute.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{- define "spotcompute.labels" -}}
+{{ include "spotcompute.selectorLabels" . }}
+app.kubernetes.io/part-of: spotcompute
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.additionalLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "spotcompute.serviceAccount" -}}
+{{- if .Values.serviceAccount.create -}}
+{{- .Values.serviceAccount.name | default (include "spotcompute.fullname" .) -}}
+{{- else -}}
+{{- required "serviceAccount.create is false: name the one to use in serviceAccount.name" .Values.serviceAccount.name -}}
+{{- end -}}
+{{- end }}
+
+{{- define "spotcompute.subjects" -}}
+- kind: ServiceAccount
+  name: {{ include "spotcompute.serviceAccount" . }}
+  namespace: {{ .Release.Namespace }}
+{{- end }}
+
+{{- define "spotcompute.image" -}}
+{{- with .Values.controller.image -}}
+{{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
+{{- end -}}
+{{- end }}
+
+{{/* Empty, or the one namespace that is watched. Refuses what cannot work. */}}
+{{- define "spotcompute.watched" -}}
+{{- if eq .Values.rbac.scope "SingleNamespace" -}}
+{{- $_ := required "rbac.scope is SingleNamespace: set settings.clusterId to a name that no other cluster with these cloud accounts has and that stays. The uid of kube-system, which is taken otherwise, cannot be read without a ClusterRole." .Values.settings.clusterId -}}
+{{- required "rbac.scope is SingleNamespace: name the namespace to watch in settings.namespace" .Values.settings.namespace -}}
+{{- else if .Values.settings.namespace -}}
+{{- fail "settings.namespace is set, but the rights are for all namespaces: set rbac.scope to SingleNamespace" -}}
+{{- end -}}
+{{- end }}
+
+{{/* The content of the ConfigMap. What is the operator's own default is not written. */}}
+{{- define "spotcompute.settings" -}}
+{{- range $name, $value := .Values.settings }}
+{{- if not (kindIs "invalid" $value) }}
+SPOTCOMPUTE_{{ snakecase $name | upper }}: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
+{{- end }}
+{{- end }}
+{{- if ne .Values.logLevel "INFO" }}
+SPOTCOMPUTE_LOG_LEVEL: {{ .Values.logLevel | quote }}
+{{- end }}
+{{- if ne (int .Values.controller.metrics.port) 9090 }}
+SPOTCOMPUTE_METRICS_PORT: {{ .Values.controller.metrics.port | int | quote }}
+{{- end }}
+{{- if ne (int .Values.controller.healthProbe.port) 8080 }}
+SPOTCOMPUTE_HEALTH_PORT: {{ .Values.controller.healthProbe.port | int | quote }}
+{{- end }}
+{{- end }}
+
+{{/* It ends in a digest of the content, so that a changed setting restarts the operator. */}}
+{{- define "spotcompute.settingsName" -}}
+{{- printf "%s-settings-%s" (include "spotcompute.prefix" .) (include "spotcompute.settings" . | sha256sum | trunc 10) -}}
+{{- end }}
