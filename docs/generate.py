@@ -26,8 +26,8 @@ Metric = Counter | Gauge | Histogram
 SETTINGS = """# Settings
 
 All are environment variables of the operator. In an install they stand in the ConfigMap `spotcompute-settings`, which
-`deploy/base/kustomization.yaml` makes, or the Helm chart: there `SPOTCOMPUTE_SWEEP_SECONDS` is `settings.sweepSeconds`. A
-change restarts the operator. A variable that cannot be read ends the start, with a message that names it.
+`deploy/base/kustomization.yaml` makes, or the Helm chart: there `SPOTCOMPUTE_SWEEP_SECONDS` is `settings.sweepSeconds`.
+A change restarts the operator. A variable that cannot be read ends the start, with a message that names it.
 
 Three more have no prefix: `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and `TENCENTCLOUD_TOKEN`, the operator's
 own key, for environments without `credentialsSecretRef`. `deploy/base` forbids its use.
