@@ -141,11 +141,14 @@ def _metric_rows() -> Iterator[tuple[str, str]]:
         for collector in vars(module).values():
             if isinstance(collector, Metric):
                 yield _metric_row(collector)
+    for name, text, labels in metrics.OF_AN_ENVIRONMENT:
+        yield name, f"gauge | {', '.join(f'`{label}`' for label in ('namespace', 'name', *labels))} | {text}"
 
 
 def _metric_row(collector: Metric) -> tuple[str, str]:
     (family,) = collector.describe()
-    name = f"{family.name}_total" if family.type == "counter" else family.name
+    suffix = {"counter": "_total", "info": "_info"}.get(family.type, "")
+    name = f"{family.name}{suffix}"
     labels = ", ".join(f"`{label}`" for label in collector._labelnames)
     return name, f"{family.type} | {labels} | {family.documentation}"
 

@@ -20,6 +20,7 @@ from typing import TextIO
 import click
 import structlog
 import yaml
+from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
 from spotcompute import __version__, logs, metrics, redaction
@@ -216,6 +217,7 @@ async def _serve(
     """Build the parts and run them. `uid` is what the API server says of its cluster, when it was asked."""
     queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds, foreseen=(KubeError,))
     store = Store(queue.add)
+    REGISTRY.register(metrics.Environments(store.all))
     threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
     providers = TencentProviders(settings, threads)
     accounts = Accounts(providers, cluster_id, _now, _pace(settings), partial(_wake, store, queue))

@@ -6,33 +6,50 @@ memory for ever. The cloud's calls are counted in `cloud.tencent`, under the sam
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
 
-from prometheus_client import REGISTRY, CollectorRegistry, Counter, Gauge, Histogram, start_http_server
+import prometheus_client as prometheus
+from prometheus_client import REGISTRY, CollectorRegistry, Gauge, Histogram, start_http_server
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from spotcompute import __version__
 
 #: From a no-op (a millisecond) to a launch of hundreds of instances.
 _RUN_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
-replicas_desired = Gauge(
-    "spotenv_replicas_desired", "Instances the spec asks for.", ["namespace", "name"], registry=REGISTRY
-)
-replicas_ready = Gauge(
-    "spotenv_replicas_ready", "Instances that run and match the spec.", ["namespace", "name"], registry=REGISTRY
-)
-instances_launched = Counter(
+#: From a pool in stock to a day of waiting for stock.
+_FILL_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)
+
+instances_launched = prometheus.Counter(
     "spotenv_instances_launched_total", "Instances the cloud has accepted to start.", registry=REGISTRY
 )
-instances_lost = Counter(
+instances_lost = prometheus.Counter(
     "spotenv_instances_lost_total", "Instances that went without our asking, by cause.", ["cause"], registry=REGISTRY
 )
-launch_attempts = Counter(
+instances_released = prometheus.Counter(
+    "spotenv_instances_released_total",
+    "Instances we have asked the cloud to end, by cause.",
+    ["cause"],
+    registry=REGISTRY,
+)
+launch_attempts = prometheus.Counter(
     "spotenv_launch_attempts_total", "Requests for instances, by what became of them.", ["result"], registry=REGISTRY
+)
+fill_seconds = Histogram(
+    "spotenv_fill_duration_seconds",
+    "From when an environment began to lack instances until it lacked none.",
+    buckets=_FILL_SECONDS,
+    registry=REGISTRY,
 )
 reconcile_seconds = Histogram(
     "spotenv_reconcile_duration_seconds", "One look at one environment.", buckets=_RUN_SECONDS, registry=REGISTRY
 )
-reconcile_errors = Counter(
+reconcile_errors = prometheus.Counter(
     "spotenv_reconcile_errors_total", "Looks that ended in an error and are repeated.", ["error"], registry=REGISTRY
 )
 sweep_seconds = Histogram(
@@ -41,26 +58,90 @@ sweep_seconds = Histogram(
     buckets=_RUN_SECONDS,
     registry=REGISTRY,
 )
-orphans_released = Counter(
+orphans_released = prometheus.Counter(
     "spotenv_orphans_released_total", "Instances ended because their environment no longer exists.", registry=REGISTRY
 )
+build = prometheus.Info("spotenv_build", "The operator's version.", registry=REGISTRY)
+build.info({"version": __version__})
 leader = Gauge("spotenv_leader", "1 when this replica acts, 0 when it stands by.", registry=REGISTRY)
 workqueue_depth = Gauge("spotenv_workqueue_depth", "Environments waiting for a worker.", registry=REGISTRY)
-events_dropped = Counter(
+events_dropped = prometheus.Counter(
     "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY
 )
 
 
-def show_replicas(namespace: str, name: str, *, desired: int, ready: int) -> None:
-    """Set both gauges of an environment."""
-    replicas_desired.labels(namespace, name).set(desired)
-    replicas_ready.labels(namespace, name).set(ready)
+#: Of an environment: name, what it says, labels beside namespace and name. At most 20 series each.
+OF_AN_ENVIRONMENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
+    ("spotenv_replicas_desired", "Instances the spec asks for; 0 once it is deleted.", ()),
+    ("spotenv_replicas_ready", "Instances that run and are meant to stay.", ()),
+    ("spotenv_replicas_updated", "Instances launched from the present template.", ()),
+    ("spotenv_stalled", "1 when a person must act, else 0.", ()),
+    ("spotenv_reason", "1 for the reason its condition Ready has now.", ("reason",)),
+    ("spotenv_pools", "Its pools, by their state.", ("state",)),
+    ("spotenv_hourly_cost", "What its instances cost per hour now.", ("currency",)),
+    ("spotenv_hourly_cost_limit", "What they may cost, where the spec says so.", ("currency",)),
+    ("spotenv_accrued_cost", "What it has cost since it was created.", ("currency",)),
+    ("spotenv_deletion_timestamp_seconds", "When it was deleted, while it is not yet gone.", ()),
+)
 
 
-def forget(namespace: str, name: str) -> None:
-    """Remove an environment that is gone; fine when it was never shown."""
-    for gauge in (replicas_desired, replicas_ready):
-        gauge.remove_by_labels({"namespace": namespace, "name": name})
+class Environments(Collector):
+    """Gauges of every environment, read from what its object says at the moment of the scrape.
+
+    Nothing has to be set, and nothing forgotten: who is gone from the store is gone from here.
+    """
+
+    def __init__(self, objects: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
+        """`objects` may be called from another thread."""
+        self._objects = objects
+
+    def describe(self) -> list[Metric]:
+        """The families without samples, so that registering reads no object."""
+        return list(self._families().values())
+
+    def collect(self) -> Iterable[Metric]:
+        """One pass over all objects."""
+        families = self._families()
+        for obj in self._objects():
+            whose = [obj["metadata"]["namespace"], obj["metadata"]["name"]]
+            try:
+                samples = [(name, list(map(str, labels)), float(value)) for name, labels, value in _samples(obj)]
+            except (LookupError, TypeError, ValueError, AttributeError):
+                continue  # somebody else wrote its status; the operator will write it anew, and others are still shown
+            for name, labels, value in samples:
+                families[name].add_metric([*whose, *labels], value)
+        return families.values()
+
+    def _families(self) -> dict[str, GaugeMetricFamily]:
+        return {
+            name: GaugeMetricFamily(name, text, labels=["namespace", "name", *labels])
+            for name, text, labels in OF_AN_ENVIRONMENT
+        }
+
+
+def _samples(obj: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], float]]:
+    spec, status = obj.get("spec") or {}, obj.get("status") or {}
+    deleted_at = obj["metadata"].get("deletionTimestamp")
+    conditions = {item["type"]: item for item in status.get("conditions") or ()}
+    yield "spotenv_replicas_desired", (), 0 if deleted_at else spec.get("replicas") or 0
+    yield "spotenv_replicas_ready", (), status.get("readyReplicas") or 0
+    yield "spotenv_replicas_updated", (), status.get("updatedReplicas") or 0
+    yield "spotenv_stalled", (), float(conditions.get("Stalled", {}).get("status") == "True")
+    if reason := conditions.get("Ready", {}).get("reason"):
+        yield "spotenv_reason", (reason,), 1
+    for state, count in Counter(pool["state"] for pool in status.get("pools") or ()).items():
+        yield "spotenv_pools", (state,), count
+    cost = status.get("cost") or {}
+    currency = (cost.get("currency") or "",)
+    for name, amount in (
+        ("spotenv_hourly_cost", cost.get("perHour")),
+        ("spotenv_hourly_cost_limit", (spec.get("limits") or {}).get("maxHourlyCost")),
+        ("spotenv_accrued_cost", cost.get("accrued")),
+    ):
+        if amount is not None:
+            yield name, currency, float(amount)
+    if deleted_at:
+        yield "spotenv_deletion_timestamp_seconds", (), datetime.fromisoformat(deleted_at).timestamp()
 
 
 @contextmanager

@@ -15,7 +15,7 @@ import structlog
 
 from spotcompute import metrics
 from spotcompute.act import perform
-from spotcompute.api.conditions import Reason
+from spotcompute.api.conditions import ConditionType, Reason, seconds_until_true
 from spotcompute.api.environment import Environment, InvalidSpec, Memory
 from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.api.spec import Spec
@@ -25,7 +25,7 @@ from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
-from spotcompute.model.activity import Activity, ActivityType
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
 from spotcompute.model.instance import Ownership
@@ -486,10 +486,11 @@ class Reconciler:
             quote,
         )
         await self._save(run, status)
-        ready = status["readyReplicas"]
-        metrics.show_replicas(
-            run.environment.namespace, run.environment.name, desired=run.desired.replicas, ready=ready
+        waited = seconds_until_true(
+            ConditionType.READY, previous.get("conditions") or (), status.get("conditions") or (), now
         )
+        if waited is not None:
+            metrics.fill_seconds.observe(waited)
         return next_wake(run.desired, run.ledger, observed, now, self._policy, self._resync).total_seconds()
 
     async def _quote(
@@ -556,3 +557,5 @@ def _count(activity: Activity) -> None:
         metrics.instances_launched.inc(len(activity.instance_ids))
     elif activity.type is ActivityType.LOSS:
         metrics.instances_lost.labels(activity.cause).inc(len(activity.instance_ids))
+    elif activity.type is ActivityType.TERMINATE and activity.state is ActivityState.PROCESSING:
+        metrics.instances_released.labels(activity.cause).inc(len(activity.instance_ids))

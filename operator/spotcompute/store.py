@@ -13,7 +13,6 @@ from typing import Any
 
 import structlog
 
-from spotcompute import metrics
 from spotcompute.api.environment import Memory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER, GROUP
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
@@ -93,10 +92,7 @@ class Store:
         self._wake(uid)
 
     def forget(self, uid: str) -> None:
-        """The object is gone, and the caller knows. Late answers about it are ignored from now on.
-
-        Its gauges go with it, whoever removed it: they would else show its last state for ever.
-        """
+        """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
         self._graves[uid] = None
         self._graves.move_to_end(uid)
         while len(self._graves) > GRAVES:
@@ -105,7 +101,6 @@ class Store:
         obj = self._objects.pop(uid, None)
         if obj is not None and self._uids.get(_name(obj)) == uid:
             del self._uids[_name(obj)]
-            metrics.forget(*_name(obj))
 
     def version(self, uid: str) -> str | None:
         """The resourceVersion known of this object; None when it is unknown."""

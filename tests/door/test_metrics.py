@@ -2,25 +2,88 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import aiohttp
 import pytest
-from prometheus_client import REGISTRY, generate_latest
+from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from localcluster.processes import free_port
 from spotcompute import metrics
 
 
-def shown() -> str:
-    return generate_latest(REGISTRY).decode()
+def shown(registry: CollectorRegistry = REGISTRY) -> str:
+    return generate_latest(registry).decode()
 
 
-def test_an_environment_is_shown_and_forgotten() -> None:
-    metrics.show_replicas("ns", "web", desired=3, ready=2)
-    assert 'spotenv_replicas_desired{name="web",namespace="ns"} 3.0' in shown()
-    assert 'spotenv_replicas_ready{name="web",namespace="ns"} 2.0' in shown()
-    metrics.forget("ns", "web")
-    assert 'name="web"' not in shown()
-    metrics.forget("ns", "web")  # again: fine
+def environment(name: str = "web", **status: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"namespace": "ns", "name": name},
+        "spec": {"replicas": 3, "limits": {"maxHourlyCost": "0.5"}},
+        "status": {
+            "readyReplicas": 2,
+            "updatedReplicas": 1,
+            "conditions": [
+                {"type": "Ready", "status": "False", "reason": "InsufficientCapacity"},
+                {"type": "Stalled", "status": "False", "reason": "NothingForAPersonToDo"},
+            ],
+            "pools": [{"state": "Available"}, {"state": "Resting"}, {"state": "Resting"}],
+            "cost": {"perHour": "0.0452", "accrued": "1.5", "currency": "CNY"},
+            **status,
+        },
+    }
+
+
+def series(*objects: dict[str, Any]) -> dict[str, float]:
+    """What a scrape shows of these objects: each series without the namespace, with its value."""
+    registry = CollectorRegistry()
+    registry.register(metrics.Environments(lambda: objects))
+    lines = [line for line in shown(registry).splitlines() if not line.startswith("#")]
+    return {line.rpartition(" ")[0].replace(',namespace="ns"', ""): float(line.rpartition(" ")[2]) for line in lines}
+
+
+def test_an_environment_is_shown_as_its_object_says() -> None:
+    assert series(environment()) == {
+        'spotenv_replicas_desired{name="web"}': 3,
+        'spotenv_replicas_ready{name="web"}': 2,
+        'spotenv_replicas_updated{name="web"}': 1,
+        'spotenv_stalled{name="web"}': 0,
+        'spotenv_reason{name="web",reason="InsufficientCapacity"}': 1,
+        'spotenv_pools{name="web",state="Available"}': 1,
+        'spotenv_pools{name="web",state="Resting"}': 2,
+        'spotenv_hourly_cost{currency="CNY",name="web"}': 0.0452,
+        'spotenv_hourly_cost_limit{currency="CNY",name="web"}': 0.5,
+        'spotenv_accrued_cost{currency="CNY",name="web"}': 1.5,
+    }
+
+
+def test_a_deleted_environment_desires_nothing_and_says_since_when() -> None:
+    obj = environment()
+    obj["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    found = series(obj)
+    assert found['spotenv_replicas_desired{name="web"}'] == 0
+    assert found['spotenv_deletion_timestamp_seconds{name="web"}'] == 1795521600
+
+
+def test_a_new_environment_without_status_is_shown() -> None:
+    assert (
+        series({"metadata": {"namespace": "ns", "name": "web"}, "spec": {}})['spotenv_replicas_ready{name="web"}'] == 0
+    )
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [{"cost": {"perHour": "much"}}, {"conditions": ["x"]}, {"pools": [{}]}, {"readyReplicas": [1]}, {"cost": "x"}],
+)
+def test_a_forged_status_hides_itself_and_nobody_else(forged: dict[str, Any]) -> None:
+    assert 'spotenv_replicas_ready{name="web"}' in series(environment("forged", **forged), environment())
+
+
+def test_an_environment_has_at_most_sixty_series_whatever_its_size() -> None:
+    states = ("Available", "Resting", "Invalid", "SoldOut", "TooExpensive")
+    large = environment(pools=[{"state": state} for state in states for _ in range(40)])
+    large["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
+    assert len(series(large)) <= 60
 
 
 def test_the_names_are_those_promised() -> None:
@@ -29,9 +92,11 @@ def test_the_names_are_those_promised() -> None:
     metrics.reconcile_errors.labels("Conflict")
     names = {line.split()[2] for line in shown().splitlines() if line.startswith("# TYPE spotenv_")}
     assert names >= {
-        "spotenv_replicas_desired",
-        "spotenv_replicas_ready",
         "spotenv_instances_launched_total",
+        "spotenv_instances_released_total",
+        "spotenv_fill_duration_seconds",
+        "spotenv_leader",
+        "spotenv_build_info",
         "spotenv_instances_lost_total",
         "spotenv_launch_attempts_total",
         "spotenv_reconcile_duration_seconds",

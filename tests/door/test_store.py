@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 
 from spotcompute import metrics
@@ -58,15 +57,12 @@ def test_old_news_is_ignored(store: Store, wakes: list[str], version: int) -> No
     assert wakes == ["u1"]
 
 
-@pytest.mark.parametrize("successor", [True, False])
-def test_the_gauges_of_an_object_go_with_it_unless_its_name_is_in_use_again(store: Store, successor: bool) -> None:
+def test_who_is_gone_is_no_longer_shown_to_prometheus(store: Store) -> None:
     store.observe(environment(5, name="gauged"))
-    metrics.show_replicas("ns", "gauged", desired=3, ready=2)
-    if successor:
-        store.observe(environment(6, uid="u2", name="gauged", born="2026-11-23T00:01:00Z"))
+    gauges = metrics.Environments(store.all)
+    assert sum(len(family.samples) for family in gauges.collect()) > 0
     store.deleted("u1")
-    shown = REGISTRY.get_sample_value("spotenv_replicas_ready", {"namespace": "ns", "name": "gauged"})
-    assert shown == (2 if successor else None)
+    assert sum(len(family.samples) for family in gauges.collect()) == 0
 
 
 def test_what_an_object_once_remembered_is_known_though_it_forgets(store: Store) -> None:

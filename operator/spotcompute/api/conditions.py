@@ -11,7 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, Literal
 
-from spotcompute.api.times import to_text
+from spotcompute.api.times import from_text, to_text
 
 
 class ConditionType(StrEnum):
@@ -84,6 +84,22 @@ def carry_over(
             }
         )
     return result
+
+
+def seconds_until_true(
+    type_: ConditionType, previous: Sequence[Any], present: Sequence[Any], now: datetime
+) -> float | None:
+    """How long a condition was not True that has just become so; None when it has not, or nothing says since when."""
+    before, after = (
+        {item.get("type"): item for item in each if isinstance(item, dict)} for each in (previous, present)
+    )
+    old = before.get(type_, {})
+    if old.get("status") == "True" or after.get(type_, {}).get("status") != "True":
+        return None
+    try:
+        return max(0.0, (now - from_text(old["lastTransitionTime"])).total_seconds())
+    except (LookupError, TypeError, ValueError, AttributeError):  # somebody else has written there
+        return None
 
 
 #: The API conventions allow 32 KiB; a person reads a few lines.
