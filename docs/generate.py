@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from click.testing import CliRunner
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Gauge, Histogram, Info
 
 from spotcompute import __main__, metrics
 from spotcompute.api.crd import custom_resource_definition
@@ -21,7 +21,7 @@ from spotcompute.cloud.tencent import client
 REFERENCE = Path(__file__).resolve().parent / "reference"
 
 Schema = dict[str, Any]
-Metric = Counter | Gauge | Histogram
+Metric = Counter | Gauge | Histogram | Info
 
 SETTINGS = """# Settings
 

@@ -18,6 +18,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from spotcompute import __version__
+from spotcompute.model.ledger import Cause, Trouble
 
 #: From a no-op (a millisecond) to a launch of hundreds of instances.
 _RUN_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
@@ -69,6 +70,13 @@ events_dropped = prometheus.Counter(
     "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY
 )
 
+
+# At zero from the start: what Prometheus sees appear at six has, to its `increase`, never risen.
+for _cause in Cause:
+    instances_lost.labels(_cause)
+    instances_released.labels(_cause)
+for _result in ("Accepted", *Trouble):
+    launch_attempts.labels(_result)
 
 #: Of an environment: name, what it says, labels beside namespace and name. At most 20 series each.
 OF_AN_ENVIRONMENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (

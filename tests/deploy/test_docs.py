@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from deploy.manifests import ROOT, in_file
+from localcluster import prometheus
 from spotcompute.api.conditions import Reason
 from spotcompute.cloud.tencent.provider import RATES
 from spotcompute.model.ledger import Cause, Doubt, Trouble
@@ -60,6 +61,32 @@ def test_alerts_use_only_metrics_that_exist(generated: dict[str, str]) -> None:
         assert used
         assert used <= exist, alert["alert"]
         assert f"`{alert['alert']}`" in (DOCS / "operate.md").read_text()
+
+
+def test_the_dashboard_asks_for_metrics_that_exist_and_shows_nearly_all_of_them(generated: dict[str, str]) -> None:
+    exist = set(re.findall(r"^\| `(spotenv_\w+)` \|", generated["metrics.md"], re.MULTILINE))
+    dashboard = json.loads((ROOT / "deploy/monitoring/dashboards/spotcompute.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = {re.sub("_bucket$", "", name) for expression in asked for name in re.findall(r"spotenv_\w+", expression)}
+    assert used <= exist
+    in_alerts = set(re.findall(r"spotenv_\w+", (ROOT / "deploy/monitoring/prometheus-rule.yaml").read_text()))
+    assert exist - used - in_alerts <= {"spotenv_replicas_updated", "spotenv_sweep_duration_seconds"}
+
+
+def test_every_expression_of_alerts_and_dashboard_is_understood_by_promtool(tmp_path: Path) -> None:
+    """As recording rules, with the dashboard's variables filled in: promtool has no other way to read them."""
+    dashboard = json.loads((ROOT / "deploy/monitoring/dashboards/spotcompute.json").read_text())
+    asked = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    (rule,) = in_file(ROOT / "deploy/monitoring/prometheus-rule.yaml")
+    filled = [expression.replace("$namespace", ".*").replace("$environment", ".*") for expression in asked]
+    recording = [{"record": f"panel:{number}", "expr": expression} for number, expression in enumerate(filled)]
+    groups = [*rule["spec"]["groups"], {"name": "dashboard", "rules": recording}]
+    (tmp_path / "rules.json").write_text(json.dumps({"groups": groups}))
+    promtool = prometheus.ensure()[1]
+    done = subprocess.run(
+        [promtool, "check", "rules", tmp_path / "rules.json"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
