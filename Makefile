@@ -32,7 +32,7 @@ down: $(READY)  ## end what `make up` started
 
 # Two, because the end-to-end tests wait while the others compute; 0 runs them in order, in one process.
 WORKERS ?= 2
-test: check assets helm  ## check, then every test, those on a real control plane included
+test: check assets helm prometheus  ## check, then every test, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --dist loadfile
 
 check: $(READY)  ## format, lint, types, import contracts, generated files
@@ -56,6 +56,10 @@ assets: $(READY)
 .PHONY: helm
 helm: $(READY)
 	@$(BIN)/python -m localcluster helm
+
+.PHONY: prometheus
+prometheus: $(READY)
+	@$(BIN)/python -m localcluster prometheus
 
 CHART := deploy/charts/spotcompute-operator
 chart: helm  ## lint the Helm chart, and package it into dist/

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
+import tarfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from local.website import Website
 from localcluster.assets import AssetsMissing
-from localcluster.prometheus import PrometheusFinder
+from localcluster.prometheus import VERSION, PrometheusFinder
 
 FakeBinary = Callable[[Path, str], Path]
 NAMES = ("prometheus", "promtool")
@@ -24,8 +28,26 @@ done
 
 
 @pytest.fixture
-def finder(world: Path, said: list[str]) -> PrometheusFinder:
-    return PrometheusFinder(cache=world / "cache" / "prometheus", say=said.append)
+def finder(world: Path, site: Website, said: list[str]) -> PrometheusFinder:
+    url = site.url + "/v{version}/{file}"
+    return PrometheusFinder(cache=world / "cache" / "prometheus", say=said.append, platform="linux-amd64", url=url)
+
+
+@pytest.fixture
+def published(site: Website) -> str:
+    """A release on the site; the path of its list of checksums."""
+    directory = f"prometheus-{VERSION}.linux-amd64"
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w:gz") as tar:
+        for name in NAMES:
+            body = f"#!/bin/sh\necho '{name}, version {VERSION}'\n".encode()
+            member = tarfile.TarInfo(f"{directory}/{name}")
+            member.size = len(body)
+            tar.addfile(member, io.BytesIO(body))
+    digest = hashlib.sha256(out.getvalue()).hexdigest()
+    site.pages[f"/v{VERSION}/{directory}.tar.gz"] = out.getvalue()
+    site.pages[f"/v{VERSION}/sha256sums.txt"] = f"{'0' * 64}  other.tar.gz\n{digest}  {directory}.tar.gz\n".encode()
+    return f"/v{VERSION}/sha256sums.txt"
 
 
 def put(path: Path, text: str) -> None:
@@ -46,6 +68,17 @@ def test_the_package_fills_the_cache_and_is_fetched_once(
     assert finder.ensure() == (finder.cache / "prometheus", finder.cache / "promtool")
     assert PrometheusFinder(cache=finder.cache, say=said.append).ensure() == finder.ensure()
     assert said == ["fetching Debian's package prometheus"]
+
+
+def test_without_apt_the_published_release_fills_the_cache(finder: PrometheusFinder, published: str) -> None:
+    assert finder.ensure() == (finder.cache / "prometheus", finder.cache / "promtool")
+    assert "Debian's package: there is no apt-get here" in finder.tried
+
+
+def test_a_release_with_another_checksum_is_not_used(finder: PrometheusFinder, site: Website, published: str) -> None:
+    site.pages[published] = site.pages[published].replace(b"a", b"b").replace(b"1", b"2")
+    with pytest.raises(AssetsMissing, match=r"published release: .*checksum"):
+        finder.ensure()
 
 
 def test_a_package_that_cannot_be_had_is_told_with_a_remedy(world: Path, finder: PrometheusFinder) -> None:

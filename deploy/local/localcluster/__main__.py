@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localcluster import assets, helm
+from localcluster import assets, helm, prometheus
 from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
@@ -36,6 +36,13 @@ def assets_command() -> None:
     """Find, fetch or build the binaries; print their paths on stdout."""
     found = assets.ensure()
     for path in (found.etcd, found.kube_apiserver, found.kube_controller_manager, found.kubectl):
+        print(path)
+
+
+@cli.command("prometheus")
+def prometheus_command() -> None:
+    """Find or fetch Prometheus and promtool, which only the tests of the alerts need; print their paths on stdout."""
+    for path in prometheus.ensure():
         print(path)
 
 

@@ -58,6 +58,20 @@ def published_sha256(url: str) -> str:
     return text[0]
 
 
+def listed_sha256(url: str, name: str) -> str:
+    """The checksum of the file `name` in a published list of them, as `sha256sum` writes it: 64 hex digits."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
+            lines = bytes(response.read(CHUNK_BYTES)).decode("ascii", "replace").splitlines()
+    except (OSError, http.client.HTTPException) as error:
+        raise DownloadError(f"{url}: {getattr(error, 'reason', None) or error}") from error
+    for line in lines:
+        digest, _, listed = line.partition(" ")
+        if listed.strip(" *") == name and len(digest) == 64 and set(digest) <= set("0123456789abcdef"):
+            return digest
+    raise DownloadError(f"{url}: no checksum of {name}")
+
+
 def unpack(archive: Path, inside: str, names: Iterable[str], directory: Path) -> None:
     """Write the regular files `<inside>/<name>` of an archive to `directory`, executable.
 

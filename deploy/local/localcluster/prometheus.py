@@ -1,4 +1,4 @@
-"""Where Prometheus and its promtool come from: this machine, our cache, or Debian's package. In that order.
+"""Where Prometheus and its promtool come from: this machine, our cache, Debian's package, or the published release.
 
 Apart from `assets`: only the tests of alerts need them, so that nobody waits for them who wants a control plane. The
 package is only unpacked, not installed, and needs no root.
@@ -12,10 +12,12 @@ import subprocess
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from localcluster.download import DownloadError
+from localcluster.download import DownloadError, fetch, listed_sha256, unpack
 from localcluster.search import Search, cache_root
 
 OLDEST = (2, 40)
+VERSION = "3.5.0"
+URL = "https://github.com/prometheus/prometheus/releases/download/v{version}/{file}"
 
 
 @dataclass
@@ -23,11 +25,12 @@ class PrometheusFinder(Search):
     """One search. Every argument has its real default; tests put their own in place."""
 
     cache: Path = field(default_factory=lambda: cache_root() / "prometheus")
+    url: str = URL
     names = ("prometheus", "promtool")
 
     def ensure(self) -> tuple[Path, Path]:
         """Return prometheus and promtool, fetched when they are missing. Raises AssetsMissing."""
-        found = self.bring(self._unpack_package)
+        found = self.bring(self._unpack_package, self._download)
         return found["prometheus"], found["promtool"]
 
     def fits(self, name: str, version: tuple[int, ...]) -> bool:
@@ -38,7 +41,20 @@ class PrometheusFinder(Search):
 
     def explanation(self, missing: list[str]) -> str:
         package = "apt-get with the package `prometheus` of Debian or Ubuntu (`apt-get update` first)"
-        return self.told(" and ".join(missing), "prometheus and promtool on PATH", package)
+        internet = "internet access to github.com"
+        return self.told(" and ".join(missing), "prometheus and promtool on PATH", package, internet)
+
+    def _download(self, missing: list[str]) -> None:
+        """The release of the project itself, by the checksum published beside it."""
+        directory = f"prometheus-{VERSION}.{self.platform}"
+        archive = self.url.format(version=VERSION, file=f"{directory}.tar.gz")
+        self.say(f"fetching {', '.join(missing)}: {archive}")
+        with self._attempt("published release"), self._workbench() as bench:
+            sums = self.url.format(version=VERSION, file="sha256sums.txt")
+            fetch(archive, bench / "archive.tar.gz", sha256=listed_sha256(sums, f"{directory}.tar.gz"), say=self.say)
+            unpack(bench / "archive.tar.gz", directory, missing, bench)
+            for name in missing:
+                self._install(name, bench / name)
 
     def _unpack_package(self, missing: list[str]) -> None:
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
