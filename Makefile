@@ -88,6 +88,16 @@ mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see 
 prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
 	$(BIN)/python tests/simulation/prove.py $(PROVE)
 
+SITE := .cache/site
+$(SITE)/.installed: docs/requirements.lock
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r docs/requirements.lock
+	@touch $@
+
+.PHONY: docs
+docs: $(SITE)/.installed  ## build the documentation's site into dist/site, and check every link and anchor
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/mkdocs build --strict --quiet
+
 .PHONY: hostile
 hostile: $(READY) assets  ## try 50,000 hostile manifests, apply 2,000 to a running operator, and print the figures
 	$(BIN)/python tests/hostile/play.py $(HOSTILE)
@@ -122,6 +132,7 @@ lock: $(READY)  ## write the lock files anew, from pyproject.toml and the .in fi
 	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --universal --python-version 3.11 -o requirements.lock
 	$(COMPILE) $(UPGRADE) pyproject.toml --no-annotate -o requirements.run.lock
 	$(COMPILE) $(UPGRADE) benchmarks/requirements.in -c requirements.lock --universal --python-version 3.11 -o benchmarks/requirements.lock
+	$(COMPILE) $(UPGRADE) docs/requirements.in --universal --python-version 3.11 -o docs/requirements.lock
 	$(COMPILE) $(UPGRADE) deploy/supply-chain/requirements.in --universal --python-version 3.11 -o deploy/supply-chain/requirements.lock
 
 clean:  ## remove what was installed and cached in this checkout

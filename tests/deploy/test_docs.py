@@ -7,11 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import click
 import pytest
 
+from cvmsim.cli import cli as cvmsim
 from deploy.manifests import ROOT, in_file
+from kubectl_spot.__main__ import main as kubectl_spot
 from localcluster import prometheus
+from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
 from spotcompute.cloud.tencent.provider import RATES
 from spotcompute.model.ledger import Cause, Doubt, Trouble
@@ -19,6 +24,7 @@ from spotcompute.plan.allocation import Obstacle
 
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
+COMMANDS: dict[str, click.Command] = {"spotcompute": spotcompute, "cvmsim": cvmsim, "kubectl-spot": kubectl_spot}
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md"), *(ROOT / "deploy").rglob("*.md")])
 
 
@@ -99,3 +105,27 @@ def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> 
 def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
         assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def shown_commands() -> list[Any]:
+    """Every call of a command line of ours that a page shows."""
+    found = set()
+    for page in PAGES:
+        text = page.read_text()
+        found |= set(re.findall(r"^\$ (?:kubectl spot|spotcompute|cvmsim) .*$", text, re.MULTILINE))
+        found |= {f"$ {words}" for words in re.findall(r"`((?:kubectl spot|spotcompute|cvmsim) [a-z][^`]*)`", text)}
+    return sorted(found)
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_every_command_that_is_documented_exists(line: str) -> None:
+    words = line.removeprefix("$ ").replace("kubectl spot", "kubectl-spot").split()
+    command: click.Command = COMMANDS[words[0]]
+    rest = words[1:]
+    while isinstance(command, click.Group) and rest and rest[0] in command.commands:
+        command = command.commands[rest.pop(0)]
+    assert not isinstance(command, click.Group) or not rest or rest[0].startswith("-"), f"{line}: no {rest[0]}"
+    known = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)} | {"--help"}
+    for word in rest:
+        if word.startswith("-") and word != "-":
+            assert word.partition("=")[0] in known, f"{line}: {word} is no option"

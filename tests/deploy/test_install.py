@@ -6,6 +6,7 @@ import copy
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -26,9 +27,13 @@ def pod() -> Manifest:
     return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
 
 
-def readme_manifests() -> list[str]:
-    blocks = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    return [block for block in blocks if "apiVersion" in block]
+def documented_manifests() -> list[Any]:
+    """Every manifest that README or a page of docs shows."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    blocks = [
+        (page, block) for page in pages for block in re.findall(r"```yaml\n(.*?)```", page.read_text(), re.DOTALL)
+    ]
+    return [pytest.param(block, id=page.name) for page, block in blocks if block.startswith("apiVersion")]
 
 
 def test_the_pod_is_admitted_where_the_restricted_standard_is_enforced(installed: Cluster) -> None:
@@ -168,10 +173,10 @@ def test_samples_use_ids_of_the_simulators_default_world() -> None:
             assert subnets.get(placement.get("subnetId"), placement["zone"]) == placement["zone"]
 
 
-@pytest.mark.parametrize("manifest", readme_manifests())
-def test_the_readmes_manifests_are_accepted(installed: Cluster, manifest: str) -> None:
+@pytest.mark.parametrize("manifest", documented_manifests())
+def test_every_manifest_that_is_documented_is_accepted(installed: Cluster, manifest: str) -> None:
     installed.kubectl.run("-n", "spot-jobs", "create", "--validate=strict", DRY, "-f", "-", stdin=manifest)
 
 
-def test_the_readme_shows_a_manifest() -> None:
-    assert readme_manifests()
+def test_readme_and_docs_show_manifests() -> None:
+    assert len(documented_manifests()) >= 3

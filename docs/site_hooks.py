@@ -1,0 +1,40 @@
+"""What the site needs beyond mkdocs: files of the repository that pages link to are put into it.
+
+On a code host such a link leads to the file; on the site it would lead nowhere.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+from mkdocs.structure.files import File, Files
+
+ROOT = Path(__file__).parents[1]
+#: A link out of docs/: its text, the way up, and where it leads.
+LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)((?:deploy|benchmarks|[A-Z]+\.md)[^)#]*)(?:#[^)]*)?\)")
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add every file of the repository that some page links to, under `repository/`."""
+    linked = {
+        match[3]
+        for page in Path(config.docs_dir).rglob("*.md")
+        for match in LINK.finditer(page.read_text(encoding="utf-8"))
+    }
+    for name in sorted(linked):
+        path = ROOT / name
+        if path.is_file():
+            files.append(File.generated(config, f"repository/{name}.txt", content=path.read_bytes()))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Point links out of the documentation to those copies; of a directory only the name is left."""
+
+    def inward(match: re.Match[str]) -> str:
+        up = "../" * page.file.src_uri.count("/")
+        return f"[{match[1]}]({up}repository/{match[3]}.txt)" if (ROOT / match[3]).is_file() else match[1]
+
+    return LINK.sub(inward, markdown)
