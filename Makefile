@@ -67,6 +67,7 @@ chart: helm  ## lint the Helm chart, and package it into dist/
 
 bench: $(READY) assets  ## measure simulator and operator, and print the figures
 	$(BIN)/python benchmarks/cvmsim_bench.py
+	$(BIN)/python benchmarks/start_bench.py
 	$(BIN)/python benchmarks/operator_bench.py
 
 PICTURES := $(VENV)/.installed-pictures

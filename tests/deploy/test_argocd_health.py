@@ -6,31 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
-from lupa.lua51 import LuaRuntime, lua_type
 
-from deploy.manifests import ROOT
+from deploy.argocd import DIRECTORY, SCRIPT, health
 
-DIRECTORY = ROOT / "deploy" / "gitops" / "argocd"
-SCRIPT = (DIRECTORY / "health.lua").read_text()
 CASES = yaml.safe_load((DIRECTORY / "health_test.yaml").read_text())["tests"]
-
-
-def health(resource: dict[str, Any]) -> dict[str, Any]:
-    """What the script says of `resource`. It may use nothing but the language and its basic functions."""
-    lua = LuaRuntime(register_eval=False, register_builtins=False)
-    lua.execute("os, io, debug, package, require, dofile, loadfile = nil")
-    lua.globals().obj = table(lua, resource)
-    answer = lua.execute(SCRIPT)
-    assert lua_type(answer) == "table"
-    return dict(answer)
-
-
-def table(lua: Any, value: Any) -> Any:
-    if isinstance(value, dict):
-        return lua.table_from({key: table(lua, item) for key, item in value.items()})
-    if isinstance(value, list):
-        return lua.table_from([table(lua, item) for item in value])
-    return value
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case["inputPath"])

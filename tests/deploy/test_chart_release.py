@@ -67,7 +67,7 @@ def test_a_release_makes_every_object_and_takes_all_but_the_crd_away_again(empty
     helm("install", RELEASE, str(CHART))
     made = chart.objects()
     assert [item for item in made if not exists(empty, item)] == []
-    empty.kubectl.run("wait", "--for=condition=Established", f"crd/{CRD}", "--timeout=30s")
+    empty.kubectl.wait_established(f"crd/{CRD}")
     empty.kubectl.run("-n", "spot-jobs", "apply", "-f", str(SAMPLES / "first.yaml"))
     helm("uninstall", RELEASE)
     left = [item["kind"] for item in made if exists(empty, item)]

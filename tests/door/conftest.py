@@ -42,7 +42,7 @@ def control_plane() -> Iterator[ControlPlane]:
         pytest.skip("SKIP_E2E=1: no real control plane is wanted")
     with ControlPlane() as plane:
         plane.kubectl.apply(CRD)
-        plane.kubectl.run("wait", "--for=condition=Established", f"crd/{CRD_NAME}", "--timeout=60s")
+        plane.kubectl.wait_established(f"crd/{CRD_NAME}")
         yield plane
 
 

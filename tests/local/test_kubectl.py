@@ -32,6 +32,17 @@ def test_a_failure_carries_kubectls_words(tmp_path: Path) -> None:
     assert caught.value.code == 3
 
 
+def test_a_definition_that_has_no_conditions_yet_is_waited_for(tmp_path: Path) -> None:
+    words = "error: .status.conditions accessor error: <nil> is of the type <nil>, expected []interface{}"
+    once = f'[ -e {tmp_path}/asked ] && exit 0; : > {tmp_path}/asked; echo "{words}" >&2; exit 1'
+    stub(tmp_path, once).wait_established("crd/x")
+
+
+def test_a_definition_that_does_not_come_is_an_error_at_once(tmp_path: Path) -> None:
+    with pytest.raises(KubectlError, match="not found"):
+        stub(tmp_path, "echo 'Error: crd x not found' >&2; exit 1").wait_established("crd/x")
+
+
 def test_apply_passes_the_manifest_on_stdin(tmp_path: Path) -> None:
     assert stub(tmp_path, "cat").apply("kind: Namespace\n") == "kind: Namespace\n"
 

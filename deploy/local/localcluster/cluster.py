@@ -52,7 +52,7 @@ class Cluster:
         if not any(directory.glob("*.yaml")):
             return
         names = self.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(directory), "-o", "name")
-        self.kubectl.run("wait", "--for=condition=Established", "--timeout=30s", *names.split())
+        self.kubectl.wait_established(*names.split())
 
     def kubectl_as(self, namespace: str, name: str) -> Kubectl:
         """kubectl under a ServiceAccount's rights."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,6 +61,21 @@ class Kubectl:
         """Run with `-o json` and return the object, or the list object, as it came."""
         answer: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json"))
         return answer
+
+    def wait_established(self, *definitions: str, seconds: float = 60.0) -> None:
+        """Wait until the API server serves these definitions (`crd/name`).
+
+        `kubectl wait` gives up on one that has no conditions yet: for some moments after it was made it has none.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                self.run("wait", "--for=condition=Established", f"--timeout={seconds:g}s", *definitions)
+                return
+            except KubectlError as error:
+                if "conditions accessor error" not in error.stderr or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
 
     def can(self, verb: str, resource: str, *options: str) -> bool:
         """Ask the API server whether this kubeconfig may do it (`kubectl auth can-i`)."""

@@ -56,7 +56,7 @@ def _move_in(kubectl: Kubectl) -> None:
     foreign = _foreign(kubectl, manifests)
     ours = [_labelled(each) for each in manifests if _key(each) not in foreign]
     kubectl.apply(_list_of(ours), "--server-side", "--force-conflicts")
-    kubectl.run("wait", "--for=condition=Established", "--timeout=30s", f"crd/{CRD}")
+    kubectl.wait_established(f"crd/{CRD}")
 
 
 def _refuse_company(kubectl: Kubectl) -> None:
