@@ -52,6 +52,9 @@ _log = structlog.get_logger(__name__)
 #: Times a run starts over because the object changed under it, before the queue takes over with its backoff.
 CONFLICTS_AT_ONCE = 5
 
+#: A clock that was set back by more than this makes what was seen before useless; less than this is what clocks do.
+CLOCK_STEP = timedelta(minutes=1)
+
 #: Rounds of plan and act in one run; what is left then goes on at once in the next run, after others had their turn.
 ROUNDS_AT_ONCE = 40
 
@@ -377,6 +380,10 @@ class Reconciler:
 
     async def _converge(self, run: _Run, unsaved: list[Outcome]) -> float | None:
         observed = await self._observe(run)
+        if observed.observed_at > self._clock() + CLOCK_STEP and not unsaved:
+            # The clock was ahead when this was seen and has been set right since. By that time every wait for tags and
+            # lists would be over: whoever has none yet would be nobody's.
+            return self._policy.look_again.total_seconds()
         run.not_before = observed.observed_at
         run.desired = with_pools(run.desired, observed.market)
         if run.desired.limits_costs:
