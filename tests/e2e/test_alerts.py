@@ -76,6 +76,7 @@ def rights_gone(stage: Stage, operator: Operator, cluster: Cluster) -> None:
     rule = [{"op": "replace", "path": "/rules/1/verbs", "value": ["get"]}]
     cluster.kubectl.run("patch", "clusterrole", "spotcompute-operator", "--type=json", "-p", json.dumps(rule))
     stage.scale(7)
+    eventually(lambda: "run_failed" in operator.log_text(), "a run fails")
 
 
 def many_taken_back(stage: Stage, operator: Operator, cluster: Cluster) -> None:
@@ -135,7 +136,8 @@ def test_a_fault_fires_its_alerts_and_no_other(
     before = recorded(port, count=2)
     try:
         fault(stage, operator, cluster)
-        scrapes = [*before, *recorded(port)]
+        # Runs that fail wait for each other, two seconds at most: it takes some of them to tell a rate.
+        scrapes = [*before, *recorded(port, seconds=2.0 if fault is rights_gone else 0.6)]
     finally:
         if fault is rights_gone:
             cluster.kubectl.run("apply", "-k", "deploy/base", "--server-side", "--force-conflicts")

@@ -136,6 +136,9 @@ def test_it_uses_every_right_it_is_given_and_lacks_none(
 ) -> None:
     """Two replicas quarrel, one of them finds nothing in stock; user data is in a ConfigMap; a third takes a Lease."""
     started = len(control_plane.audit_events())
+    # What earlier tests have left there would be found, and not made.
+    control_plane.kubectl.run("-n", HOME, "delete", "configmap", "spotcompute-accounts", "--ignore-not-found")
+    control_plane.kubectl.run("-n", HOME, "delete", "lease", "spotcompute-operator", "--ignore-not-found")
     leader = own_operator(LEASE="spotcompute-operator")
     eventually(lambda: '"leading"' in leader.log_text(), "the Lease is taken")
     renewal = ("coordination.k8s.io", at_home("leases", "spotcompute-operator"), "patch")
