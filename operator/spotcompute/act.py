@@ -5,6 +5,8 @@ Separate from the planner because it waits and chooses nothing; separate from th
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from spotcompute.cloud.errors import (
     CloudError,
     InstanceBusy,
@@ -47,33 +49,40 @@ async def _launch(action: Launch, provider: CloudProvider, user_data: str | None
         return Launched(action, error)
 
 
+#: Says which of these ids may still be ended, now.
+Recheck = Callable[[tuple[str, ...]], Awaitable[tuple[str, ...]]]
+
+
 async def release(
-    ids: tuple[str, ...], provider: CloudProvider, caller: str
+    ids: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None = None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
     """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share.
 
+    `recheck` is asked right before each request: one bad id takes a dozen of them, and so many seconds.
     Trouble that is not about single instances ends it: on a line that hangs, twenty calls would take twenty timeouts.
     What was not asked for is not in the answer, and is due again later.
     """
     results: list[tuple[tuple[str, ...], str | CloudError]] = []
     for start in range(0, len(ids), TERMINATE_BATCH):
-        results += await _release_batch(ids[start : start + TERMINATE_BATCH], provider, caller)
+        results += await _release_batch(ids[start : start + TERMINATE_BATCH], provider, caller, recheck)
         if any(isinstance(result, CloudError) and not isinstance(result, _OF_ONE_INSTANCE) for _, result in results):
             break
     return results
 
 
 async def _release_batch(
-    batch: tuple[str, ...], provider: CloudProvider, caller: str
+    batch: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
     """Release a batch; when one id spoils it, halve it until the culprit stands alone."""
+    if recheck is not None and not (batch := await recheck(batch)):
+        return []
     try:
         return [(batch, await provider.terminate(batch, caller))]
     except _OF_ONE_INSTANCE as error:
         if len(batch) == 1:
             return [(batch, error)]
         middle = len(batch) // 2
-        first = await _release_batch(batch[:middle], provider, caller)
-        return first + await _release_batch(batch[middle:], provider, caller)
+        first = await _release_batch(batch[:middle], provider, caller, recheck)
+        return first + await _release_batch(batch[middle:], provider, caller, recheck)
     except CloudError as error:
         return [(batch, error)]

@@ -202,9 +202,14 @@ class OrphanSweep:
             and instance.owner == by_id[instance.id].owner
             and not instance.has_ended
         ]
-        # Once more, and last: the look-up may have taken long, and the environment be back since.
-        ids = tuple(sorted(instance.id for instance in await self._without_owner(still)))
-        for some, result in await release(ids, inventory.provider, CALLER):
+        found = {instance.id: instance for instance in still}
+
+        async def without_owner(ids: tuple[str, ...]) -> tuple[str, ...]:
+            """Once more, and last: what was asked meanwhile may have taken long, and the environment be back since."""
+            lonely = await self._without_owner([found[instance_id] for instance_id in ids])
+            return tuple(sorted(instance.id for instance in lonely))
+
+        for some, result in await release(tuple(sorted(found)), inventory.provider, CALLER, without_owner):
             if isinstance(result, CloudError):
                 _log.warning("orphans_not_released", instances=list(some), error=str(result))
             else:
