@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextvars import Context
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -240,7 +241,7 @@ class Inventory:
 
     async def _shared_sweep(self) -> _Sweep:
         if self._sweeping is None or self._sweeping.done():
-            self._sweeping = asyncio.create_task(self._sweep_now())
+            self._sweeping = asyncio.create_task(self._sweep_now(), context=Context())
         return await asyncio.shield(self._sweeping)
 
     async def _sweep_now(self) -> _Sweep:
@@ -297,7 +298,8 @@ class Inventory:
             tried_at = self._market_tried_at
             if tried_at is not None and self._since(tried_at) < oldest:
                 return
-            self._reading = asyncio.create_task(self._read_market())
+            # For all: its lines in the log are not those of the reconcile that happens to ask.
+            self._reading = asyncio.create_task(self._read_market(), context=Context())
         await asyncio.shield(self._reading)
 
     async def _read_market(self) -> None:

@@ -25,7 +25,7 @@ from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
-from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.activity import Activity
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
 from spotcompute.model.instance import Ownership
@@ -40,8 +40,8 @@ from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.selection import with_pools
+from spotcompute.recorder import Recorder, Recording
 from spotcompute.report.conclusion import Conclusion, blind, looking_twice
-from spotcompute.report.history import events_of
 from spotcompute.report.quote import quoted, requoted
 from spotcompute.report.status import committed, report, troubled
 from spotcompute.report.wake import next_wake
@@ -105,6 +105,7 @@ class _Run:
     activities: list[Activity]
     learned: Pass
     not_before: datetime
+    told: Recording
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,7 @@ class Reconciler:
         self._register = register
         self._cluster_id, self._policy, self._clock, self._nonce = cluster_id, policy, clock, nonce
         self._resync, self._currency = resync, currency
+        self._recorder = Recorder(kube)
 
     async def reconcile(self, uid: str) -> float | None:
         """Run once; return the seconds until the next look, None when there is nothing to come back for.
@@ -151,14 +153,17 @@ class Reconciler:
         Raises KubeError when the API server is away or refuses: the queue tries again.
         """
         raw = self._store.get(uid)
-        unsaved: list[Outcome] = []
-        for _ in range(CONFLICTS_AT_ONCE):
-            if raw is None:
-                return None
-            try:
-                return await self._run(raw, unsaved)
-            except Conflict:
-                raw = await self._reread(raw)
+        if raw is None:
+            return None
+        with self._recorder.recording(raw) as told:
+            unsaved: list[Outcome] = []
+            for _ in range(CONFLICTS_AT_ONCE):
+                try:
+                    return await self._run(raw, unsaved, told)
+                except Conflict:
+                    raw = await self._reread(raw)
+                    if raw is None:
+                        return None
         raise Conflict(f"{uid} keeps changing while it is worked on")
 
     async def _reread(self, raw: KubeObject) -> KubeObject | None:
@@ -170,7 +175,7 @@ class Reconciler:
         self._store.remember(fresh)
         return fresh
 
-    async def _run(self, raw: KubeObject, unsaved: list[Outcome]) -> float | None:
+    async def _run(self, raw: KubeObject, unsaved: list[Outcome], told: Recording) -> float | None:
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
             return None
@@ -180,15 +185,16 @@ class Reconciler:
             ledger = recalled.ledger
             is_nobody = ledger is None and self._owns_nothing(environment)
             if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
-                await self._let_go(raw, environment)
+                await self._let_go(raw, environment, told)
                 return None
             if ledger is None:
                 raise self._identity_conflict(environment)
-            run = await self._desire(raw, ledger, recalled.activities)
+            run = await self._desire(raw, ledger, recalled.activities, told)
             return await self._converge(run, unsaved)
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
-            await self._write(raw, troubled(previous, problem.conclusion, ledger, environment.generation, now))
+            raw = await self._write(raw, troubled(previous, problem.conclusion, ledger, environment.generation, now))
+            await self._recorder.tell(raw, (), told)
             return problem.retry_after.total_seconds()
 
     # --- desire ------------------------------------------------------------------------------------------------------
@@ -303,14 +309,14 @@ class Reconciler:
         if ledger is None or recalled.doubt is not None or ledger.environment_id != environment_id:
             ledger = self._blank_ledger(environment_id, is_new)
         if ledger.sequence < known.sequence:
-            _log.warning("ledger_went_back", environment=environment.label)
+            _log.warning("ledger_went_back")
             ledger = in_quarantine(replace(ledger, sequence=known.sequence), now, self._policy)
         elif ledger.is_blank and environment_id in alive:
-            _log.warning("ledger_is_behind", environment=environment.label)
+            _log.warning("ledger_is_behind")
             ledger = in_quarantine(ledger, now, self._policy)
         activities: list[Activity] = []
         for kind, message in refused:
-            _log.warning("state_refused", environment=environment.label, reason=str(kind), message=message)
+            _log.warning("state_refused", reason=str(kind), message=message)
             ledger, activity = refusing(ledger, kind, message, now)
             activities.append(activity)
         return _Recalled(ledger, None, activities)
@@ -336,10 +342,10 @@ class Reconciler:
                 " If SPOTCOMPUTE_CLUSTER_ID was changed, change it back until everything is released. If status was"
                 f" edited, remove status.ledger, and the annotation {ENVIRONMENT_ID}"
             )
-        _log.warning("identity_conflict", environment=environment.label)
+        _log.warning("identity_conflict")
         return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
 
-    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity]) -> _Run:
+    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity], told: Recording) -> _Run:
         environment = Environment.of(raw)
         spec = self._spec(environment)
         inventory = await self._inventory(environment, spec)
@@ -349,7 +355,9 @@ class Reconciler:
         user_data = await self._user_data(environment, spec)
         ownership = Ownership(self._cluster_id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
-        return _Run(raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock())
+        return _Run(
+            raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock(), told
+        )
 
     def _spec(self, environment: Environment) -> Spec:
         try:
@@ -443,7 +451,7 @@ class Reconciler:
 
     def _blind(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
         """The cloud does not show what there is: nothing is decided on half a view."""
-        _log.debug("blind", environment=environment.label, error=str(error))
+        _log.debug("blind", error=str(error))
         if isinstance(error, InvalidCredentials):
             # Another key would have another inventory: only the Secret can tell when it is there.
             self._sources.distrust(environment.namespace, environment.secret)
@@ -473,8 +481,8 @@ class Reconciler:
     async def _report(self, run: _Run, observed: Observation) -> float | None:
         now = self._now(run)
         if run.desired.deleting and run.ledger.is_empty:
-            await self._let_go(run.raw, run.environment)
-            await self._tell(run.raw, run)
+            await self._let_go(run.raw, run.environment, run.told)
+            await self._tell(run)
             return None
         observed = await self._priced(run, observed)
         previous = run.raw.get("status") or {}
@@ -521,48 +529,24 @@ class Reconciler:
 
     async def _save(self, run: _Run, status: Mapping[str, Any]) -> None:
         run.raw = await self._write(run.raw, status)
-        await self._tell(run.raw, run)
+        await self._tell(run)
 
-    async def _tell(self, raw: KubeObject, run: _Run) -> None:
-        """Log and post what has been promised in status by now; each activity once."""
-        told, run.activities = run.activities, []
-        for activity in told:
-            _count(activity)
-            _log.info(
-                str(activity.type).lower(),
-                environment=run.environment.label,
-                state=str(activity.state),
-                cause=activity.cause,
-                pool=str(activity.pool) if activity.pool else None,
-                instances=list(activity.instance_ids),
-                code=activity.code,
-                request_id=activity.request_id,
-            )
-        for event in events_of(told):
-            await self._kube.record(raw, event)
+    async def _tell(self, run: _Run) -> None:
+        """Tell of what has been promised in status by now; each activity once."""
+        activities, run.activities = run.activities, []
+        await self._recorder.tell(run.raw, activities, run.told)
 
     async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         written = await self._kube.write_status(raw, status)
         self._store.remember(written)
         return written
 
-    async def _let_go(self, raw: KubeObject, environment: Environment) -> None:
+    async def _let_go(self, raw: KubeObject, environment: Environment, told: Recording) -> None:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
         self._store.forget(environment.uid)
-        _log.info("released", environment=environment.label)
+        told.is_released = True
         secret = environment.secret
         others = (Environment.of(other) for other in self._store.all())
         if not any(other.namespace == environment.namespace and other.secret == secret for other in others):
             await self._sources.unguard(environment.namespace, secret)
-
-
-def _count(activity: Activity) -> None:
-    """Let Prometheus know of what has just been promised in status."""
-    if activity.type is ActivityType.LAUNCH:
-        metrics.launch_attempts.labels(activity.reason or "Accepted").inc()
-        metrics.instances_launched.inc(len(activity.instance_ids))
-    elif activity.type is ActivityType.LOSS:
-        metrics.instances_lost.labels(activity.cause).inc(len(activity.instance_ids))
-    elif activity.type is ActivityType.TERMINATE and activity.state is ActivityState.PROCESSING:
-        metrics.instances_released.labels(activity.cause).inc(len(activity.instance_ids))

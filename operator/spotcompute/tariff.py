@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
+from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -77,7 +78,9 @@ class Tariff:
             answer = self._answers.get(key)
             if answer is not None and abs(self._clock() - answer.asked_at) < (KEPT if answer.is_fresh else RETRY):
                 return
-            asking = self._asking[key] = asyncio.create_task(self._ask(pool, template, market, on_behalf_of))
+            asking = self._asking[key] = asyncio.create_task(
+                self._ask(pool, template, market, on_behalf_of), context=Context()
+            )
             asking.add_done_callback(lambda _: self._asking.pop(key, None))
         await asyncio.shield(asking)
 

@@ -106,7 +106,7 @@ class LaunchRequest:
     @property
     def digest(self) -> str:
         """Twelve hex digits that differ whenever any parameter of the request differs."""
-        return digest_of(self.to_json())
+        return _request_digest(self)
 
     @property
     def template_digest(self) -> str:
@@ -190,6 +190,11 @@ def without(request: LaunchRequest, parts: Collection[Part]) -> LaunchRequest:
     if Part.NETWORK in parts:
         request = replace(request, vpc_id=None, subnet_id=None)
     return replace(request, user_data_digest=None) if Part.USER_DATA in parts else request
+
+
+@lru_cache(1024)  # asked for at every look at a launch in doubt
+def _request_digest(request: LaunchRequest) -> str:
+    return digest_of(request.to_json())
 
 
 @lru_cache(1024)  # asked for at every look at an environment

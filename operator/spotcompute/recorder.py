@@ -1,0 +1,104 @@
+"""Tells of what reconciles have changed: Events and counters as soon as status promises it, and a log line at the end.
+
+Apart from the loop because nothing here decides anything, and because the log has a promise of its own: one line for
+each reconcile that changed something, and none for one that did not.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import structlog
+
+from spotcompute import metrics
+from spotcompute.kube.port import KubeObject, KubePort
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.report.history import events_of
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(slots=True)
+class Recording:
+    """What one reconcile has promised in status so far, whatever conflicts made it start over."""
+
+    conclusion: tuple[Any, Any]
+    activities: list[Activity] = field(default_factory=list)
+    is_released: bool = False
+
+
+class Recorder:
+    """Numbers the reconciles of this process, and tells of each what it changed."""
+
+    def __init__(self, kube: KubePort) -> None:
+        """`kube` posts the Events."""
+        self._kube, self._numbers = kube, itertools.count(1)
+
+    @contextmanager
+    def recording(self, raw: KubeObject) -> Iterator[Recording]:
+        """One reconcile: every line logged within says which, and the last one what it came to, however it ended."""
+        metadata = raw["metadata"]
+        told = Recording(_conclusion(raw.get("status") or {}))
+        before = told.conclusion
+        with structlog.contextvars.bound_contextvars(
+            environment=f"{metadata['namespace']}/{metadata['name']}",
+            generation=metadata.get("generation", 1),
+            reconcile_id=next(self._numbers),
+        ):
+            try:
+                yield told
+            finally:
+                if told.activities or told.is_released or told.conclusion != before:
+                    _say(told)
+
+    async def tell(self, raw: KubeObject, activities: Sequence[Activity], told: Recording) -> None:
+        """Status holds `activities` now: count them and post their Events. Each is told once."""
+        told.conclusion = _conclusion(raw.get("status") or {})
+        told.activities += activities
+        for activity in activities:
+            _count(activity)
+        for event in events_of(activities):
+            await self._kube.record(raw, event)
+
+
+def _conclusion(status: Mapping[str, Any]) -> tuple[Any, Any]:
+    return status.get("phase"), status.get("reason")
+
+
+def _say(told: Recording) -> None:
+    phase, reason = told.conclusion
+    requests = dict.fromkeys(activity.request_id for activity in told.activities if activity.request_id)
+    _log.info(
+        "released" if told.is_released else "reconciled",
+        phase=phase,
+        reason=reason,
+        activities=[_summary(activity) for activity in told.activities],
+        request_ids=list(requests),
+    )
+
+
+def _summary(activity: Activity) -> dict[str, Any]:
+    facts = {
+        "type": str(activity.type),
+        "state": str(activity.state),
+        "cause": activity.cause,
+        "pool": str(activity.pool) if activity.pool else None,
+        "instances": list(activity.instance_ids),
+        "code": activity.code,
+    }
+    return {name: fact for name, fact in facts.items() if fact}
+
+
+def _count(activity: Activity) -> None:
+    """Let Prometheus know."""
+    if activity.type is ActivityType.LAUNCH:
+        metrics.launch_attempts.labels(activity.reason or "Accepted").inc()
+        metrics.instances_launched.inc(len(activity.instance_ids))
+    elif activity.type is ActivityType.LOSS:
+        metrics.instances_lost.labels(activity.cause).inc(len(activity.instance_ids))
+    elif activity.type is ActivityType.TERMINATE and activity.state is ActivityState.PROCESSING:
+        metrics.instances_released.labels(activity.cause).inc(len(activity.instance_ids))

@@ -1,0 +1,91 @@
+"""The log as a person reads it after a day: a line for each reconcile that changed something, and no other."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from functools import cache
+from typing import Any
+
+import pytest
+import structlog
+from structlog.testing import capture_logs
+
+from simulation.scenarios import NAME, Stage
+from simulation.virtual import run_virtual
+
+Lines = list[dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def listening() -> Iterator[None]:
+    """As the operator logs at INFO, whatever other tests have set."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.INFO))
+    yield
+    structlog.configure(**before)
+
+
+@cache
+def play() -> tuple[Stage, Lines, Lines]:
+    """A life: two machines, one reclaimed, scaled to one, a quiet day (the second list), deleted."""
+
+    async def live(lines: Lines) -> tuple[Stage, int, int]:
+        stage = Stage("log", {}, (NAME,), {})
+        stage.create(2)
+        stage.start()
+        await stage.ready()
+        stage.world.cloud.simulator.world.reclaim(stage.living()[:1], notice=0.0)
+        await asyncio.sleep(1800)
+        stage.scale(1)
+        await asyncio.sleep(1800)
+        begin = len(lines)
+        await asyncio.sleep(24 * 3600)
+        end = len(lines)
+        stage.delete()
+        await asyncio.sleep(600)
+        return stage, begin, end
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        stage, begin, end = run_virtual(live(lines))
+    return stage, lines, lines[begin:end]
+
+
+def test_each_reconcile_that_changed_something_is_one_line_that_says_which_and_what() -> None:
+    _, lines, quiet = play()
+    assert quiet == []
+    changed = [line for line in lines if line["event"] in ("reconciled", "released")]
+    assert {line["environment"] for line in changed} == {f"default/{NAME}"}
+    numbers = [line["reconcile_id"] for line in changed]
+    assert len(set(numbers)) == len(numbers), "one line each"
+    assert {line["generation"] for line in changed} == {1, 2, 3}, "created, scaled, deleted"
+    assert [line["event"] for line in changed].index("released") == len(changed) - 1
+    told = [activity for line in changed for activity in line["activities"]]
+    assert {activity["type"] for activity in told} == {"Launch", "Loss", "Terminate"}
+    assert {("Ready", "AllReplicasReady")} <= {(line["phase"], line["reason"]) for line in changed}
+
+
+def test_the_requests_in_it_are_those_the_cloud_has_counted() -> None:
+    stage, lines, _ = play()
+    logged = {request for line in lines for request in line.get("request_ids", ())}
+    requests = stage.world.cloud.simulator.ledger.requests()
+    counted = {one.request_id for one in requests if one.action in ("RunInstances", "TerminateInstances")}
+    assert logged == counted
+
+
+def test_what_is_told_beside_names_the_same_reconcile() -> None:
+    async def live() -> None:
+        stage = Stage("log", {}, (NAME,), {})
+        stage.create(1)
+        stage.start()
+        await stage.ready()
+        stage.world.api.edit("default", NAME, lambda obj: obj["status"].update(ledger={"environmentID": "forged"}))
+        await asyncio.sleep(1800)
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        run_virtual(live())
+    (refused, *_) = [line for line in lines if line["event"] == "state_refused"]
+    (line,) = [one for one in lines if one["event"] == "reconciled" and one["reconcile_id"] == refused["reconcile_id"]]
+    assert [activity["type"] for activity in line["activities"]] == ["Refuse"]
+    assert refused["environment"] == line["environment"] == f"default/{NAME}"
