@@ -86,6 +86,10 @@ conformance: $(READY)  ## drive the simulator with the official command line (in
 mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see that the tests notice each
 	$(BIN)/python tests/mutation/gate.py
 
+.PHONY: explore
+explore: $(READY)  ## look for counterexamples of every property at random, ten times over
+	@for round in {1..10}; do $(BIN)/pytest -q -n $(WORKERS) -m hypothesis --hypothesis-profile=explore tests; done
+
 prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
 	$(BIN)/python tests/simulation/prove.py $(PROVE)
 

@@ -234,6 +234,8 @@ def with_wishes(dice: Dice, spec: Desired) -> Desired:
         in_total=dice.maybe(lambda: amount() * dice.randint(1, 9), one_in=3),
     )
     is_unmet = dice.chance(20)
+    fallback = dice.maybe(lambda: _fallback(dice), one_in=2)
+    gang = dice.maybe(lambda: _gang(dice, spec), one_in=3) if spec.replicas and not spec.one_time else None
     return replace(
         spec,
         caps=caps if dice.chance(2) else Caps(),
@@ -242,8 +244,8 @@ def with_wishes(dice: Dice, spec: Desired) -> Desired:
         requirements=Requirements() if is_unmet else None,
         pools=() if is_unmet else spec.pools,
         unmet="the market's quotes are not known yet" if is_unmet else None,
-        fallback=dice.maybe(lambda: _fallback(dice), one_in=2),
-        gang=dice.maybe(lambda: _gang(dice, spec), one_in=3) if spec.replicas and not spec.one_time else None,
+        fallback=fallback if gang is None else None,  # the schema lets nobody ask for both
+        gang=gang,
     )
 
 
