@@ -55,7 +55,7 @@ ORPHANS_GONE_SECONDS = 300.0
 CALM = 100
 
 #: One history in so many keeps its pace.
-UNCALMED = 200
+UNCALMED = 2000
 ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
 TYPES = ("S2.MEDIUM4", "S5.MEDIUM4", "SA2.MEDIUM4")
 NAMES_OF_ENVIRONMENTS = tuple(f"env{number}" for number in range(20))
