@@ -2,13 +2,15 @@
 
     python tests/simulation/prove.py --histories 100000 --pairs 50000
 
-Progress is kept in .cache/prove per commit: killed, it goes on where it was. Failing plays are printed with what
-replays them, and make the exit code 1.
+Progress is kept in .cache/prove: killed, it goes on where it was. `--record` writes what is done to a file that can be
+committed, so that another machine goes on from there; `--check` plays some of that again. Failing plays are printed
+with what replays them, and make the exit code 1.
 """
 
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import logging
 import os
@@ -17,9 +19,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from itertools import chain, islice
 from pathlib import Path
@@ -33,6 +34,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
 from simulation.history import run  # noqa: E402 - after the path is set
+from simulation.proof import BLOCK, PROOFS, Record, Tally, version_of_what_is_played  # noqa: E402 - after the path
 from simulation.scenarios import (  # noqa: E402 - after the path is set
     SCENARIOS,
     SMALLEST,
@@ -41,53 +43,13 @@ from simulation.scenarios import (  # noqa: E402 - after the path is set
     play,
     single_points,
 )
-from simulation.world import Outcome  # noqa: E402 - after the path is set
+
+CACHE = ROOT / ".cache" / "prove"
 
 #: Plays handed to a process at once.
 CHUNK = 20
 
-#: What a history must have had for its orphan sweep to be tempted: no API server, or one that lies about what exists.
-TEMPTING = frozenset({"kube-outage", "lying-list", "rewind"})
-
 Job = tuple[str, list[Any]]
-
-
-@dataclass(slots=True)
-class Tally:
-    """What a number of plays came to. Sums, and maxima where the name says longest."""
-
-    kind: str
-    plays: int = 0
-    launched: int = 0
-    calls: int = 0
-    several_replicas: int = 0
-    many_environments: int = 0
-    tempted: int = 0
-    records: int = 0
-    struck: int = 0
-    longest_orphan: float = 0.0
-    failures: list[str] = field(default_factory=list)
-
-    def count(self, outcome: Outcome) -> None:
-        """Add one play."""
-        self.plays += 1
-        self.launched += outcome.launched
-        self.calls += outcome.calls
-        self.several_replicas += outcome.replicas > 1
-        self.many_environments += outcome.environments > 3
-        self.tempted += bool(outcome.features & TEMPTING)
-        self.records += outcome.records
-        self.struck += outcome.faults_struck > 1
-        self.longest_orphan = max(self.longest_orphan, outcome.longest_orphan)
-        self.failures += [f"{self.kind} {outcome.name}: {violation}" for violation in outcome.violations[:2]]
-
-    def add(self, other: Tally) -> None:
-        """Add the plays of another tally."""
-        sums = ("plays", "launched", "calls", "several_replicas", "many_environments", "tempted", "records", "struck")
-        for name in sums:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.longest_orphan = max(self.longest_orphan, other.longest_orphan)
-        self.failures += other.failures
 
 
 @click.command(help=__doc__)
@@ -96,38 +58,60 @@ class Tally:
 @click.option("--first-seed", default=1_000_000, show_default=True, help="Seed of the first history.")
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
 @click.option("--real/--no-real", default=True, help="Also kill the real operator at every request, and plant mutants.")
-def main(histories: int, pair_count: int, first_seed: int, processes: int, real: bool) -> None:
-    """Do everything that is not done yet for this commit, then print the table."""
+@click.option("--record", is_flag=True, help="Write what is done to tests/simulation/proofs, and play nothing.")
+@click.option("--check", default=0, metavar="N", help="Play N recorded jobs again, compare their digests, and no more.")
+def main(
+    histories: int, pair_count: int, first_seed: int, processes: int, real: bool, record: bool, check: int
+) -> None:
+    """Do everything that is not done yet for this code, then print the table."""
     _silence()
-    described = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT, check=True
-    )
-    commit = described.stdout.strip()
-    state = ROOT / ".cache" / "prove" / f"{commit}-{first_seed}.jsonl"
-    state.parent.mkdir(parents=True, exist_ok=True)
-    done = {row["job"]: row for row in map(json.loads, state.read_text().splitlines())} if state.exists() else {}
-    jobs = list(_jobs(histories, pair_count, first_seed))
-    waiting = [(name, job) for name, job in jobs if name not in done]
-    kills, verdicts = state.with_suffix(".kills"), state.with_suffix(".mutants")
+    jobs = dict(_jobs(histories, pair_count, first_seed))
+    proof = Record(list(jobs), first_seed, CACHE)
+    if record:
+        click.echo(f"{proof.write_blocks(_commit())} blocks of {BLOCK} jobs added to {PROOFS.relative_to(ROOT)}")
+        sys.exit(0)
+    if check:
+        sys.exit(_check(proof, jobs, check))
+    waiting = [(name, jobs[name]) for name in proof.missing()]
+    kills, verdicts = proof.path.with_suffix(".kills"), proof.path.with_suffix(".mutants")
+    kills.parent.mkdir(parents=True, exist_ok=True)
     mutants_failed = real and not verdicts.exists() and _plant_mutants(verdicts, processes)
     real_parts = _start_real_parts(kills) if real else None
-    click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {state}")
+    click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {proof.path}")
     started = time.monotonic()
-    with ProcessPoolExecutor(processes, initializer=_be_modest) as pool, state.open("a") as log:
-        for count, row in enumerate(pool.map(_work, waiting, chunksize=1), 1):
-            done[row["job"]] = row
-            log.write(json.dumps(row) + "\n")
-            log.flush()
+    with ProcessPoolExecutor(processes, initializer=_be_modest) as pool:
+        for count, (name, tally) in enumerate(pool.map(_work, waiting, chunksize=1), 1):
+            proof.enter(name, tally)
             _show_progress(count, len(waiting), started)
-            for failure in row["failures"]:
+            for failure in tally.failures:
                 click.echo(f"\nFAILED {failure}", err=True)
     if real_parts is not None:
         click.echo("waiting for the kills and drills on real parts")
     real_parts_failed = real_parts is not None and real_parts.wait() != 0
-    seconds = sum(row["seconds"] for row in done.values()) / processes
-    _report((done[name] for name, _ in jobs), commit, first_seed, seconds, _real_rows(kills, verdicts))
-    any_failed = mutants_failed or real_parts_failed or any(done[name]["failures"] for name, _ in jobs)
-    sys.exit(1 if any_failed else 0)
+    tallies = list(proof.tallies())
+    _report(tallies, first_seed, processes, _real_rows(kills, verdicts))
+    sys.exit(1 if mutants_failed or real_parts_failed or any(tally.failures for tally in tallies) else 0)
+
+
+def _commit() -> str:
+    described = subprocess.run(
+        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    return described.stdout.strip()
+
+
+def _check(proof: Record, jobs: Mapping[str, Job], count: int) -> int:
+    """Play some of what was recorded again, whoever recorded it; the number that came to something else."""
+    recorded = proof.digests()
+    differing = 0
+    for name in random.sample(sorted(recorded), min(count, len(recorded))):
+        _, tally = _work((name, jobs[name]))
+        same = tally.digests == [recorded[name]]
+        differing += not same
+        click.echo(f"{name}: {'the same' if same else 'SOMETHING ELSE than was recorded'}")
+    if not recorded:
+        click.echo("nothing is recorded for this code and this first seed", err=True)
+    return differing or not recorded
 
 
 def _plant_mutants(verdicts: Path, processes: int) -> bool:
@@ -184,7 +168,7 @@ def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[st
     )
     yield from _chunks("pairs", [*small, *islice(drawn, missing)][:pair_count])
     for start in range(0, histories, CHUNK):
-        yield f"histories {start}", ("history", list(seeds[start : start + CHUNK]))
+        yield f"histories {first_seed + start}", ("histories", list(seeds[start : start + CHUNK]))
 
 
 def _chunks(kind: str, plays: list[tuple[str, object]]) -> Iterator[tuple[str, Job]]:
@@ -203,20 +187,24 @@ def _silence() -> None:
     logging.disable(logging.CRITICAL)
 
 
-def _work(named: tuple[str, Job]) -> dict[str, Any]:
+def _work(named: tuple[str, Job]) -> tuple[str, Tally]:
     """Play one chunk; everything the table needs comes back as plain data."""
     name, (kind, plays) = named
     started = time.monotonic()
     gc.disable()  # A play makes much and keeps nothing: to look through it all once a chunk saves a fifth of the time.
-    tally = Tally(kind)
+    tally, digest = Tally(kind), hashlib.sha256()
     for item in plays:
-        if kind == "history":
-            tally.count(run(item))
+        if kind == "histories":
+            outcome = run(item)
         else:
             scenario, cells = item
-            tally.count(play(scenario, {int(at): (Phase(one), Kind(two)) for at, (one, two) in cells.items()})[0])
+            outcome = play(scenario, {int(at): (Phase(one), Kind(two)) for at, (one, two) in cells.items()})[0]
+        tally.count(outcome)
+        digest.update(outcome.digest.encode())
     gc.collect()
-    return {"job": name, "seconds": time.monotonic() - started, **asdict(tally)}
+    tally.seconds = time.monotonic() - started
+    tally.digests.append(digest.hexdigest()[:8])
+    return name, tally
 
 
 def _show_progress(count: int, total: int, started: float) -> None:
@@ -229,16 +217,14 @@ def _show_progress(count: int, total: int, started: float) -> None:
         click.echo(text, nl=bool(end), err=True)
 
 
-def _report(
-    rows: Iterable[dict[str, Any]], commit: str, first_seed: int, seconds: float, more: list[tuple[str, str]]
-) -> None:
-    tallies = {kind: Tally(kind) for kind in ("history", "singles", "pairs")}
-    for row in rows:
-        tallies[row["kind"]].add(Tally(**{key: row[key] for key in row if key not in ("job", "seconds")}))
-    histories, singles, double = tallies.values()
+def _report(done: Iterable[Tally], first_seed: int, processes: int, more: list[tuple[str, str]]) -> None:
+    tallies = {kind: Tally(kind) for kind in ("histories", "singles", "pairs")}
     everything = Tally("everything")
-    for tally in tallies.values():
+    for tally in done:
+        tallies[tally.kind].add(tally)
         everything.add(tally)
+    histories, singles, double = tallies.values()
+    minutes = everything.seconds / processes / 60
     kinds = Counter(failure.split(": ", 1)[1].split()[0] for failure in everything.failures)
     lines = [
         ("simulated histories · with 2 or 3 replicas · with 6 or 20 environments",
@@ -252,7 +238,8 @@ def _report(
         ("not converged in bound, or not quiet for 24 virtual hours", f"{kinds['O4'] + kinds['process']}"),
         ("activity records promised · lost", f"{everything.records:,} · {kinds['O6']}"),
     ]  # fmt: skip
-    click.echo(f"\ncommit {commit}, first seed {first_seed}, {datetime.now(UTC):%Y-%m-%d}, {seconds / 60:.0f} min\n")
+    commit = f"commit {_commit()}, code {version_of_what_is_played()}"
+    click.echo(f"\n{commit}, first seed {first_seed}, {datetime.now(UTC):%Y-%m-%d}, {minutes:.0f} min\n")
     click.echo("| what | number |\n|---|---|")
     for what, number in [*lines, *more]:
         click.echo(f"| {what} | {number} |")
