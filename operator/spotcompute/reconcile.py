@@ -21,6 +21,7 @@ from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.api.spec import Spec
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
 from spotcompute.inventory import Accounts, Inventory
+from spotcompute.journal import Entry, Journal
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
@@ -40,7 +41,6 @@ from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.selection import with_pools
-from spotcompute.recorder import Recorder, Recording
 from spotcompute.report.conclusion import Conclusion, blind, looking_twice
 from spotcompute.report.quote import quoted, requoted
 from spotcompute.report.status import committed, report, troubled
@@ -105,7 +105,7 @@ class _Run:
     activities: list[Activity]
     learned: Pass
     not_before: datetime
-    told: Recording
+    entry: Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +145,7 @@ class Reconciler:
         self._register = register
         self._cluster_id, self._policy, self._clock, self._nonce = cluster_id, policy, clock, nonce
         self._resync, self._currency = resync, currency
-        self._recorder = Recorder(kube)
+        self._journal = Journal(kube)
 
     async def reconcile(self, uid: str) -> float | None:
         """Run once; return the seconds until the next look, None when there is nothing to come back for.
@@ -155,11 +155,11 @@ class Reconciler:
         raw = self._store.get(uid)
         if raw is None:
             return None
-        with self._recorder.recording(raw) as told:
+        with self._journal.entry(raw) as entry:
             unsaved: list[Outcome] = []
             for _ in range(CONFLICTS_AT_ONCE):
                 try:
-                    return await self._run(raw, unsaved, told)
+                    return await self._run(raw, unsaved, entry)
                 except Conflict:
                     raw = await self._reread(raw)
                     if raw is None:
@@ -175,7 +175,7 @@ class Reconciler:
         self._store.remember(fresh)
         return fresh
 
-    async def _run(self, raw: KubeObject, unsaved: list[Outcome], told: Recording) -> float | None:
+    async def _run(self, raw: KubeObject, unsaved: list[Outcome], entry: Entry) -> float | None:
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
             return None
@@ -185,16 +185,16 @@ class Reconciler:
             ledger = recalled.ledger
             is_nobody = ledger is None and self._owns_nothing(environment)
             if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
-                await self._let_go(raw, environment, told)
+                await self._let_go(raw, environment, entry)
                 return None
             if ledger is None:
                 raise self._identity_conflict(environment)
-            run = await self._desire(raw, ledger, recalled.activities, told)
+            run = await self._desire(raw, ledger, recalled.activities, entry)
             return await self._converge(run, unsaved)
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
             raw = await self._write(raw, troubled(previous, problem.conclusion, ledger, environment.generation, now))
-            await self._recorder.tell(raw, (), told)
+            await self._journal.tell(raw, (), entry)
             return problem.retry_after.total_seconds()
 
     # --- desire ------------------------------------------------------------------------------------------------------
@@ -345,7 +345,7 @@ class Reconciler:
         _log.warning("identity_conflict")
         return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
 
-    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity], told: Recording) -> _Run:
+    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity], entry: Entry) -> _Run:
         environment = Environment.of(raw)
         spec = self._spec(environment)
         inventory = await self._inventory(environment, spec)
@@ -356,7 +356,7 @@ class Reconciler:
         ownership = Ownership(self._cluster_id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
         return _Run(
-            raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock(), told
+            raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock(), entry
         )
 
     def _spec(self, environment: Environment) -> Spec:
@@ -481,7 +481,7 @@ class Reconciler:
     async def _report(self, run: _Run, observed: Observation) -> float | None:
         now = self._now(run)
         if run.desired.deleting and run.ledger.is_empty:
-            await self._let_go(run.raw, run.environment, run.told)
+            await self._let_go(run.raw, run.environment, run.entry)
             await self._tell(run)
             return None
         observed = await self._priced(run, observed)
@@ -534,18 +534,18 @@ class Reconciler:
     async def _tell(self, run: _Run) -> None:
         """Tell of what has been promised in status by now; each activity once."""
         activities, run.activities = run.activities, []
-        await self._recorder.tell(run.raw, activities, run.told)
+        await self._journal.tell(run.raw, activities, run.entry)
 
     async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         written = await self._kube.write_status(raw, status)
         self._store.remember(written)
         return written
 
-    async def _let_go(self, raw: KubeObject, environment: Environment, told: Recording) -> None:
+    async def _let_go(self, raw: KubeObject, environment: Environment, entry: Entry) -> None:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
         self._store.forget(environment.uid)
-        told.is_released = True
+        entry.is_released = True
         secret = environment.secret
         others = (Environment.of(other) for other in self._store.all())
         if not any(other.namespace == environment.namespace and other.secret == secret for other in others):

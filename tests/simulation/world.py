@@ -54,6 +54,9 @@ ORPHANS_GONE_SECONDS = 300.0
 #: How much rarer, at most, everything periodic is during the long quiet at the end of most histories.
 CALM = 100
 
+#: And no more often than that, in seconds, are the cloud and orphans looked for then: in short plays most of the work.
+CALM_SECONDS = 240.0
+
 #: One history in so many keeps its pace.
 UNCALMED = 2000
 ZONES = ("ap-guangzhou-3", "ap-guangzhou-4")
@@ -99,6 +102,7 @@ class Replica:
         self._rng = random.Random(f"{world.seed}/replica/{number}/{world.births}")
         world.births += 1
         self.alive = False
+        self._read = 0.0, EPOCH_UTC
         self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self) -> None:
@@ -133,7 +137,7 @@ class Replica:
             world.cluster,
             world.policy,
             self.clock,
-            timedelta(seconds=ORPHAN_SECONDS * world.calm),
+            world.period(ORPHAN_SECONDS),
             cluster_uid=world.cluster,
         )
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
@@ -155,7 +159,10 @@ class Replica:
 
     def clock(self) -> datetime:
         """What this process takes for the time."""
-        return EPOCH_UTC + timedelta(seconds=asyncio.get_running_loop().time() + self._skew())
+        seconds = asyncio.get_running_loop().time() + self._skew()
+        if seconds != self._read[0]:  # asked for many times at each moment
+            self._read = seconds, EPOCH_UTC + timedelta(seconds=seconds)
+        return self._read[1]
 
     def _skew(self) -> float:
         return self._world.skews.get(self.number, 0.0)
@@ -210,7 +217,6 @@ class World:
         self.seed, self.cluster = seed, cluster
         self.births = 0
         self.log: list[str] = []
-        self._digest = hashlib.sha256()
         self._wanted: dict[tuple[str, str], list[tuple[float, int]]] = {}
         self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()
         # The memory of the market in the pace of the plays, whose troubles come every minute and not every hour.
@@ -238,8 +244,12 @@ class World:
     @property
     def pace(self) -> Pace:
         """How often replicas that start now look at the cloud."""
-        sweep = timedelta(seconds=self._sweep_seconds * self.calm)
+        sweep = self.period(self._sweep_seconds)
         return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120))
+
+    def period(self, seconds: float) -> timedelta:
+        """What happens every so many seconds, at the present pace."""
+        return timedelta(seconds=seconds if self.calm == 1 else max(seconds * self.calm, CALM_SECONDS))
 
     def clock(self) -> datetime:
         """The true time."""
@@ -247,9 +257,7 @@ class World:
 
     def note(self, line: str) -> None:
         """One line of the trace: kept for a failing seed, digested for every one."""
-        text = f"{asyncio.get_running_loop().time():9.3f} {line}"
-        self._digest.update(text.encode())
-        self.log.append(text)
+        self.log.append(f"{asyncio.get_running_loop().time():9.3f} {line}")
 
     # --- what was wanted ---------------------------------------------------------------------------------------------
 
@@ -465,7 +473,7 @@ class World:
         return Outcome(
             name=name,
             violations=tuple(dict.fromkeys(self.cloud.violations)),
-            digest=self._digest.hexdigest()[:16],
+            digest=hashlib.sha256("".join(self.log).encode()).hexdigest()[:16],
             launched=sum(ENVIRONMENT_TAG in instance.order.tags for instance in world.instances.values()),
             calls=sum(1 for _ in self.cloud.simulator.ledger.requests()),
             boundaries=self.boundaries,

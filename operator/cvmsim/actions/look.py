@@ -5,6 +5,7 @@ Apart from the actions that change something: nothing here does.
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from cvmsim.actions.call import Answer, Call, filters_of, instance_ids_of, page_of
@@ -146,6 +147,7 @@ def render(world: World, instance: Instance, moment: float) -> Answer:
     }  # fmt: skip
 
 
+@lru_cache(4096)  # each look at an instance tells its time of birth
 def utc(moment: float) -> str:
     """World seconds as the vendor writes times: YYYY-MM-DDThh:mm:ssZ."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Recording:
+class Entry:
     """What one reconcile has promised in status so far, whatever conflicts made it start over."""
 
     conclusion: tuple[Any, Any]
@@ -31,7 +31,7 @@ class Recording:
     is_released: bool = False
 
 
-class Recorder:
+class Journal:
     """Numbers the reconciles of this process, and tells of each what it changed."""
 
     def __init__(self, kube: KubePort) -> None:
@@ -39,26 +39,26 @@ class Recorder:
         self._kube, self._numbers = kube, itertools.count(1)
 
     @contextmanager
-    def recording(self, raw: KubeObject) -> Iterator[Recording]:
+    def entry(self, raw: KubeObject) -> Iterator[Entry]:
         """One reconcile: every line logged within says which, and the last one what it came to, however it ended."""
         metadata = raw["metadata"]
-        told = Recording(_conclusion(raw.get("status") or {}))
-        before = told.conclusion
+        entry = Entry(_conclusion(raw.get("status") or {}))
+        before = entry.conclusion
         with structlog.contextvars.bound_contextvars(
             environment=f"{metadata['namespace']}/{metadata['name']}",
             generation=metadata.get("generation", 1),
             reconcile_id=next(self._numbers),
         ):
             try:
-                yield told
+                yield entry
             finally:
-                if told.activities or told.is_released or told.conclusion != before:
-                    _say(told)
+                if entry.activities or entry.is_released or entry.conclusion != before:
+                    _say(entry)
 
-    async def tell(self, raw: KubeObject, activities: Sequence[Activity], told: Recording) -> None:
+    async def tell(self, raw: KubeObject, activities: Sequence[Activity], entry: Entry) -> None:
         """Status holds `activities` now: count them and post their Events. Each is told once."""
-        told.conclusion = _conclusion(raw.get("status") or {})
-        told.activities += activities
+        entry.conclusion = _conclusion(raw.get("status") or {})
+        entry.activities += activities
         for activity in activities:
             _count(activity)
         for event in events_of(activities):
@@ -69,14 +69,14 @@ def _conclusion(status: Mapping[str, Any]) -> tuple[Any, Any]:
     return status.get("phase"), status.get("reason")
 
 
-def _say(told: Recording) -> None:
-    phase, reason = told.conclusion
-    requests = dict.fromkeys(activity.request_id for activity in told.activities if activity.request_id)
+def _say(entry: Entry) -> None:
+    phase, reason = entry.conclusion
+    requests = dict.fromkeys(activity.request_id for activity in entry.activities if activity.request_id)
     _log.info(
-        "released" if told.is_released else "reconciled",
+        "released" if entry.is_released else "reconciled",
         phase=phase,
         reason=reason,
-        activities=[_summary(activity) for activity in told.activities],
+        activities=[_summary(activity) for activity in entry.activities],
         request_ids=list(requests),
     )
 
