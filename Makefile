@@ -42,6 +42,7 @@ check: $(READY)  ## format, lint, types, import contracts, generated files
 	$(BIN)/lint-imports --no-cache
 	@$(BIN)/spotcompute crd | diff -u $(CRD) - || { echo "$(CRD) is not what the code makes: run 'make crds' and commit"; exit 1; }
 
+.PHONY: crds
 CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
 crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
