@@ -100,7 +100,8 @@ def _root_schema() -> dict[str, Any]:
     status = _structural(Status)
     return {
         "type": "object",
-        "description": "Keeps the asked number of Tencent Cloud CVM spot instances alive.",
+        "description": "Keeps the asked number of Tencent Cloud CVM spot instances alive: what a compute environment of"
+        " BatchCompute does, as an object of Kubernetes.",
         "required": ["spec"],
         "x-kubernetes-validations": [
             {
@@ -157,6 +158,7 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         result["properties"] = {name: _convert(item, definitions) for name, item in node["properties"].items()}
     if "items" in node:
         result["items"] = _convert(node["items"], definitions)
+        result["items"].pop("description", None)  # `kubectl explain` would append it to that of the list
     extra = node.get("additionalProperties")
     if isinstance(extra, dict):
         result["additionalProperties"] = _convert(extra, definitions)

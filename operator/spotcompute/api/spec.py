@@ -1,7 +1,8 @@
 """The spec as users write it: pydantic models from which both the CRD's schema and `Desired` are made.
 
 What the API server can check (bounds, patterns, CEL) is written here once, and generated into `crds/`.
-Every message names the remedy, because it is all a user of `kubectl apply` gets to see.
+Every message names the remedy, because it is all a user of `kubectl apply` gets to see. Every description says what
+`kubectl explain` has to tell: meaning, unit, what holds when the field is left out, and the vendor's own words for it.
 """
 
 from __future__ import annotations
@@ -96,9 +97,21 @@ class PlacementSpec(SpecPart):
         )
     )
 
-    zone: str = Field(max_length=64, description="Availability zone, such as ap-guangzhou-3.")
-    vpc_id: VpcId | None = Field(default=None, description="VPC the subnet belongs to.")
-    subnet_id: SubnetId | None = Field(default=None, description="Subnet in this zone.")
+    zone: str = Field(
+        max_length=64,
+        description="Availability zone of the region, such as ap-guangzhou-3. BatchCompute: EnvData.Zones; CVM:"
+        " Placement.Zone.",
+    )
+    vpc_id: VpcId | None = Field(
+        default=None,
+        description="VPC that the subnet belongs to; goes with subnetId. Left out: the account's default network."
+        " BatchCompute: EnvData.VirtualPrivateClouds.VpcId; CVM: VirtualPrivateCloud.VpcId.",
+    )
+    subnet_id: SubnetId | None = Field(
+        default=None,
+        description="Subnet of that VPC in this zone; goes with vpcId. Left out: the account's default network."
+        " BatchCompute: EnvData.VirtualPrivateClouds.SubnetId; CVM: VirtualPrivateCloud.SubnetId.",
+    )
 
 
 class SpanSpec(SpecPart):
@@ -110,8 +123,18 @@ class SpanSpec(SpecPart):
         )
     )
 
-    min: int | None = Field(default=None, ge=0, le=100_000, description="At least this; left out: no lower bound.")
-    max: int | None = Field(default=None, ge=0, le=100_000, description="At most this; left out: no upper bound.")
+    min: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="The least that will do, in the unit of the field it stands in. Left out: no lower bound.",
+    )
+    max: int | None = Field(
+        default=None,
+        ge=0,
+        le=100_000,
+        description="The most that will do, in the unit of the field it stands in. Left out: no upper bound.",
+    )
 
     def resolved(self) -> Span:
         """The same in the operator's nouns."""
@@ -121,16 +144,33 @@ class SpanSpec(SpecPart):
 class RequirementsSpec(SpecPart):
     """What an instance type must be, in place of a list: every type sold as spot that meets all of it is a pool."""
 
-    cpu: SpanSpec | None = Field(default=None, description="vCPU of the type.")
-    memory_gi_b: SpanSpec | None = Field(default=None, alias="memoryGiB", description="Memory of the type in GiB.")
+    cpu: SpanSpec | None = Field(
+        default=None,
+        description="Number of vCPUs of the type. Left out: any. BatchCompute: EnvData.InstanceTypeOptions.CPU; CVM:"
+        " InstanceTypeQuotaItem.Cpu.",
+    )
+    memory_gi_b: SpanSpec | None = Field(
+        default=None,
+        alias="memoryGiB",
+        description="Memory of the type, in GiB. Left out: any. BatchCompute: EnvData.InstanceTypeOptions.Memory; CVM:"
+        " InstanceTypeQuotaItem.Memory.",
+    )
     gpu: SpanSpec | None = Field(
-        default=None, description="GPUs of the type. Left out: types with and without; {max: 0} leaves them out."
+        default=None,
+        description="Number of GPUs of the type; {max: 0} leaves out types that have some. Left out: any, none too."
+        " CVM: InstanceTypeQuotaItem.GpuCount.",
     )
     families: list[Annotated[str, Field(max_length=16)]] = Field(
-        default=[], max_length=20, description="Families such as S5 or SA2. Left out: all."
+        default=[],
+        max_length=20,
+        description="Families of types, such as S5 or SA2; at most 20. Left out: all. CVM:"
+        " InstanceTypeQuotaItem.InstanceFamily.",
     )
     excluded_types: list[Annotated[str, Field(max_length=32)]] = Field(
-        default=[], max_length=50, description="Types that meet the rest and are not wanted, such as S2.MEDIUM4."
+        default=[],
+        max_length=50,
+        description="Types that meet all the rest and are not wanted, such as S2.MEDIUM4; at most 50. Left out: none."
+        " CVM: InstanceTypeQuotaItem.InstanceType.",
     )
 
     def resolved(self) -> Requirements:
@@ -178,10 +218,15 @@ Price = Annotated[
 
 
 class OverrideSpec(SpecPart):
-    """Another cap for one instance type."""
+    """Another highest price for one instance type."""
 
-    instance_type: str = Field(max_length=32, description="Instance type, such as S5.LARGE8.")
-    max_price: Price = Field(description="Highest price of this type per instance and hour, in place of maxPrice.")
+    instance_type: str = Field(
+        max_length=32, description="Instance type that the price is for, such as S5.LARGE8. CVM: InstanceType."
+    )
+    max_price: Price = Field(
+        description="Highest price of this type per instance and hour, in place of market.maxPrice and written like"
+        " it. CVM: InstanceMarketOptions.SpotOptions.MaxPrice."
+    )
 
 
 class MarketSpec(SpecPart):
@@ -189,38 +234,43 @@ class MarketSpec(SpecPart):
 
     max_price: Price | None = Field(
         default=None,
-        description="Highest price per instance and hour, a decimal string in the account's currency (CNY on the"
-        " mainland site, USD on the international one). Left out: the market price of the moment.",
+        description='Highest price per instance and hour, without disks and traffic: a decimal string such as "0.0923"'
+        " in the account's currency (CNY on the mainland site, USD on the international one). What is charged is the"
+        " market's price, not this. Left out: any price the market asks. BatchCompute:"
+        " EnvData.InstanceMarketOptions.SpotOptions.MaxPrice; CVM: InstanceMarketOptions.SpotOptions.MaxPrice.",
     )
     max_price_percent_of_on_demand: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Highest price as a percentage of the type's on-demand price. With maxPrice too, the lower counts.",
+        description="Highest price as a percentage of the type's on-demand price in its zone, reckoned anew for every"
+        " launch. With maxPrice or an override too, the lower counts. Left out: no such limit. CVM:"
+        " InstanceMarketOptions.SpotOptions.MaxPrice, as an amount.",
     )
     overrides: list[OverrideSpec] = Field(
         default=[],
         max_length=20,
-        description="Highest prices of single types, in place of maxPrice.",
+        description="Highest prices of single types in place of maxPrice, one for a type, at most 20. Left out:"
+        " maxPrice counts for all.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["instanceType"]},
     )
     allocation_strategy: AllocationStrategy = Field(
         default=AllocationStrategy.PRIORITIZED,
-        description="Prioritized: placements and types as written. LowestPrice: the cheapest quoted pool first."
-        " CapacityOptimized: the pool with the most stock that has not taken instances back soon."
-        " PriceCapacityOptimized: price and that together.",
+        description="Which pool (an instance type in a zone) is asked first. Prioritized, the default: placements and"
+        " types as written. LowestPrice: the cheapest by the market's quotes. CapacityOptimized: the one with the most"
+        " stock that has not taken instances back soon. PriceCapacityOptimized: price and that together.",
     )
     zone_policy: ZonePolicy = Field(
         default=ZonePolicy.RANKED,
-        description="Ranked: the best pool first, whatever its zone. Balanced: the zone with the fewest instances"
-        " first.",
+        description="How zones are filled. Ranked, the default: the best pool first, whatever its zone. Balanced: the"
+        " zone with the fewest instances first.",
     )
     max_share_per_pool: int = Field(
         default=100,
         ge=1,
         le=100,
         description="Highest percentage of replicas in one pool, so that one reclaim takes no more; at least one"
-        " instance.",
+        " instance. Default 100: no such limit.",
     )
 
     @property
@@ -242,8 +292,9 @@ class LimitsSpec(SpecPart):
 
     max_hourly_cost: Price | None = Field(
         default=None,
-        description="Most that all instances together may cost per hour when one more is launched. A price that rises"
-        " afterwards is reported, and ends nothing. Where a price is not quoted nothing is launched.",
+        description="Most that all instances together, with their disks, may cost per hour when one more is launched;"
+        " written like market.maxPrice. A price that rises afterwards is reported, and ends nothing. Where a price is"
+        " not quoted nothing is launched. Left out: no limit.",
     )
 
 
@@ -260,24 +311,35 @@ class FallbackSpec(SpecPart):
     """On-demand instances in place of spot, at the list price, when spot falls short for long."""
 
     after_seconds: int = Field(
-        default=600, ge=0, le=86_400, description="How long spot must have fallen short before anything is bought."
+        default=600,
+        ge=0,
+        le=86_400,
+        description="How long spot must have fallen short before anything is bought on demand, in seconds. Default"
+        " 600.",
     )
-    max_replicas: int = Field(ge=0, le=MAX_REPLICAS, description="Most on-demand instances at a time; 0 buys none.")
+    max_replicas: int = Field(
+        ge=0,
+        le=MAX_REPLICAS,
+        description="Most on-demand instances at a time; they count in replicas, and 0 buys none.",
+    )
     max_hourly_cost: Price | None = Field(
-        default=None, description="Most that the on-demand instances together may cost per hour."
+        default=None,
+        description="Most that the on-demand instances together may cost per hour, written like market.maxPrice. Left"
+        " out: no limit but maxReplicas.",
     )
     stable_for_seconds: int = Field(
         default=900,
         ge=60,
         le=86_400,
-        description="How long spot must look well before on-demand instances give way to it: one first, then the rest."
-        " Changes from one to the other are half an hour apart at least.",
+        description="How long spot must look well before on-demand instances give way to it, in seconds: one first,"
+        " then the rest. Changes from one to the other are half an hour apart at least. Default 900.",
     )
     deadline: (
         Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_moment)] | None
     ) = Field(
         default=None,
-        description="From this moment on what is missing is bought on demand without delay, and nothing gives way.",
+        description="From this moment on, such as 2026-12-24T18:00:00Z, what is missing is bought on demand without"
+        " delay, and nothing gives way. Left out: never.",
     )
 
     def resolved(self) -> Fallback:
@@ -294,13 +356,16 @@ class FallbackSpec(SpecPart):
 class GangSpec(SpecPart):
     """All or nothing: fewer than `minAvailable` instances are not kept."""
 
-    min_available: int = Field(ge=1, le=MAX_REPLICAS, description="Fewer than this are of no use.")
+    min_available: int = Field(
+        ge=1, le=MAX_REPLICAS, description="Number of instances that are of use together; fewer than this are let go."
+    )
     hold_seconds: int = Field(
         default=300,
         ge=0,
         le=86_400,
-        description="How long a part is held while the rest is asked for. Then it is let go, and put together from"
-        " parts again after ten times as long, five minutes at least; a whole is taken at any time.",
+        description="How long a part is held while the rest is asked for, in seconds. Then it is let go, and put"
+        " together from parts again after ten times as long, five minutes at least; a whole is taken at any time."
+        " Default 300.",
     )
 
     def resolved(self) -> Gang:
@@ -323,16 +388,38 @@ DiskType = Literal[
 class SystemDiskSpec(SpecPart):
     """The disk the instance starts from."""
 
-    disk_type: DiskType | None = Field(default=None, description="Kind of disk, as CVM names it.")
-    disk_size: int | None = Field(default=None, ge=20, le=2048, description="Size in GiB; left out: 50.")
+    disk_type: DiskType | None = Field(
+        default=None,
+        description="Kind of disk, as CVM names it. Left out: one that is in stock. BatchCompute:"
+        " EnvData.SystemDisk.DiskType; CVM: SystemDisk.DiskType.",
+    )
+    disk_size: int | None = Field(
+        default=None,
+        ge=20,
+        le=2048,
+        description="Size in GiB. Left out: 50. BatchCompute: EnvData.SystemDisk.DiskSize; CVM: SystemDisk.DiskSize.",
+    )
 
 
 class DataDiskSpec(SpecPart):
     """A data disk; it is deleted with the instance."""
 
-    disk_type: DiskType | None = Field(default=None, description="Kind of disk, as CVM names it.")
-    disk_size: int = Field(ge=10, le=32000, multiple_of=10, description="Size in GiB, in steps of 10.")
-    snapshot_id: SnapshotId | None = Field(default=None, description="Snapshot the disk is made from.")
+    disk_type: DiskType | None = Field(
+        default=None,
+        description="Kind of disk, as CVM names it. Left out: CVM's default, LOCAL_BASIC by its documentation."
+        " BatchCompute: EnvData.DataDisks.DiskType; CVM: DataDisks.DiskType.",
+    )
+    disk_size: int = Field(
+        ge=10,
+        le=32000,
+        multiple_of=10,
+        description="Size in GiB, in steps of 10. BatchCompute: EnvData.DataDisks.DiskSize; CVM: DataDisks.DiskSize.",
+    )
+    snapshot_id: SnapshotId | None = Field(
+        default=None,
+        description="Snapshot that the disk is made from, such as snap-1a2b3c4d. Left out: the disk is empty."
+        " BatchCompute: EnvData.DataDisks.SnapshotId; CVM: DataDisks.SnapshotId.",
+    )
 
 
 class LoginSpec(SpecPart):
@@ -347,15 +434,26 @@ class LoginSpec(SpecPart):
         )
     )
 
-    key_ids: list[KeyId] = Field(default=[], max_length=5, description="SSH key pairs put into the instance.")
-    keep_image_login: bool = Field(default=False, description="Keep the login settings of a custom image.")
+    key_ids: list[KeyId] = Field(
+        default=[],
+        max_length=5,
+        description="SSH key pairs put into the instance, such as skey-1a2b3c4d; at most 5, and not for Windows. Left"
+        " out: none. BatchCompute: EnvData.LoginSettings.KeyIds; CVM: LoginSettings.KeyIds.",
+    )
+    keep_image_login: bool = Field(
+        default=False,
+        description="Keep the login settings of the image, which must be a custom, shared or imported one. Default"
+        " false. BatchCompute: EnvData.LoginSettings.KeepImageLogin; CVM: LoginSettings.KeepImageLogin.",
+    )
 
 
 class KeySelector(SpecPart):
     """One key of a Secret or ConfigMap in the object's own namespace."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the object.")
-    key: str = Field(min_length=1, max_length=253, description="Key in its data.")
+    name: str = Field(
+        min_length=1, max_length=253, description="Name of the Secret or ConfigMap, in the namespace of this object."
+    )
+    key: str = Field(min_length=1, max_length=253, description="Key in its data that holds the text.")
 
 
 class UserDataSource(SpecPart):
@@ -370,8 +468,12 @@ class UserDataSource(SpecPart):
         )
     )
 
-    secret_key_ref: KeySelector | None = Field(default=None, description="A key of a Secret in this namespace.")
-    config_map_key_ref: KeySelector | None = Field(default=None, description="A key of a ConfigMap in this namespace.")
+    secret_key_ref: KeySelector | None = Field(
+        default=None, description="One key of a Secret. Left out: configMapKeyRef is given. CVM: UserData."
+    )
+    config_map_key_ref: KeySelector | None = Field(
+        default=None, description="One key of a ConfigMap. Left out: secretKeyRef is given. CVM: UserData."
+    )
 
 
 class InternetSpec(SpecPart):
@@ -379,17 +481,46 @@ class InternetSpec(SpecPart):
 
     internet_charge_type: (
         Literal["TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR", "BANDWIDTH_PACKAGE"] | None
-    ) = Field(default=None, description="How traffic is charged.")
-    internet_max_bandwidth_out: int | None = Field(default=None, ge=0, le=2000, description="Mbit/s out.")
-    public_ip_assigned: bool | None = Field(default=None, description="Give each instance a public address.")
+    ) = Field(
+        default=None,
+        description="How the connection is charged: by traffic, by bandwidth and hour, or as a bandwidth package of"
+        " the account. Left out: by the hour, as CVM chooses. BatchCompute:"
+        " EnvData.InternetAccessible.InternetChargeType; CVM: InternetAccessible.InternetChargeType.",
+    )
+    internet_max_bandwidth_out: int | None = Field(
+        default=None,
+        ge=0,
+        le=2000,
+        description="Highest bandwidth out of the instance, in Mbit/s. Left out: 0. BatchCompute:"
+        " EnvData.InternetAccessible.InternetMaxBandwidthOut; CVM: InternetAccessible.InternetMaxBandwidthOut.",
+    )
+    public_ip_assigned: bool | None = Field(
+        default=None,
+        description="Give each instance a public address; that needs bandwidth. Left out: it gets one when"
+        " internetMaxBandwidthOut is above 0. BatchCompute: EnvData.InternetAccessible.PublicIpAssigned; CVM:"
+        " InternetAccessible.PublicIpAssigned.",
+    )
 
 
 class EnhancedServiceSpec(SpecPart):
     """The vendor's agents in the instance."""
 
-    security_service: bool | None = Field(default=None, description="Cloud Workload Protection agent.")
-    monitor_service: bool | None = Field(default=None, description="Cloud Monitor agent.")
-    automation_service: bool | None = Field(default=None, description="TencentCloud Automation Tools agent.")
+    security_service: bool | None = Field(
+        default=None,
+        description="The agent of Cloud Workload Protection. Left out: CVM's default, on. BatchCompute:"
+        " EnvData.EnhancedService.SecurityService.Enabled; CVM: EnhancedService.SecurityService.Enabled.",
+    )
+    monitor_service: bool | None = Field(
+        default=None,
+        description="The agent of Cloud Monitor. Left out: CVM's default, on. BatchCompute:"
+        " EnvData.EnhancedService.MonitorService.Enabled; CVM: EnhancedService.MonitorService.Enabled.",
+    )
+    automation_service: bool | None = Field(
+        default=None,
+        description="The agent of TencentCloud Automation Tools (TAT). Left out: CVM's default, on with public images"
+        " and off with others. BatchCompute: EnvData.EnhancedService.AutomationService.Enabled; CVM:"
+        " EnhancedService.AutomationService.Enabled.",
+    )
 
 
 RoleName = Annotated[
@@ -420,18 +551,41 @@ class TemplateSpec(SpecPart):
         )
     )
 
-    image_id: ImageId = Field(description="Image the instances start from.")
-    instance_name: PlainName | None = Field(
-        default=None, description="Prefix of the instances' names; default: the name of this object."
+    image_id: ImageId = Field(
+        description="Image the instances start from, such as img-487zeit5. BatchCompute: EnvData.ImageId; CVM: ImageId."
     )
-    host_name: PlainName | None = Field(default=None, description="Host name inside the instance.")
-    system_disk: SystemDiskSpec | None = Field(default=None, description="Left out: what the image and CVM choose.")
-    data_disks: list[DataDiskSpec] = Field(default=[], max_length=20, description="Deleted with the instance.")
+    instance_name: PlainName | None = Field(
+        default=None,
+        description="Beginning of the instances' names, at most 32 characters. The operator appends a part of the"
+        " environment's identity and the number of the launch, CVM the number within it. Left out: the name of this"
+        " object. BatchCompute: EnvData.InstanceName; CVM: InstanceName.",
+    )
+    host_name: PlainName | None = Field(
+        default=None,
+        description="Host name inside the instance, at most 32 characters; of several launched together CVM appends 1,"
+        " 2 and so on. Left out: CVM chooses. CVM: HostName.",
+    )
+    system_disk: SystemDiskSpec | None = Field(
+        default=None,
+        description="The disk the instance starts from. Left out: CVM chooses kind and size. BatchCompute:"
+        " EnvData.SystemDisk; CVM: SystemDisk.",
+    )
+    data_disks: list[DataDiskSpec] = Field(
+        default=[],
+        max_length=20,
+        description="Disks besides the system disk, at most 20; they are deleted with the instance. Left out: none."
+        " BatchCompute: EnvData.DataDisks; CVM: DataDisks.",
+    )
     security_group_ids: list[SecurityGroupId] = Field(
-        default=[], max_length=10, description="Left out: the account's default security group."
+        default=[],
+        max_length=10,
+        description="Security groups of the instance, such as sg-1a2b3c4d; at most 10. Left out: the default group of"
+        " the project. BatchCompute: EnvData.SecurityGroupIds; CVM: SecurityGroupIds.",
     )
     login_settings: LoginSpec | None = Field(
-        default=None, description="Left out: CVM makes a random password and mails it to the account."
+        default=None,
+        description="How people log in. Left out: CVM makes a random password and sends it to the account as a"
+        " message. BatchCompute: EnvData.LoginSettings; CVM: LoginSettings.",
     )
     user_data: (
         Annotated[
@@ -447,22 +601,54 @@ class TemplateSpec(SpecPart):
             ),
         ]
         | None
-    ) = Field(default=None, description="Script or cloud-config run at first boot, as plain text (at most 16 KiB).")
+    ) = Field(
+        default=None,
+        description="Script or cloud-config run at first boot, as plain text of at most 16 KiB; the operator encodes"
+        " it. Everybody who may read this object can read it: for secrets take userDataFrom. Left out: none. CVM:"
+        " UserData.",
+    )
     user_data_from: UserDataSource | None = Field(
-        default=None, description="User data from a Secret or ConfigMap, so that it stays out of this object."
+        default=None,
+        description="The same from a Secret or a ConfigMap of this namespace, so that it stays out of this object."
+        " Left out: userData, if given. CVM: UserData.",
     )
-    internet_accessible: InternetSpec | None = Field(default=None, description="Left out: no access from outside.")
+    internet_accessible: InternetSpec | None = Field(
+        default=None,
+        description="Public address and bandwidth. Left out: no bandwidth, and so no address. BatchCompute:"
+        " EnvData.InternetAccessible; CVM: InternetAccessible.",
+    )
     enhanced_service: EnhancedServiceSpec | None = Field(
-        default=None, description="Left out: what CVM switches on by default."
+        default=None,
+        description="Which of the vendor's agents run in the instance. Left out: protection and monitoring with public"
+        " images; with others what the image holds. BatchCompute: EnvData.EnhancedService; CVM: EnhancedService.",
     )
-    project_id: int | None = Field(default=None, ge=0, le=2**31 - 1, description="Project the instances belong to.")
-    cam_role_name: RoleName | None = Field(default=None, description="CAM role of the instances.")
-    hpc_cluster_id: HpcClusterId | None = Field(default=None, description="High-performance cluster.")
-    disaster_recover_group_ids: list[PlacementGroupId] = Field(default=[], max_length=1, description="Placement group.")
+    project_id: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**31 - 1,
+        description="Number of the project the instances belong to. Left out: 0, the default project. BatchCompute:"
+        " Placement.ProjectId; CVM: Placement.ProjectId.",
+    )
+    cam_role_name: RoleName | None = Field(
+        default=None,
+        description="CAM role that programs in the instance can take on. Left out: none. CVM: CamRoleName.",
+    )
+    hpc_cluster_id: HpcClusterId | None = Field(
+        default=None,
+        description="High-performance cluster the instances are put in, such as hpc-1a2b3c4d; for high-performance"
+        " types, which need one, and no others. Left out: none. CVM: HpcClusterId.",
+    )
+    disaster_recover_group_ids: list[PlacementGroupId] = Field(
+        default=[],
+        max_length=1,
+        description="Placement group of the instances, such as ps-1a2b3c4d; at most one. Left out: none. CVM:"
+        " DisasterRecoverGroupIds.",
+    )
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
-        description="Tags of the instances and their disks, besides the four the operator needs.",
+        description="Tags of the instances and their disks, at most 10, besides the four by which the operator knows"
+        " its own. Left out: no more than those. CVM: TagSpecification.Tags.",
         json_schema_extra=checked(
             rule(
                 "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._-]+$'))",
@@ -515,11 +701,11 @@ def _disk(spec: SystemDiskSpec | None) -> Disk | None:
 class SecretRef(SpecPart):
     """A Secret in the object's own namespace: there is deliberately no namespace field."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the Secret.")
+    name: str = Field(min_length=1, max_length=253, description="Name of the Secret, in the namespace of this object.")
 
 
 class Spec(SpecPart):
-    """What the user asks for."""
+    """What is asked for: how many instances, where, of which types, at what price, and what each looks like."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -566,7 +752,8 @@ class Spec(SpecPart):
 
     region: Annotated[str, AfterValidator(region_name)] = Field(
         max_length=64,
-        description="Region, such as ap-guangzhou. It cannot change: make a new environment instead.",
+        description="Region of all instances, such as ap-guangzhou. It cannot change: make a new environment in the"
+        " other region instead. BatchCompute: Region; CVM: Region.",
         json_schema_extra=checked(
             rule("self == oldSelf", "region cannot change: create a new environment in the other region"),
             rule(f"self.matches('^{_REGION}$')", _REGION_MESSAGE),
@@ -576,25 +763,34 @@ class Spec(SpecPart):
         default=None,
         ge=0,
         le=MAX_REPLICAS,
-        description="Instances to keep alive (BatchCompute: DesiredComputeNodeCount, Auto Scaling: DesiredCapacity)."
-        " Without a default, so that an autoscaler may own it; left out it is 0.",
+        description="Number of instances to keep alive, at most 2000. Without a default, so that an autoscaler may own"
+        " it. Left out: 0. BatchCompute: DesiredComputeNodeCount; CVM: InstanceCount, of which one request takes 100.",
     )
-    paused: bool = Field(default=False, description="Look and report, but neither launch nor release anything.")
+    paused: bool = Field(
+        default=False,
+        description="Look and report, and say in status.quote what would be bought, but neither launch nor release"
+        " anything until the object is deleted. Default false.",
+    )
     request_policy: Literal["Persistent", "OneTime"] = Field(
         default="Persistent",
-        description="Persistent: ask again and again, and replace what is lost. OneTime: one attempt, then Failed with"
-        " the cloud's code, as the plain API does; a change of the spec is a new attempt.",
+        description="Persistent, the default: ask again and again, without end, and replace what is lost. OneTime: one"
+        " attempt, then phase Failed with the cloud's code, as the plain API does; a change of the spec is a new"
+        " attempt. BatchCompute: ActionIfComputeNodeInactive, where RECREATE ends after ResourceMaxRetryCount.",
     )
     placements: list[PlacementSpec] = Field(
         min_length=1,
         max_length=20,
-        description="Where instances may run, in order. All types are tried in the first placement, then in the next.",
+        description="Where instances may run: zones, each with its subnet, at most 20. When the order counts"
+        " (allocationStrategy Prioritized) all types are tried in the first, then in the next. BatchCompute:"
+        " EnvData.Zones; CVM: Placement and VirtualPrivateCloud.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["zone"]},
     )
     instance_types: list[Annotated[str, Field(max_length=32)]] = Field(
         default=[],
         max_length=10,
-        description="Instance types in the order they are tried, such as S5.MEDIUM4; or give instanceRequirements.",
+        description="Instance types such as S5.MEDIUM4, at most 10, in the order they are tried when it counts"
+        " (allocationStrategy Prioritized). Left out: instanceRequirements is given. BatchCompute:"
+        " EnvData.InstanceTypes; CVM: InstanceType, one in a request.",
         json_schema_extra=checked(
             rule(
                 "self.all(t, t.matches('^[A-Z0-9]+[.][A-Z0-9]+$'))",
@@ -606,20 +802,36 @@ class Spec(SpecPart):
     )
     instance_requirements: RequirementsSpec | None = Field(
         default=None,
-        description="What a type must be, in place of instanceTypes: every spot type of the placements that meets it is"
-        " a pool, at most 60 in all.",
+        description="What a type must be, in place of instanceTypes: every spot type of the placements that meets it"
+        " is a pool, at most 60 in all. Left out: instanceTypes is given. BatchCompute: EnvData.InstanceTypeOptions.",
     )
-    market: MarketSpec = Field(default=MarketSpec(), description="What may be paid, and which pool goes first.")
-    limits: LimitsSpec = Field(default=LimitsSpec(), description="Limits of the whole environment.")
+    market: MarketSpec = Field(
+        default=MarketSpec(),
+        description="What may be paid for one instance, and which pool goes first. BatchCompute:"
+        " EnvData.InstanceMarketOptions; CVM: InstanceMarketOptions.",
+    )
+    limits: LimitsSpec = Field(
+        default=LimitsSpec(), description="Limits of the whole environment. Left out: there are none but replicas."
+    )
     on_demand_fallback: FallbackSpec | None = Field(
-        default=None, description="Left out: nothing is ever bought at the list price."
+        default=None,
+        description="On-demand instances in place of spot, at the list price, when spot falls short for long. Left"
+        " out: nothing is ever bought at the list price. BatchCompute: EnvData.InstanceChargeType; CVM:"
+        " InstanceChargeType POSTPAID_BY_HOUR.",
     )
-    gang: GangSpec | None = Field(default=None, description="Left out: every instance is of use by itself.")
-    template: TemplateSpec = Field(description="What one instance looks like.")
+    gang: GangSpec | None = Field(
+        default=None,
+        description="All or nothing: fewer than minAvailable instances are not kept for long. Left out: every instance"
+        " is of use by itself.",
+    )
+    template: TemplateSpec = Field(
+        description="What one instance looks like. A change applies to instances launched from then on; those that run"
+        " stay as they are. BatchCompute: EnvData; CVM: the parameters of RunInstances."
+    )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret with keys secretId, secretKey and optionally token, in this namespace. Left out: the"
-        " operator's own credentials, if the install allows them.",
+        description="Secret of this namespace with the account's key: secretId, secretKey and optionally token. Left"
+        " out: the operator's own key, if the install allows that.",
     )
 
     @model_validator(mode="after")
