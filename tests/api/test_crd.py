@@ -90,6 +90,22 @@ def test_columns_and_scale_point_at_fields_there_are(path: str) -> None:
     assert has_path(path)
 
 
+#: What `kubectl get sce` shows, and `-o wide` after that.
+COLUMNS = ["Desired", "Ready", "Up-To-Date", "Cost/H", "Status", "Reason", "Age"]
+WIDE = ["Reclaimed", "Next-Try", "Zones", "MaxPrice", "Region", "Types"]
+
+
+def test_the_columns_are_those_people_know_from_other_kinds() -> None:
+    columns = [(item["name"], item.get("priority", 0)) for item in VERSION["additionalPrinterColumns"]]
+    assert columns == [*((name, 0) for name in COLUMNS), *((name, 1) for name in WIDE)]
+
+
+@pytest.mark.parametrize("column", VERSION["additionalPrinterColumns"], ids=lambda column: str(column["name"]))
+def test_no_column_stands_for_the_first_of_several(column: dict[str, Any]) -> None:
+    """The API server prints the first match of a path and no other."""
+    assert "[" not in column["jsonPath"]
+
+
 def fields_of(model: type[BaseModel], path: str) -> Iterator[str]:
     """The JSON path of every field of a model and of the models inside it."""
     for name, field in model.model_fields.items():

@@ -42,6 +42,7 @@ FULL = ledger(
     switched_at=NOW,
     incomplete_since=NOW,
     broken_up_at=NOW,
+    reclaimed=12,
 )
 
 
@@ -141,6 +142,9 @@ def broken(*path: str | int, value: Any) -> dict[str, Any]:
         pytest.param(broken("reputations", 0, "reclaims", value=0), id="a-pool-that-lost-nothing"),
         pytest.param(broken("reputations", 0, "pool", value=["half"]), id="half-a-pool-with-a-reputation"),
         pytest.param(broken("intents", 1, "onDemand", value="perhaps"), id="perhaps-on-demand"),
+        pytest.param(broken("reclaimed", value=-1), id="fewer-reclaimed-than-none"),
+        pytest.param(broken("reclaimed", value=10**9), id="more-reclaimed-than-ever"),
+        pytest.param(broken("reclaimed", value="some"), id="some-reclaimed"),
     ],
 )
 def test_garbage_is_unreadable(raw: Any) -> None:

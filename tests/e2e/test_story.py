@@ -51,6 +51,10 @@ def test_reclaimed_instances_are_replaced_and_named(stage: Stage) -> None:
     lost = stage.cloud.post("interrupt", account=stage.account.uin, count=2, notice_seconds=0)["instances"]
     _await_replacement(stage, lost, 3)
     _await_event(stage, "InstanceReclaimed", "InstanceLost")
+    found = stage.get()
+    assert found
+    assert found["status"]["reclaimed"] == 2
+    assert found["status"]["zones"] == [stage.account.zones[0]]
 
 
 def test_an_instance_released_in_the_console_is_replaced(stage: Stage) -> None:

@@ -250,6 +250,25 @@ def test_an_instance_that_ends_without_us_is_lost_at_once(seen: dict[str, object
     assert told(kept) == [(ActivityType.LOSS, cause, ("ins-1",))]
 
 
+@pytest.mark.parametrize(
+    ("who", "seen", "reclaimed"),
+    [
+        pytest.param({}, {"state": InstanceState.TERMINATING}, 1, id="taken-back"),
+        pytest.param({}, None, 1, id="vanished"),
+        pytest.param({}, {"state": InstanceState.SHUTDOWN, "last_operation": "TerminateInstances"}, 0, id="released"),
+        pytest.param({}, {"state": InstanceState.LAUNCH_FAILED}, 0, id="never-started"),
+        pytest.param({"on_demand": True}, None, 0, id="on-demand"),
+        pytest.param({"termination": accepted()}, None, 0, id="let-go-by-us"),
+        pytest.param({"lost": Cause.RECLAIMED}, None, 0, id="counted-before"),
+        pytest.param({}, {"state": InstanceState.RUNNING}, 0, id="still-there"),
+    ],
+)
+def test_what_counts_as_taken_back(who: dict[str, Any], seen: dict[str, Any] | None, reclaimed: int) -> None:
+    sights = [instance("ins-1", **seen)] if seen else []
+    kept = books(ledger(member("ins-1", **who), reclaimed=3), observed(*sights, absent=None if seen else GONE))
+    assert kept.ledger.reclaimed == 3 + reclaimed
+
+
 def test_a_loss_says_why_in_the_words_of_the_cloud() -> None:
     seen = instance("ins-1", InstanceState.LAUNCH_FAILED, failure="disk quota")
     (line,) = books(ledger(member("ins-1")), observed(seen)).activities

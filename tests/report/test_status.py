@@ -171,6 +171,24 @@ def test_counts_include_launches_in_flight_and_exclude_what_is_going() -> None:
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (5, 2, 1)
 
 
+def test_what_was_taken_back_is_counted_from_the_first_report_on() -> None:
+    assert status_of(WISHES, ledger(), observed())["reclaimed"] == 0
+    assert status_of(WISHES, ledger(reclaimed=7), observed())["reclaimed"] == 7
+
+
+def test_zones_are_those_of_the_instances_each_once() -> None:
+    books = ledger(member("ins-1", pool=B), member("ins-2", pool=A), member("ins-3", pool=A), intent(WISHES, 1, pool=C))
+    assert status_of(WISHES, books, observed())["zones"] == [A.zone, B.zone]
+    leaving = ledger(member("ins-1", termination=accepted()), member("ins-2", lost=Cause.RECLAIMED))
+    assert "zones" not in status_of(WISHES, leaving, observed())
+
+
+def test_no_more_zones_are_shown_than_there_can_be_placements() -> None:
+    far = [Pool(f"ap-guangzhou-{number}", "S5.MEDIUM4") for number in range(30)]
+    books = ledger(*[member(f"ins-{number}", pool=pool) for number, pool in enumerate(far)])
+    assert len(status_of(WISHES, books, observed())["zones"]) == 20
+
+
 def test_pools_say_why_they_rest_and_until_when() -> None:
     books = ledger(member("ins-1"), rest(A, failures=3), rest(B, Trouble.INVALID_CONFIGURATION), rest(C, until=ago(1)))
     first, second, third = status_of(WISHES, books, observed(market=QUOTES))["pools"]

@@ -89,7 +89,10 @@ def _columns() -> list[dict[str, Any]]:
         column("Status", "string", ".status.phase"),
         column("Reason", "string", ".status.reason"),
         column("Age", "date", ".metadata.creationTimestamp"),
+        column("Reclaimed", "integer", ".status.reclaimed", 1),
         column("Next-Try", "string", ".status.nextAttemptTime", 1),
+        # Not .spec.placements[*].zone: the API server would show the first and no other.
+        column("Zones", "string", ".status.zones", 1),
         column("MaxPrice", "string", ".spec.market.maxPrice", 1),
         column("Region", "string", ".spec.region", 1),
         column("Types", "string", ".spec.instanceTypes", 1),

@@ -35,6 +35,9 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 #: More than any environment can have: two instances for each wanted one, and all its pools.
 MOST_MEMBERS, MOST_RESTS = 2 * MAX_REPLICAS + 1000, 1000
 
+#: More instances than can have been taken back in all the time there is.
+_RECLAIMED = range(10**9)
+
 
 class UnreadableLedger(ValueError):
     """`status.ledger` is not what this program writes; `str()` says where."""
@@ -88,6 +91,7 @@ class _LedgerModel(BaseModel):
     switched_at: datetime | None = None
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
+    reclaimed: int = 0
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -117,6 +121,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         switched_at=ledger.switched_at,
         incomplete_since=ledger.incomplete_since,
         broken_up_at=ledger.broken_up_at,
+        reclaimed=ledger.reclaimed,
     )
     encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for intent in encoded.get("intents", ()):
@@ -188,6 +193,7 @@ def decode(raw: Any) -> Ledger:
         switched_at=flat.switched_at,
         incomplete_since=flat.incomplete_since,
         broken_up_at=flat.broken_up_at,
+        reclaimed=flat.reclaimed,
     )
 
 
@@ -208,6 +214,8 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
         raise UnreadableLedger("an instance id that no cloud gives")
     if any(one.reclaims not in _FAILURES or not 0 <= one.early <= 100 for one in flat.reputations):
         raise UnreadableLedger("a pool that never lost anything, or more than there is time for")
+    if flat.reclaimed not in _RECLAIMED:
+        raise UnreadableLedger("more instances taken back than there is time for, or fewer than none")
     if not all(map(_is_payable, _amounts(flat))):
         raise UnreadableLedger("an amount of money that nobody pays")
     if len(flat.reputations) > MOST_RESTS:

@@ -285,6 +285,14 @@ class Status(StatusPart):
         description="Instances that run and are meant to stay. BatchCompute: ComputeNodeMetrics.RunningCount.",
     )
     updated_replicas: int = Field(default=0, description="Instances launched from the present template and user data.")
+    reclaimed: int = Field(
+        default=0,
+        description="Spot instances that the cloud has taken back so far: they ended or vanished, and nobody is known"
+        " to have released them. Counted anew if the ledger is lost.",
+    )
+    zones: list[str] | None = Field(
+        default=None, description="Zones the instances are in, at most 20; absent while there are none."
+    )
     selector: str | None = Field(
         default=None, description="Label selector that autoscalers ask for; no Pod or Node bears this label."
     )

@@ -197,7 +197,8 @@ class Ledger:
     was not believed lately. `short_since` is since when spot has left something missing, `spot_since` since when
     spot looks as if it could replace what runs on demand, `switched_at` when it last went back to
     spot; they are kept for environments with a fallback only. `incomplete_since` is since when a gang has been
-    paid for in part, `broken_up_at` when it last was given up.
+    paid for in part, `broken_up_at` when it last was given up. `reclaimed` counts the spot instances that have ended
+    or vanished although nobody is known to have asked for it.
     """
 
     environment_id: str
@@ -217,6 +218,7 @@ class Ledger:
     switched_at: datetime | None = None
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
+    reclaimed: int = 0
 
     @property
     def is_blank(self) -> bool:

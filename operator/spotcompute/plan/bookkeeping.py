@@ -304,6 +304,8 @@ class _Clerk:
             message = f"{message}: {instance.failure}"
         request_id = instance.last_operation_request_id if instance and cause is Cause.RELEASED_OUTSIDE else None
         self._tell(ActivityType.LOSS, cause, member.id, self._now, message, member, request_id)
+        if cause in _RECLAIMS and not member.on_demand:
+            self.ledger = replace(self.ledger, reclaimed=self.ledger.reclaimed + 1)
         is_of_the_pool = cause is not Cause.RELEASED_OUTSIDE and not member.on_demand
         if is_of_the_pool:
             self.ledger = after_loss(self.ledger, member, self._now, self._policy)
@@ -358,6 +360,10 @@ _EXPLANATIONS = {
     Cause.LAUNCH_FAILED: "accepted by the cloud, then failed to start",
     Cause.DISAPPEARED: "no longer listed, and nobody asked for it: reclaimed, or destroyed outside",
 }
+
+
+#: Ends that nobody is known to have asked for.
+_RECLAIMS = (Cause.RECLAIMED, Cause.DISAPPEARED)
 
 
 def _cause_of_end(instance: Instance) -> Cause:

@@ -39,6 +39,9 @@ from spotcompute.report.quote import with_first_error
 #: Of more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
 INSTANCES_SHOWN, NOTEWORTHY = 100, 35
 
+#: As many as there can be placements; instances of earlier ones may be in others.
+ZONES_SHOWN = 20
+
 
 def committed(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[Activity]) -> dict[str, Any]:
     """The status to commit before acting: the ledger and the history, everything else as it was."""
@@ -90,6 +93,7 @@ def report(
     present = template_digest(desired.template, desired.user_data_digest)
     occupied = occupying(ledger)
     optional: dict[str, Any] = {
+        "zones": sorted({member.pool.zone for member in occupied})[:ZONES_SHOWN],
         "instances": _instances(ledger, observed, present),
         "instanceIDs": sorted(ledger.members) if len(ledger.members) > INSTANCES_SHOWN else None,
         "pools": _pools(desired, ledger, observed.market, now, policy),
@@ -106,6 +110,7 @@ def report(
         "replicas": len(occupied) + in_flight(ledger),
         "readyReplicas": ready_count(ledger, observed.instances),
         "updatedReplicas": sum(_is_updated(member, present) for member in occupied),
+        "reclaimed": ledger.reclaimed,
         "selector": selector,
         "environmentID": ledger.environment_id,
         "conditions": carry_over(

@@ -1,0 +1,122 @@
+"""What a person sees who asks the API server with kubectl: explanations, columns, selections, the scale subresource.
+
+No operator runs here: a status is written by hand where one is needed, and everything else must be right without.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from e2e.stage import manifest
+from localcluster.cluster import Cluster
+from localcluster.kubectl import Kubectl
+from spotcompute.api.crd import custom_resource_definition
+
+pytestmark = pytest.mark.e2e
+
+SCHEMA = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+ZONES = ["ap-guangzhou-3", "ap-guangzhou-4"]
+STATUS = {
+    "observedGeneration": 1,
+    "phase": "Waiting",
+    "reason": "InsufficientCapacity",
+    "replicas": 2,
+    "readyReplicas": 2,
+    "updatedReplicas": 1,
+    "reclaimed": 5,
+    "zones": ZONES,
+    "selector": "spotcompute.dev/environment=0123456789-abcdef",
+    "cost": {"perHour": "0.0452"},
+    "nextAttemptTime": "2026-11-23T04:40:09Z",
+}
+
+
+@pytest.fixture
+def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
+    """kubectl in a fresh namespace."""
+    namespace = f"kubectl-{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", namespace)
+    yield replace(cluster.kubectl, namespace=namespace)
+    cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
+
+
+def create(kubectl: Kubectl, name: str = "web", status: dict[str, Any] | None = None, **spec: Any) -> None:
+    """An environment, and its status as an operator would have written it."""
+    kubectl.apply(json.dumps(manifest(name, ZONES[0], **spec)))
+    if status:
+        change = json.dumps({"status": status})
+        kubectl.run("patch", "sce", name, "--subresource=status", "--type=merge", "-p", change)
+
+
+def table(printed: str) -> list[list[str]]:
+    """The cells of what kubectl prints, without the name and the age of a row."""
+    return [re.split(r"\s{2,}", line.strip())[1:] for line in printed.splitlines()]
+
+
+def test_explain_tells_of_every_field(kubectl: Kubectl) -> None:
+    told = " ".join(kubectl.run("explain", "sce.spec").split())
+    for name, field in SCHEMA["properties"]["spec"]["properties"].items():
+        assert f"{name} <" in told
+        assert field["description"] in told
+    tree = kubectl.run("explain", "sce", "--recursive")
+    for path in ("minAvailable", "internetMaxBandwidthOut", "configMapKeyRef", "nextAttemptTime", "reclaimed"):
+        assert re.search(rf"^ +{path}\t<", tree, re.MULTILINE)
+
+
+def test_a_list_is_explained_once(kubectl: Kubectl) -> None:
+    told = kubectl.run("explain", "sce.spec.placements")
+    description = " ".join(re.findall(r"DESCRIPTION:(.*?)FIELDS:", told, re.DOTALL)[0].split())
+    assert description == SCHEMA["properties"]["spec"]["properties"]["placements"]["description"]
+
+
+@pytest.mark.parametrize("word", ["sce", "spotcomputeenvironment", "spotcomputeenvironments.spotcompute.dev", "spot"])
+def test_it_is_found_by_every_name_it_has(kubectl: Kubectl, word: str) -> None:
+    create(kubectl)
+    assert kubectl.run("get", word, "-o", "name").split() == ["spotcomputeenvironment.spotcompute.dev/web"]
+
+
+def test_nobody_has_seen_a_newborn(kubectl: Kubectl) -> None:
+    create(kubectl)
+    status = kubectl.json("get", "sce", "web")["status"]
+    assert status == {
+        "observedGeneration": -1,
+        "replicas": 0,
+        "readyReplicas": 0,
+        "updatedReplicas": 0,
+        "reclaimed": 0,
+    }
+
+
+def test_the_columns_show_how_it_stands(kubectl: Kubectl) -> None:
+    create(kubectl, status=STATUS, replicas=4, market={"maxPrice": "0.0923"})
+    head, row = table(kubectl.run("get", "sce"))
+    assert head == ["DESIRED", "READY", "UP-TO-DATE", "COST/H", "STATUS", "REASON", "AGE"]
+    assert row[:-1] == ["4", "2", "1", "0.0452", "Waiting", "InsufficientCapacity"]
+
+
+def test_wide_columns_show_what_it_has_been_through_and_where(kubectl: Kubectl) -> None:
+    create(kubectl, status=STATUS, replicas=4, market={"maxPrice": "0.0923"})
+    head, row = table(kubectl.run("get", "sce", "-o", "wide"))
+    assert head[7:] == ["RECLAIMED", "NEXT-TRY", "ZONES", "MAXPRICE", "REGION", "TYPES"]
+    assert row[7:] == [
+        "5",
+        "2026-11-23T04:40:09Z",
+        '["ap-guangzhou-3","ap-guangzhou-4"]',
+        "0.0923",
+        "ap-guangzhou",
+        '["S5.MEDIUM4"]',
+    ]
+
+
+def test_an_autoscaler_is_told_the_selector(kubectl: Kubectl) -> None:
+    create(kubectl, status=STATUS)
+    path = f"/apis/spotcompute.dev/v1alpha1/namespaces/{kubectl.namespace}/spotcomputeenvironments/web/scale"
+    scale = json.loads(kubectl.run("get", "--raw", path))
+    assert scale["status"] == {"replicas": 2, "selector": STATUS["selector"]}
