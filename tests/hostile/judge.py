@@ -68,6 +68,12 @@ class ApiServer:
         async with self._session.post(self._url, data=body, params=query, headers=headers) as response:
             return response.status, await response.read()
 
+    async def apply(self, name: str, body: bytes, **query: str) -> tuple[int, bytes]:
+        """Status and body of one server-side apply."""
+        headers = {"Content-Type": "application/apply-patch+yaml"}
+        async with self._session.patch(f"{self._url}/{name}", data=body, params=query, headers=headers) as response:
+            return response.status, await response.read()
+
 
 @asynccontextmanager
 async def api_server(kubeconfig: Path, namespace: str) -> AsyncIterator[ApiServer]:
