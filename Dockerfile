@@ -17,7 +17,8 @@ COPY operator/spotcompute /app/spotcompute
 # The root file system is read-only in the cluster: no bytecode is written at run time, so it is compiled here. By hash:
 # else each file's time of checkout would stand in it, and no two builds would be alike.
 RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app /venv/lib
-ENV PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+# A library asks for a home directory as soon as it is imported, and the user below has none; not every runtime makes one up.
+ENV HOME=/nonexistent PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532
 EXPOSE 8080 9090
 ENTRYPOINT ["/venv/bin/python", "-m", "spotcompute"]

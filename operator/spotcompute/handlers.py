@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import datetime
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import kopf
 import structlog
@@ -248,6 +248,8 @@ async def run_door(door: Door, settings: Settings, stop: asyncio.Event, ready: a
         namespaces=namespaces,
         stop_flag=stop,
         ready_flag=ready,
+        # For its peering, which is off. Else kopf makes one of our user's name, and in the image the user has none.
+        identity=cast(Any, "operator"),  # the type is not public: a str by another name
     )
     if door.death is not None:
         raise PartDied("a part of the operator has ended") from door.death

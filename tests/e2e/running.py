@@ -11,6 +11,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 import yaml
 
@@ -67,6 +68,13 @@ class Operator:
         self.may_be_refused = False  # set by a test that takes rights away, or the memory of them
         self._environment = _environment(kubeconfig, endpoint, settings)
         self._child: Child | None = None
+
+    @classmethod
+    def within(cls, environment: Mapping[str, str], log: Path) -> Self:
+        """One whose process has these variables and no other."""
+        operator = cls(Path(), "", log)
+        operator._environment = dict(environment)
+        return operator
 
     def start(self) -> None:
         command = [sys.executable, "-m", "spotcompute", "run"]
