@@ -1,9 +1,10 @@
 # The operator alone: no simulator, no tests, no build tools. Two stages, so that pip's caches stay behind.
 #   docker build -t spotcompute-operator:0.1.0 .
-# A tag can be given to other bytes; to build from those you have looked at, name them:
-#   docker buildx imagetools inspect python:3.11.14-slim-bookworm
-#   docker build --build-arg PYTHON_IMAGE=python:3.11.14-slim-bookworm@sha256:… -t spotcompute-operator:0.1.0 .
-ARG PYTHON_IMAGE=python:3.11.14-slim-bookworm
+# The base has its tag for people and its digest for machines: of the index, so one for all architectures. What stands
+# behind the tag today, and that this digest is a build of it:
+#   docker buildx imagetools inspect python:3.11.17-slim-bookworm
+#   docker buildx imagetools inspect python@sha256:0a310eeecf4e1f5a0743f9a6520c90c88d089c903ca5fd283f501e3a805f5f89
+ARG PYTHON_IMAGE=python:3.11.17-slim-bookworm@sha256:0a310eeecf4e1f5a0743f9a6520c90c88d089c903ca5fd283f501e3a805f5f89
 FROM ${PYTHON_IMAGE} AS dependencies
 COPY requirements.run.lock .
 RUN python -m venv /venv \

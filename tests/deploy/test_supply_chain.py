@@ -12,6 +12,7 @@ import pytest
 
 from deploy.manifests import ROOT
 
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
 THREATS = (ROOT / "docs" / "threat-model.md").read_text()
 LOCK = "a==1.0 \\\n    --hash=sha256:" + "1" * 64 + "\nb==2.0 \\\n    --hash=sha256:" + "2" * 64 + "\n"
 
@@ -46,6 +47,25 @@ def test_the_lock_of_the_image_has_a_hash_for_every_package(check_sbom: ModuleTy
     locked = check_sbom.locked((ROOT / "requirements.run.lock").read_text())
     assert len(locked) > 20
     assert all(locked.values())
+
+
+def base() -> re.Match[str]:
+    """What the image is built on by default: its tag, of one patch release of Python, and its digest."""
+    found = re.search(r"^ARG PYTHON_IMAGE=python:(\d+\.\d+\.\d+-\S+)@(sha256:[0-9a-f]{64})$", DOCKERFILE, re.MULTILINE)
+    assert found is not None, "the base is not named by tag and digest"
+    return found
+
+
+def test_every_stage_of_the_image_starts_from_the_one_base() -> None:
+    assert base()
+    assert set(re.findall(r"^FROM (\S+)", DOCKERFILE, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
+
+
+def test_whoever_looks_the_base_up_as_the_pages_say_finds_that_one() -> None:
+    tag, digest = base().groups()
+    for text in (DOCKERFILE, (ROOT / "docs" / "install.md").read_text()):
+        assert set(re.findall(r"python:(\d[\w.-]*)", text)) == {tag}
+        assert set(re.findall(r"sha256:[0-9a-f]{64}", text)) == {digest}
 
 
 def test_the_threat_model_names_tests_that_exist() -> None:

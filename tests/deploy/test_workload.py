@@ -174,12 +174,6 @@ def test_the_image_installs_the_versions_that_are_tested() -> None:
     assert pins("requirements.run.lock") <= pins("requirements.lock")
 
 
-def test_every_stage_of_the_image_starts_from_the_one_base_that_can_be_pinned() -> None:
-    text = (ROOT / "Dockerfile").read_text()
-    assert set(re.findall(r"^FROM (\S+)", text, re.MULTILINE)) == {"${PYTHON_IMAGE}"}
-    assert re.search(r"^ARG PYTHON_IMAGE=python:\d+\.\d+\.\d+-\S+$", text, re.MULTILINE)
-
-
 def test_the_image_runs_as_the_user_the_deployment_names() -> None:
     context = pod()["securityContext"]
     user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
