@@ -15,9 +15,14 @@ RUN python -m venv /venv \
 FROM ${PYTHON_IMAGE}
 COPY --from=dependencies /venv /venv
 COPY operator/spotcompute /app/spotcompute
-# The root file system is read-only in the cluster: no bytecode is written at run time, so it is compiled here. By hash:
-# else each file's time of checkout would stand in it, and no two builds would be alike.
-RUN /venv/bin/python -m compileall -q --invalidation-mode unchecked-hash /app /venv/lib
+# What the base brings to install more with is of no use here, and has vulnerabilities of its own.
+# The root file system is read-only in the cluster: no bytecode is written at run time, so it is compiled here; that of
+# the standard library too, which the base leaves out. By hash: else each file's time of checkout would stand in it, and no
+# two builds would be alike. All of it (-f): pip has run, and what it loaded has bytecode of the other kind.
+RUN stdlib="$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
+ && python -m pip uninstall --yes packaging pip setuptools wheel \
+ && rm -r "$stdlib/ensurepip" \
+ && /venv/bin/python -m compileall -q -f -x /tests/ --invalidation-mode unchecked-hash /app /venv/lib "$stdlib"
 # A library asks for a home directory as soon as it is imported, and the user below has none; not every runtime makes one up.
 ENV HOME=/nonexistent PYTHONPATH=/app PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 USER 65532:65532

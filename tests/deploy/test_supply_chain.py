@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import os
+import py_compile
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -66,6 +71,26 @@ def test_whoever_looks_the_base_up_as_the_pages_say_finds_that_one() -> None:
     for text in (DOCKERFILE, (ROOT / "docs" / "install.md").read_text()):
         assert set(re.findall(r"python:(\d[\w.-]*)", text)) == {tag}
         assert set(re.findall(r"sha256:[0-9a-f]{64}", text)) == {digest}
+
+
+def test_the_same_sources_become_the_same_bytecode_whenever_they_were_checked_out_and_whatever_has_run(
+    tmp_path: Path,
+) -> None:
+    found = re.search(
+        r"^ && /venv/bin/python (-m compileall .+) /app /venv/lib \"\$stdlib\"$", DOCKERFILE, re.MULTILINE
+    )
+    assert found is not None
+    source, made = tmp_path / "app" / "module.py", []
+    source.parent.mkdir()
+    for checked_out_at in (1_000_000_000, 1_700_000_000):
+        source.write_text("ANSWER = 42\n")
+        os.utime(source, (checked_out_at, checked_out_at))
+        py_compile.compile(str(source), doraise=True)  # as an import leaves it
+        subprocess.run([sys.executable, *found[1].split(), str(source.parent)], check=True)
+        (compiled,) = source.parent.rglob("*.pyc")
+        made.append(compiled.read_bytes())
+        compiled.unlink()
+    assert made[0] == made[1]
 
 
 def test_the_threat_model_names_tests_that_exist() -> None:
