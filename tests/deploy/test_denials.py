@@ -1,14 +1,10 @@
-"""What the operator may not do, asked of the real API server: one SubjectAccessReview each, all in one go."""
+"""What the operator may not do, asked of the real API server."""
 
 from __future__ import annotations
 
-import json
-from typing import Any, NamedTuple
-
 import pytest
-import yaml
 
-from deploy.manifests import Manifest
+from deploy.rights import Asking, Right, are_allowed
 from localcluster.cluster import Cluster
 
 pytestmark = pytest.mark.e2e
@@ -16,16 +12,6 @@ pytestmark = pytest.mark.e2e
 HOME, JOBS, SYSTEM = "spotcompute-system", "spot-jobs", "kube-system"
 OPERATOR = f"system:serviceaccount:{HOME}:spotcompute-operator"
 OURS = "spotcompute.dev"
-
-
-class Right(NamedTuple):
-    """A verb on a resource (or `resource/subresource`), in a namespace ("": cluster-wide), by name ("": any)."""
-
-    verb: str
-    resource: str
-    group: str = ""
-    namespace: str = ""
-    name: str = ""
 
 
 def each(verbs: str, resource: str, group: str = "", *namespaces: str) -> list[Right]:
@@ -90,31 +76,14 @@ ALLOWED = [
 ]
 
 
-def review(right: Right) -> Manifest:
-    resource, _, subresource = right.resource.partition("/")
-    attributes = {
-        "verb": right.verb,
-        "group": right.group,
-        "resource": resource,
-        "subresource": subresource,
-        "namespace": right.namespace,
-        "name": right.name,
-    }
-    spec = {"user": OPERATOR, "groups": GROUPS, "resourceAttributes": attributes}
-    return {"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": spec}
-
-
 #: As the API server would find them in its token.
 GROUPS = ["system:serviceaccounts", f"system:serviceaccounts:{HOME}", "system:authenticated"]
 
 
 def granted(cluster: Cluster, rights: list[Right]) -> list[Right]:
     """Those of `rights` that the API server grants the operator."""
-    asked = {"apiVersion": "v1", "kind": "List", "items": [review(right) for right in rights]}
-    told = cluster.kubectl.run("create", "-f", "-", "-o", "yaml", stdin=json.dumps(asked))
-    answers: list[dict[str, Any]] = [item for item in yaml.safe_load_all(told) if item]
-    assert len(answers) == len(rights)
-    return [right for right, found in zip(rights, answers, strict=True) if found["status"]["allowed"]]
+    answers = are_allowed(cluster.kubectl, [Asking(right, OPERATOR, GROUPS) for right in rights])
+    return [right for right, is_allowed in zip(rights, answers, strict=True) if is_allowed]
 
 
 def test_nothing_that_it_does_not_need_is_granted(installed: Cluster) -> None:

@@ -15,6 +15,18 @@ import pytest
 import yaml
 
 from e2e.conftest import AUDIT_POLICY, CRDS
+from e2e.rights import (
+    LEASE,
+    Binding,
+    Place,
+    Row,
+    assert_each_is_missed,
+    assert_used_as_widely_as_given,
+    bindings,
+    is_refused,
+    life,
+    requested,
+)
 from e2e.running import Operator
 from e2e.simulator import ROOT, Simulator
 from e2e.stage import Object, Stage
@@ -42,7 +54,7 @@ class Confined(Stage):
     """A stage whose operator has the rights of the overlay, copied and filled in as its comments say."""
 
     def __init__(self, cluster: ControlPlane, cloud: Simulator, directory: Path, cluster_id: str) -> None:
-        self.cluster, self.cluster_id = cluster, cluster_id
+        self.cluster, self.cluster_id, self._operators = cluster, cluster_id, 0
         super().__init__(cluster, cloud, f"test-{secrets.token_hex(4)}", directory)
 
     def let_operator_read_sources(self) -> None:
@@ -64,12 +76,17 @@ class Confined(Stage):
         kubectl.run("apply", "--server-side", "-k", str(copy))
         eventually(lambda: self.kubectl.can("get", "secrets", AS_OPERATOR), "the operator may read the Secret")
 
-    def operator(self) -> Operator:
-        """The operator with the settings that the overlay gives its pod."""
+    @property
+    def operator_kubeconfig(self) -> Path:
+        return self.cluster.service_account_kubeconfig(HOME, ACCOUNT)
+
+    def operator(self, **others: str) -> Operator:
+        """The operator with the settings that the overlay gives its pod, and `others` in their place."""
         (config,) = [item for item in self.objects if item["kind"] == "ConfigMap"]
         settings = {name.removeprefix("SPOTCOMPUTE_"): value for name, value in config["data"].items()}
-        kubeconfig = self.cluster.service_account_kubeconfig(HOME, ACCOUNT)
-        return Operator(kubeconfig, self.cloud.endpoint, self.directory / "operator.log", **settings)
+        self._operators += 1
+        log = self.directory / f"operator-{self._operators}.log"
+        return Operator(self.operator_kubeconfig, self.cloud.endpoint, log, **{**settings, **others})
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +124,40 @@ def test_it_fills_replaces_and_releases_with_roles_alone(bare: ControlPlane, con
     assert refused(bare) <= {("patch", "secrets")}
 
 
+@pytest.fixture(scope="module")
+def lived(bare: ControlPlane, confined: Confined) -> list[Row]:
+    """What was asked of the API server in a life that takes every right."""
+
+    def start(**settings: str) -> Operator:
+        operator = confined.operator(**settings)
+        operator.start()
+        return operator
+
+    places = [Place(confined, "yard"), Place(confined, "mill")]
+    return life(bare, places, start, confined.operator_kubeconfig)
+
+
+@pytest.fixture(scope="module")
+def bound(bare: ControlPlane, confined: Confined, lived: list[Row]) -> list[Binding]:
+    found = bindings(bare.kubectl, confined.namespace)
+    assert {(binding.kind, binding.namespace) for binding in found} == {
+        ("RoleBinding", HOME),
+        ("RoleBinding", confined.namespace),
+    }
+    return found
+
+
+def test_it_uses_every_right_of_its_roles(lived: list[Row], bound: list[Binding]) -> None:
+    assert_used_as_widely_as_given(bound, requested(lived))
+    assert {(row["verb"], row["objectRef"]["resource"]) for row in lived if is_refused(row)} <= {("patch", "secrets")}
+
+
+def test_whoever_lacks_any_one_of_them_is_refused_what_it_asks_for(
+    bare: ControlPlane, lived: list[Row], bound: list[Binding]
+) -> None:
+    assert_each_is_missed(bare.kubectl, bound, requested(lived))
+
+
 @pytest.mark.parametrize(
     ("verb", "resource", "scope"),
     [
@@ -132,6 +183,9 @@ def test_without_a_name_of_the_cluster_it_ends_and_says_what_to_set(
     bare: ControlPlane, cloud: Simulator, tmp_path: Path
 ) -> None:
     stage = Confined(bare, cloud, tmp_path, cluster_id="")
+    bare.kubectl.run(
+        "-n", HOME, "delete", "lease", LEASE, "--ignore-not-found"
+    )  # else it waits for one that was killed
     operator = stage.operator()
     operator.start()
     eventually(lambda: operator.returncode == 1, "it has ended with an error")

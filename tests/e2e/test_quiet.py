@@ -1,4 +1,4 @@
-"""What is not seen: no write when nothing changes, no word that is not true yet, no secret, no right too many.
+"""What is not seen: no write when nothing changes, no word that is not true yet, no secret.
 
 The API server's audit log judges what the operator asked of Kubernetes; the cloud's ledger judges the rest.
 """
@@ -10,7 +10,7 @@ import binascii
 import json
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,24 +19,13 @@ from e2e.running import Operator
 from e2e.simulator import IMAGE, MUTATING
 from e2e.stage import Stage, condition, kstatus
 from e2e.waiting import eventually
-from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.e2e
 
 WRITES = {"create", "update", "patch", "delete", "deletecollection"}
 QUIET_SECONDS = 10.0
-ROLES = (
-    "spotcompute-operator",
-    "spotcompute-operator-discovery",
-    "spotcompute-read-sources",
-    "spotcompute-guard-credentials",
-)
-HOME = "spotcompute-system"
 Row = dict[str, Any]
-
-#: An Event that repeats is counted once a minute: longer than this suite can wait, and tested with the recorder.
-AFTER_A_MINUTE = {("events.k8s.io", "events", "patch")}
 
 
 def asked_of_kubernetes(control_plane: ControlPlane, namespace: str) -> list[Row]:
@@ -129,96 +118,3 @@ def forms(secret: str) -> set[str]:
     encoded = {base64.b64encode(raw).decode(), base64.urlsafe_b64encode(raw).decode()}
     escaped = {urllib.parse.quote(secret, safe=""), json.dumps(secret)[1:-1], binascii.hexlify(raw).decode()}
     return {secret} | shifted | encoded | escaped
-
-
-def test_it_uses_every_right_it_is_given_and_lacks_none(
-    stage: Stage, own_operator: Callable[..., Operator], control_plane: ControlPlane, right_to_guard: None
-) -> None:
-    """Two replicas quarrel, one of them finds nothing in stock; user data is in a ConfigMap; a third takes a Lease."""
-    started = len(control_plane.audit_events())
-    # What earlier tests have left there would be found, and not made.
-    control_plane.kubectl.run("-n", HOME, "delete", "configmap", "spotcompute-accounts", "--ignore-not-found")
-    control_plane.kubectl.run("-n", HOME, "delete", "lease", "spotcompute-operator", "--ignore-not-found")
-    leader = own_operator(LEASE="spotcompute-operator")
-    eventually(lambda: '"leading"' in leader.log_text(), "the Lease is taken")
-    renewal = ("coordination.k8s.io", at_home("leases", "spotcompute-operator"), "patch")
-    eventually(lambda: renewal in rights_used(control_plane.audit_events()[started:]), "the Lease is renewed")
-    leader.kill9()
-    control_plane.kubectl.run("-n", HOME, "delete", "lease", "spotcompute-operator")
-    stage.kubectl.run("create", "configmap", "boot", "--from-literal=script=true")
-    source = {"userDataFrom": {"configMapKeyRef": {"name": "boot", "key": "script"}}}
-    own_operator(everywhere=True)
-    other = own_operator(everywhere=True)
-    stage.apply(replicas=2, template={"imageId": IMAGE, **source})
-    eventually(lambda: quarrel(stage, control_plane, started), "one of the two is overtaken and reads again")
-    other.kill9()
-    stage.cloud.post("stock", zone=stage.account.zones[0], type="S5.MEDIUM4", stock=0)
-    stage.scale(9)
-    stage.until_reason("InsufficientCapacity")
-    stage.delete()
-    stage.until_gone()
-    requests = control_plane.audit_events()[started:]
-    granted = rights_of_the_operator(control_plane)
-    assert granted - rights_used(requests) <= AFTER_A_MINUTE, "granted and never used"
-    # Namespaces of earlier tests are gone with their grants; the operator still has a note of their keys.
-    refused = [row for row in requests if row["responseStatus"]["code"] == 403 and stage.namespace in row["requestURI"]]
-    told = [(row["requestReceivedTimestamp"], row["verb"], row["requestURI"], row["userAgent"]) for row in refused]
-    assert told == [], "a right is missing"
-
-
-def quarrel(stage: Stage, control_plane: ControlPlane, started: int) -> bool:
-    """Give both replicas the same thing to do; True once one of them had to read the object again."""
-    for replicas in (3, 2):
-        stage.scale(replicas)
-        stage.until_ready(replicas)
-    used = rights_used(control_plane.audit_events()[started:])
-    return ("spotcompute.dev", "spotcomputeenvironments", "get") in used
-
-
-@pytest.fixture
-def right_to_guard(cluster: Cluster) -> Iterator[None]:
-    """What `deploy/overlays/all-namespaces-secrets` grants beyond `deploy/base`: a finalizer on the Secret in use."""
-    name = "spotcompute-guard-credentials"
-    account = "--serviceaccount=spotcompute-system:spotcompute-operator"
-    cluster.kubectl.run("create", "clusterrolebinding", name, f"--clusterrole={name}", account)
-    # The API server's authorizer learns of a binding some moments after it was made.
-    somebody = "--as=system:serviceaccount:spotcompute-system:spotcompute-operator"
-    eventually(lambda: cluster.kubectl.can("patch", "secrets", somebody, "-A"), "the right is known")
-    yield
-    cluster.kubectl.run("delete", "clusterrolebinding", name)
-
-
-def rights_used(requests: list[Row]) -> set[tuple[str, str, str]]:
-    """(group, resource, verb) of every request that was let in."""
-    used = set()
-    for row in requests:
-        ref = row.get("objectRef")
-        if ref and ref.get("resource") and row["responseStatus"]["code"] != 403:
-            resource = ref["resource"] + (f"/{ref['subresource']}" if ref.get("subresource") else "")
-            used.add((ref.get("apiGroup", ""), resource, row["verb"]))
-            if ref.get("namespace") == HOME:
-                name = "" if row["verb"] == "create" else ref.get("name", "")
-                used.add((ref.get("apiGroup", ""), at_home(resource, name), row["verb"]))
-    return used
-
-
-def rights_of_the_operator(control_plane: ControlPlane) -> set[tuple[str, str, str]]:
-    """(group, resource, verb) that the roles of the installation hold; people's roles are not among them."""
-    granted = set()
-    for name in ROLES:
-        for rule in control_plane.kubectl.json("get", "clusterrole", name)["rules"]:
-            for group in rule["apiGroups"]:
-                granted |= {(group, resource, verb) for resource in rule["resources"] for verb in rule["verbs"]}
-    # Apart, as those of one namespace: a right that is only used elsewhere is one too many.
-    for rule in control_plane.kubectl.json("-n", HOME, "get", "role", "spotcompute-operator-home")["rules"]:
-        for group in rule["apiGroups"]:
-            names = {resource: rule.get("resourceNames", [""])[0] for resource in rule["resources"]}
-            granted |= {
-                (group, at_home(resource, name), verb) for resource, name in names.items() for verb in rule["verbs"]
-            }
-    return granted
-
-
-def at_home(resource: str, name: str) -> str:
-    """How a resource of the operator's own namespace is written here."""
-    return f"{resource} {name} at home".replace("  ", " ")
