@@ -10,8 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -27,17 +31,36 @@ BLOCK = 50
 #: What a history must have had for its orphan sweep to be tempted: no API server, or one that lies about what exists.
 TEMPTING = frozenset({"kube-outage", "lying-list", "rewind"})
 
-#: What is played: the operator, the cloud, and the worlds they meet in. Not the tests of these, nor this bookkeeping.
-PLAYED = ("operator/spotcompute", "operator/cvmsim", "tests/simulation")
-NOT_PLAYED = ("test_", "conftest", "prove.py", "proof.py")
+#: Prints what a play loads of this project, one path a line.
+LIST_WHAT_IS_LOADED = """
+import sys
+import simulation.history, simulation.scenarios
+for module in list(sys.modules.values()):
+    print(getattr(module, "__file__", None) or "")
+"""
 
 
+def what_is_played() -> list[Path]:
+    """The files a play runs through: of the operator, of the cloud, and of the worlds they meet in. No others."""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'tests'}"}
+    listing = [sys.executable, "-c", LIST_WHAT_IS_LOADED]
+    told = subprocess.run(listing, env=environment, capture_output=True, text=True, check=True).stdout
+    loaded = {Path(line) for line in told.splitlines() if Path(line).is_relative_to(ROOT / "operator")}
+    worlds = {Path(line) for line in told.splitlines() if Path(line).is_relative_to(ROOT / "tests")}
+    return sorted({*loaded, *worlds, *(ROOT / "operator" / "cvmsim").rglob("*.yaml")})
+
+
+@cache
 def version_of_what_is_played() -> str:
     """Twelve hex digits that differ whenever a file of what is played does."""
+    return version_of(what_is_played())
+
+
+def version_of(paths: Iterable[Path]) -> str:
+    """The same of given files below `ROOT`."""
     digest = hashlib.sha256()
-    for path in sorted(path for room in PLAYED for path in (ROOT / room).rglob("*")):
-        if path.suffix in (".py", ".yaml") and not path.name.startswith(NOT_PLAYED):
-            digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    for path in paths:
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:12]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from simulation import proof
-from simulation.proof import BLOCK, Record, Tally, version_of_what_is_played
+from simulation.proof import BLOCK, ROOT, Record, Tally, version_of, what_is_played
 
 JOBS = [*(f"singles {number}" for number in range(BLOCK + 3)), *(f"histories {number}" for number in range(2 * BLOCK))]
 
@@ -66,20 +66,31 @@ def test_a_failure_stays_in_the_record(tmp_path: Path) -> None:
     assert total(Record(JOBS, 7, tmp_path / "elsewhere", tmp_path / "proofs")).failures == ["O1 leak"]
 
 
-@pytest.mark.parametrize("part", proof.PLAYED)
-def test_nothing_counts_that_other_code_has_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    for room in proof.PLAYED:
-        (tmp_path / room).mkdir(parents=True)
-        (tmp_path / room / "one.py").write_text("1")
-    monkeypatch.setattr(proof, "ROOT", tmp_path)
+def test_nothing_counts_that_other_code_has_played(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     played(tmp_path, BLOCK).write_blocks("abc")
-    (tmp_path / part / "one.py").write_text("2")
+    monkeypatch.setattr(proof, "version_of_what_is_played", lambda: "another")
     assert list(Record(JOBS, 7, tmp_path / "cache", tmp_path / "proofs").missing()) == JOBS
 
 
-def test_what_is_played_is_the_operator_the_cloud_and_their_worlds(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = version_of_what_is_played()
-    for part in proof.PLAYED:
-        monkeypatch.setattr(proof, "PLAYED", tuple(other for other in proof.PLAYED if other != part))
-        assert version_of_what_is_played() != whole
-        monkeypatch.undo()
+def test_what_is_played_is_the_operator_the_cloud_and_their_worlds_but_no_test_and_no_command() -> None:
+    files = {str(path.relative_to(ROOT)) for path in what_is_played()}
+    assert files >= {
+        "operator/spotcompute/reconcile.py",
+        "operator/spotcompute/plan/planner.py",
+        "operator/spotcompute/cloud/tencent/provider.py",
+        "operator/cvmsim/world.py",
+        "operator/cvmsim/worlds/default.yaml",
+        "tests/simulation/history.py",
+    }
+    assert not any(name.startswith("tests/simulation/test_") for name in files)
+    assert files.isdisjoint({"operator/spotcompute/__main__.py", "operator/cvmsim/cli.py", "tests/simulation/proof.py"})
+
+
+def test_the_version_is_another_when_a_file_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "ROOT", tmp_path)
+    one, two = tmp_path / "one.py", tmp_path / "two.py"
+    one.write_text("1")
+    two.write_text("2")
+    before = version_of([one, two])
+    two.write_text("3")
+    assert version_of([one, two]) != before != version_of([one])
