@@ -59,8 +59,9 @@ def test_there_is_no_null_anywhere() -> None:
     assert "null" not in json.dumps(CRD)
 
 
-def test_replicas_has_no_default_so_that_an_autoscaler_may_own_it() -> None:
-    assert "default" not in ROOT["properties"]["spec"]["properties"]["replicas"]
+def test_replicas_has_a_default_because_without_a_number_the_scale_subresource_fails() -> None:
+    """Who may own it is tests/e2e/test_gitops.py."""
+    assert ROOT["properties"]["spec"]["properties"]["replicas"]["default"] == 0
 
 
 def test_a_newborn_object_is_not_taken_for_finished() -> None:

@@ -46,7 +46,7 @@ def environment(**changes: Any) -> Environment:
 def test_the_least_one_can_say() -> None:
     least = environment().spec()
     assert (least.replicas, least.paused, least.request_policy, least.caps.per_instance) == (
-        None,
+        0,
         False,
         "Persistent",
         None,

@@ -16,7 +16,7 @@ import pytest
 
 from e2e.stage import manifest
 from localcluster.cluster import Cluster
-from localcluster.kubectl import Kubectl
+from localcluster.kubectl import Kubectl, KubectlError
 from spotcompute.api.crd import custom_resource_definition
 
 pytestmark = pytest.mark.e2e
@@ -113,6 +113,20 @@ def test_wide_columns_show_what_it_has_been_through_and_where(kubectl: Kubectl) 
         "ap-guangzhou",
         '["S5.MEDIUM4"]',
     ]
+
+
+def test_scale_works_before_anybody_has_seen_the_object(kubectl: Kubectl) -> None:
+    create(kubectl, replicas=None)
+    path = f"/apis/spotcompute.dev/v1alpha1/namespaces/{kubectl.namespace}/spotcomputeenvironments/web/scale"
+    scale = json.loads(kubectl.run("get", "--raw", path))
+    assert (scale["spec"], scale["status"]) == ({}, {"replicas": 0})  # zeros of spec are left out
+    kubectl.run("scale", "sce", "web", "--replicas=3")
+    scaled = kubectl.json("get", "sce", "web")
+    assert (scaled["spec"]["replicas"], scaled["metadata"]["generation"]) == (3, 2)
+    with pytest.raises(KubectlError, match="Expected replicas to be 7, was 3"):
+        kubectl.run("scale", "sce", "web", "--replicas=4", "--current-replicas=7")
+    with pytest.raises(KubectlError, match="should be less than or equal to 2000"):
+        kubectl.run("scale", "sce", "web", "--replicas=2001")
 
 
 def test_an_autoscaler_is_told_the_selector(kubectl: Kubectl) -> None:

@@ -113,7 +113,7 @@ class Environment:
             ownership=ownership,
             owner=owner_label(self.namespace, self.name),
             generation=self.generation,
-            replicas=0 if self.deleting else spec.replicas or 0,
+            replicas=0 if self.deleting else spec.replicas,
             pools=spec.pools,
             template=spec.template.resolved(),
             name_prefix=spec.template.instance_name or self.name,

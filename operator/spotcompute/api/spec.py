@@ -759,12 +759,13 @@ class Spec(SpecPart):
             rule(f"self.matches('^{_REGION}$')", _REGION_MESSAGE),
         ),
     )
-    replicas: int | None = Field(
-        default=None,
+    replicas: int = Field(
+        default=0,
         ge=0,
         le=MAX_REPLICAS,
-        description="Number of instances to keep alive, at most 2000. Without a default, so that an autoscaler may own"
-        " it. Left out: 0. BatchCompute: DesiredComputeNodeCount; CVM: InstanceCount, of which one request takes 100.",
+        description="Number of instances to keep alive, at most 2000. Leave it out where an autoscaler decides: to"
+        " apply the object again then leaves the number alone. Default 0. BatchCompute: DesiredComputeNodeCount; CVM:"
+        " InstanceCount, of which one request takes 100.",
     )
     paused: bool = Field(
         default=False,
