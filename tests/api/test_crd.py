@@ -85,9 +85,10 @@ def has_path(path: str) -> bool:
     [
         *(item["jsonPath"] for item in VERSION["additionalPrinterColumns"] if ".metadata." not in item["jsonPath"]),
         *VERSION["subresources"]["scale"].values(),
+        *(item["jsonPath"] for item in VERSION["selectableFields"]),
     ],
 )
-def test_columns_and_scale_point_at_fields_there_are(path: str) -> None:
+def test_columns_scale_and_selections_point_at_fields_there_are(path: str) -> None:
     assert has_path(path)
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from e2e.stage import manifest
+from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.kubectl import Kubectl, KubectlError
 from spotcompute.api.crd import custom_resource_definition
@@ -38,12 +39,39 @@ STATUS = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def served(cluster: Cluster) -> None:
+    """A kind that has just been made takes some moments to get into all that kubectl reads."""
+
+    def is_explained() -> bool:
+        try:
+            return bool(cluster.kubectl.run("explain", "sce.spec"))
+        except KubectlError:
+            return False
+
+    eventually(is_explained, "kubectl explains the kind")
+
+
 @pytest.fixture
 def kubectl(cluster: Cluster) -> Iterator[Kubectl]:
     """kubectl in a fresh namespace."""
     namespace = f"kubectl-{secrets.token_hex(4)}"
     cluster.kubectl.run("create", "namespace", namespace)
     yield replace(cluster.kubectl, namespace=namespace)
+    cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
+
+
+@pytest.fixture(scope="module")
+def three(cluster: Cluster) -> Iterator[Kubectl]:
+    """kubectl in a namespace with three environments that differ in all that can be chosen by."""
+    namespace = f"kubectl-{secrets.token_hex(4)}"
+    cluster.kubectl.run("create", "namespace", namespace)
+    ours = replace(cluster.kubectl, namespace=namespace)
+    create(ours, "web", STATUS)
+    stalled = STATUS | {"phase": "Stalled", "reason": "InvalidCredentials"}
+    create(ours, "stalled", stalled, credentialsSecretRef={"name": "other"})
+    create(ours, "far", region="ap-singapore", placements=[{"zone": "ap-singapore-1"}])
+    yield ours
     cluster.kubectl.run("delete", "namespace", namespace, "--wait=false")
 
 
@@ -113,6 +141,28 @@ def test_wide_columns_show_what_it_has_been_through_and_where(kubectl: Kubectl) 
         "ap-guangzhou",
         '["S5.MEDIUM4"]',
     ]
+
+
+@pytest.mark.parametrize(
+    ("selector", "names"),
+    [
+        ("spec.region=ap-singapore", ["far"]),
+        ("spec.region!=ap-singapore", ["stalled", "web"]),
+        ("spec.credentialsSecretRef.name=other", ["stalled"]),
+        ("status.phase=Stalled", ["stalled"]),
+        ("status.phase=", ["far"]),  # nobody has seen it yet
+        ("status.reason=InsufficientCapacity", ["web"]),
+        ("status.phase=Waiting,spec.region=ap-guangzhou", ["web"]),
+    ],
+)
+def test_environments_are_chosen_by_their_fields(three: Kubectl, selector: str, names: list[str]) -> None:
+    found = three.run("get", "sce", "--field-selector", selector, "-o", "name").split()
+    assert found == [f"spotcomputeenvironment.spotcompute.dev/{name}" for name in names]
+
+
+def test_a_field_that_cannot_be_chosen_by_is_refused(three: Kubectl) -> None:
+    with pytest.raises(KubectlError, match=r"field label not supported: spec\.replicas"):
+        three.run("get", "sce", "--field-selector", "spec.replicas=2")
 
 
 def test_scale_works_before_anybody_has_seen_the_object(kubectl: Kubectl) -> None:
