@@ -10,9 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from spotcompute.kube.events import WAITING, Recorder
-from spotcompute.kube.port import ApiUnavailable, Event, KubeError, NotFound
+from spotcompute.kube.port import ApiUnavailable, Event, Forbidden, KubeError, NotFound
 
 pytestmark = pytest.mark.looptime
 
@@ -121,6 +122,18 @@ async def test_a_refused_event_is_counted_and_the_next_one_written() -> None:
         recorder.record(OBJECT, SOLD_OUT)
         await asyncio.sleep(5)
     assert api.posts[-1][1]["series"]["count"] == 2, "what was refused is not forgotten"
+
+
+async def test_events_that_may_not_be_written_are_told_at_ever_greater_distances() -> None:
+    api = Api()
+    api.errors = [Forbidden("no right")] * 100
+    async with recording(api) as recorder:
+        with capture_logs() as lines:
+            for number in range(100):
+                recorder.record(OBJECT, Event("Normal", "InstanceLaunched", f"i-{number}"))
+            await asyncio.sleep(60)
+    told = [line["dropped"] for line in lines if line["log_level"] == "warning"]
+    assert told == [1, 2, 4, 8, 16, 32, 64]
 
 
 async def test_a_series_the_api_server_has_forgotten_begins_anew() -> None:

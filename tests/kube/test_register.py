@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 import pytest
+from structlog.testing import capture_logs
 
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, NotFound, Rejected
 from spotcompute.kube.register import AccountNote, AccountRegister
@@ -28,6 +29,8 @@ class Home:
         self.notes[key] = note
 
     async def remembered_accounts(self) -> dict[str, str]:
+        if self.trouble:
+            raise self.trouble.pop(0)
         return self.notes
 
 
@@ -47,6 +50,15 @@ async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None
     await register.note(NOTE)
     await register.note(NOTE)
     assert home.asked == 1
+
+
+async def test_notes_that_may_not_be_read_are_told_once_and_not_taken_for_none() -> None:
+    home = Home(notes={NOTE.key: NOTE.to_json()}, trouble=[Forbidden("no right")] * 3)
+    register = AccountRegister(cast(KubePort, home))
+    with capture_logs() as lines:
+        assert [await register.all() for _ in range(3)] == [None, None, None]
+        assert await register.all() == [NOTE]
+    assert [(line["event"], line["error"]) for line in lines] == [("accounts_not_read", "no right")]
 
 
 async def test_an_api_server_that_was_away_is_asked_again() -> None:

@@ -126,7 +126,9 @@ class Recorder:
     def _drop(self, why: str) -> None:
         self.dropped += 1
         metrics.events_dropped.inc()
-        log.debug("event_dropped", error=why, dropped=self.dropped)
+        # Aloud for the first, second, fourth, eighth …: a missing right is told, and a flood is not.
+        tell = log.debug if self.dropped & (self.dropped - 1) else log.warning
+        tell("event_dropped", error=why, dropped=self.dropped)
 
     async def _write(self, series: _Series) -> None:
         series.written_at = asyncio.get_running_loop().time()

@@ -45,6 +45,7 @@ class AccountRegister:
     def __init__(self, kube: KubePort) -> None:
         self._kube = kube
         self._written: set[str] = set()
+        self._is_blind = False
 
     async def note(self, note: AccountNote) -> None:
         """Write it down, unless this process has. Where that is refused, go on without: it is a second net.
@@ -63,8 +64,12 @@ class AccountRegister:
         """Every note that makes sense, in a stable order; None where reading them is not granted."""
         try:
             notes = await self._kube.remembered_accounts()
-        except Forbidden:
+        except Forbidden as error:
+            if not self._is_blind:
+                _log.warning("accounts_not_read", error=str(error))
+            self._is_blind = True
             return None
+        self._is_blind = False
         return [note for key in sorted(notes) if (note := _read(key, notes[key])) is not None]
 
     async def renew(self, note: AccountNote) -> None:
