@@ -83,6 +83,10 @@ bench-market: $(PICTURES)  ## measure the market's promises and strategies (TRAC
 conformance: $(READY)  ## drive the simulator with the official command line (installs 0.6 GB of its own)
 	$(BIN)/python tests/conformance/run.py
 
+.PHONY: rights
+rights: $(READY) assets  ## run the operator without each of its rights in turn, and see that it says which it lacks
+	RIGHTS=each $(BIN)/pytest tests/e2e/test_rights.py
+
 .PHONY: mutants
 mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see that the tests notice each
 	$(BIN)/python tests/mutation/gate.py

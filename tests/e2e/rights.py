@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deploy.manifests import BASE, rendered
 from deploy.rights import Asking, Right, are_allowed
 from e2e.running import Operator
 from e2e.simulator import IMAGE
@@ -64,6 +65,23 @@ def _binding(kubectl: Kubectl, item: Row) -> Binding:
     rules = kubectl.json(*scope, "get", role["kind"].lower(), role["name"])["rules"]
     rights = tuple(right for rule in rules for right in _rights(rule, namespace))
     return Binding(item["kind"], namespace, role["name"], rights)
+
+
+def shipped(namespace: str) -> list[Binding]:
+    """The roles that an install can give the operator, all bound; those that are bound by namespace, in this one."""
+    scopes = {
+        "spotcompute-operator": ("ClusterRoleBinding", ""),
+        "spotcompute-operator-discovery": ("ClusterRoleBinding", ""),
+        "spotcompute-guard-credentials": ("ClusterRoleBinding", ""),
+        "spotcompute-read-sources": ("RoleBinding", namespace),
+        "spotcompute-operator-home": ("RoleBinding", HOME),
+    }
+    roles = {item["metadata"]["name"]: item for item in rendered(BASE) if item["kind"] in ("ClusterRole", "Role")}
+    assert roles.keys() - scopes.keys() == {"spotcompute-view", "spotcompute-edit"}
+    return [
+        Binding(kind, where, role, tuple(right for rule in roles[role]["rules"] for right in _rights(rule, where)))
+        for role, (kind, where) in scopes.items()
+    ]
 
 
 def _rights(rule: Row, namespace: str) -> Iterator[Right]:
@@ -150,11 +168,11 @@ def each_taken_away(
     objects: list[Row] = []
     asked: list[tuple[Right, Binding, list[str]]] = []
     for number, binding in enumerate(bound):
-        objects += _copy(f"all-of-{number}", binding, binding.rights)
+        objects += _copy(f"all-of-{number}", binding, binding.rights, _group(f"all-of-{number}"))
         others = [f"all-of-{other}" for other in range(len(bound)) if other != number]
         for index, right in enumerate(binding.rights):
             group = f"but-{number}-{index}"
-            objects += _copy(group, binding, [other for other in binding.rights if other != right])
+            objects += _copy(group, binding, [other for other in binding.rights if other != right], _group(group))
             asked.append((right, binding, [*others, group]))
 
     def refused(requests: set[Right]) -> dict[Right, set[Right]]:
@@ -175,18 +193,46 @@ def each_taken_away(
                 found[right].add(asking.right)
         return found
 
+    with _made(kubectl, objects):
+        yield refused
+
+
+@contextmanager
+def account_without(plane: ControlPlane, right: Right, bound: Sequence[Binding]) -> Iterator[Path]:
+    """The kubeconfig of a ServiceAccount that has every right of `bound` but one."""
+    name = "lacks-one"
+    account = {"kind": "ServiceAccount", "namespace": HOME, "name": name}
+    metadata = {"namespace": HOME, "name": name, "labels": TAKEN_AWAY}
+    objects: list[Row] = [{"apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata}]
+    for number, binding in enumerate(bound):
+        rights = [other for other in binding.rights if other != right]
+        objects += _copy(f"{name}-{number}", binding, rights, account)
+    with _made(plane.kubectl, objects):
+        yield plane.service_account_kubeconfig(HOME, name)
+
+
+TAKEN_AWAY = {"of": "rights-taken-away"}
+
+
+@contextmanager
+def _made(kubectl: Kubectl, objects: list[Row]) -> Iterator[None]:
     kubectl.run("create", "-f", "-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     try:
-        yield refused
+        yield
     finally:
-        all_of_them = ("delete", "--wait=false", "-l", "of=each-taken-away")
-        kubectl.run(*all_of_them, "clusterroles,clusterrolebindings")
-        kubectl.run(*all_of_them, "rolebindings", "--all-namespaces")
+        (label,) = (f"{key}={value}" for key, value in TAKEN_AWAY.items())
+        kinds = "clusterroles,clusterrolebindings"
+        kubectl.run("delete", "--wait=false", "-l", label, kinds)
+        kubectl.run("delete", "--wait=false", "-l", label, "rolebindings,serviceaccounts", "--all-namespaces")
 
 
-def _copy(group: str, binding: Binding, rights: Sequence[Right]) -> list[Row]:
-    """A role of these rights, and a binding like `binding` that gives it to `group`."""
-    api, labels = "rbac.authorization.k8s.io", {"of": "each-taken-away"}
+def _group(name: str) -> Row:
+    return {"apiGroup": "rbac.authorization.k8s.io", "kind": "Group", "name": name}
+
+
+def _copy(name: str, binding: Binding, rights: Sequence[Right], subject: Row) -> list[Row]:
+    """A role of these rights, and a binding like `binding` that gives it to `subject`."""
+    api, labels = "rbac.authorization.k8s.io", TAKEN_AWAY
     rules = [
         {"apiGroups": [right.group], "resources": [right.resource], "verbs": [right.verb]}
         | ({"resourceNames": [right.name]} if right.name else {})
@@ -197,15 +243,15 @@ def _copy(group: str, binding: Binding, rights: Sequence[Right]) -> list[Row]:
         {
             "apiVersion": f"{api}/v1",
             "kind": "ClusterRole",
-            "metadata": {"name": group, "labels": labels},
+            "metadata": {"name": name, "labels": labels},
             "rules": rules,
         },
         {
             "apiVersion": f"{api}/v1",
             "kind": binding.kind,
-            "metadata": {"name": group, "labels": labels, **scope},
-            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": group},
-            "subjects": [{"apiGroup": api, "kind": "Group", "name": group}],
+            "metadata": {"name": name, "labels": labels, **scope},
+            "roleRef": {"apiGroup": api, "kind": "ClusterRole", "name": name},
+            "subjects": [subject],
         },
     ]
 

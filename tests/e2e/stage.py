@@ -74,6 +74,16 @@ class Stage:
     def delete(self, name: str = "web") -> None:
         self.kubectl.run("delete", "sce", name, "--wait=false")
 
+    def vanish(self, name: str = "web") -> None:
+        """Delete it in spite of its finalizer, before anything of it is released: nobody should, and somebody does."""
+        fault = {"kind": "error", "code": "OperationDenied.InstanceOperationInProgress", "times": 0}
+        self.cloud.post("faults", action="TerminateInstances", account=self.account.uin, **fault)
+        self.delete(name)
+        finalizers = json.dumps({"metadata": {"finalizers": None}})
+        self.kubectl.run("patch", "sce", name, "--type=merge", "-p", finalizers)
+        self.until_gone(name)
+        self.cloud.clear_faults()
+
     def write_secret(self, name: str = SECRET, **data: str) -> None:
         secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
         self.kubectl.apply(json.dumps(secret))

@@ -176,12 +176,7 @@ def test_instances_of_a_vanished_environment_are_told(stage: Stage, own_operator
     stage.apply(replicas=1)
     stage.until_ready(1)
     before = recorded(port, count=2)
-    finalizers = json.dumps({"metadata": {"finalizers": None}})
-    add_fault(stage, "error", "TerminateInstances", times=0, code="OperationDenied.InstanceOperationInProgress")
-    stage.kubectl.run("delete", "sce", "web", "--wait=false")
-    stage.kubectl.run("patch", "sce", "web", "--type=merge", "-p", finalizers)
-    stage.until_gone()
-    stage.cloud.clear_faults()
+    stage.vanish()
     eventually(lambda: "orphans_released" in operator.log_text(), "orphans are released")
     fires = firing([*before, *recorded(port, count=3)], tmp_path, is_lasting=False)
     assert fires == {"SpotComputeOrphansReleased"}
