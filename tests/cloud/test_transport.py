@@ -30,7 +30,7 @@ from spotcompute.cloud.errors import (
 )
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent import client as client_module
-from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint
+from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint, Vocabulary
 from spotcompute.cloud.tencent.provider import RATES, TencentProvider, TencentProviders
 from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import LaunchRequest, Template
@@ -453,6 +453,21 @@ async def test_every_call_is_counted_with_its_code_and_timed(executor: ThreadPoo
     assert count("RunInstances", "OK") == before[0] + 1
     assert count("RunInstances", "RequestLimitExceeded") == before[1] + 1
     assert REGISTRY.get_sample_value("spotenv_cloud_api_duration_seconds_count", labels) == before[2] + 2
+
+
+async def test_a_code_that_no_cloud_would_send_is_no_label(executor: ThreadPoolExecutor) -> None:
+    before = count("RunInstances", "Other")
+    async with serving(refuses("x" * 5000)) as stub:
+        await asyncio.gather(launch(provider(stub.endpoint, executor)), return_exceptions=True)
+    assert count("RunInstances", "Other") == before + 1
+
+
+def test_codes_beyond_the_first_hundred_are_counted_together() -> None:
+    codes = Vocabulary()
+    told = [codes.label(f"Invented.Code{number}") for number in range(1000)]
+    assert len(set(told)) == 101
+    assert told[99:101] == ["Invented.Code99", "Other"]
+    assert codes.label("Invented.Code7") == "Invented.Code7"
 
 
 async def test_a_throttle_slows_its_action_down_and_no_other(executor: ThreadPoolExecutor) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import aiohttp
 import pytest
@@ -10,6 +10,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from localcluster.processes import free_port
 from spotcompute import metrics
+from spotcompute.api.status import PoolState
 
 
 def shown(registry: CollectorRegistry = REGISTRY) -> str:
@@ -79,11 +80,18 @@ def test_a_forged_status_hides_itself_and_nobody_else(forged: dict[str, Any]) ->
     assert 'spotenv_replicas_ready{name="web"}' in series(environment("forged", **forged), environment())
 
 
-def test_an_environment_has_at_most_sixty_series_whatever_its_size() -> None:
-    states = ("Available", "Resting", "Invalid", "SoldOut", "TooExpensive")
-    large = environment(pools=[{"state": state} for state in states for _ in range(40)])
+def test_an_environment_has_at_most_twenty_series_whatever_its_size_and_state() -> None:
+    """Sixty were promised. Pools come in as many states as the schema lets through."""
+    large = environment(pools=[{"state": state} for state in get_args(PoolState) for _ in range(40)])
     large["metadata"]["deletionTimestamp"] = "2026-11-24T12:00:00Z"
-    assert len(series(large)) <= 60
+    found = series(large)
+    assert {name.partition("{")[0] for name in found} == {name for name, _, _ in metrics.OF_AN_ENVIRONMENT}
+    assert len(found) == len(metrics.OF_AN_ENVIRONMENT) - 1 + len(get_args(PoolState)) <= 20
+
+
+@pytest.mark.parametrize("family", metrics.OF_AN_ENVIRONMENT, ids=lambda family: family[0])
+def test_no_label_of_an_environment_grows_with_it(family: tuple[str, str, tuple[str, ...]]) -> None:
+    assert set(family[2]) <= {"reason", "state", "currency"}
 
 
 def test_the_names_are_those_promised() -> None:

@@ -51,6 +51,25 @@ MAX_MESSAGE = 500
 REQUESTS = Counter("spotenv_cloud_api_requests", "Calls of the cloud's API by action and code.", ["action", "code"])
 DURATION = Histogram("spotenv_cloud_api_duration_seconds", "Duration of calls of the cloud's API.", ["action"])
 
+
+class Vocabulary:
+    """Codes that become labels. They are the cloud's words, and each new one would stay in memory for ever."""
+
+    def __init__(self, words: int = 100, characters: int = 80) -> None:
+        """Tell so many apart: a few dozen are met in practice."""
+        self._words, self._characters = words, characters
+        self._known: set[str] = set()
+
+    def label(self, code: str) -> str:
+        """`code` itself, or `Other` for one too many or too long."""
+        if code not in self._known and (len(self._known) >= self._words or len(code) > self._characters):
+            return "Other"
+        self._known.add(code)
+        return code
+
+
+_CODES = Vocabulary()
+
 #: Raised before any byte of a request leaves: the connection was never made, or the server's certificate refused.
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
 
@@ -107,7 +126,7 @@ class Client:
             code = "Cancelled"
             raise
         finally:
-            REQUESTS.labels(action, code).inc()
+            REQUESTS.labels(action, _CODES.label(code)).inc()
             DURATION.labels(action).observe(time.monotonic() - started)
 
     async def _in_thread(self, action: str, parameters: Json) -> Json:
