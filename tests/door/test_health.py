@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import urllib.request
 from collections.abc import AsyncIterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import pytest
@@ -46,6 +49,21 @@ async def test_what_only_a_restart_can_help_is_said(health: Health, port: int) -
 
     health.check = check
     assert await ask(port, "/healthz") == (500, {"error": "no audit has ended for 901 s"})
+
+
+async def test_a_loop_that_is_blocked_answers_no_probe(health: Health, port: int) -> None:
+    """The kubelet takes silence for a failure. The block here is waiting for the very thread that asks."""
+
+    def ask_from_outside() -> int:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
+            f"http://127.0.0.1:{port}/healthz", timeout=1
+        ) as answer:
+            return int(answer.status)
+
+    with ThreadPoolExecutor(1) as outside:
+        assert await asyncio.wrap_future(outside.submit(ask_from_outside)) == 200
+        with pytest.raises(TimeoutError):
+            outside.submit(ask_from_outside).result()
 
 
 async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(health: Health, port: int) -> None:
