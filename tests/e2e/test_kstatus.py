@@ -5,11 +5,15 @@ kstatus: https://github.com/kubernetes-sigs/cli-utils, pkg/kstatus. Argo CD: the
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from deploy.argocd import health
 from e2e.simulator import IMAGE
-from e2e.stage import Object, Stage, condition, kstatus, moment
+from e2e.stage import Object, Stage, condition, kstatus, manifest, moment
+from e2e.test_crashes import add_fault
+from localcluster.kubectl import KubectlError
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 
@@ -33,14 +37,19 @@ def test_from_birth_to_death_both_tell_the_truth_and_the_same(stage: Stage) -> N
     assert kstatus(stage.until_reason("PriceTooLow")) == "InProgress"
     stage.cloud.post("price", zone=zone, type="S5.MEDIUM4", price="0.0226")
     stage.until_ready(5)
-    stage.apply(replicas=6, template={"imageId": "img-00000000"})
+    add_fault(stage, "reset", "DescribeInstances", times=0)
+    stage.scale(6)
+    assert kstatus(stage.until_reason("CloudUnreachable")) == "InProgress"
+    stage.cloud.clear_faults()
+    stage.until_ready(6)
+    stage.apply(replicas=7, template={"imageId": "img-00000000"})
     wrong = stage.until_reason("InvalidConfiguration")
     assert kstatus(wrong) == "Failed"
-    stage.apply(replicas=6, template={"imageId": IMAGE})
-    stage.until_ready(6)
+    stage.apply(replicas=7, template={"imageId": IMAGE})
+    stage.until_ready(7)
     stage.cloud.post("interrupt", instances=[stage.cloud.running(stage.account)[0]["id"]], notice_seconds=0)
     stage.until(lambda obj: kstatus(obj) == "InProgress", "the loss is seen")
-    stage.until_ready(6)
+    stage.until_ready(7)
     stage.delete()
     stage.until_gone()
 
@@ -77,3 +86,22 @@ def test_a_paused_environment_is_suspended_for_argo_cd_and_its_times_are_in_orde
         if condition(event["object"], "Ready")
     ]
     assert times == sorted(times)
+
+
+@pytest.mark.parametrize("way", [("apply", "--server-side", "--field-manager=git"), ("apply",)], ids=["ssa", "client"])
+def test_nothing_the_operator_writes_shows_as_drift(stage: Stage, way: tuple[str, ...]) -> None:
+    """Neither to `kubectl diff`, which asks as Flux and Argo CD do, nor by taking a field away from Git."""
+    wanted = json.dumps(manifest("web", stage.account.zones[0], market={"maxPrice": "0.05"}))
+    stage.kubectl.run(*way, "-f", "-", stdin=wanted)
+    written = stage.until_ready(2)
+    assert written["metadata"]["annotations"]["spotcompute.dev/environment-id"]
+    assert written["metadata"]["finalizers"]
+    options = [option for option in way if option.startswith("--")]
+    assert stage.kubectl.run("diff", *options, "-f", "-", stdin=wanted) == ""
+    with pytest.raises(KubectlError, match="ended with 1"):  # there are differences, and it would have said so
+        stage.kubectl.run("diff", *options, "-f", "-", stdin=wanted.replace("0.05", "0.06"))
+    again = json.loads(stage.kubectl.run(*way, "-f", "-", "-o", "json", "--show-managed-fields", stdin=wanted))
+    assert again["metadata"]["generation"] == written["metadata"]["generation"]
+    fields = [entry for entry in again["metadata"]["managedFields"] if entry["manager"] == "spotcompute-operator"]
+    assert fields
+    assert not [entry for entry in fields if "f:spec" in entry["fieldsV1"]]
