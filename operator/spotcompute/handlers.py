@@ -18,7 +18,7 @@ import structlog
 from spotcompute import metrics
 from spotcompute.kube.connection import Access
 from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
-from spotcompute.kube.port import KubePort
+from spotcompute.kube.port import Forbidden, KubeError, KubePort
 from spotcompute.settings import Settings
 from spotcompute.store import Audit, Store
 from spotcompute.workqueue import WorkQueue
@@ -30,6 +30,9 @@ DRAIN_SECONDS = 25.0
 
 #: A run ends by itself long before that: every call it waits for has a timeout.
 STUCK_SECONDS = 600.0
+
+#: A start that the API server refuses, or does not answer, is tried again after so long.
+START_SECONDS = 15
 
 #: kopf drops its connections this often and continues from the last version it saw.
 LOGIN_SECONDS = 600.0
@@ -109,9 +112,14 @@ class Door:
 
     async def start(self) -> None:
         """Start every part. Called by kopf before it watches, and again after a while if it raises KubeError."""
-        if self._settings.namespace:
-            # Without cluster-wide rights nobody tells kopf of a CRD installed later: wait for it here.
+        try:
             await self._kube.list_environments()
+        except Forbidden:
+            raise  # kopf would say that it is ready, and then watch in vain for minutes
+        except KubeError:
+            # Without cluster-wide rights nobody tells kopf of a CRD installed later: it is waited for here.
+            if self._settings.namespace:
+                raise
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
         parts: list[Background] = [self._work, self._audit.run, *self._background]
         self._tasks = [asyncio.create_task(self._guard(part), name=_name(part)) for part in parts]
@@ -182,7 +190,10 @@ def build_registry(door: Door) -> kopf.OperatorRegistry:
 
     @kopf.on.startup(registry=registry)
     async def startup(**_: Any) -> None:
-        await door.start()
+        try:
+            await door.start()
+        except KubeError as error:
+            raise kopf.TemporaryError(str(error), delay=START_SECONDS) from None  # one line, and no traceback
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
@@ -220,7 +231,7 @@ def kopf_settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     # A limit makes objects wait five seconds for each other: a worker keeps its slot while idle.
     settings.queueing.worker_limit = None
     # Of the handlers kopf repeats, startup and login are left.
-    settings.execution.default_backoff = 15
+    settings.execution.default_backoff = START_SECONDS
     # A half-dead API server would else hold a request for five minutes.
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10

@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 
+import aiohttp
 import yaml
 
 from e2e.simulator import ROOT
@@ -57,6 +58,12 @@ def grant_shipped_rights(cluster: Cluster) -> Path:
     cluster.kubectl.apply(yaml.safe_dump_all(documents))
     (account,) = [item["metadata"] for item in documents if item["kind"] == "ServiceAccount"]
     return cluster.service_account_kubeconfig(account["namespace"], account["name"])
+
+
+async def answer(port: str, path: str) -> int:
+    """The status that a probe of an operator on this machine gets."""
+    async with aiohttp.request("GET", f"http://127.0.0.1:{port}{path}") as response:
+        return response.status
 
 
 class Operator:

@@ -11,7 +11,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from e2e.running import Operator
+from e2e.running import Operator, answer
 from e2e.stage import Stage
 from e2e.waiting import eventually, throughout
 from localcluster.cluster import Cluster
@@ -164,11 +164,6 @@ async def test_probes_and_metrics_tell_who_acts_and_who_stands_by(
         assert await answer(port["HEALTH_PORT"], "/healthz") == 200
         assert await answer(port["HEALTH_PORT"], "/readyz") == 200
         assert f"spotenv_leader {is_leader}.0" in await text(port["METRICS_PORT"], "/metrics")
-
-
-async def answer(port: str, path: str) -> int:
-    async with aiohttp.request("GET", f"http://127.0.0.1:{port}{path}") as response:
-        return response.status
 
 
 async def text(port: str, path: str) -> str:

@@ -29,12 +29,13 @@ from e2e.rights import (
     requested,
     shipped,
 )
-from e2e.running import Operator
+from e2e.running import Operator, answer
 from e2e.simulator import Simulator
 from e2e.stage import Stage, condition
 from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane
+from localcluster.processes import free_port
 
 pytestmark = pytest.mark.e2e
 
@@ -160,6 +161,24 @@ def test_an_operator_that_lacks_one_says_which(
     own_operator(REPLAY_SECONDS="1", SIGNATURE_SECONDS="1")
     stage.kubectl.run("delete", "sce", "--all", "--wait=false")
     eventually(lambda: stage.get() is None and not cloud.instances(stage.account), "everything is released", 120)
+
+
+async def test_without_the_right_to_list_it_says_so_and_is_not_ready(
+    control_plane: ControlPlane, operator_kubeconfig: Path, stage: Stage, cloud: Simulator, tmp_path: Path
+) -> None:
+    """A rolling update would else take the good replicas away for one that never sees an object."""
+    control_plane.kubectl.run("-n", HOME, "delete", "lease", LEASE, "--ignore-not-found")
+    (lack,) = [right for right in EACH if (right.verb, right.resource) == ("list", "spotcomputeenvironments")]
+    port = str(free_port())
+    with account_without(control_plane, lack, shipped(stage.namespace)) as kubeconfig:
+        settings = {"LEASE": LEASE, "LOG_LEVEL": "INFO", "HEALTH_PORT": port, "LISTEN_HOST": "127.0.0.1"}
+        operator = Operator(kubeconfig, cloud.endpoint, tmp_path / "lacking.log", **settings)
+        operator.may_be_refused = True
+        operator.start()
+        eventually(lambda: is_told(lack, operator, stage), "it says that it may not list", 60)
+        assert (await answer(port, "/healthz"), await answer(port, "/readyz")) == (200, 503)
+        operator.kill9()
+        operator.judge()
 
 
 def is_told(lack: Right, operator: Operator, stage: Stage) -> bool:
