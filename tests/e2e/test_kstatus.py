@@ -50,6 +50,7 @@ def test_from_birth_to_death_both_tell_the_truth_and_the_same(stage: Stage) -> N
     stage.cloud.post("interrupt", instances=[stage.cloud.running(stage.account)[0]["id"]], notice_seconds=0)
     stage.until(lambda obj: kstatus(obj) == "InProgress", "the loss is seen")
     stage.until_ready(7)
+    roll(stage, 7)
     stage.delete()
     stage.until_gone()
 
@@ -61,6 +62,18 @@ def test_from_birth_to_death_both_tell_the_truth_and_the_same(stage: Stage) -> N
             assert state["status"]["readyReplicas"] == state["spec"]["replicas"]
             assert state["status"]["observedGeneration"] == state["metadata"]["generation"]
     assert failed_after(stage, wrong["metadata"]["generation"]) <= FAILED_WITHIN_SECONDS
+
+
+def roll(stage: Stage, replicas: int) -> None:
+    """Bring a changed template to all: as many anew, then back; the old ones go first (docs/tasks.md)."""
+    stage.apply(replicas=replicas, template={"imageId": IMAGE, "hostName": "batch"})
+    stage.until(lambda obj: obj["status"]["updatedReplicas"] == 0, "all are of the older template")
+    before = {row["id"] for row in stage.cloud.running(stage.account)}
+    stage.scale(2 * replicas)
+    stage.until_ready(2 * replicas)
+    stage.scale(replicas)
+    assert stage.until_ready(replicas)["status"]["updatedReplicas"] == replicas
+    assert before.isdisjoint(row["id"] for row in stage.cloud.running(stage.account))
 
 
 def failed_after(stage: Stage, generation: int) -> float:
