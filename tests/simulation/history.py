@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from cvmsim.switches import TABLE
-from simulation.cloudworld import CloudTrouble
+from simulation.cloudworld import SIGNATURE_SECONDS, CloudTrouble
 from simulation.kubeworld import KubeTrouble, Snapshot
 from simulation.virtual import run_virtual
 from simulation.world import ACCOUNT, IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, TYPES, ZONES, Outcome, World, obj_set
@@ -261,6 +261,10 @@ class History:
         if self.is_over:
             return
         self.world.note("etcd is restored from a backup")
+        # A process that begins before lists show what was launched since cannot know of it: the docs name that limit.
+        lags = self.world.cloud.simulator.switches.number
+        unseen = lags("list-lag") + lags("tag-lag") + SIGNATURE_SECONDS + 30.0
+        self.world.no_starts_until = asyncio.get_running_loop().time() + unseen
         self._snapshots = [one for one in self._snapshots if one.version <= snapshot.version]
         self.world.api.restore(snapshot)
         for name in self.world.names:

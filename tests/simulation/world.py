@@ -224,6 +224,7 @@ class World:
         self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, dwell=minutes)
         self._sweep_seconds, self.calm = sweep_seconds, 1
         self.skews: dict[int, float] = {}
+        self.no_starts_until = 0.0
         self.fault = FaultPoint()
         self.cloud = cloud or Cloud(catalog(), hash_of(seed), switches)
         self.cloud.allowed, self.cloud.owner_of_caller = self._allowed, self._owner_of_caller
@@ -315,7 +316,10 @@ class World:
 
     def restart(self, replica: Replica) -> None:
         """Start a process that is to come back, unless it did already or was given up."""
-        if not replica.alive and replica in self.replicas:
+        loop = asyncio.get_running_loop()
+        if loop.time() < self.no_starts_until:
+            loop.call_at(self.no_starts_until, self.restart, replica)
+        elif not replica.alive and replica in self.replicas:
             self.note(f"r{replica.number} starts")
             replica.start()
 
@@ -362,7 +366,7 @@ class World:
     async def converge(self) -> None:
         """All as wanted within the bound, orphans gone in less."""
         loop = asyncio.get_running_loop()
-        healed = loop.time()
+        healed = max(loop.time(), self.no_starts_until)
         while loop.time() < healed + self.bound:
             await asyncio.sleep(10)
             self.cloud.advance()
