@@ -198,10 +198,14 @@ OUTSIDE = [
     outside("template.loginSettings.keyIds[0]", long("skey-", 65), "may not be more than 64"),
     outside("template.userData", "x" * 65_537, "may not be more than 65536"),
     outside("template.userDataFrom.secretKeyRef", key_of(""), "at least 1 chars"),
+    outside("template.userDataFrom.secretKeyRef", key_of("Boot_1"), "must be the name of an object of this namespace"),
     outside("template.userDataFrom.secretKeyRef", key_of("n" * 254), "may not be more than 253"),
     outside("template.userDataFrom.secretKeyRef", key_of("boot", ""), "at least 1 chars"),
     outside("template.userDataFrom.secretKeyRef", key_of("boot", "k" * 254), "may not be more than 253"),
     outside("template.userDataFrom.configMapKeyRef", key_of(""), "at least 1 chars"),
+    outside(
+        "template.userDataFrom.configMapKeyRef", key_of("Boot_1"), "must be the name of an object of this namespace"
+    ),
     outside("template.userDataFrom.configMapKeyRef", key_of("n" * 254), "may not be more than 253"),
     outside("template.userDataFrom.configMapKeyRef", key_of("boot", ""), "at least 1 chars"),
     outside("template.userDataFrom.configMapKeyRef", key_of("boot", "k" * 254), "may not be more than 253"),
@@ -218,6 +222,8 @@ OUTSIDE = [
     outside("template.tags", {f"key{number}": "value" for number in range(11)}, "at most 10 items"),
     outside("template.tags.team", "v" * 128, "may not be more than 127"),
     outside("credentialsSecretRef.name", "", "at least 1 chars"),
+    outside("credentialsSecretRef.name", "a%2fb", "must be the name of an object of this namespace"),
+    outside("credentialsSecretRef.name", "../boot", "must be the name of an object of this namespace"),
     outside("credentialsSecretRef.name", "n" * 254, "may not be more than 253"),
 ]
 

@@ -11,7 +11,7 @@ import pytest
 from plan.given import NOW
 from spotcompute.api.spec import TemplateSpec
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
-from spotcompute.kube.sources import Sources
+from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.redaction import redact
 
 
@@ -26,6 +26,11 @@ class Secrets:
         if self.trouble:
             raise self.trouble.pop(0)
         self.guarded.append(name)
+
+    async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        raise self.trouble.pop(0)
+
+    read_config_map = unguard_secret = read_secret
 
 
 def sources_of(secrets: Secrets) -> Sources:
@@ -66,6 +71,20 @@ class Scripts:
 
     async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         return {"script": self.raw}
+
+
+async def test_what_is_no_name_at_all_is_said_to_be_wrong_and_keeps_nobody() -> None:
+    """The schema refuses it, and may not have always done so: then the API server answers 400."""
+    sources = sources_of(Secrets(trouble=[Rejected('Name parameter invalid: "a%2fb"') for _ in range(4)]))
+    with pytest.raises(SourceUnavailable, match=r"Secret a%2fb cannot be asked for: correct the name"):
+        await sources.credentials("ns", "a%2fb")
+    for kind in ("secretKeyRef", "configMapKeyRef"):
+        template = TemplateSpec.model_validate(
+            {"imageId": "img-1", "userDataFrom": {kind: {"name": "a%2fb", "key": "k"}}}
+        )
+        with pytest.raises(SourceUnavailable, match="correct the name"):
+            await sources.user_data("ns", template)
+    await sources.unguard("ns", "a%2fb")
 
 
 async def test_user_data_of_a_secret_is_cut_out_of_every_log() -> None:

@@ -85,6 +85,22 @@ PlacementGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("ps
 KeyId = Annotated[str, Field(max_length=64, json_schema_extra=_id("skey", "a key pair"))]
 
 
+#: What the API server takes for the name of a Secret or ConfigMap; for another it has no object and no 404.
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=checked(
+            rule(
+                "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+                "must be the name of an object of this namespace: lower-case letters, digits, '-' and '.'",
+            )
+        ),
+    ),
+]
+
+
 class PlacementSpec(SpecPart):
     """A zone, and the subnet in it."""
 
@@ -450,9 +466,7 @@ class LoginSpec(SpecPart):
 class KeySelector(SpecPart):
     """One key of a Secret or ConfigMap in the object's own namespace."""
 
-    name: str = Field(
-        min_length=1, max_length=253, description="Name of the Secret or ConfigMap, in the namespace of this object."
-    )
+    name: ObjectName = Field(description="Name of the Secret or ConfigMap, in the namespace of this object.")
     key: str = Field(min_length=1, max_length=253, description="Key in its data that holds the text.")
 
 
@@ -701,7 +715,7 @@ def _disk(spec: SystemDiskSpec | None) -> Disk | None:
 class SecretRef(SpecPart):
     """A Secret in the object's own namespace: there is deliberately no namespace field."""
 
-    name: str = Field(min_length=1, max_length=253, description="Name of the Secret, in the namespace of this object.")
+    name: ObjectName = Field(description="Name of the Secret, in the namespace of this object.")
 
 
 class Spec(SpecPart):
