@@ -467,7 +467,8 @@ class World:
         """Start all processes anew, with everything periodic much rarer: hours without news are most of the work."""
         self.calm = calm
         for number, replica in enumerate(self.replicas):
-            replica.crash()
+            if replica.alive:  # the others were enough, and one that may not begin yet has not
+                replica.crash()
             self.replicas[number] = Replica(self, number)
             self.restart(self.replicas[number])
 
