@@ -30,10 +30,11 @@ up: $(READY)  ## start the same and leave it running, with the commands to play 
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m localdemo down
 
-# Two, because the end-to-end tests wait while the others compute; 0 runs them in order, in one process.
-WORKERS ?= 2
+# One more than the cores of a small machine, because the end-to-end tests wait while the others compute; 0 runs them in
+# order, in one process.
+WORKERS ?= 3
 test: check assets helm prometheus  ## check, then every test, those on a real control plane included
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY)  ## format, lint, types, import contracts, generated files
 	$(BIN)/ruff format --check .
