@@ -31,23 +31,32 @@ BLOCK = 50
 #: What a history must have had for its orphan sweep to be tempted: no API server, or one that lies about what exists.
 TEMPTING = frozenset({"kube-outage", "lying-list", "rewind"})
 
-#: Prints what a play loads of this project, one path a line.
+#: Where a play, or a test, finds what it imports of this project.
+SOURCES = [ROOT / "operator", ROOT / "tests", ROOT / "deploy" / "local"]
+
+#: Prints what the modules that are named load, one path a line.
 LIST_WHAT_IS_LOADED = """
-import sys
-import simulation.history, simulation.scenarios
+import importlib, sys
+for name in sys.argv[1:]:
+    importlib.import_module(name)
 for module in list(sys.modules.values()):
     print(getattr(module, "__file__", None) or "")
 """
 
 
+def loaded_by(modules: Sequence[str]) -> list[Path]:
+    """The files of this project that these modules load, themselves among them."""
+    environment = {**os.environ, "PYTHONPATH": ":".join(map(str, SOURCES))}
+    listing = [sys.executable, "-c", LIST_WHAT_IS_LOADED, *modules]
+    told = subprocess.run(listing, env=environment, capture_output=True, text=True, check=True).stdout
+    files = {Path(line) for line in told.splitlines()}
+    return sorted(path for path in files if any(path.is_relative_to(source) for source in SOURCES))
+
+
 def what_is_played() -> list[Path]:
     """The files a play runs through: of the operator, of the cloud, and of the worlds they meet in. No others."""
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'operator'}:{ROOT / 'tests'}"}
-    listing = [sys.executable, "-c", LIST_WHAT_IS_LOADED]
-    told = subprocess.run(listing, env=environment, capture_output=True, text=True, check=True).stdout
-    loaded = {Path(line) for line in told.splitlines() if Path(line).is_relative_to(ROOT / "operator")}
-    worlds = {Path(line) for line in told.splitlines() if Path(line).is_relative_to(ROOT / "tests")}
-    return sorted({*loaded, *worlds, *(ROOT / "operator" / "cvmsim").rglob("*.yaml")})
+    loaded = loaded_by(["simulation.history", "simulation.scenarios"])
+    return sorted({*loaded, *(ROOT / "operator" / "cvmsim").rglob("*.yaml")})
 
 
 @cache

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import gc
 import hashlib
-import json
 import logging
 import os
 import random
@@ -35,6 +34,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
 from simulation.history import run  # noqa: E402 - after the path is set
 from simulation.proof import BLOCK, PROOFS, Record, Tally, version_of_what_is_played  # noqa: E402 - after the path
+from simulation.realparts import PARTS, RealPart  # noqa: E402 - after the path is set
 from simulation.scenarios import (  # noqa: E402 - after the path is set
     SCENARIOS,
     SMALLEST,
@@ -67,16 +67,18 @@ def main(
     _silence()
     jobs = dict(_jobs(histories, pair_count, first_seed))
     proof = Record(list(jobs), first_seed, CACHE)
+    parts = [RealPart(part) for part in PARTS.values()]
     if record:
-        click.echo(f"{proof.write_blocks(_commit())} blocks of {BLOCK} jobs added to {PROOFS.relative_to(ROOT)}")
+        added = sum(part.record() for part in parts)
+        blocks = proof.write_blocks(_commit())
+        click.echo(f"{blocks} blocks of {BLOCK} jobs and {added} real parts added to {PROOFS.relative_to(ROOT)}")
         sys.exit(0)
     if check:
         sys.exit(_check(proof, jobs, check))
     waiting = [(name, jobs[name]) for name in proof.missing()]
-    kills, verdicts = proof.path.with_suffix(".kills"), proof.path.with_suffix(".mutants")
-    kills.parent.mkdir(parents=True, exist_ok=True)
-    mutants_failed = real and not verdicts.exists() and _plant_mutants(verdicts, processes)
-    real_parts = _start_real_parts(kills) if real else None
+    mutants = RealPart(PARTS["mutants"])
+    mutants_failed = real and not mutants.is_done() and not mutants.run()
+    others = _start_kills_and_drills(proof.path.with_suffix(".log")) if real else None
     click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {proof.path}")
     started = time.monotonic()
     with ProcessPoolExecutor(processes, initializer=_be_modest) as pool:
@@ -85,12 +87,12 @@ def main(
             _show_progress(count, len(waiting), started)
             for failure in tally.failures:
                 click.echo(f"\nFAILED {failure}", err=True)
-    if real_parts is not None:
+    if others is not None:
         click.echo("waiting for the kills and drills on real parts")
-    real_parts_failed = real_parts is not None and real_parts.wait() != 0
+    others_failed = others is not None and others.wait() != 0
     tallies = list(proof.tallies())
-    _report(tallies, first_seed, processes, _real_rows(kills, verdicts))
-    sys.exit(1 if mutants_failed or real_parts_failed or any(tally.failures for tally in tallies) else 0)
+    _report(tallies, first_seed, processes, [row for part in parts if (row := part.row()) is not None])
+    sys.exit(1 if mutants_failed or others_failed or any(tally.failures for tally in tallies) else 0)
 
 
 def _commit() -> str:
@@ -114,45 +116,13 @@ def _check(proof: Record, jobs: Mapping[str, Job], count: int) -> int:
     return differing or not recorded
 
 
-def _plant_mutants(verdicts: Path, processes: int) -> bool:
-    gate = [sys.executable, "tests/mutation/gate.py", "--processes", str(processes), "--state", str(verdicts)]
-    return subprocess.run(gate, cwd=ROOT, check=False).returncode != 0
-
-
-def _start_real_parts(kills: Path) -> subprocess.Popen[bytes]:
-    """Kill -9 at every request of the recorded rounds, and the drills: beside the plays, since they mostly wait."""
-    drills = kills.with_suffix(".drills")
-    environment = {
-        **os.environ,
-        "KILLS": "all",
-        "KILLS_STATE": str(kills),
-        "DRILLS": "all",
-        "DRILLS_STATE": str(drills),
-    }
-    modules = ["tests/e2e/test_kills.py", *([] if drills.exists() else ["tests/e2e/test_drills.py"])]
-    output = kills.with_suffix(".log")
+def _start_kills_and_drills(output: Path) -> subprocess.Popen[bytes]:
+    """Beside the plays, since they mostly wait."""
     click.echo(f"kills and drills on real parts go on beside the plays: {output}")
+    output.parent.mkdir(parents=True, exist_ok=True)
+    command = [sys.executable, str(Path(__file__).with_name("realparts.py")), "kills", "drills"]
     with output.open("ab") as log:
-        tests = [sys.executable, "-m", "pytest", "-v", *modules]
-        return subprocess.Popen(tests, cwd=ROOT, env=environment, stdout=log, stderr=subprocess.STDOUT)
-
-
-def _real_rows(kills: Path, verdicts: Path) -> list[tuple[str, str]]:
-    rows = []
-    if kills.exists():
-        points = [json.loads(line) for line in kills.read_text().splitlines()]
-        struck = sum(point["struck"] for point in points)
-        rows.append(("kill -9 points on real parts · of which struck", f"{len(points):,} · {struck:,}"))
-    drills = kills.with_suffix(".drills")
-    if drills.exists():
-        notes = [json.loads(line) for line in drills.read_text().splitlines()]
-        races = sum(note["count"] for note in notes if note["drill"] == "races")
-        rows.append(("drills on real parts · deletions that raced the finalizer", f"{len(notes)} · {races:,}"))
-    if verdicts.exists():
-        judged = json.loads(verdicts.read_text())
-        killed = sum(verdict["killed_by"] is not None for verdict in judged)
-        rows.append(("mutants killed, all by tests of `make test`", f"{killed} of {len(judged)}"))
-    return rows
+        return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
 
 
 def _jobs(histories: int, pair_count: int, first_seed: int) -> Iterator[tuple[str, Job]]:

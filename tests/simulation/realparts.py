@@ -1,0 +1,155 @@
+"""The parts of a proof that need real processes: kill -9 at every request, the drills, and the planted mutants.
+
+    python tests/simulation/realparts.py kills drills
+
+Apart from `proof` because they are whole test runs and not plays: each writes a file of its own. It counts for the code
+that it was made with, stays in `.cache/prove` until its run has ended well, and can then be committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
+
+from simulation.proof import PROOFS, loaded_by, version_of  # noqa: E402 - after the path is set
+
+CACHE = ROOT / ".cache" / "prove"
+
+#: A line of the table: what, and how many.
+Row = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One run of minutes or an hour.
+
+    `{state}` in `command` and `variables` stands for the file it writes. A run that was broken off goes on with what it
+    finds there if it `resumes`, and starts over if not. It depends on all of the operator, and on what `modules` load.
+    """
+
+    name: str
+    command: Sequence[str]
+    variables: Mapping[str, str]
+    modules: Sequence[str]
+    tell: Callable[[str], Row]
+    resumes: bool = False
+
+    def version(self) -> str:
+        """Twelve hex digits that differ whenever the operator or the tests of this part do."""
+        operator = [path for kind in ("*.py", "*.yaml") for path in (ROOT / "operator").rglob(kind)]
+        tests = [path for path in loaded_by(self.modules) if path.is_relative_to(ROOT / "tests")]
+        return version_of(sorted({*operator, *tests}))
+
+
+def _of_kills(text: str) -> Row:
+    points = _rows(text)
+    struck = sum(point["struck"] for point in points)
+    return "kill -9 points on real parts · of which struck", f"{len(points):,} · {struck:,}"
+
+
+def _of_drills(text: str) -> Row:
+    notes = _rows(text)
+    races = sum(note["count"] for note in notes if note["drill"] == "races")
+    return "drills on real parts · deletions that raced the finalizer", f"{len(notes)} · {races:,}"
+
+
+def _of_mutants(text: str) -> Row:
+    judged = json.loads(text)
+    killed = sum(verdict["killed_by"] is not None for verdict in judged)
+    return "mutants killed, all by tests of `make test`", f"{killed} of {len(judged)}"
+
+
+def _rows(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+PYTEST = (sys.executable, "-m", "pytest", "-v")
+PARTS = {
+    part.name: part
+    for part in (
+        Part(
+            "mutants",
+            (sys.executable, "tests/mutation/gate.py", "--state", "{state}"),
+            {},
+            ("mutation.catalogue", "mutation.gate"),
+            _of_mutants,
+        ),
+        Part(
+            "kills",
+            (*PYTEST, "tests/e2e/test_kills.py"),
+            {"KILLS": "all", "KILLS_STATE": "{state}"},
+            ("e2e.conftest", "e2e.test_kills"),
+            _of_kills,
+            resumes=True,
+        ),
+        Part(
+            "drills",
+            (*PYTEST, "tests/e2e/test_drills.py"),
+            {"DRILLS": "all", "DRILLS_STATE": "{state}"},
+            ("e2e.conftest", "e2e.test_drills"),
+            _of_drills,
+        ),
+    )
+}
+
+
+class RealPart:
+    """One part and the file of it: `cache` has it as it grows, and `proofs` when it is committed."""
+
+    def __init__(self, part: Part, cache: Path = CACHE, proofs: Path = PROOFS) -> None:
+        """Look up the version; nothing is run."""
+        self.part = part
+        stem = f"{part.name}-{part.version()}.json"
+        self._growing, self._whole, self._recorded = cache / f"{stem}.part", cache / stem, proofs / stem
+
+    def is_done(self) -> bool:
+        """True when a run of this code has ended well, here or where it was recorded."""
+        return self._whole.exists() or self._recorded.exists()
+
+    def run(self) -> bool:
+        """Run it, or what is left of it; True when all went well."""
+        self._growing.parent.mkdir(parents=True, exist_ok=True)
+        if not self.part.resumes:
+            self._growing.unlink(missing_ok=True)
+        variables = {name: value.format(state=self._growing) for name, value in self.part.variables.items()}
+        command = [word.format(state=self._growing) for word in self.part.command]
+        if subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False).returncode != 0:
+            return False
+        self._growing.rename(self._whole)
+        return True
+
+    def row(self) -> Row | None:
+        """Its line of the table; None while it is not done."""
+        found = next((path for path in (self._whole, self._recorded) if path.exists()), None)
+        return None if found is None else self.part.tell(found.read_text())
+
+    def record(self) -> bool:
+        """Put what is done where it can be committed; True when that was new."""
+        if not self._whole.exists() or self._recorded.exists():
+            return False
+        self._recorded.parent.mkdir(parents=True, exist_ok=True)
+        self._recorded.write_bytes(self._whole.read_bytes())
+        return True
+
+
+@click.command(help=__doc__)
+@click.argument("names", nargs=-1, type=click.Choice(sorted(PARTS)))
+def main(names: tuple[str, ...]) -> None:
+    """Run the parts that are not done yet, one after another; the exit code is how many went wrong."""
+    parts = [RealPart(PARTS[name]) for name in names or PARTS]
+    sys.exit(sum(not part.run() for part in parts if not part.is_done()))
+
+
+if __name__ == "__main__":
+    main()
