@@ -26,8 +26,13 @@ LONGEST = (
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the longest modules first; xdist hands out modules in this order, told not to make one of its own."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Put the longest modules first; xdist hands out modules in this order, told not to make one of its own.
+
+    One process has nothing to hand out, and keeps the order of the files.
+    """
+    if not hasattr(config, "workerinput"):
+        return
     places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.nodeid.partition("::")[0], len(places)))
 
