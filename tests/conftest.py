@@ -31,6 +31,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
     One process has nothing to hand out, and keeps the order of the files.
     """
+    stale = [name for name in LONGEST if not (config.rootpath / "tests" / name).is_file()]
+    if stale:
+        raise pytest.UsageError(f"tests/conftest.py names modules that are not there: {stale}")
     if not hasattr(config, "workerinput"):
         return
     places = {f"tests/{name}": place for place, name in enumerate(LONGEST)}

@@ -123,7 +123,7 @@ def write_table(page: Path) -> None:
 @click.option("--processes", default=2, show_default=True)
 @click.option("--skip-healthy", is_flag=True, help="Do not run the tests without a mutant first.")
 @click.option("--table", "is_table", is_flag=True, help="Only write the table into docs/reliability.md.")
-@click.option("--state", type=click.Path(path_type=Path), help="Write the verdicts there, as JSON.")
+@click.option("--state", type=click.Path(path_type=Path), help="Write the verdicts there, one a line, as JSON.")
 def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: bool, state: Path | None) -> None:
     """Judge all mutants, or those named."""
     if is_table:
@@ -144,7 +144,7 @@ def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: b
     killed = sum(verdict.killed_by is not None for verdict in verdicts)
     click.echo(f"\n{killed} of {len(verdicts)} mutants killed, {len(ROWS)} rows, all of them by tests of `make test`")
     if state:
-        state.write_text(json.dumps([asdict(verdict) for verdict in verdicts]))
+        state.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts))
     sys.exit(0 if killed == len(verdicts) else 1)
 
 

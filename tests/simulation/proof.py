@@ -24,6 +24,7 @@ from simulation.world import Outcome
 
 ROOT = Path(__file__).resolve().parents[2]
 PROOFS = Path(__file__).parent / "proofs"
+CACHE = ROOT / ".cache" / "prove"
 
 #: Jobs recorded together.
 BLOCK = 50

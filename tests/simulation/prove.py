@@ -33,7 +33,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
 from simulation.faultpoint import Kind, Phase  # noqa: E402 - after the path is set
 from simulation.history import run  # noqa: E402 - after the path is set
-from simulation.proof import BLOCK, PROOFS, Record, Tally, version_of_what_is_played  # noqa: E402 - after the path
+from simulation.proof import BLOCK, CACHE, PROOFS, Record, Tally, version_of_what_is_played  # noqa: E402 - after it
 from simulation.realparts import PARTS, RealPart  # noqa: E402 - after the path is set
 from simulation.scenarios import (  # noqa: E402 - after the path is set
     SCENARIOS,
@@ -43,8 +43,6 @@ from simulation.scenarios import (  # noqa: E402 - after the path is set
     play,
     single_points,
 )
-
-CACHE = ROOT / ".cache" / "prove"
 
 #: Plays handed to a process at once.
 CHUNK = 20
@@ -58,26 +56,35 @@ Job = tuple[str, list[Any]]
 @click.option("--first-seed", default=1_000_000, show_default=True, help="Seed of the first history.")
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
 @click.option("--real/--no-real", default=True, help="Also kill the real operator at every request, and plant mutants.")
+@click.option("--only", "names", multiple=True, type=click.Choice(sorted(PARTS)), help="Do this real part, no plays.")
 @click.option("--record", is_flag=True, help="Write what is done to tests/simulation/proofs, and play nothing.")
 @click.option("--check", default=0, metavar="N", help="Play N recorded jobs again, compare their digests, and no more.")
 def main(
-    histories: int, pair_count: int, first_seed: int, processes: int, real: bool, record: bool, check: int
+    histories: int,
+    pair_count: int,
+    first_seed: int,
+    processes: int,
+    real: bool,
+    names: tuple[str, ...],
+    record: bool,
+    check: int,
 ) -> None:
     """Do everything that is not done yet for this code, then print the table."""
     _silence()
+    parts = {name: RealPart(part) for name, part in PARTS.items()}
+    if names:
+        sys.exit(sum(not parts[name].run() for name in names if not parts[name].is_done()))
     jobs = dict(_jobs(histories, pair_count, first_seed))
     proof = Record(list(jobs), first_seed, CACHE)
-    parts = [RealPart(part) for part in PARTS.values()]
     if record:
-        added = sum(part.record() for part in parts)
+        added = sum(part.record() for part in parts.values())
         blocks = proof.write_blocks(_commit())
         click.echo(f"{blocks} blocks of {BLOCK} jobs and {added} real parts added to {PROOFS.relative_to(ROOT)}")
         sys.exit(0)
     if check:
         sys.exit(_check(proof, jobs, check))
     waiting = [(name, jobs[name]) for name in proof.missing()]
-    mutants = RealPart(PARTS["mutants"])
-    mutants_failed = real and not mutants.is_done() and not mutants.run()
+    mutants_failed = real and not parts["mutants"].is_done() and not parts["mutants"].run()
     others = _start_kills_and_drills(proof.path.with_suffix(".log")) if real else None
     click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {proof.path}")
     started = time.monotonic()
@@ -91,7 +98,7 @@ def main(
         click.echo("waiting for the kills and drills on real parts")
     others_failed = others is not None and others.wait() != 0
     tallies = list(proof.tallies())
-    _report(tallies, first_seed, processes, [row for part in parts if (row := part.row()) is not None])
+    _report(tallies, first_seed, processes, [row for part in parts.values() if (row := part.row()) is not None])
     sys.exit(1 if mutants_failed or others_failed or any(tally.failures for tally in tallies) else 0)
 
 
@@ -120,7 +127,7 @@ def _start_kills_and_drills(output: Path) -> subprocess.Popen[bytes]:
     """Beside the plays, since they mostly wait."""
     click.echo(f"kills and drills on real parts go on beside the plays: {output}")
     output.parent.mkdir(parents=True, exist_ok=True)
-    command = [sys.executable, str(Path(__file__).with_name("realparts.py")), "kills", "drills"]
+    command = [sys.executable, __file__, "--only", "kills", "--only", "drills"]
     with output.open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=subprocess.STDOUT)
 

@@ -1,9 +1,8 @@
 """The parts of a proof that need real processes: kill -9 at every request, the drills, and the planted mutants.
 
-    python tests/simulation/realparts.py kills drills
-
-Apart from `proof` because they are whole test runs and not plays: each writes a file of its own. It counts for the code
-that it was made with, stays in `.cache/prove` until its run has ended well, and can then be committed.
+Apart from `proof` because they are whole test runs and not plays: each writes a file of its own, a row a line. It
+counts for the code that it was made with, stays in `.cache/prove` until its run has ended well, and can then be
+committed.
 """
 
 from __future__ import annotations
@@ -17,17 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
-
-from simulation.proof import PROOFS, loaded_by, version_of  # noqa: E402 - after the path is set
-
-CACHE = ROOT / ".cache" / "prove"
+from mutation.catalogue import mutants
+from simulation.proof import CACHE, PROOFS, ROOT, loaded_by, version_of
 
 #: A line of the table: what, and how many.
 Row = tuple[str, str]
+
+#: What the file of a part holds.
+Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +31,15 @@ class Part:
     """One run of minutes or an hour.
 
     `{state}` in `command` and `variables` stands for the file it writes. A run that was broken off goes on with what it
-    finds there if it `resumes`, and starts over if not. It depends on all of the operator, and on what `modules` load.
+    finds there if it `resumes`, and starts over if not. It depends on all of the operator, and on the files
+    of tests that `modules` load.
     """
 
     name: str
     command: Sequence[str]
     variables: Mapping[str, str]
     modules: Sequence[str]
-    tell: Callable[[str], Row]
+    tell: Callable[[Rows], Row]
     resumes: bool = False
 
     def version(self) -> str:
@@ -52,26 +49,25 @@ class Part:
         return version_of(sorted({*operator, *tests}))
 
 
-def _of_kills(text: str) -> Row:
-    points = _rows(text)
+def _of_kills(points: Rows) -> Row:
     struck = sum(point["struck"] for point in points)
     return "kill -9 points on real parts · of which struck", f"{len(points):,} · {struck:,}"
 
 
-def _of_drills(text: str) -> Row:
-    notes = _rows(text)
+def _of_drills(notes: Rows) -> Row:
     races = sum(note["count"] for note in notes if note["drill"] == "races")
     return "drills on real parts · deletions that raced the finalizer", f"{len(notes)} · {races:,}"
 
 
-def _of_mutants(text: str) -> Row:
-    judged = json.loads(text)
-    killed = sum(verdict["killed_by"] is not None for verdict in judged)
-    return "mutants killed, all by tests of `make test`", f"{killed} of {len(judged)}"
+def _of_mutants(verdicts: Rows) -> Row:
+    killed = sum(verdict["killed_by"] is not None for verdict in verdicts)
+    return "mutants killed, all by tests of `make test`", f"{killed} of {len(verdicts)}"
 
 
-def _rows(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.splitlines()]
+def _modules_that_kill() -> list[str]:
+    """Of the tests that are to notice the mutants, as they are imported."""
+    files = {test.partition("::")[0] for mutant in mutants() for test in mutant.tests}
+    return sorted(file.removeprefix("tests/").removesuffix(".py").replace("/", ".") for file in files)
 
 
 PYTEST = (sys.executable, "-m", "pytest", "-v")
@@ -80,9 +76,9 @@ PARTS = {
     for part in (
         Part(
             "mutants",
-            (sys.executable, "tests/mutation/gate.py", "--state", "{state}"),
+            (sys.executable, "tests/mutation/gate.py", "--processes", str(os.cpu_count() or 2), "--state", "{state}"),
             {},
-            ("mutation.catalogue", "mutation.gate"),
+            ("mutation.gate", *_modules_that_kill()),
             _of_mutants,
         ),
         Part(
@@ -110,7 +106,7 @@ class RealPart:
     def __init__(self, part: Part, cache: Path = CACHE, proofs: Path = PROOFS) -> None:
         """Look up the version; nothing is run."""
         self.part = part
-        stem = f"{part.name}-{part.version()}.json"
+        stem = f"{part.name}-{part.version()}.jsonl"
         self._growing, self._whole, self._recorded = cache / f"{stem}.part", cache / stem, proofs / stem
 
     def is_done(self) -> bool:
@@ -132,7 +128,7 @@ class RealPart:
     def row(self) -> Row | None:
         """Its line of the table; None while it is not done."""
         found = next((path for path in (self._whole, self._recorded) if path.exists()), None)
-        return None if found is None else self.part.tell(found.read_text())
+        return None if found is None else self.part.tell([json.loads(line) for line in found.read_text().splitlines()])
 
     def record(self) -> bool:
         """Put what is done where it can be committed; True when that was new."""
@@ -141,15 +137,3 @@ class RealPart:
         self._recorded.parent.mkdir(parents=True, exist_ok=True)
         self._recorded.write_bytes(self._whole.read_bytes())
         return True
-
-
-@click.command(help=__doc__)
-@click.argument("names", nargs=-1, type=click.Choice(sorted(PARTS)))
-def main(names: tuple[str, ...]) -> None:
-    """Run the parts that are not done yet, one after another; the exit code is how many went wrong."""
-    parts = [RealPart(PARTS[name]) for name in names or PARTS]
-    sys.exit(sum(not part.run() for part in parts if not part.is_done()))
-
-
-if __name__ == "__main__":
-    main()
