@@ -171,13 +171,15 @@ class OrphanSweep:
             await self._end(inventory, doomed[start : start + BATCH])
 
     async def _without_owner(self, instances: Sequence[Instance]) -> tuple[Instance, ...]:
-        """Those whose owner a live look does not find; one look serves all of one environment."""
+        """Those whose owner nobody knows here and a live look does not find; one look serves all of an environment."""
         looks: dict[tuple[str | None, Ownership | None], bool] = {}
         for instance in instances:
             key = (instance.owner, instance.ownership)
             if key not in looks:
                 looks[key] = await self._has_no_owner(instance)
-        return tuple(instance for instance in instances if looks[instance.owner, instance.ownership])
+        lonely = (instance for instance in instances if looks[instance.owner, instance.ownership])
+        # Without waiting in between: what came on the watch, or was claimed by us, while an answer was on its way.
+        return ownerless(lonely, map(_owner, self._store.all()), self._cluster_id, self._namespace)
 
     async def _has_no_owner(self, instance: Instance) -> bool:
         """Ask for the very object its tags name: a list may lie by omission, an empty one most of all."""

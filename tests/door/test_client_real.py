@@ -19,7 +19,7 @@ from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.events import Recorder
 from spotcompute.kube.names import CRD_NAME, ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
-from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound
+from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound, Rejected
 
 pytestmark = pytest.mark.e2e
 
@@ -98,15 +98,20 @@ async def test_release_takes_our_finalizer_only(kube: KubeClient, create: Create
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == ["a.example/x", "b.example/y"]
-    await kube.release(obj)  # again, from the same old version: fine
+    await kube.release(live)  # again: fine
 
 
-async def test_release_finds_our_finalizer_when_others_have_moved_it(
+async def test_release_decided_on_an_old_version_conflicts_and_changes_nothing(
     kube: KubeClient, create: Create, control_plane: ControlPlane, namespace: str
 ) -> None:
     obj = create("web", finalizers=["a.example/x", FINALIZER])
     patch(control_plane, obj, {"metadata": {"finalizers": [FINALIZER, "a.example/x", "c.example/z"]}})
-    await kube.release(obj)
+    with pytest.raises(Conflict):
+        await kube.release(obj)
+    live = await kube.get(namespace, "web")
+    assert live is not None
+    assert live["metadata"]["finalizers"] == [FINALIZER, "a.example/x", "c.example/z"]
+    await kube.release(live)
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == ["a.example/x", "c.example/z"]
@@ -117,9 +122,11 @@ async def test_release_ends_a_deletion_and_is_fine_when_the_object_is_gone(
 ) -> None:
     obj = create("web", finalizers=[FINALIZER])
     delete(control_plane, obj, "--wait=false")
-    await kube.release(obj)
+    deleted = await kube.get(namespace, "web")
+    assert deleted is not None
+    await kube.release(deleted)
     assert await kube.get(namespace, "web") is None
-    await kube.release(obj)
+    await kube.release(deleted)
 
 
 async def test_release_leaves_a_namesake_alone(
@@ -128,8 +135,13 @@ async def test_release_leaves_a_namesake_alone(
     old = create("web", finalizers=[FINALIZER])
     patch(control_plane, old, {"metadata": {"finalizers": []}})
     delete(control_plane, old)
-    create("web", finalizers=[FINALIZER])
-    await kube.release(old)
+    new = create("web", finalizers=[FINALIZER])
+    with pytest.raises(Conflict):
+        await kube.release(old)
+    # Should numbers meet after etcd has gone back, the uid differs.
+    version = new["metadata"]["resourceVersion"]
+    with pytest.raises(Rejected, match="uid"):
+        await kube.release({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == [FINALIZER]

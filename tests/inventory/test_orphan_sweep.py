@@ -61,12 +61,15 @@ class Cluster:
     """Environments, those a list leaves out, notes and guarded Secrets; store and API server at once.
 
     `unheard` are those that neither a list nor the watch has shown: only who asks for them by name finds them.
+    `arriving` come on the watch while the answer to the first, second, … such question is on its way.
     `trouble` fails calls by name.
     """
 
     environments: list[KubeObject] = field(default_factory=list)
     unlisted: list[KubeObject] = field(default_factory=list)
     unheard: list[KubeObject] = field(default_factory=list)
+    arriving: dict[int, KubeObject] = field(default_factory=dict)
+    asked: int = 0
     notes: dict[str, str] = field(default_factory=dict)
     guarded: list[str] = field(default_factory=list)
     trouble: dict[str, ApiUnavailable] = field(default_factory=dict)
@@ -81,7 +84,11 @@ class Cluster:
         sought = (namespace, name)
         everyone = [*self.environments, *self.unheard]
         named = (obj for obj in everyone if (obj["metadata"]["namespace"], obj["metadata"]["name"]) == sought)
-        return next(named, None)
+        found = next(named, None)
+        self.asked += 1
+        if self.asked in self.arriving:
+            self.environments = [*self.environments, self.arriving[self.asked]]
+        return found
 
     async def remembered_accounts(self) -> Mapping[str, str]:
         return self.notes
@@ -163,6 +170,16 @@ async def test_an_owner_that_no_list_has_shown_is_found_by_asking_for_it() -> No
     world.cluster.unheard = []
     await world.looks(3)
     assert world.one.released == ["ins-1"]
+
+
+@pytest.mark.parametrize("question", [1, 2, 3, 4])
+async def test_an_owner_that_comes_while_it_is_being_asked_for_is_found(question: int) -> None:
+    world = World("one")
+    world.one.listed = [left_behind("ins-1")]
+    world.cluster.arriving = {question: environment("default", "web")}
+    await world.looks(3)
+    assert world.cluster.asked >= question
+    assert world.one.released == []
 
 
 async def test_an_account_in_trouble_keeps_nobody_from_the_others() -> None:

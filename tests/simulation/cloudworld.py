@@ -60,6 +60,7 @@ class Cloud:
         self.allowed: Callable[[str, float], int | None] = lambda environment, now: None
         self.owner_of_caller: Callable[[str], str] = lambda caller: ""
         self.is_living: Callable[[str], bool] = lambda environment: False
+        self.is_newcomer: Callable[[str], bool] = lambda environment: False
         self.violations: list[str] = []
         self.mutations = 0
         self._judged = 0
@@ -109,15 +110,17 @@ class Cloud:
                 )
         self._judged = len(instances)
 
-    def judge_sending(self, ids: list[str], caller: str) -> None:
+    def judge_sending(self, ids: list[str], caller: str, knows: Callable[[str], bool]) -> None:
         """The orphan sweep lets a request go: now, not when it arrives, nobody may own its instances.
 
-        Who claims them while the request is on its way adopts what has been told to end already.
+        Who claims them while the request is on its way adopts what has been told to end already. And whom another
+        process has claimed for while the answer to the last look was on its way, the sender, who `knows` what it knows,
+        cannot see.
         """
         for instance_id in ids if caller == ORPHAN_SWEEP else ():
             instance = self.simulator.world.instances.get(instance_id)
             owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
-            if self.is_living(owner):
+            if self.is_living(owner) and (knows(owner) or not self.is_newcomer(owner)):
                 self.violations.append(f"O3 wrong orphan: {instance_id} of {owner}, which exists")
 
     def _judge_terminations(self, ids: list[str], caller: str) -> None:
@@ -142,8 +145,13 @@ class CloudLine:
         boundary: Callable[[str], None],
         fault: FaultPoint,
         skew: Callable[[], float] = float,
+        knows: Callable[[str], bool] = lambda environment: True,
     ) -> None:
-        """`skew` is how many seconds the clock that signs is ahead of the cloud's."""
+        """`skew` is how many seconds the clock that signs is ahead of the cloud's.
+
+        `knows` is whether the process has seen an object with that environment id.
+        """
+        self._knows = knows
         self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
         self._boundary, self._fault, self._skew = boundary, fault, skew
 
@@ -155,7 +163,7 @@ class CloudLine:
             raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
         self._boundary(f"{action} before")
         if action == "TerminateInstances":
-            self._cloud.judge_sending(parameters.get("InstanceIds", []), on_behalf_of)
+            self._cloud.judge_sending(parameters.get("InstanceIds", []), on_behalf_of, self._knows)
         cell = self._fault.next(f"cloud {action}")
         if cell is not None:
             return self._read(action, await self._strike(cell, action, parameters, on_behalf_of))

@@ -29,6 +29,7 @@ class ApiServer:
     def __init__(self, rng: random.Random, clock: Callable[[], datetime], cluster_id: str = "cluster-1") -> None:
         self._rng, self._clock, self.cluster_id = rng, clock, cluster_id
         self.objects: dict[tuple[str, str], Object] = {}
+        self.claimed_at: dict[str, datetime] = {}
         self.accounts: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
         self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
@@ -115,6 +116,8 @@ class ApiServer:
             if "deletionTimestamp" in stored["metadata"]:
                 raise Forbidden("no new finalizers on an object that is being deleted")
             finalizers.append(FINALIZER)
+        if annotations.get(ENVIRONMENT_ID) != environment_id:
+            self.claimed_at[environment_id] = self._clock()
         marks = {"finalizers": finalizers, "annotations": {**annotations, ENVIRONMENT_ID: environment_id}}
         self.writes += 1
         return self._put("MODIFIED", {**stored, "metadata": {**stored["metadata"], **marks}})
@@ -127,9 +130,9 @@ class ApiServer:
         return after
 
     def release(self, obj: KubeObject) -> None:
-        stored = self.objects.get((obj["metadata"]["namespace"], obj["metadata"]["name"]))
-        if stored is None or stored["metadata"]["uid"] != obj["metadata"]["uid"]:
+        if (obj["metadata"]["namespace"], obj["metadata"]["name"]) not in self.objects:
             return
+        stored = self._same(obj)
         finalizers = list(stored["metadata"].get("finalizers") or ())
         if FINALIZER in finalizers:
             self.on_release(stored)

@@ -18,6 +18,7 @@ from simulation.records import Records
 from simulation.virtual import run_virtual
 from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
+from spotcompute.orphans import CALLER
 
 #: Seeds that once failed: kept for ever. See docs/reliability.md for what each of them found.
 REGRESSIONS = json.loads((Path(__file__).parent / "regressions.json").read_text())
@@ -70,6 +71,37 @@ def test_the_judge_sees_a_foreign_kill() -> None:
         return world.outcome("stranger").violations
 
     assert any("O3 foreign kill" in violation for violation in run_virtual(kill_a_stranger()))
+
+
+@pytest.mark.parametrize(
+    ("is_known", "seconds_since_the_claim", "is_wrong"),
+    [
+        pytest.param(True, 0.1, True, id="who-has-seen-it-knows"),
+        pytest.param(False, 0.1, False, id="another-process-cannot-know-yet"),
+        pytest.param(False, 0.5, True, id="but-must-soon"),
+    ],
+)
+def test_the_judge_sees_an_end_of_what_has_an_owner(
+    is_known: bool, seconds_since_the_claim: float, is_wrong: bool
+) -> None:
+    async def end_it() -> tuple[str, ...]:
+        world = World("owned", NAMES_OF_ENVIRONMENTS[:1], {})
+        identity = "0123456789-abcdef"
+        tags = [{"ResourceType": "instance", "Tags": [{"Key": ENVIRONMENT_TAG, "Value": identity}]}]
+        parameters = {
+            "Placement": {"Zone": "ap-guangzhou-3"},
+            "ImageId": "img-pmqg1cw7",
+            "InstanceType": "S2.MEDIUM4",
+            "InstanceChargeType": "SPOTPAID",
+            "TagSpecification": tags,
+        }
+        answer = world.cloud.carry_out("100000000001", "RunInstances", parameters, "default/env0", False)
+        world.api.claim(world.api.create("default", "env0", {}), identity)
+        await asyncio.sleep(seconds_since_the_claim)
+        world.cloud.judge_sending(answer["InstanceIdSet"], CALLER, lambda identity: is_known)
+        return world.outcome("owned").violations
+
+    assert any("O3 wrong orphan" in violation for violation in run_virtual(end_it())) == is_wrong
 
 
 def test_the_judge_sees_an_early_release() -> None:

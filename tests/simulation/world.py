@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -50,6 +50,10 @@ BILLED = frozenset({"PENDING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "RE
 
 #: What the promise says of an instance whose environment is gone, from the moment lists show it.
 ORPHANS_GONE_SECONDS = 300.0
+
+#: The longest that an answer of the API server is on its way, see `History`. What another process claims meanwhile, the
+#: asker cannot know of.
+SLOWEST_ANSWER = timedelta(seconds=0.3)
 
 #: How much rarer, at most, everything periodic is during the long quiet at the end of most histories.
 CALM = 100
@@ -176,7 +180,16 @@ class Replica:
 
     def _provider(self, credentials: Credentials, region: str) -> TencentProvider:
         world = self._world
-        line = CloudLine(world.cloud, ACCOUNT, world.cloud_trouble, self._rng, self._boundary, world.fault, self._skew)
+        line = CloudLine(
+            world.cloud,
+            ACCOUNT,
+            world.cloud_trouble,
+            self._rng,
+            self._boundary,
+            world.fault,
+            self._skew,
+            lambda environment_id: environment_id in identities(self.store.all()),
+        )
         return TencentProvider(line, f"{ACCOUNT}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
 
     def _news(self, environment_ids: Collection[str]) -> None:
@@ -232,7 +245,7 @@ class World:
         self.api.on_release = self._judge_release
         self.records = Records(self.cloud.violations.append)
         self.api.on_status = self.records.judge
-        self.cloud.is_living = self._is_living
+        self.cloud.is_living, self.cloud.is_newcomer = self._is_living, self._is_newcomer
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
         self._bindings = {binding(self.cluster, "default", name): name for name in NAMES_OF_ENVIRONMENTS}
@@ -283,8 +296,11 @@ class World:
         return binding(self.cluster, namespace, name) + "-" if name else ""
 
     def _is_living(self, environment_id: str) -> bool:
-        ids = ((obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) for obj in self.api.objects.values())
-        return environment_id in set(ids)
+        return environment_id in identities(self.api.objects.values())
+
+    def _is_newcomer(self, environment_id: str) -> bool:
+        claimed_at = self.api.claimed_at.get(environment_id)
+        return claimed_at is not None and self.clock() - claimed_at <= SLOWEST_ANSWER
 
     def _judge_release(self, obj: Object) -> None:
         environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)
@@ -490,6 +506,12 @@ class World:
             faults_struck=self.fault.struck,
             log=tuple(self.log),
         )
+
+
+def identities(objects: Iterable[Mapping[str, Any]]) -> set[str]:
+    """The environment ids that objects have claimed."""
+    annotations = (obj["metadata"].get("annotations") or {} for obj in objects)
+    return {each[ENVIRONMENT_ID] for each in annotations if ENVIRONMENT_ID in each}
 
 
 def obj_set(spec: Object, key: str, value: object) -> None:

@@ -29,11 +29,9 @@ from spotcompute.kube.port import (
     Event,
     KubeObject,
     NotFound,
-    Rejected,
 )
 from spotcompute.kube.transport import TIMEOUT_SECONDS, Expired, Transport, segment
 
-JSON_PATCH = "application/json-patch+json"
 MERGE_PATCH = "application/merge-patch+json"
 
 #: Only `metadata` of each object: 0.4 KB instead of several, and no spec or status passes through us.
@@ -41,7 +39,7 @@ MERGE_PATCH = "application/merge-patch+json"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 PAGE = 500  # objects of a list in one answer
-ATTEMPTS = 5  # at releasing a finalizer whose place in the list keeps moving, and at a list that keeps expiring
+ATTEMPTS = 5  # at a Secret that keeps changing, and at a list that keeps expiring
 
 
 class KubeClient:
@@ -100,7 +98,7 @@ class KubeClient:
             "finalizers": finalizers if FINALIZER in finalizers else [*finalizers, FINALIZER],
             "annotations": {ENVIRONMENT_ID: environment_id},
         }
-        return await self._patch(_path_of(obj), {"metadata": patch}, MERGE_PATCH)
+        return await self._patch(_path_of(obj), {"metadata": patch})
 
     async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         """One merge patch with what differs; objects are merged key by key, lists are sent whole."""
@@ -108,28 +106,24 @@ class KubeClient:
         if not changes:
             return obj
         patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "status": changes}
-        return await self._patch(f"{_path_of(obj)}/status", patch, MERGE_PATCH)
+        return await self._patch(f"{_path_of(obj)}/status", patch)
 
     async def release(self, obj: KubeObject) -> None:
-        """Remove our finalizer by JSON patch that tests uid and place first, so it needs no version of the object.
+        """Merge patch with uid and version: when etcd has gone back, one of that name may not be deleted any more.
 
-        Raises Rejected when that is refused although uid and place are right: the stored object breaks its schema.
+        No request when our finalizer is gone. Raises Rejected when the stored object breaks its schema.
         """
-        current: KubeObject | None = obj
-        for attempt in range(ATTEMPTS):
-            finalizers = list(current["metadata"].get("finalizers") or ()) if current else []
-            if FINALIZER not in finalizers:
-                return
-            try:
-                await self._patch(_path_of(obj), _removal(obj, finalizers.index(FINALIZER)), JSON_PATCH)
-                return
-            except NotFound:
-                return
-            except (Conflict, Rejected):
-                if attempt == ATTEMPTS - 1:
-                    raise
-            live = await self.get(obj["metadata"]["namespace"], obj["metadata"]["name"])
-            current = live if live is not None and live["metadata"]["uid"] == obj["metadata"]["uid"] else None
+        metadata = obj["metadata"]
+        finalizers = list(metadata.get("finalizers") or ())
+        if FINALIZER not in finalizers:
+            return
+        patch = {
+            "uid": metadata["uid"],
+            "resourceVersion": metadata["resourceVersion"],
+            "finalizers": [finalizer for finalizer in finalizers if finalizer != FINALIZER],
+        }
+        with contextlib.suppress(NotFound):
+            await self._patch(_path_of(obj), {"metadata": patch})
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         """Decoded data. Needs `get` on secrets in that namespace."""
@@ -156,7 +150,7 @@ class KubeClient:
                 others = [finalizer for finalizer in finalizers if finalizer != SECRET_FINALIZER]
                 wanted = [*others, SECRET_FINALIZER] if is_guard else others
                 patch = {"resourceVersion": metadata["resourceVersion"], "finalizers": wanted}
-                await self._patch(path, {"metadata": patch}, MERGE_PATCH)
+                await self._patch(path, {"metadata": patch})
                 return
             except NotFound:
                 return
@@ -175,19 +169,19 @@ class KubeClient:
     async def remember_account(self, key: str, note: str) -> None:
         """Merge patch; the first one creates the ConfigMap. Needs `patch` on it and `create`."""
         try:
-            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}}, MERGE_PATCH)
+            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
         except NotFound:
             metadata = {"name": ACCOUNTS, "namespace": self._home_namespace}
             body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: note}}
             try:
                 await self._transport.call("POST", self._home, query={"fieldManager": FIELD_MANAGER}, body=body)
             except Conflict:
-                await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}}, MERGE_PATCH)
+                await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
 
     async def forget_account(self, key: str) -> None:
         """Merge patch with null."""
         with contextlib.suppress(NotFound):
-            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: None}}, MERGE_PATCH)
+            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: None}})
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
         """Text data; `binaryData` is left out."""
@@ -206,7 +200,7 @@ class KubeClient:
 
     async def patch_event(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
         """Change an Event at once. Needs `patch` on events; NotFound when the API server has forgotten it."""
-        await self._patch(f"{_events_path(namespace)}/{segment(name)}", change, MERGE_PATCH)
+        await self._patch(f"{_events_path(namespace)}/{segment(name)}", change)
 
     async def _list_once(self) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
@@ -221,10 +215,10 @@ class KubeClient:
                 return items
             query = {"limit": str(self._page), "continue": token}
 
-    async def _patch(self, path: str, body: Any, content_type: str) -> KubeObject:
+    async def _patch(self, path: str, body: Any) -> KubeObject:
         query = {"fieldManager": FIELD_MANAGER}
         patched: KubeObject = await self._transport.call(
-            "PATCH", path, query=query, body=body, content_type=content_type
+            "PATCH", path, query=query, body=body, content_type=MERGE_PATCH
         )
         return patched
 
@@ -246,15 +240,6 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
         if inner or not isinstance(before, Mapping):
             patch[key] = inner
     return patch
-
-
-def _removal(obj: KubeObject, index: int) -> list[dict[str, Any]]:
-    place = f"/metadata/finalizers/{index}"
-    return [
-        {"op": "test", "path": "/metadata/uid", "value": obj["metadata"]["uid"]},
-        {"op": "test", "path": place, "value": FINALIZER},
-        {"op": "remove", "path": place},
-    ]
 
 
 def _path(namespace: str, name: str) -> str:

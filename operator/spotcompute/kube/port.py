@@ -79,7 +79,10 @@ class KubePort(Protocol):
         ...
 
     async def release(self, obj: KubeObject) -> None:
-        """Remove our finalizer, and only ours; fine when it, or the object, is gone already."""
+        """Remove our finalizer, and only ours; fine when it, or the object, is gone already.
+
+        Raises Conflict when `obj` is not the latest version: what it was decided on may not be so any more.
+        """
         ...
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
