@@ -46,7 +46,7 @@ class Journal:
         before = entry.conclusion
         with structlog.contextvars.bound_contextvars(
             environment=f"{metadata['namespace']}/{metadata['name']}",
-            generation=metadata.get("generation", 1),
+            generation=_generation(raw),
             reconcile_id=next(self._numbers),
         ):
             try:
@@ -54,6 +54,10 @@ class Journal:
             finally:
                 if entry.activities or entry.is_released or entry.conclusion != before:
                     _say(entry)
+
+    def start_over(self, raw: KubeObject) -> None:
+        """The reconcile that is being told of goes on with a newer version of its object."""
+        structlog.contextvars.bind_contextvars(generation=_generation(raw))
 
     async def tell(self, raw: KubeObject, activities: Sequence[Activity], entry: Entry) -> None:
         """Status holds `activities` now: count them and post their Events. Each is told once."""
@@ -63,6 +67,10 @@ class Journal:
             _count(activity)
         for event in events_of(activities):
             await self._kube.record(raw, event)
+
+
+def _generation(raw: KubeObject) -> int:
+    return int(raw["metadata"].get("generation", 1))
 
 
 def _conclusion(status: Mapping[str, Any]) -> tuple[Any, Any]:

@@ -164,6 +164,7 @@ class Reconciler:
                     raw = await self._reread(raw)
                     if raw is None:
                         return None
+                    self._journal.start_over(raw)
         raise Conflict(f"{uid} keeps changing while it is worked on")
 
     async def _reread(self, raw: KubeObject) -> KubeObject | None:

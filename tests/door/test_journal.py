@@ -89,3 +89,23 @@ def test_what_is_told_beside_names_the_same_reconcile() -> None:
     (line,) = [one for one in lines if one["event"] == "reconciled" and one["reconcile_id"] == refused["reconcile_id"]]
     assert [activity["type"] for activity in line["activities"]] == ["Refuse"]
     assert refused["environment"] == line["environment"] == f"default/{NAME}"
+
+
+def test_a_reconcile_that_starts_over_names_the_generation_it_ends_with() -> None:
+    async def live() -> None:
+        stage = Stage("log", {}, (NAME,), {})
+        stage.create(1)
+
+        def scale_under_the_first_launch(_kind: str, obj: dict[str, Any]) -> None:
+            if obj["metadata"]["generation"] == 1 and obj["status"].get("ledger", {}).get("intents"):
+                stage.scale(2)
+
+        stage.world.api.watchers.append(scale_under_the_first_launch)
+        stage.start()
+        await stage.ready()
+
+    with capture_logs(processors=[structlog.contextvars.merge_contextvars]) as lines:
+        run_virtual(live())
+    (first, *_) = [line for line in lines if line["event"] == "reconciled"]
+    assert "Launch" in {activity["type"] for activity in first["activities"]}
+    assert first["generation"] == 2
