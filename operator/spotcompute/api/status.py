@@ -262,7 +262,7 @@ class ConditionStatus(StatusPart):
     last_transition_time: Time = Field(json_schema_extra=TIME, description="Since when it has had this status.")
 
 
-Phase = Literal["Pending", "Filling", "Waiting", "Ready", "Releasing", "Paused", "Failed", "Stalled", "Deleting"]
+Phase = Literal["Filling", "Waiting", "Ready", "Releasing", "Paused", "Failed", "Stalled", "Deleting"]
 
 
 class Status(StatusPart):
