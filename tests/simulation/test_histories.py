@@ -55,18 +55,28 @@ def test_the_judge_sees_one_instance_too_many() -> None:
     assert any("O2 over" in violation for violation in run_virtual(buy_twice()))
 
 
+def launch(world: World, **parameters: Any) -> list[str]:
+    """Put one spot instance into the cloud, as nobody of the operator would; return its id."""
+    base = {
+        "Placement": {"Zone": "ap-guangzhou-3"},
+        "ImageId": "img-pmqg1cw7",
+        "InstanceType": "S2.MEDIUM4",
+        "InstanceChargeType": "SPOTPAID",
+    }
+    answer = world.cloud.carry_out("100000000001", "RunInstances", {**base, **parameters}, "nobody", False)
+    ids: list[str] = answer["InstanceIdSet"]
+    return ids
+
+
+def tagged(identity: str) -> list[dict[str, Any]]:
+    """The tag of an environment, as RunInstances takes it."""
+    return [{"ResourceType": "instance", "Tags": [{"Key": ENVIRONMENT_TAG, "Value": identity}]}]
+
+
 def test_the_judge_sees_a_foreign_kill() -> None:
     async def kill_a_stranger() -> tuple[str, ...]:
         world = World("stranger", NAMES_OF_ENVIRONMENTS[:1], {})
-        parameters = {
-            "Placement": {"Zone": "ap-guangzhou-3"},
-            "ImageId": "img-pmqg1cw7",
-            "InstanceType": "S2.MEDIUM4",
-            "InstanceChargeType": "SPOTPAID",
-            "InstanceName": "somebody-elses",
-        }
-        answer = world.cloud.carry_out("100000000001", "RunInstances", parameters, "nobody", False)
-        ids = {"InstanceIds": answer["InstanceIdSet"]}
+        ids = {"InstanceIds": launch(world, InstanceName="somebody-elses")}
         world.cloud.carry_out("100000000001", "TerminateInstances", ids, "default/env0", False)
         return world.outcome("stranger").violations
 
@@ -87,18 +97,10 @@ def test_the_judge_sees_an_end_of_what_has_an_owner(
     async def end_it() -> tuple[str, ...]:
         world = World("owned", NAMES_OF_ENVIRONMENTS[:1], {})
         identity = "0123456789-abcdef"
-        tags = [{"ResourceType": "instance", "Tags": [{"Key": ENVIRONMENT_TAG, "Value": identity}]}]
-        parameters = {
-            "Placement": {"Zone": "ap-guangzhou-3"},
-            "ImageId": "img-pmqg1cw7",
-            "InstanceType": "S2.MEDIUM4",
-            "InstanceChargeType": "SPOTPAID",
-            "TagSpecification": tags,
-        }
-        answer = world.cloud.carry_out("100000000001", "RunInstances", parameters, "default/env0", False)
+        ids = launch(world, TagSpecification=tagged(identity))
         world.api.claim(world.api.create("default", "env0", {}), identity)
         await asyncio.sleep(seconds_since_the_claim)
-        world.cloud.judge_sending(answer["InstanceIdSet"], CALLER, lambda identity: is_known)
+        world.cloud.judge_sending(ids, CALLER, lambda identity: is_known)
         return world.outcome("owned").violations
 
     assert any("O3 wrong orphan" in violation for violation in run_virtual(end_it())) == is_wrong
@@ -107,16 +109,7 @@ def test_the_judge_sees_an_end_of_what_has_an_owner(
 def test_the_judge_sees_an_early_release() -> None:
     async def let_go() -> tuple[str, ...]:
         world = World("let-go", NAMES_OF_ENVIRONMENTS[:1], {})
-        parameters = {
-            "Placement": {"Zone": "ap-guangzhou-3"},
-            "ImageId": "img-pmqg1cw7",
-            "InstanceType": "S2.MEDIUM4",
-            "InstanceChargeType": "SPOTPAID",
-            "TagSpecification": [
-                {"ResourceType": "instance", "Tags": [{"Key": ENVIRONMENT_TAG, "Value": "0123456789-abcdef"}]}
-            ],
-        }
-        world.cloud.carry_out("100000000001", "RunInstances", parameters, "default/env0", False)
+        launch(world, TagSpecification=tagged("0123456789-abcdef"))
         marks = {"finalizers": [FINALIZER], "annotations": {ENVIRONMENT_ID: "0123456789-abcdef"}}
         obj = world.api.create("default", "env0", {}, **marks)
         world.api.release(obj)
