@@ -66,8 +66,8 @@ class Store(Protocol):
         """The object as last seen, or None when it is gone."""
         ...
 
-    def remember(self, obj: KubeObject) -> None:
-        """Take note of a newer version, as returned by our own write."""
+    def remember(self, obj: KubeObject, instead_of: str | None = None) -> None:
+        """Take note of a newer version, as returned by our own write, or of any instead of one that was refused."""
         ...
 
     def forget(self, uid: str) -> None:
@@ -173,7 +173,7 @@ class Reconciler:
         if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
             self._store.forget(metadata["uid"])
             return None
-        self._store.remember(fresh)
+        self._store.remember(fresh, instead_of=metadata["resourceVersion"])
         return fresh
 
     async def _run(self, raw: KubeObject, unsaved: list[Outcome], entry: Entry) -> float | None:

@@ -7,6 +7,7 @@ nothing but whether an object has changed in a way that is worth a look.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -22,6 +23,9 @@ log = structlog.get_logger(__name__)
 #: So many deleted objects are remembered as such; late answers about one come within seconds, not after thousands more.
 GRAVES = 10_000
 
+#: Between two audits while the watch is blind. A list each time, so not every second.
+BLIND_SECONDS = 10.0
+
 
 class Store:
     """The latest version of each object, by uid. By uid, not by name: DELETED(old) may come after ADDED(new).
@@ -35,6 +39,9 @@ class Store:
         self._uids: dict[tuple[str, str], str] = {}
         self._graves: OrderedDict[str, None] = OrderedDict()
         self._memories: dict[str, Memory] = {}
+        #: Set while the watch may show nothing: etcd came back from a backup, and a watch goes on from the version it
+        #: has reached, which is still to come (kubernetes 107457). Its next event says that it sees again.
+        self.is_blind = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -61,6 +68,7 @@ class Store:
 
     def observe(self, obj: KubeObject) -> None:
         """Take in a version from the watch, and wake a reconcile if it differs in what matters."""
+        self.is_blind.clear()
         before = self._objects.get(uid_of(obj))
         is_worth_a_look = before is None or _signature(before) != _signature(obj) or self._has_forgotten(obj)
         if self._keep(obj) and is_worth_a_look:
@@ -70,9 +78,15 @@ class Store:
         """True when somebody wiped or rewound its status: of status, which is ours, nothing else matters."""
         return _memory(obj).sequence < self.memory(uid_of(obj)).sequence
 
-    def remember(self, obj: KubeObject) -> None:
-        """Take in the answer to a read or write of our own: it wakes nobody, nor will its echo on the watch."""
-        self._keep(obj)
+    def remember(self, obj: KubeObject, instead_of: str | None = None) -> None:
+        """Take in the answer to a read or write of our own: it wakes nobody, nor will its echo on the watch.
+
+        `instead_of` is a resourceVersion that the API server has just refused: `obj` replaces it, older or not.
+        """
+        if instead_of is not None and self.version(uid_of(obj)) == instead_of:
+            self._replace(obj)
+        else:
+            self._keep(obj)
 
     def correct(self, obj: KubeObject, instead_of: str | None) -> None:
         """Replace version `instead_of` (a resourceVersion; None: unknown) by a live one, even if that looks older.
@@ -83,7 +97,7 @@ class Store:
         if self.version(uid) != instead_of:
             return
         self._graves.pop(uid, None)
-        self._put(obj)
+        self._replace(obj)
         self._wake(uid)
 
     def deleted(self, uid: str) -> None:
@@ -115,6 +129,12 @@ class Store:
             return False
         self._put(obj)
         return True
+
+    def _replace(self, obj: KubeObject) -> None:
+        known = self.version(uid_of(obj))
+        if known is not None and int(known) > int(obj["metadata"]["resourceVersion"]):
+            self.is_blind.set()
+        self._put(obj)
 
     def _put(self, obj: KubeObject) -> None:
         # managedFields is half of a small object, and nobody here reads it.
@@ -158,7 +178,9 @@ def _signature(obj: KubeObject) -> tuple[Any, ...]:
 
 
 class Audit:
-    """Compares the store with the API server now and then: a watch can miss events, and would never know.
+    """Compares the store with the API server now and then, and often while the watch is blind.
+
+    A watch can miss events, and would never know.
 
     One metadata-only LIST per audit. What differs is read live before it is believed, and only if the store has not
     heard of it by itself since the LIST began. An API server that cannot answer changes nothing.
@@ -176,16 +198,22 @@ class Audit:
         return 0.0 if self._attempted_at is None else now - self._attempted_at
 
     async def run(self) -> None:
-        """Audit every so many seconds, for ever; failures are logged and wait for the next time."""
+        """Audit every so many seconds, sooner when blind, for ever; failures are logged and wait for the next time."""
         loop = asyncio.get_running_loop()
         self._attempted_at = loop.time()
         while True:
-            await asyncio.sleep(self._seconds)
+            await self._due()
             try:
                 await self.once()
             except KubeError as error:
                 log.warning("audit_failed", error=f"{type(error).__name__}: {error}")
             self._attempted_at = loop.time()
+
+    async def _due(self) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._seconds):
+                await self._store.is_blind.wait()
+                await asyncio.sleep(BLIND_SECONDS)
 
     async def once(self) -> None:
         """Correct every difference between the store and a complete, consistent list. Raises KubeError."""

@@ -262,6 +262,46 @@ async def test_after_a_restored_backup_the_store_follows_although_versions_went_
     assert (store.version("u1"), store.version("u2")) == ("7", "8")
 
 
+def test_a_version_that_was_refused_is_replaced_by_what_is_read_then(store: Store, wakes: list[str]) -> None:
+    store.observe(environment(50))
+    store.remember(environment(7), instead_of="49")
+    assert store.version("u1") == "50"
+    store.remember(environment(51), instead_of="50")
+    assert store.version("u1") == "51"
+    assert not store.is_blind.is_set()
+    store.remember(environment(7), instead_of="51")
+    assert store.version("u1") == "7"
+    assert store.is_blind.is_set()
+    store.observe(environment(8))
+    assert not store.is_blind.is_set()
+    store.deleted("u1")
+    store.remember(environment(9), instead_of="8")
+    assert store.get("u1") is None
+    assert wakes == ["u1", "u1"]
+
+
+@pytest.mark.looptime
+async def test_while_the_watch_is_blind_audits_come_often(store: Store) -> None:
+    store.observe(environment(50))
+    cluster = Cluster(environment(7))
+    task = asyncio.create_task(audit_of(store, cluster).run())
+    await asyncio.sleep(301)
+    assert store.version("u1") == "7"
+    for version in (8, 9):
+        cluster.objects["web"] = environment(version)
+        await asyncio.sleep(10)
+        assert store.version("u1") == str(version)
+    store.observe(environment(51))
+    cluster.objects["web"] = environment(51)
+    await asyncio.sleep(15)
+    cluster.objects["web"] = environment(52)
+    await asyncio.sleep(200)
+    assert store.version("u1") == "51"
+    await asyncio.sleep(100)
+    assert store.version("u1") == "52"
+    task.cancel()
+
+
 async def test_what_the_watch_tells_during_the_list_is_believed(store: Store, wakes: list[str]) -> None:
     store.observe(environment(5))
     cluster = Cluster(environment(5))

@@ -14,7 +14,18 @@ from cvmsim.switches import TABLE
 from simulation.cloudworld import SIGNATURE_SECONDS, CloudTrouble
 from simulation.kubeworld import KubeTrouble, Snapshot
 from simulation.virtual import run_virtual
-from simulation.world import ACCOUNT, IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, TYPES, ZONES, Outcome, World, obj_set
+from simulation.world import (
+    ACCOUNT,
+    IMAGES,
+    NAMES_OF_ENVIRONMENTS,
+    SECRET,
+    SLOWEST_ANSWER,
+    TYPES,
+    ZONES,
+    Outcome,
+    World,
+    obj_set,
+)
 
 DAY = 24 * 3600.0
 
@@ -137,7 +148,7 @@ class History:
             empty_list=self.rng.choice([0.0, 0.0, 0.5, 1.0]) * weight(),
             partial_list=level * weight(),
             delay_event=self.rng.choice([0.05, 1.0, 10.0]),
-            latency=self.rng.choice([0.01, 0.3]),
+            latency=self.rng.choice([0.01, SLOWEST_ANSWER.total_seconds()]),
         )
         lies = self.world.kube_trouble.empty_list or self.world.kube_trouble.partial_list
         self.world.features |= {"lying-list"} if lies else set()

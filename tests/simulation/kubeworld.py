@@ -33,7 +33,7 @@ class ApiServer:
         self.accounts: dict[str, str] = {}
         self.secrets: dict[tuple[str, str], dict[str, Any]] = {}
         self.config_maps: dict[tuple[str, str], dict[str, str]] = {}
-        self.version = 100
+        self.version, self._used = 100, set[int]()
         self.watchers: list[Callable[[str, Object], None]] = []
         self.writes = 0
         self.on_release: Callable[[Object], None] = lambda obj: None
@@ -98,11 +98,9 @@ class ApiServer:
         return Snapshot(self.version, dict(self.objects), dict(self.accounts))
 
     def restore(self, snapshot: Snapshot) -> None:
-        """etcd from a backup: objects, notes and versions are as they were then; every watch begins anew."""
+        """etcd from a backup: objects, notes and versions are as they were then. Nobody is told."""
         self.version = snapshot.version
         self.objects, self.accounts = dict(snapshot.objects), dict(snapshot.accounts)
-        for obj in list(self.objects.values()):
-            self._announce("LISTED", obj)
 
     # --- what the operator does --------------------------------------------------------------------------------------
 
@@ -183,8 +181,12 @@ class ApiServer:
         return fresh
 
     def _next_version(self, obj: Object) -> Object:
-        # Others write as well; and so two branches of one history, before and after a restore, do not meet by number.
+        # Others write as well. Two branches of one history, before and after a restore, never meet by number here: the
+        # docs name what that would do to replicas without a Lease.
         self.version += self._rng.randint(1, 1000)
+        while self.version in self._used:
+            self.version += 1
+        self._used.add(self.version)
         return {**obj, "metadata": {**obj["metadata"], "resourceVersion": str(self.version)}}
 
     def _announce(self, kind: str, obj: Object) -> None:

@@ -13,6 +13,7 @@ import pytest
 from simulation.faultpoint import COMMON, Kind, Phase
 from simulation.scenarios import NAME, SCENARIOS, SMALLEST, Stage, coverage, one_of_each, pairs, play, reference
 from simulation.virtual import run_virtual
+from simulation.world import AUDIT_SECONDS
 
 #: Every request the operator ever makes.
 REQUESTS = {
@@ -109,6 +110,34 @@ def test_who_was_restored_waits_until_lists_would_show_what_it_forgot() -> None:
         return outcome.launched, outcome.violations
 
     assert run_virtual(restore_within_the_lag()) == (4, ())
+
+
+def test_after_a_restore_what_is_asked_for_is_done_soon() -> None:
+    """The watch shows nothing until versions have passed where it was; who found that out looks every ten seconds."""
+
+    async def scale_after_the_restore() -> list[float]:
+        stage = Stage("scaled-after-the-restore", {}, (NAME,), {})
+        stage.create(3)
+        stage.start()
+        await stage.ready()
+        backup = stage.world.api.snapshot()
+        for replicas in (4, 5) * 30:
+            stage.scale(replicas)
+            await asyncio.sleep(2)
+        await stage.ready()
+        stage.world.api.restore(backup)
+        waits = []
+        for replicas in (2, 1, 0):
+            stage.scale(replicas)
+            asked_at = asyncio.get_running_loop().time()
+            await stage.until(lambda replicas=replicas: len(stage.living()) == replicas)  # type: ignore[misc]  # bound
+            waits.append(asyncio.get_running_loop().time() - asked_at)
+            await asyncio.sleep(100)
+        return waits
+
+    first, *others = run_virtual(scale_after_the_restore())
+    assert first <= AUDIT_SECONDS + 10
+    assert max(others) <= 20
 
 
 @pytest.mark.parametrize("safeguard", ["kube claim", "kube guard", "kube note", "kube status"])

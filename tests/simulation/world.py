@@ -51,7 +51,7 @@ BILLED = frozenset({"PENDING", "RUNNING", "STARTING", "STOPPING", "STOPPED", "RE
 #: What the promise says of an instance whose environment is gone, from the moment lists show it.
 ORPHANS_GONE_SECONDS = 300.0
 
-#: The longest that an answer of the API server is on its way, see `History`. What another process claims meanwhile, the
+#: The longest that an answer of the API server is on its way in a history. What another process claims meanwhile, the
 #: asker cannot know of.
 SLOWEST_ANSWER = timedelta(seconds=0.3)
 
@@ -106,7 +106,7 @@ class Replica:
         self._rng = random.Random(f"{world.seed}/replica/{number}/{world.births}")
         world.births += 1
         self.alive = False
-        self._read = 0.0, EPOCH_UTC
+        self._read, self._reached = (0.0, EPOCH_UTC), 0
         self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self) -> None:
@@ -146,6 +146,7 @@ class Replica:
         )
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
         self._tasks = [asyncio.ensure_future(part) for part in parts]
+        self._reached = world.api.version
         for obj in list(world.api.objects.values()):
             self.deliver("LISTED", obj)
         world.api.watchers.append(self._watch)
@@ -198,6 +199,10 @@ class Replica:
                 self.queue.add(obj["metadata"]["uid"])
 
     def _watch(self, kind: str, obj: Object) -> None:
+        version = int(obj["metadata"]["resourceVersion"])
+        if version <= self._reached:  # etcd went back: a watch goes on from where it was, and is blind until then
+            return
+        self._reached = version
         trouble, rng = self._world.kube_trouble, self._rng
         if rng.random() < trouble.drop_event:
             return
