@@ -96,7 +96,9 @@ class Store:
         uid = uid_of(obj)
         if self.version(uid) != instead_of:
             return
-        self._graves.pop(uid, None)
+        if uid in self._graves:  # deleted, and there again
+            del self._graves[uid]
+            self.is_blind.set()
         self._replace(obj)
         self._wake(uid)
 

@@ -280,6 +280,14 @@ def test_a_version_that_was_refused_is_replaced_by_what_is_read_then(store: Stor
     assert wakes == ["u1", "u1"]
 
 
+async def test_who_comes_back_from_the_dead_tells_of_a_blind_watch_too(store: Store) -> None:
+    store.observe(environment(50))
+    store.deleted("u1")
+    await audit_of(store, Cluster(environment(7))).once()
+    assert store.version("u1") == "7"
+    assert store.is_blind.is_set()
+
+
 @pytest.mark.looptime
 async def test_while_the_watch_is_blind_audits_come_often(store: Store) -> None:
     store.observe(environment(50))
