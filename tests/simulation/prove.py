@@ -73,7 +73,7 @@ def main(
     _silence()
     parts = {name: RealPart(part) for name, part in PARTS.items()}
     if names:
-        sys.exit(sum(not parts[name].run() for name in names if not parts[name].is_done()))
+        sys.exit(sum(not parts[name].run(processes) for name in names if not parts[name].is_done()))
     jobs = dict(_jobs(histories, pair_count, first_seed))
     proof = Record(list(jobs), first_seed, CACHE)
     if record:
@@ -84,7 +84,7 @@ def main(
     if check:
         sys.exit(_check(proof, jobs, check))
     waiting = [(name, jobs[name]) for name in proof.missing()]
-    mutants_failed = real and not parts["mutants"].is_done() and not parts["mutants"].run()
+    mutants_failed = real and not parts["mutants"].is_done() and not parts["mutants"].run(processes)
     others = _start_kills_and_drills(proof.path.with_suffix(".log")) if real else None
     click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {proof.path}")
     started = time.monotonic()

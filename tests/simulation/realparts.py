@@ -30,9 +30,9 @@ Rows = list[dict[str, Any]]
 class Part:
     """One run of minutes or an hour.
 
-    `{state}` in `command` and `variables` stands for the file it writes. A run that was broken off goes on with what it
-    finds there if it `resumes`, and starts over if not. It depends on all of the operator, and on the files
-    of tests that `modules` load.
+    `{state}` in `command` and `variables` stands for the file it writes, `{processes}` for how many it may use. A run
+    that was broken off goes on with what it finds there if it `resumes`, and starts over if not. It depends on all of
+    the operator, and on the files of tests that `modules` load.
     """
 
     name: str
@@ -76,7 +76,7 @@ PARTS = {
     for part in (
         Part(
             "mutants",
-            (sys.executable, "tests/mutation/gate.py", "--processes", str(os.cpu_count() or 2), "--state", "{state}"),
+            (sys.executable, "tests/mutation/gate.py", "--processes", "{processes}", "--state", "{state}"),
             {},
             ("mutation.gate", *_modules_that_kill()),
             _of_mutants,
@@ -113,13 +113,14 @@ class RealPart:
         """True when a run of this code has ended well, here or where it was recorded."""
         return self._whole.exists() or self._recorded.exists()
 
-    def run(self) -> bool:
-        """Run it, or what is left of it; True when all went well."""
+    def run(self, processes: int) -> bool:
+        """Run it, or what is left of it, in so many processes where it can; True when all went well."""
         self._growing.parent.mkdir(parents=True, exist_ok=True)
         if not self.part.resumes:
             self._growing.unlink(missing_ok=True)
-        variables = {name: value.format(state=self._growing) for name, value in self.part.variables.items()}
-        command = [word.format(state=self._growing) for word in self.part.command]
+        stands_for = {"state": self._growing, "processes": processes}
+        variables = {name: value.format(**stands_for) for name, value in self.part.variables.items()}
+        command = [word.format(**stands_for) for word in self.part.command]
         if subprocess.run(command, cwd=ROOT, env={**os.environ, **variables}, check=False).returncode != 0:
             return False
         self._growing.rename(self._whole)
