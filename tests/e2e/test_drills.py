@@ -19,7 +19,7 @@ import pytest
 from e2e.running import Operator
 from e2e.stage import Stage, manifest
 from e2e.test_crashes import add_fault, await_attempt
-from e2e.waiting import eventually, throughout
+from e2e.waiting import PATIENCE_SECONDS, eventually, throughout
 from localcluster.controlplane import ControlPlane
 
 pytestmark = pytest.mark.e2e
@@ -106,7 +106,8 @@ def test_etcd_that_is_restored_under_the_operator_ends_nothing_that_is_wanted_an
     for number in range(VERSIONS_LOST):
         stage.kubectl.run("label", "namespace", stage.namespace, "--overwrite", f"drill={number}")
     control_plane.restore(backup)
-    eventually(lambda: len(stage.cloud.running(stage.account)) == 2, "what nobody wants any more is ended", 90)
+    patience = max(PATIENCE_SECONDS, 2 * AUDIT_SECONDS)  # the first audit may meet an API server that is still away
+    eventually(lambda: len(stage.cloud.running(stage.account)) == 2, "what nobody wants any more is ended", patience)
     throughout(lambda: len(stage.cloud.instances(stage.account, gone=True)) == 7, "and nothing is bought again", 5)
     assert {row["id"] for row in stage.cloud.running(stage.account)} <= first
     stage.scale(1, "old")

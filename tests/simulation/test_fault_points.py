@@ -112,6 +112,14 @@ def test_who_was_restored_waits_until_lists_would_show_what_it_forgot() -> None:
     assert run_virtual(restore_within_the_lag()) == (4, ())
 
 
+async def seconds_to_release(stage: Stage, replicas: int) -> float:
+    """Scale down, and wait until the cloud has no more than that."""
+    stage.scale(replicas)
+    asked_at = asyncio.get_running_loop().time()
+    await stage.until(lambda: len(stage.living()) == replicas)
+    return asyncio.get_running_loop().time() - asked_at
+
+
 def test_after_a_restore_what_is_asked_for_is_done_soon() -> None:
     """The watch shows nothing until versions have passed where it was; who found that out looks every ten seconds."""
 
@@ -128,10 +136,7 @@ def test_after_a_restore_what_is_asked_for_is_done_soon() -> None:
         stage.world.api.restore(backup)
         waits = []
         for replicas in (2, 1, 0):
-            stage.scale(replicas)
-            asked_at = asyncio.get_running_loop().time()
-            await stage.until(lambda replicas=replicas: len(stage.living()) == replicas)  # type: ignore[misc]  # bound
-            waits.append(asyncio.get_running_loop().time() - asked_at)
+            waits.append(await seconds_to_release(stage, replicas))
             await asyncio.sleep(100)
         return waits
 
