@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from cvmsim.instance import Instance
+from cvmsim.instance import LIVE, Instance
 from simulation.cloudworld import ENVIRONMENT_TAG
 from spotcompute.report.history import HISTORY_LIMIT
 
@@ -20,7 +20,7 @@ Object = dict[str, Any]
 FORGETFUL = frozenset({"wipe", "strip", "migrate", "rewind"})
 
 #: What lives shorter than this can go unnoticed: bought by a request whose answer was lost, and gone before the cloud,
-#: the API server and the operator were all there again.
+#: the API server and the operator were all there again. Days in the recycle bin are no life.
 UNNOTICED_SECONDS = 1800.0
 
 
@@ -72,7 +72,7 @@ class Records:
                 continue
             if all(change.state != "RUNNING" for change in instance.changes):
                 continue  # it never lived: no launch to speak of, and nothing to pay
-            ended = instance.changes[-1].time if not instance.is_live else float("inf")
+            ended = next((change.time for change in instance.changes if change.state not in LIVE), float("inf"))
             if ended - instance.created_at < UNNOTICED_SECONDS:
                 continue
             told = self._told[environment_id]

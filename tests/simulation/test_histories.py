@@ -14,7 +14,7 @@ import pytest
 
 from simulation.cloudworld import ENVIRONMENT_TAG
 from simulation.history import DAY, History, run
-from simulation.records import Records
+from simulation.records import UNNOTICED_SECONDS, Records
 from simulation.virtual import run_virtual
 from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
@@ -137,6 +137,29 @@ def test_the_judge_sees_a_lost_record(after: list[tuple[str, str]], complaint: s
     assert any(complaint in text for text in complaints)
 
 
+@pytest.mark.parametrize(
+    ("seconds", "is_missed"),
+    [
+        pytest.param(UNNOTICED_SECONDS + 1, True, id="half-an-hour-and-nobody-tells"),
+        pytest.param(UNNOTICED_SECONDS - 1, False, id="a-shorter-life-and-hours-in-the-recycle-bin"),
+    ],
+)
+def test_the_judge_misses_who_has_lived(seconds: float, is_missed: bool) -> None:
+    async def live_untold() -> tuple[str, ...]:
+        world = World("untold", NAMES_OF_ENVIRONMENTS[:1], {"recycle-bin": "yes"})
+        ids = launch(world, TagSpecification=tagged("0123456789-abcdef"))
+        await asyncio.sleep(seconds)
+        world.cloud.advance()
+        machines = world.cloud.simulator.world
+        machines.terminate(machines.instances[ids[0]], "console", None)
+        await asyncio.sleep(machines.switches.number("recycle-bin-seconds") + 60)
+        world.cloud.advance()
+        world.records.judge_the_end(machines.instances.values(), set())
+        return world.outcome("untold").violations
+
+    assert any("O6" in violation for violation in run_virtual(live_untold())) == is_missed
+
+
 @pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
 def test_histories_from(first: int) -> None:
     failures = {seed: run(seed, 3600).violations for seed in range(first, first + CHUNK)}
@@ -147,7 +170,7 @@ def test_histories_from(first: int) -> None:
 def test_histories_that_once_failed(played: str) -> None:
     """The market joined the histories later, and made others of the seeds kept till then."""
     seeds = REGRESSIONS[played]
-    found = {seed: run(seed, 3600, with_market=played == "with_market").violations for seed in seeds}
+    found = {seed: run(seed, with_market=played == "with_market").violations for seed in seeds}
     assert found == dict.fromkeys(seeds, ())
 
 
