@@ -47,6 +47,9 @@ from simulation.scenarios import (  # noqa: E402 - after the path is set
 #: Plays handed to a process at once.
 CHUNK = 20
 
+#: Seconds of a core for one play, as measured for docs/reliability.md: in proportion to each other, for the estimate.
+SECONDS_OF_A_PLAY = {"histories": 0.17, "singles": 0.05, "pairs": 0.05}
+
 Job = tuple[str, list[Any]]
 
 
@@ -87,11 +90,12 @@ def main(
     mutants_failed = real and not parts["mutants"].is_done() and not parts["mutants"].run(processes)
     others = _start_kills_and_drills(proof.path.with_suffix(".log")) if real else None
     click.echo(f"{len(jobs)} jobs of {CHUNK} plays, {len(jobs) - len(waiting)} done before; state in {proof.path}")
+    efforts = [SECONDS_OF_A_PLAY[kind] * len(plays) for _, (kind, plays) in waiting]
     started = time.monotonic()
     with ProcessPoolExecutor(processes, initializer=_be_modest) as pool:
         for count, (name, tally) in enumerate(pool.map(_work, waiting, chunksize=1), 1):
             proof.enter(name, tally)
-            _show_progress(count, len(waiting), started)
+            _show_progress(count, efforts, started)
             for failure in tally.failures:
                 click.echo(f"\nFAILED {failure}", err=True)
     if others is not None:
@@ -185,9 +189,10 @@ def _work(named: tuple[str, Job]) -> tuple[str, Tally]:
     return name, tally
 
 
-def _show_progress(count: int, total: int, started: float) -> None:
+def _show_progress(count: int, efforts: list[float], started: float) -> None:
+    total = len(efforts)
     spent = time.monotonic() - started
-    left = spent / count * (total - count)
+    left = spent * sum(efforts[count:]) / sum(efforts[:count])
     bar = "#" * (30 * count // total)
     end = "\n" if count == total or not sys.stderr.isatty() else ""
     if sys.stderr.isatty() or count == total or count % max(1, total // 50) == 0:
