@@ -56,7 +56,7 @@ Job = tuple[str, list[Any]]
 @click.command(help=__doc__)
 @click.option("--histories", default=100_000, show_default=True, help="Random histories.")
 @click.option("--pairs", "pair_count", default=50_000, show_default=True, help="Pairs of fault points.")
-@click.option("--first-seed", default=3_000_000, show_default=True, help="Seed of the first history.")
+@click.option("--first-seed", default=4_000_000, show_default=True, help="Seed of the first history.")
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
 @click.option("--real/--no-real", default=True, help="Also kill the real operator at every request, and plant mutants.")
 @click.option("--only", "names", multiple=True, type=click.Choice(sorted(PARTS)), help="Do this real part, no plays.")

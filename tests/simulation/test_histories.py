@@ -34,6 +34,34 @@ def test_the_same_seed_gives_the_same_history() -> None:
     assert run(8, quiet_seconds=60).digest != one.digest
 
 
+def test_tasks_end_in_an_order_that_does_not_come_from_where_they_lie_in_memory() -> None:
+    """asyncio keeps them in sets: of two workers of a killed process now one was told of first, now the other."""
+    lying_about: list[asyncio.Task[None]] = []  # so that those of the next run lie elsewhere
+
+    async def end_together() -> list[str]:
+        order: list[str] = []
+
+        async def work(name: str) -> None:
+            try:
+                await asyncio.sleep(1)
+            finally:
+                order.append(name)
+
+        async def process() -> None:
+            async with asyncio.TaskGroup() as group:
+                lying_about.extend(group.create_task(work(str(number))) for number in range(50))
+
+        running = asyncio.create_task(process())
+        await asyncio.sleep(0.1)
+        running.cancel()
+        await asyncio.sleep(0.1)
+        return order
+
+    orders = [run_virtual(end_together()) for _ in range(3)]
+    assert len(orders[0]) == 50
+    assert orders[1:] == orders[:1] * 2
+
+
 def test_the_judge_sees_one_instance_too_many() -> None:
     async def buy_twice() -> tuple[str, ...]:
         history = History(3, with_market=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import selectors
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Coroutine
+from itertools import count
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -22,6 +23,20 @@ class _Idle(selectors.SelectSelector):
         return []
 
 
+class _Task(asyncio.Task[Any]):
+    """A task that is hashed by its number: asyncio keeps tasks in sets, and cancels them in the order of the set.
+
+    By default that order follows from where in memory they lie, which is another in each process.
+    """
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], number: int, **more: Any) -> None:
+        self._number = number
+        super().__init__(coroutine, **more)
+
+    def __hash__(self) -> int:
+        return self._number
+
+
 class VirtualLoop(asyncio.SelectorEventLoop):
     """`time()` starts at 0 and moves only when there is nothing left to do at the present moment."""
 
@@ -29,6 +44,8 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         self._idle = _Idle()
         super().__init__(self._idle)
         self._clock_resolution = 1e-9
+        numbers = count()
+        self.set_task_factory(lambda loop, coroutine, **more: _Task(coroutine, next(numbers), loop=loop, **more))
 
     def time(self) -> float:
         return self._idle.clock
