@@ -14,9 +14,10 @@ from typing import Any
 from click.testing import CliRunner
 from prometheus_client import Counter, Gauge, Histogram, Info
 
-from spotcompute import __main__, metrics
+from spotcompute import __main__
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.tencent import client
+from spotcompute.telemetry import metrics
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 

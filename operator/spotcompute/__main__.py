@@ -23,15 +23,13 @@ import yaml
 from prometheus_client import REGISTRY
 from pydantic import ValidationError
 
-from spotcompute import __version__, logs, metrics, redaction
+from spotcompute import __version__
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.inventory import Accounts, Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
-from spotcompute.election import Elector
-from spotcompute.handlers import Background, Door, PartDied, run_door
-from spotcompute.health import Health, served
-from spotcompute.inventory import Accounts, Pace
+from spotcompute.commands.quote import Quoted, Unusable, quote_all, read_manifests
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
@@ -39,13 +37,16 @@ from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import Forbidden, KubeError
 from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
-from spotcompute.orphans import OrphanSweep
+from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
-from spotcompute.quote import Quoted, Unusable, quote_all, read_manifests
-from spotcompute.reconcile import Reconciler
+from spotcompute.reconcile.orphan_sweep import OrphanSweep
+from spotcompute.reconcile.reconciler import Reconciler
+from spotcompute.runtime.election import Elector
+from spotcompute.runtime.health import Health, served
+from spotcompute.runtime.shell import Background, Door, PartDied, run_door
+from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from spotcompute.store import Store
-from spotcompute.workqueue import WorkQueue
+from spotcompute.telemetry import logs, metrics, redaction
 
 _log = structlog.get_logger(__name__)
 

@@ -18,7 +18,7 @@ from spotcompute.api.ledger import UnreadableLedger, decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 
 SPEC = desired(3)

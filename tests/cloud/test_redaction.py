@@ -9,11 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from spotcompute import redaction
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.tencent.provider import TencentProviders
-from spotcompute.redaction import PLACEHOLDER, redact, register
 from spotcompute.settings import Settings
+from spotcompute.telemetry import redaction
+from spotcompute.telemetry.redaction import PLACEHOLDER, redact, register
 
 SECRET = 'cAnaRy/+"key"=4711 é'
 

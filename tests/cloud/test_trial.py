@@ -20,7 +20,7 @@ from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.faults import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
-from spotcompute.trial import MOST_CALLS, find_faults
+from spotcompute.reconcile.dry_run import MOST_CALLS, find_faults
 
 PLACEMENT = Placement(POOL.zone, VPC, SUBNET)
 TEMPLATE = Template(

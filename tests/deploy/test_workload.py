@@ -10,7 +10,7 @@ import pytest
 
 from deploy.manifests import BASE, EXAMPLE, ROOT, Manifest, in_file, of_kind, only
 from spotcompute import __version__
-from spotcompute.handlers import DRAIN_SECONDS, kopf_settings
+from spotcompute.runtime.shell import DRAIN_SECONDS, kopf_settings
 from spotcompute.settings import Settings
 
 

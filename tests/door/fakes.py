@@ -9,7 +9,7 @@ from datetime import datetime
 from spotcompute.kube.lease import Lease
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import Conflict, KubeError, KubePort, NotFound
-from spotcompute.store import Store, uid_of
+from spotcompute.kube.store import Store, uid_of
 
 
 class SmallReconciler:

@@ -11,13 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from door.fakes import SmallReconciler
-from spotcompute.handlers import Background, Door, run_door
-from spotcompute.health import Health, served
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
+from spotcompute.kube.store import Store
+from spotcompute.runtime.health import Health, served
+from spotcompute.runtime.shell import Background, Door, run_door
+from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from spotcompute.store import Store
-from spotcompute.workqueue import WorkQueue
 
 
 @dataclass

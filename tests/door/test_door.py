@@ -23,11 +23,11 @@ from door.running import running
 from door.waiting import eventually, kubectl
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
-from spotcompute.handlers import PartDied
 from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
+from spotcompute.kube.store import Audit
+from spotcompute.runtime.shell import PartDied
+from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from spotcompute.store import Audit
-from spotcompute.workqueue import WorkQueue
 
 pytestmark = pytest.mark.e2e
 

@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from door.fakes import OneLease
-from spotcompute.election import Elector, Timing, rest_seconds
 from spotcompute.kube.lease import Lease
 from spotcompute.kube.port import ApiUnavailable, Forbidden
+from spotcompute.runtime.election import Elector, Timing, rest_seconds
 
 pytestmark = pytest.mark.looptime
 

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from localcluster.processes import free_port
-from spotcompute.health import Health, served
+from spotcompute.runtime.health import Health, served
 
 
 @pytest.fixture

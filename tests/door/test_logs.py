@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import structlog
 
-from spotcompute import logs
+from spotcompute.telemetry import logs
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +36,7 @@ def lines(stream: io.StringIO) -> list[dict[str, Any]]:
 def test_our_lines_and_a_librarys_look_alike() -> None:
     stream = io.StringIO()
     logs.set_up("INFO", "json", stream=stream)
-    structlog.get_logger("spotcompute.reconcile").info("launched", environment="ns/web", count=2)
+    structlog.get_logger("spotcompute.reconcile.reconciler").info("launched", environment="ns/web", count=2)
     logging.getLogger("kopf.reactor").warning("watch of %s failed", "environments")
     ours, library = lines(stream)
     assert ours.items() >= {"event": "launched", "level": "info", "environment": "ns/web", "count": 2}.items()

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
 from localcluster.processes import free_port
-from spotcompute import metrics
 from spotcompute.api.status import PoolState
+from spotcompute.telemetry import metrics
 
 
 def shown(registry: CollectorRegistry = REGISTRY) -> str:

@@ -8,10 +8,10 @@ from typing import Any, cast
 
 import kopf
 
-from spotcompute.handlers import DRAIN_SECONDS, Door, build_registry, kopf_settings
 from spotcompute.kube.names import CRD_NAME, FINALIZER
+from spotcompute.kube.store import Store
+from spotcompute.runtime.shell import DRAIN_SECONDS, Door, build_registry, kopf_settings
 from spotcompute.settings import Settings
-from spotcompute.store import Store
 
 
 class Silent:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from spotcompute import metrics
 from spotcompute.api.environment import Memory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
-from spotcompute.store import GRAVES, Audit, Store
+from spotcompute.kube.store import GRAVES, Audit, Store
+from spotcompute.telemetry import metrics
 
 
 def environment(

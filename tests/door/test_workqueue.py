@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
-from spotcompute.workqueue import WorkQueue
+from spotcompute.runtime.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
 

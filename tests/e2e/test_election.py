@@ -16,7 +16,7 @@ from e2e.stage import Stage
 from e2e.waiting import eventually, throughout
 from localcluster.cluster import Cluster
 from localcluster.processes import free_port
-from spotcompute.election import Timing
+from spotcompute.runtime.election import Timing
 
 pytestmark = pytest.mark.e2e
 

@@ -13,16 +13,16 @@ from inventory.scripted import ScriptedCloud, clock
 from plan.given import NOW, OURS, instance, seconds
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials
+from spotcompute.cloud.inventory import Accounts, Pace
 from spotcompute.cloud.provider import CloudProvider
-from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Instance, Ownership
-from spotcompute.orphans import OrphanSweep
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.orphan_sweep import OrphanSweep
 
 pytestmark = pytest.mark.looptime
 

@@ -10,10 +10,10 @@ import pytest
 
 from inventory.scripted import ScriptedCloud, clock
 from plan.given import A, market
+from spotcompute.cloud.equipment_prices import KEPT, MOST_ANSWERS, PATIENCE, RETRY, Tariff
 from spotcompute.cloud.errors import InvalidCredentials, Throttled
 from spotcompute.model.launch import Disk, Template
 from spotcompute.model.offering import Market, Pool
-from spotcompute.tariff import KEPT, MOST_ANSWERS, PATIENCE, RETRY, Tariff
 
 pytestmark = pytest.mark.looptime
 

@@ -12,7 +12,7 @@ from plan.given import NOW
 from spotcompute.api.spec import TemplateSpec
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
 from spotcompute.kube.sources import Sources, SourceUnavailable
-from spotcompute.redaction import redact
+from spotcompute.telemetry.redaction import redact
 
 
 @dataclass

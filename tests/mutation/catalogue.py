@@ -56,7 +56,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "launch-before-the-intent-is-written",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "            await self._commit(run)\n            unsaved.clear()\n",
                 "            unsaved.clear()\n",
                 (faults("scale-up"),),
@@ -71,7 +71,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-token-for-every-attempt",
-                "act.py",
+                "reconcile/act.py",
                 "action.intent.token, environment))",
                 '__import__("uuid").uuid4().hex, environment))',
                 (CRASH_LOOP, HISTORIES),
@@ -86,7 +86,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "one-empty-list-is-proof",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:",
                 "if absence is None:",
                 (BOOKKEEPING,),
@@ -101,7 +101,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-key-in-work-is-given-out-again",
-                "workqueue.py",
+                "runtime/workqueue.py",
                 "        if key not in self._started:\n            self._line.put_nowait(key)\n",
                 "        self._line.put_nowait(key)\n",
                 ("tests/door/test_workqueue.py",),
@@ -116,7 +116,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-failed-commit-is-overlooked",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 '        await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))\n',
                 "        try:\n"
                 '            await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))'
@@ -150,7 +150,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-lost-ledger-launches-at-once",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "return blank if is_new else in_quarantine(blank, self._clock(), self._policy)",
                 "return blank",
                 (RESTORED,),
@@ -180,7 +180,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "old-news-replace-new",
-                "store.py",
+                "kube/store.py",
                 '(known is not None and int(known) >= int(obj["metadata"]["resourceVersion"]))',
                 "(known is not None and int(known) < 0)",
                 (STORE,),
@@ -210,7 +210,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-young-machine-can-be-gone",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "return has_ended or self._observed.observed_at - member.launched_at > self._policy.visibility",
                 "return True",
                 (BOOKKEEPING,),
@@ -271,7 +271,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "the-finalizer-comes-later",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "(claimed != environment_id or FINALIZER not in environment.finalizers):",
                 'claimed != environment_id and bool(environment.status.get("ledger")):',
                 (SAFEGUARDS,),
@@ -333,7 +333,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "asked-to-end-is-ended",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "if run.desired.deleting and run.ledger.is_empty:",
                 "if run.desired.deleting and all(m.termination for m in run.ledger.members.values()):",
                 (faults("delete"),),
@@ -348,7 +348,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "only-the-first-hundred-go",
-                "act.py",
+                "reconcile/act.py",
                 "    for start in range(0, len(ids), TERMINATE_BATCH):\n",
                 "    for start in range(0, min(len(ids), 1), TERMINATE_BATCH):\n",
                 (ACT,),
@@ -363,7 +363,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "the-name-is-enough",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "        return instance.ownership == self._desired.ownership\n",
                 "        return is_named_by_us(instance, self._desired.ownership)\n",
                 (BOOKKEEPING,),
@@ -395,14 +395,14 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-list-is-believed",
-                "orphans.py",
+                "reconcile/orphan_sweep.py",
                 "                looks[key] = await self._has_no_owner(instance)\n",
                 "                looks[key] = True\n",
                 ("tests/inventory/test_orphan_sweep.py", HISTORIES),
             ),
             Mutant(
                 "a-list-that-lacks-what-we-know-is-believed",
-                "orphans.py",
+                "reconcile/orphan_sweep.py",
                 "        if missing:\n",
                 "        if False:\n",
                 ("tests/inventory/test_orphan_sweep.py",),
@@ -432,7 +432,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "tags-are-enough-to-adopt",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "            if not is_named_by_us(instance, self._desired.ownership):\n                continue\n",
                 "",
                 (BOOKKEEPING,),
@@ -454,7 +454,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "early-losses-are-not-counted",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "        if is_of_the_pool and is_early(member, self._now, self._policy):\n",
                 "        if False:\n",
                 (BOOKKEEPING,),
@@ -499,7 +499,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-sweep-for-everybody",
-                "inventory.py",
+                "cloud/inventory.py",
                 "self._since(self._sweep.started_at) <= 2 * self._pace.sweep:",
                 "self._since(self._sweep.started_at) < timedelta(0):",
                 (INVENTORY,),
@@ -554,7 +554,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "who-owns-nothing-must-ask-too",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):",
                 "if environment.deleting and is_nobody:",
                 (NOBODY,),
@@ -584,7 +584,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "doubt-without-end",
-                "plan/bookkeeping.py",
+                "plan/ledger_sync.py",
                 "return self._observed.observed_at >= deadline and intent.name in self._observed.searched",
                 "return False",
                 (BOOKKEEPING,),
@@ -598,7 +598,11 @@ ROWS: tuple[Row, ...] = (
         "stuck, leaked",
         (
             Mutant(
-                "a-bad-id-spoils-its-batch", "act.py", "        if len(batch) == 1:\n", "        if batch:\n", (ACT,)
+                "a-bad-id-spoils-its-batch",
+                "reconcile/act.py",
+                "        if len(batch) == 1:\n",
+                "        if batch:\n",
+                (ACT,),
             ),
         ),
     ),
@@ -610,14 +614,14 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "the-audit-believes-in-progress",
-                "store.py",
+                "kube/store.py",
                 '            if live["metadata"]["resourceVersion"] != version:\n',
                 '            if int(live["metadata"]["resourceVersion"]) > int(version or 0):\n',
                 (STORE,),
             ),
             Mutant(
                 "a-ledger-that-went-back-is-believed",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "        if ledger.sequence < known.sequence:\n",
                 "        if False:\n",
                 (REFERENCES, faults("etcd-restored")),
@@ -632,7 +636,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "peers-can-pause-us",
-                "handlers.py",
+                "runtime/shell.py",
                 "    settings.peering.standalone = True\n",
                 "    settings.peering.standalone = False\n",
                 ("tests/door/test_settings_of_kopf.py",),
@@ -647,7 +651,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-restored-object-is-a-stranger",
-                "reconcile.py",
+                "reconcile/reconciler.py",
                 "            alive = await self._alive(environment)\n",
                 "            alive: tuple[str, ...] = ()\n",
                 (REFERENCES,),

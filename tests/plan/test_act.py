@@ -8,7 +8,6 @@ from typing import cast
 
 import pytest
 
-from spotcompute.act import release
 from spotcompute.cloud.errors import (
     CloudError,
     InvalidCredentials,
@@ -18,6 +17,7 @@ from spotcompute.cloud.errors import (
     Throttled,
 )
 from spotcompute.cloud.provider import CloudProvider
+from spotcompute.reconcile.act import release
 
 IDS = tuple(f"ins-{number}" for number in range(250))
 

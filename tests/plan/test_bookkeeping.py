@@ -35,8 +35,8 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Doubt, Ledger, Member, Refusal, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.bookkeeping import Books, is_another_account, keep_books
 from spotcompute.plan.capacity import shortfall, surplus
+from spotcompute.plan.ledger_sync import Books, is_another_account, keep_books
 
 WISHES = desired(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}

@@ -13,7 +13,7 @@ from spotcompute.cloud import errors
 from spotcompute.model.ledger import Ledger, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.allocation import next_attempt, rank
-from spotcompute.plan.cooldown import (
+from spotcompute.plan.backoff import (
     FOR_A_PERSON,
     OF_THE_WHOLE,
     OF_THE_ZONE,

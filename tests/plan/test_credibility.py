@@ -10,7 +10,7 @@ import pytest
 from plan.given import NOW, OURS, desired, intent, ledger, observed
 from spotcompute.model.identity import launch_token
 from spotcompute.plan.actions import Launch, Pass
-from spotcompute.plan.credibility import MOST_INTENTS, doubt
+from spotcompute.plan.ledger_check import MOST_INTENTS, doubt
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 

@@ -34,7 +34,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 

@@ -30,8 +30,8 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import Obstacle, Offer, Rejected, rank
-from spotcompute.plan.bookkeeping import keep_books
-from spotcompute.plan.reputation import MOST_REPUTATIONS, TRUSTED, after_loss, early_weight, standing
+from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_weight, standing
 
 HALF_LIFE = POLICY.half_life
 THREE_MINUTES = seconds(180)

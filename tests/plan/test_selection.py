@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from plan.given import NOW, POLICY, TEMPLATE, desired, ledger, observed, rest
 from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.offering import Market, Offering, Pool
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.selection import MOST_POOLS, doubt_about, with_pools
 
 ZONES = [Placement("gz-3", subnet_id="subnet-3"), Placement("gz-4")]

@@ -14,7 +14,7 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
 from spotcompute.model.observation import Absence
 from spotcompute.plan.actions import Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 
 STATES = [None, *(InstanceState(name) for name in ("PENDING", "RUNNING", "STOPPED", "SHUTDOWN", "TERMINATING"))]

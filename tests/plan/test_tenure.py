@@ -9,9 +9,9 @@ import pytest
 
 from plan.given import NOW, POLICY, A, B, C, desired, ledger, market
 from spotcompute.model.desired import AllocationStrategy
+from spotcompute.model.market_readings import HALF_LIFE, expected_hours, relative, with_tenures
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import rank, scores
-from spotcompute.plan.tenure import HALF_LIFE, expected_hours, relative, with_tenures
 
 HOUR = timedelta(hours=1)
 PRICES: dict[Pool, str | None] = {A: "0.10", B: "0.10", C: "0.11"}

@@ -32,7 +32,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminate, Terminated
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy

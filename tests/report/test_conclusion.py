@@ -35,7 +35,7 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Pass
-from spotcompute.plan.cooldown import FOR_A_PERSON
+from spotcompute.plan.backoff import FOR_A_PERSON
 from spotcompute.report.conclusion import Conclusion, blind, conclude
 from spotcompute.report.why import decisive_rest
 

@@ -41,7 +41,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.status import committed, report, troubled
 

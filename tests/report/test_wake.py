@@ -32,7 +32,7 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Pass
-from spotcompute.plan.bookkeeping import keep_books
+from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import SOONEST, next_wake
 

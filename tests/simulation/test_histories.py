@@ -18,7 +18,7 @@ from simulation.records import UNNOTICED_SECONDS, Records
 from simulation.virtual import run_virtual
 from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
-from spotcompute.orphans import CALLER
+from spotcompute.reconcile.orphan_sweep import CALLER
 
 #: Seeds that once failed: kept for ever. See docs/reliability.md for what each of them found.
 REGRESSIONS = json.loads((Path(__file__).parent / "regressions.json").read_text())

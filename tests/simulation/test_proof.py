@@ -75,7 +75,7 @@ def test_nothing_counts_that_other_code_has_played(tmp_path: Path, monkeypatch: 
 def test_what_is_played_is_the_operator_the_cloud_and_their_worlds_but_no_test_and_no_command() -> None:
     files = {str(path.relative_to(ROOT)) for path in what_is_played()}
     assert files >= {
-        "operator/spotcompute/reconcile.py",
+        "operator/spotcompute/reconcile/reconciler.py",
         "operator/spotcompute/plan/planner.py",
         "operator/spotcompute/cloud/tencent/provider.py",
         "operator/cvmsim/world.py",

@@ -25,17 +25,17 @@ from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.records import Records
 from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.inventory import Accounts, Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
-from spotcompute.inventory import Accounts, Pace
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
+from spotcompute.kube.store import Audit, Store
 from spotcompute.model.identity import binding
-from spotcompute.orphans import OrphanSweep
 from spotcompute.plan.policy import Policy
-from spotcompute.reconcile import Reconciler
-from spotcompute.store import Audit, Store
-from spotcompute.workqueue import WorkQueue
+from spotcompute.reconcile.orphan_sweep import OrphanSweep
+from spotcompute.reconcile.reconciler import Reconciler
+from spotcompute.runtime.workqueue import WorkQueue
 
 CLUSTER = "cluster-1"
 ACCOUNT = "100000000001"

@@ -1,7 +1,8 @@
 """The Lease by which replicas agree who acts: read it, and write who holds it.
 
-Apart from `spotcompute.election`, which decides, so that its clockwork can be tested against any Lease. The official
-client's own leader election cannot be used: it never creates its Lease, and goes on leading after a network error.
+Apart from `spotcompute.runtime.election`, which decides, so that its clockwork can be tested against any Lease.
+The official client's own leader election cannot be used: it never creates its Lease, and goes on leading after a
+network error.
 """
 
 from __future__ import annotations

@@ -14,10 +14,10 @@ from typing import Protocol
 
 import structlog
 
-from spotcompute import redaction
 from spotcompute.api.spec import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
+from spotcompute.telemetry import redaction
 
 _log = structlog.get_logger(__name__)
 

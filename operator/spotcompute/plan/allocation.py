@@ -15,15 +15,15 @@ from functools import partial
 
 from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
 from spotcompute.model.ledger import Ledger, Rest
+from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Pass
+from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
-from spotcompute.plan.cooldown import is_resting
 from spotcompute.plan.gang import least_useful, may_be_parts, parts_again_at
 from spotcompute.plan.policy import Policy
-from spotcompute.plan.reputation import early_weight, standing
-from spotcompute.plan.tenure import relative
+from spotcompute.plan.pool_trust import early_weight, standing
 
 
 class Obstacle(StrEnum):

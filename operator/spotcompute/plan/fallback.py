@@ -13,9 +13,9 @@ from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.allocation import Ranking
+from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying, shortfall
-from spotcompute.plan.cooldown import is_resting
 from spotcompute.plan.policy import Policy
 
 

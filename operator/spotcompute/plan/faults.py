@@ -1,6 +1,6 @@
 """What would be wrong with a launch: faults a person must correct, each by its field, and refusals of the market.
 
-Apart from `quote`, because it comes from asking the cloud (`trial`), not from reckoning. No decision goes by it.
+Apart from `quote`, because it comes from asking the cloud (`dry_run`), not from reckoning. No decision goes by it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from spotcompute.model.identity import launch_name
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, Part, parts_of, without
 from spotcompute.model.ledger import Trouble
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.cooldown import trouble_of
+from spotcompute.plan.backoff import trouble_of
 from spotcompute.plan.quote import Quote
 
 #: Where each part of a request stands in the spec; what stands in a placement, and types, have numbers.

@@ -17,7 +17,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
-from spotcompute.plan.cooldown import SPLITTABLE, rest_after, trouble_of
+from spotcompute.plan.backoff import SPLITTABLE, rest_after, trouble_of
 from spotcompute.plan.policy import Policy
 
 #: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.

@@ -19,9 +19,9 @@ from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Action, Launch, Pass, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer, rank
+from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, is_stuck, occupying, shortfall, surplus
-from spotcompute.plan.cooldown import is_resting
 from spotcompute.plan.fallback import giving_way, substitute, with_watch, without_on_demand
 from spotcompute.plan.gang import to_break_up, with_clock
 from spotcompute.plan.policy import Policy

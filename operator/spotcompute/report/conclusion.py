@@ -17,9 +17,9 @@ from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Pass
 from spotcompute.plan.allocation import Obstacle, Rejected, rank
+from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
-from spotcompute.plan.cooldown import FOR_A_PERSON, trouble_of
 from spotcompute.plan.fallback import on_demand_members
 from spotcompute.plan.planner import may_launch
 from spotcompute.plan.policy import Policy

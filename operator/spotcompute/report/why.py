@@ -16,7 +16,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market
 from spotcompute.plan.allocation import Obstacle, Ranking, Rejected, next_attempt
-from spotcompute.plan.cooldown import FOR_A_PERSON, is_resting
+from spotcompute.plan.backoff import FOR_A_PERSON, is_resting
 from spotcompute.plan.fallback import due_at, is_due
 from spotcompute.plan.policy import Policy
 

@@ -36,8 +36,8 @@ from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent.codes import classify
-from spotcompute.redaction import redact
 from spotcompute.settings import Settings
+from spotcompute.telemetry.redaction import redact
 
 ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.tencentcloudapi.com"}
 

@@ -15,7 +15,6 @@ from decimal import Decimal
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from spotcompute import redaction
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InstanceGone, OutcomeUnknown, Unavailable
 from spotcompute.cloud.pacer import Pacer
@@ -38,6 +37,7 @@ from spotcompute.model.instance import Instance
 from spotcompute.model.launch import LaunchRequest, Part, Template
 from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
+from spotcompute.telemetry import redaction
 
 #: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40, 10), since clocks and other
 #: callers of the account are not ours. Source: CVM API category table and the actions' pages.

@@ -16,10 +16,10 @@ from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Doubt, Intent, Ledger, Member, Refusal, Trouble
 from spotcompute.model.observation import Absence, Observation
+from spotcompute.plan.backoff import rest_after, without_stale_rests
 from spotcompute.plan.capacity import occupying
-from spotcompute.plan.cooldown import rest_after, without_stale_rests
 from spotcompute.plan.policy import Policy
-from spotcompute.plan.reputation import after_loss, is_early
+from spotcompute.plan.pool_trust import after_loss, is_early
 
 #: Sequences begin with seconds since 1970, and many launches at once run ahead of the clock a little.
 _AHEAD = timedelta(hours=1)

@@ -1,6 +1,6 @@
 """Whether a ledger can have been written by us at all: what its open launches say must fit together.
 
-Apart from `bookkeeping`, which holds entries against the cloud one by one: an open launch that was tampered with may
+Apart from `ledger_sync`, which holds entries against the cloud one by one: an open launch that was tampered with may
 hide a real one, so then the whole ledger is refused, and rebuilt from the cloud's tags after the safe waiting time.
 """
 

@@ -14,10 +14,10 @@ from typing import Any
 
 import structlog
 
-from spotcompute import metrics
 from spotcompute.kube.port import KubeObject, KubePort
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.report.history import events_of
+from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

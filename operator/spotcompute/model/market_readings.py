@@ -1,6 +1,6 @@
 """How long machines of a pool can be expected to stay, judged by what the market has said of its stock so far.
 
-Apart from `reputation`, which is what a pool has done to one environment: this is what everybody can see of all pools,
+Apart from `pool_trust`, which is what a pool has done to one environment: this is what everybody can see of all pools,
 those that were never asked too. It is kept in memory with the quotes, and begins anew with the process.
 """
 

@@ -12,10 +12,8 @@ from typing import Protocol
 
 import structlog
 
-from spotcompute import metrics
-from spotcompute.act import release
 from spotcompute.cloud.errors import CloudError
-from spotcompute.inventory import Accounts, Inventory
+from spotcompute.cloud.inventory import Accounts, Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
@@ -24,6 +22,8 @@ from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.act import release
+from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

@@ -13,15 +13,12 @@ from typing import Any, Protocol
 
 import structlog
 
-from spotcompute import metrics
-from spotcompute.act import perform
 from spotcompute.api.conditions import ConditionType, Reason, seconds_until_true
 from spotcompute.api.environment import Environment, InvalidSpec, Memory
 from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.api.spec import Spec
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
-from spotcompute.inventory import Accounts, Inventory
-from spotcompute.journal import Entry, Journal
+from spotcompute.cloud.inventory import Accounts, Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister
@@ -33,19 +30,22 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Doubt, Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Outcome, Pass
-from spotcompute.plan.bookkeeping import in_quarantine, is_another_account, keep_books, refusing
 from spotcompute.plan.capacity import shortfall
-from spotcompute.plan.credibility import doubt
+from spotcompute.plan.ledger_check import doubt
+from spotcompute.plan.ledger_sync import in_quarantine, is_another_account, keep_books, refusing
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.selection import with_pools
+from spotcompute.reconcile.act import perform
+from spotcompute.reconcile.dry_run import find_faults
+from spotcompute.reconcile.recorder import Entry, Journal
 from spotcompute.report.conclusion import Conclusion, blind, looking_twice
 from spotcompute.report.quote import quoted, requoted
 from spotcompute.report.status import committed, report, troubled
 from spotcompute.report.wake import next_wake
-from spotcompute.trial import find_faults
+from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

@@ -1,6 +1,6 @@
 """What a pool has done to us: pools that take instances back soon after their launch are left alone for a while.
 
-Apart from `cooldown`, which is about refusals: a pool that sells and then takes back costs money and work, and its next
+Apart from `backoff`, which is about refusals: a pool that sells and then takes back costs money and work, and its next
 sale proves nothing. Only a machine that lasts does.
 """
 

@@ -1,7 +1,7 @@
 """The quote of a manifest before it is applied: read, ask the market, choose, and let the cloud check it.
 
 For the command line, without a cluster. Separate from `reconcile`, which keeps the quote of a paused object in its
-status: what is chosen and what is wrong is found by the same parts (`plan.quote`, `trial`).
+status: what is chosen and what is wrong is found by the same parts (`plan.quote`, `dry_run`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from spotcompute.api.crd import GROUP, KIND, VERSION, unknown_fields
 from spotcompute.api.environment import Environment
 from spotcompute.api.times import to_text
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.equipment_prices import Tariff
 from spotcompute.cloud.errors import CloudError
 from spotcompute.kube.port import NotFound
 from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
@@ -30,9 +31,8 @@ from spotcompute.plan.faults import Fault, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import doubt_about, with_pools
+from spotcompute.reconcile.dry_run import find_faults
 from spotcompute.report import quote as report
-from spotcompute.tariff import Tariff
-from spotcompute.trial import find_faults
 
 #: Kinds that may stand in the file beside environments: user data comes from them.
 _SOURCES = ("Secret", "ConfigMap")

@@ -16,17 +16,17 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from spotcompute import metrics
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.equipment_prices import Tariff
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
+from spotcompute.model.market_readings import with_tenures
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.selection import doubt_about, has_prices
-from spotcompute.plan.tenure import with_tenures
-from spotcompute.tariff import Tariff
+from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 

@@ -15,13 +15,13 @@ from typing import Any, Protocol, cast
 import kopf
 import structlog
 
-from spotcompute import metrics
 from spotcompute.kube.connection import Access
 from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
 from spotcompute.kube.port import Forbidden, KubeError, KubePort
+from spotcompute.kube.store import Audit, Store
+from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from spotcompute.store import Audit, Store
-from spotcompute.workqueue import WorkQueue
+from spotcompute.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 

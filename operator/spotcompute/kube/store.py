@@ -1,7 +1,7 @@
 """What we know of every environment, and the audit that finds what the watch has missed.
 
-Apart from `handlers` because it knows nothing of kopf, and apart from `reconcile` because it only remembers: it decides
-nothing but whether an object has changed in a way that is worth a look.
+Apart from `runtime.shell` because it knows nothing of kopf, and apart from `reconcile` because it only remembers:
+it decides nothing but whether an object has changed in a way that is worth a look.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which object next: every key waits once, runs once at a time, and comes back after a failure.
 
-Apart from `handlers` because it knows neither kopf nor Kubernetes, and apart from `reconcile` because it does not care
+Apart from `shell` because it knows neither kopf nor Kubernetes, and apart from `reconcile` because it does not care
 what a key stands for. The promises are those of client-go's workqueue; time is the running event loop's alone.
 """
 

@@ -1,0 +1,1 @@
+"""The process around the loop: kopf, the queue, the Lease, the probes."""

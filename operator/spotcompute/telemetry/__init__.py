@@ -1,0 +1,1 @@
+"""What leaves the process besides its work: logs and metrics, and no secret among them."""
