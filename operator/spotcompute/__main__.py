@@ -25,8 +25,9 @@ from pydantic import ValidationError
 
 from spotcompute import __version__
 from spotcompute.api.crd import custom_resource_definition
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.inventory import Accounts, Pace
+from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.commands.quote import Quoted, Unusable, quote_all, read_manifests

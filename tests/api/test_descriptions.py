@@ -22,7 +22,7 @@ from spotcompute.api.spec import RequirementsSpec
 from spotcompute.cloud.tencent.translate import launch_parameters, offerings_from
 from spotcompute.model.instance import Ownership
 from spotcompute.plan.budget import bid_for
-from spotcompute.plan.planner import request_for
+from spotcompute.plan.launching import request_for
 
 ROOT = custom_resource_definition()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]
 

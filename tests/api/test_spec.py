@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from spotcompute.api.environment import Environment, InvalidSpec
-from spotcompute.api.spec import Spec, TemplateSpec
+from spotcompute.api.spec import Spec
+from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text, to_text
 from spotcompute.model.desired import AllocationStrategy, Placement
 from spotcompute.model.launch import Disk, Template

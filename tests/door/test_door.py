@@ -23,8 +23,8 @@ from door.running import running
 from door.waiting import eventually, kubectl
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
+from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
-from spotcompute.kube.store import Audit
 from spotcompute.runtime.shell import PartDied
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings

@@ -10,9 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from spotcompute.api.environment import Memory
+from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
-from spotcompute.kube.store import GRAVES, Audit, Store
+from spotcompute.kube.store import GRAVES, Store
 from spotcompute.telemetry import metrics
 
 

@@ -12,9 +12,10 @@ import pytest
 
 from inventory.scripted import ScriptedCloud, clock
 from plan.given import OURS, THEIRS, A, instance, market, seconds
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials, OutcomeUnknown, Throttled
-from spotcompute.cloud.inventory import IDLE, Accounts, Inventory, Pace
+from spotcompute.cloud.inventory import IDLE, Inventory, Pace
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.observation import Absence
 from spotcompute.model.offering import Offering, Pool

@@ -11,9 +11,10 @@ import pytest
 
 from inventory.scripted import ScriptedCloud, clock
 from plan.given import NOW, OURS, instance, seconds
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials
-from spotcompute.cloud.inventory import Accounts, Pace
+from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort

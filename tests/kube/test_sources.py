@@ -9,7 +9,7 @@ from typing import cast
 import pytest
 
 from plan.given import NOW
-from spotcompute.api.spec import TemplateSpec
+from spotcompute.api.template import TemplateSpec
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
 from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.telemetry.redaction import redact

@@ -614,7 +614,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "the-audit-believes-in-progress",
-                "kube/store.py",
+                "kube/audit.py",
                 '            if live["metadata"]["resourceVersion"] != version:\n',
                 '            if int(live["metadata"]["resourceVersion"]) > int(version or 0):\n',
                 (STORE,),

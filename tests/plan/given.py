@@ -19,7 +19,7 @@ from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Reputation, 
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.actions import Launch, Pass, Terminate
-from spotcompute.plan.planner import request_for
+from spotcompute.plan.launching import request_for
 from spotcompute.plan.policy import Policy
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)

@@ -29,8 +29,8 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.launching import request_for
 from spotcompute.plan.outcomes import Folded, fold
-from spotcompute.plan.planner import request_for
 
 WISHES = desired(5)
 ONCE = desired(5, one_time=True)

@@ -38,7 +38,8 @@ from spotcompute.model.launch import Template
 from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Pass, Plan, Terminate
-from spotcompute.plan.planner import make_plan, may_launch, request_for
+from spotcompute.plan.launching import may_launch, request_for
+from spotcompute.plan.planner import make_plan
 
 WISHES = desired(3)
 

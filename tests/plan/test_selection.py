@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 
 from plan.given import NOW, POLICY, TEMPLATE, desired, ledger, observed, rest
 from spotcompute.model.desired import Placement, Requirements, Span
+from spotcompute.model.market_readings import doubt_about
 from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.ledger_sync import keep_books
-from spotcompute.plan.selection import MOST_POOLS, doubt_about, with_pools
+from spotcompute.plan.selection import MOST_POOLS, with_pools
 
 ZONES = [Placement("gz-3", subnet_id="subnet-3"), Placement("gz-4")]
 

@@ -35,7 +35,7 @@ from spotcompute.model.ledger import (
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
-from spotcompute.plan.planner import request_for
+from spotcompute.plan.launching import request_for
 
 T = TypeVar("T")
 

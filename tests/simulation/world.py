@@ -24,13 +24,15 @@ from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, Clou
 from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.records import Records
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.inventory import Accounts, Pace
+from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
+from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.register import AccountRegister
 from spotcompute.kube.sources import Sources
-from spotcompute.kube.store import Audit, Store
+from spotcompute.kube.store import Store
 from spotcompute.model.identity import binding
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.orphan_sweep import OrphanSweep

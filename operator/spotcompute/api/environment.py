@@ -13,7 +13,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from spotcompute.api import ledger as ledgers
-from spotcompute.api.spec import Spec, TemplateSpec, region_name
+from spotcompute.api.spec import Spec, region_name
+from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import owner_label

@@ -16,16 +16,14 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.equipment_prices import Tariff
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
-from spotcompute.model.market_readings import with_tenures
+from spotcompute.model.market_readings import doubt_about, has_prices, with_tenures
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market
-from spotcompute.plan.selection import doubt_about, has_prices
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -351,64 +349,3 @@ class Inventory:
             # Not wait_for: on Python 3.11 it loses a cancellation that comes with its result.
             async with asyncio.timeout(max(0.0, long - short)):
                 await self._hurry.wait()
-
-
-class Accounts:
-    """The inventories of all accounts and regions in use, and the tasks that keep them fresh."""
-
-    def __init__(
-        self,
-        providers: ProviderFactory,
-        cluster_id: str,
-        clock: Callable[[], datetime],
-        pace: Pace,
-        on_news: Callable[[Collection[str]], None],
-    ) -> None:
-        """Nothing is asked of the cloud before the first `inventory`."""
-        self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
-        self._on_news = on_news
-        self._inventories: dict[tuple[str, str], Inventory] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._failure: asyncio.Future[None] | None = None
-        self._died_of: BaseException | None = None
-
-    def inventory(self, credentials: Credentials, region: str) -> Inventory:
-        """The inventory of that key in that region; swept in the background from now on."""
-        key = (credentials.fingerprint, region)
-        if key not in self._inventories:
-            provider = self._providers(credentials, region)
-            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_news)
-            self._inventories[key] = inventory
-            task = asyncio.create_task(self._sweep(key, inventory), name=f"sweep {provider.account}")
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-        return self._inventories[key]
-
-    @property
-    def in_use(self) -> list[Inventory]:
-        """Every inventory that is being swept."""
-        return list(self._inventories.values())
-
-    async def _sweep(self, key: tuple[str, str], inventory: Inventory) -> None:
-        await inventory.run()
-        self._inventories.pop(key, None)
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        if task.cancelled() or (error := task.exception()) is None:
-            return
-        self._died_of = self._died_of or error
-        if self._failure is not None and not self._failure.done():
-            self._failure.set_exception(error)
-
-    async def run(self) -> None:
-        """Wait until cancelled; a sweep that dies of anything but the cloud's trouble ends the process."""
-        if self._died_of is not None:
-            raise self._died_of
-        self._failure = asyncio.get_running_loop().create_future()
-        try:
-            await self._failure
-        finally:
-            for task in list(self._tasks):
-                task.cancel()
-            await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -26,11 +26,12 @@ from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
+from spotcompute.model.market_readings import doubt_about
 from spotcompute.model.offering import Market
 from spotcompute.plan.faults import Fault, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
-from spotcompute.plan.selection import doubt_about, with_pools
+from spotcompute.plan.selection import with_pools
 from spotcompute.reconcile.dry_run import find_faults
 from spotcompute.report import quote as report
 

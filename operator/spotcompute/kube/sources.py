@@ -14,7 +14,7 @@ from typing import Protocol
 
 import structlog
 
-from spotcompute.api.spec import KeySelector, TemplateSpec
+from spotcompute.api.template import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
 from spotcompute.telemetry import redaction

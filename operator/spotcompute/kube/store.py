@@ -1,4 +1,4 @@
-"""What we know of every environment, and the audit that finds what the watch has missed.
+"""What we know of every environment.
 
 Apart from `runtime.shell` because it knows nothing of kopf, and apart from `reconcile` because it only remembers:
 it decides nothing but whether an object has changed in a way that is worth a look.
@@ -7,7 +7,6 @@ it decides nothing but whether an object has changed in a way that is worth a lo
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -16,15 +15,12 @@ import structlog
 
 from spotcompute.api.environment import Memory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER, GROUP
-from spotcompute.kube.port import KubeError, KubeObject, KubePort
+from spotcompute.kube.port import KubeObject
 
 log = structlog.get_logger(__name__)
 
 #: So many deleted objects are remembered as such; late answers about one come within seconds, not after thousands more.
 GRAVES = 10_000
-
-#: Between two audits while the watch is blind. A list each time, so not every second.
-BLIND_SECONDS = 10.0
 
 
 class Store:
@@ -177,68 +173,3 @@ def _signature(obj: KubeObject) -> tuple[Any, ...]:
         FINALIZER in (metadata.get("finalizers") or ()),
         ours,
     )
-
-
-class Audit:
-    """Compares the store with the API server now and then, and often while the watch is blind.
-
-    A watch can miss events, and would never know.
-
-    One metadata-only LIST per audit. What differs is read live before it is believed, and only if the store has not
-    heard of it by itself since the LIST began. An API server that cannot answer changes nothing.
-    """
-
-    def __init__(self, store: Store, kube: KubePort, seconds: float) -> None:
-        self._store = store
-        self._kube = kube
-        self._seconds = seconds
-        self._attempted_at: float | None = None
-
-    def age_seconds(self) -> float:
-        """Since the last audit ended, well or not; 0.0 before the first. Grows without bound when audits hang."""
-        now = asyncio.get_running_loop().time()
-        return 0.0 if self._attempted_at is None else now - self._attempted_at
-
-    async def run(self) -> None:
-        """Audit every so many seconds, sooner when blind, for ever; failures are logged and wait for the next time."""
-        loop = asyncio.get_running_loop()
-        self._attempted_at = loop.time()
-        while True:
-            await self._due()
-            try:
-                await self.once()
-            except KubeError as error:
-                log.warning("audit_failed", error=f"{type(error).__name__}: {error}")
-            self._attempted_at = loop.time()
-
-    async def _due(self) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._seconds):
-                await self._store.is_blind.wait()
-                await asyncio.sleep(BLIND_SECONDS)
-
-    async def once(self) -> None:
-        """Correct every difference between the store and a complete, consistent list. Raises KubeError."""
-        before = {uid_of(obj): obj for obj in self._store.all()}
-        listed = {uid_of(obj): obj for obj in await self._kube.list_environments()}
-        for uid, obj in listed.items():
-            known = before.get(uid)
-            version = None if known is None else str(known["metadata"]["resourceVersion"])
-            if version != obj["metadata"]["resourceVersion"] and version == self._store.version(uid):
-                await self._check(obj, version)
-        for uid, obj in before.items():
-            if uid not in listed and self._store.get(uid) is not None:
-                await self._check(obj, str(obj["metadata"]["resourceVersion"]))
-
-    async def _check(self, obj: KubeObject, version: str | None) -> None:
-        """Believe only a live read: `version` of `obj` in the store against what the API server has under its name."""
-        uid = uid_of(obj)
-        namespace, name = _name(obj)
-        live = await self._kube.get(namespace, name)
-        if live is not None and uid_of(live) == uid:
-            if live["metadata"]["resourceVersion"] != version:
-                log.info("audit_corrected", namespace=namespace, name=name, uid=uid)
-                self._store.correct(live, instead_of=version)
-        elif version is not None:
-            log.warning("audit_found_gone", namespace=namespace, name=name, uid=uid)
-            self._store.deleted(uid)

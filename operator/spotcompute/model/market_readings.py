@@ -1,13 +1,13 @@
-"""How long machines of a pool can be expected to stay, judged by what the market has said of its stock so far.
+"""What readings of the market are worth: which to believe, and how long a pool's machines can be expected to stay.
 
-Apart from `pool_trust`, which is what a pool has done to one environment: this is what everybody can see of all pools,
-those that were never asked too. It is kept in memory with the quotes, and begins anew with the process.
+Apart from `pool_trust`, which is what a pool has done to one environment: this is what everybody can see of all
+pools, those that were never asked too. It is kept in memory with the quotes, and begins anew with the process.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -63,3 +63,23 @@ def relative(pools: Iterable[Pool], market: Market) -> dict[Pool, float]:
     hours = {pool: expected_hours(market.tenures.get(pool)) for pool in pools}
     best = max(hours.values(), default=1.0)
     return {pool: value / best for pool, value in hours.items()}
+
+
+#: A reading with less than this part of the pools of the last one is a partial answer, most likely.
+_LEAST_PART = 0.5
+
+
+def doubt_about(offerings: Sequence[Offering], before: Mapping[Pool, Offering]) -> str | None:
+    """Why a reading of the market is not believed, or None. `before` is what was believed last."""
+    if not offerings:
+        return "they are empty"
+    if not has_prices(offerings):
+        return "every price is 0 or missing"
+    if len({offering.pool for offering in offerings} & before.keys()) < len(before) * _LEAST_PART:
+        return f"{len(offerings)} pools are quoted, and {len(before)} were before"
+    return None
+
+
+def has_prices(offerings: Sequence[Offering]) -> bool:
+    """True when at least one price is above 0."""
+    return any(offering.price_per_hour for offering in offerings)

@@ -5,30 +5,33 @@ One planner and not several controllers: two loops that launch and terminate wou
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
-from decimal import Decimal
+from dataclasses import replace
+from datetime import datetime
 from functools import partial
 
 from spotcompute.model.desired import Desired
-from spotcompute.model.identity import launch_name, launch_token
 from spotcompute.model.instance import Instance, InstanceState
-from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, template_digest
+from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
 from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market, Pool
+from spotcompute.model.offering import Market
 from spotcompute.plan.actions import Action, Launch, Pass, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer, rank
 from spotcompute.plan.backoff import is_resting
-from spotcompute.plan.budget import is_within, price_of
-from spotcompute.plan.capacity import in_flight, is_stuck, occupying, shortfall, surplus
+from spotcompute.plan.capacity import is_stuck, shortfall, surplus
 from spotcompute.plan.fallback import giving_way, substitute, with_watch, without_on_demand
 from spotcompute.plan.gang import to_break_up, with_clock
+from spotcompute.plan.launching import (
+    Choice,
+    build_request,
+    in_calls,
+    is_with_its_sender,
+    launch_of,
+    may_be_repeated,
+    may_launch,
+)
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.retirement import in_order_of_leaving, useless
-
-#: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
-LAUNCHES_AT_ONCE = 5
 
 
 def make_plan(
@@ -46,7 +49,7 @@ def make_plan(
     ledger = _with_clocks(desired, ledger, observed, now, policy)
     ledger, releases = _releases(desired, ledger, observed, now, policy)
     may_repeat = partial(
-        _may_be_repeated, desired=desired, ledger=ledger, market=observed.market, now=now, policy=policy
+        may_be_repeated, desired=desired, ledger=ledger, market=observed.market, now=now, policy=policy
     )
     repeatable = [intent for intent in ledger.intents if may_repeat(intent)]
     if repeatable:
@@ -178,34 +181,6 @@ def _because(cause: Cause, desired: Desired) -> str:
 # --- settling --------------------------------------------------------------------------------------------------------
 
 
-def _may_be_repeated(
-    intent: Intent, desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy
-) -> bool:
-    """True while repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
-
-    The request is built anew from the spec and must have the intent's digest: whatever somebody may have written
-    into status, nothing is bought that the spec does not ask for. Tokens do not live for ever, hence the window. While
-    a lost ledger is rebuilt, what there is cannot be counted, and a launch may never have been sent.
-    """
-    request = request_for(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
-    if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
-        return False
-    if not is_within(desired, ledger, intent, market):
-        return False
-    is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
-    fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
-    in_time = timedelta(0) <= now - intent.created_at < policy.replay
-    return is_authentic and fits and in_time and not is_with_its_sender(intent, now, policy)
-
-
-def is_with_its_sender(intent: Intent, now: datetime, policy: Policy) -> bool:
-    """True while whoever committed the launch may still be waiting for its answer: another replica, most likely.
-
-    To repeat it meanwhile would make the first answer doubtful for no reason.
-    """
-    return intent.sent_at is None and timedelta(0) <= now - intent.created_at < policy.in_flight
-
-
 def _replays(
     repeatable: list[Intent], desired: Desired, ledger: Ledger, now: datetime
 ) -> tuple[Ledger, tuple[Action, ...]]:
@@ -216,24 +191,12 @@ def _replays(
     for intent in repeatable:
         marked = replace(intent, sent_at=now, doubtful=True)
         ledger = ledger.with_intent(marked)
-        request = _request(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
+        request = build_request(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
         replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
     return ledger, tuple(replays)
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class _Choice:
-    """What to ask for next: `total` instances of a pool, in as many calls as it takes."""
-
-    pool: Pool
-    total: int
-    bid: Decimal | None
-    on_demand: bool
-    least: int
-    because: str
 
 
 def _launches(
@@ -247,9 +210,9 @@ def _launches(
         return ledger, ()
     launches: list[Action] = []
     sequence = max(ledger.sequence, int(now.timestamp()) - 1)
-    for count in _in_calls(choice.total):
+    for count in in_calls(choice.total):
         sequence += 1
-        launch = _launch(desired, choice, count, sequence, now, observed.market)
+        launch = launch_of(desired, choice, count, sequence, now, observed.market)
         ledger = replace(ledger.with_intent(launch.intent), sequence=sequence)
         launches.append(launch)
     if desired.one_time:
@@ -259,82 +222,15 @@ def _launches(
 
 def _choice(
     desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, learned: Pass, missing: int
-) -> _Choice | None:
+) -> Choice | None:
     """Spot if any pool may be asked for it, on demand if that is wanted and due, or nothing."""
     ranking = rank(desired, ledger, market, now, policy)
     least, offer = ranking.least, next_offer(ranking, ledger, learned, now)
     because = f"{missing} of {desired.replicas} missing"
     if offer is not None:
         total = max(least, how_many(missing, offer, ledger, market, learned))
-        return _Choice(offer.pool, total, offer.bid, False, least, because)
+        return Choice(offer.pool, total, offer.bid, False, least, because)
     instead = substitute(desired, ledger, market, learned, now, policy)
     if instead is None or instead.count < least:
         return None
-    return _Choice(instead.pool, instead.count, None, True, least, f"{because}, and spot has not brought them in time")
-
-
-def may_launch(desired: Desired, ledger: Ledger, learned: Pass) -> bool:
-    """False while a lost ledger is being rebuilt, while deleting or paused, and once a OneTime attempt was made."""
-    if desired.deleting or desired.paused or ledger.quarantine_until is not None:
-        return False
-    attempted = ledger.attempted_generation == desired.generation
-    return not desired.one_time or not attempted or learned.one_time_started
-
-
-def _in_calls(total: int) -> list[int]:
-    """Split what one call cannot take: 250 become 100, 100 and 50."""
-    counts: list[int] = []
-    while total > 0 and len(counts) < LAUNCHES_AT_ONCE:
-        counts.append(min(total, MAX_LAUNCH_COUNT))
-        total -= counts[-1]
-    return counts
-
-
-def _launch(desired: Desired, choice: _Choice, count: int, sequence: int, now: datetime, market: Market) -> Launch:
-    request = _request(desired, choice.pool, count, sequence, choice.bid, choice.on_demand)
-    intent = Intent(
-        sequence=sequence,
-        token=launch_token(request.ownership, sequence, request.digest),
-        name=request.name,
-        pool=choice.pool,
-        count=count,
-        digest=request.digest,
-        template_digest=request.template_digest,
-        created_at=now,
-        bid=choice.bid,
-        on_demand=choice.on_demand,
-    )
-    price = price_of(choice.pool, choice.on_demand, market)
-    vcpu = market.vcpu(choice.pool)
-    return Launch(intent, request, choice.because, vcpu=vcpu, price=price, least=choice.least)
-
-
-def request_for(
-    desired: Desired, pool: Pool, count: int, sequence: int, bid: Decimal | None, on_demand: bool = False
-) -> LaunchRequest | None:
-    """The request the spec makes for `count` instances of `pool`, or None when the spec makes no such request.
-
-    Whether the spec allows the bid is `plan.budget`'s to say.
-    """
-    if desired.placement(pool) is None or not 1 <= count <= MAX_LAUNCH_COUNT:
-        return None
-    return _request(desired, pool, count, sequence, bid, on_demand)
-
-
-def _request(
-    desired: Desired, pool: Pool, count: int, sequence: int, bid: Decimal | None, on_demand: bool
-) -> LaunchRequest:
-    placement = desired.placement(pool)
-    return LaunchRequest(
-        pool=pool,
-        count=count,
-        name=launch_name(desired.name_prefix, desired.ownership, sequence, count),
-        ownership=desired.ownership,
-        owner=desired.owner,
-        template=desired.template,
-        max_price=bid,
-        vpc_id=placement.vpc_id if placement else None,
-        subnet_id=placement.subnet_id if placement else None,
-        user_data_digest=desired.user_data_digest,
-        on_demand=on_demand,
-    )
+    return Choice(instead.pool, instead.count, None, True, least, f"{because}, and spot has not brought them in time")

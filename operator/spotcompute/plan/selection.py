@@ -1,8 +1,8 @@
-"""Which pools an environment means that names requirements instead of types, and which quotes are believed at all."""
+"""Which pools an environment means that names requirements instead of types."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from spotcompute.model.desired import Desired, Placement
@@ -10,25 +10,6 @@ from spotcompute.model.offering import Market, Offering, Pool
 
 #: Pools an environment works with at most: all of them stand in its status.
 MOST_POOLS = 60
-
-#: A reading with less than this part of the pools of the last one is a partial answer, most likely.
-_LEAST_PART = 0.5
-
-
-def doubt_about(offerings: Sequence[Offering], before: Mapping[Pool, Offering]) -> str | None:
-    """Why a reading of the market is not believed, or None. `before` is what was believed last."""
-    if not offerings:
-        return "they are empty"
-    if not has_prices(offerings):
-        return "every price is 0 or missing"
-    if len({offering.pool for offering in offerings} & before.keys()) < len(before) * _LEAST_PART:
-        return f"{len(offerings)} pools are quoted, and {len(before)} were before"
-    return None
-
-
-def has_prices(offerings: Sequence[Offering]) -> bool:
-    """True when at least one price is above 0."""
-    return any(offering.price_per_hour for offering in offerings)
 
 
 def with_pools(desired: Desired, market: Market) -> Desired:

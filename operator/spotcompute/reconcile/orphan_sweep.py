@@ -12,8 +12,9 @@ from typing import Protocol
 
 import structlog
 
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
-from spotcompute.cloud.inventory import Accounts, Inventory
+from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister

@@ -17,8 +17,9 @@ from spotcompute.api.conditions import ConditionType, Reason, seconds_until_true
 from spotcompute.api.environment import Environment, InvalidSpec, Memory
 from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.api.spec import Spec
+from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
-from spotcompute.cloud.inventory import Accounts, Inventory
+from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
 from spotcompute.kube.register import AccountNote, AccountRegister

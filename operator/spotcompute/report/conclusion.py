@@ -21,7 +21,7 @@ from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
 from spotcompute.plan.fallback import on_demand_members
-from spotcompute.plan.planner import may_launch
+from spotcompute.plan.launching import may_launch
 from spotcompute.plan.policy import Policy
 from spotcompute.report.cost import money
 from spotcompute.report.why import why_short

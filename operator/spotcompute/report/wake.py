@@ -14,7 +14,7 @@ from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.fallback import next_look
 from spotcompute.plan.gang import parts_again_at
-from spotcompute.plan.planner import is_with_its_sender, may_launch
+from spotcompute.plan.launching import is_with_its_sender, may_launch
 from spotcompute.plan.policy import Policy
 
 #: Never sooner than this, so that no mistake becomes a hot loop.

@@ -15,10 +15,11 @@ from typing import Any, Protocol, cast
 import kopf
 import structlog
 
+from spotcompute.kube.audit import Audit
 from spotcompute.kube.connection import Access
 from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
 from spotcompute.kube.port import Forbidden, KubeError, KubePort
-from spotcompute.kube.store import Audit, Store
+from spotcompute.kube.store import Store
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from spotcompute.telemetry import metrics

@@ -1,0 +1,115 @@
+"""What the parts of the spec are made of: CEL rules, names, ids and prices that the API server can check.
+
+Apart from `spec` and `template`, which say what is asked for: these are the words both are written in.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic.alias_generators import to_camel
+
+
+def rule(cel: str, message: str) -> dict[str, str]:
+    """One CEL rule with the sentence a user reads when it fails."""
+    return {"rule": cel, "message": message}
+
+
+def checked(*rules: dict[str, str], **extra: Any) -> dict[str, Any]:
+    """Schema extras that carry CEL rules."""
+    return {"x-kubernetes-validations": list(rules), **extra}
+
+
+class SpecPart(BaseModel):
+    """Base of all parts: camelCase outside, snake_case inside; unknown fields are the API server's business."""
+
+    model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
+
+
+PlainName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=32,
+        json_schema_extra=checked(
+            rule(
+                "!self.contains('{') && !self.contains('}')",
+                "must not contain { or }: CVM would expand a pattern such as {R:1}; write a plain prefix",
+            ),
+            rule(
+                "self.matches('^[A-Za-z0-9{}]([A-Za-z0-9{}._-]*[A-Za-z0-9{}])?$')",
+                "must start and end with a letter or digit and hold only letters, digits, '.', '_' and '-'",
+            ),
+        ),
+    ),
+]
+
+
+def _id(prefix: str, what: str) -> dict[str, Any]:
+    return checked(
+        rule(f"self.matches('^{prefix}-[0-9a-z]+$')", f"must be the id of {what}, such as {prefix}-1a2b3c4d")
+    )
+
+
+ImageId = Annotated[str, Field(max_length=64, json_schema_extra=_id("img", "an image"))]
+
+
+VpcId = Annotated[str, Field(max_length=64, json_schema_extra=_id("vpc", "a VPC"))]
+
+
+SubnetId = Annotated[str, Field(max_length=64, json_schema_extra=_id("subnet", "a subnet"))]
+
+
+SecurityGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("sg", "a security group"))]
+
+
+SnapshotId = Annotated[str, Field(max_length=64, json_schema_extra=_id("snap", "a snapshot"))]
+
+
+HpcClusterId = Annotated[str, Field(max_length=64, json_schema_extra=_id("hpc", "a high-performance cluster"))]
+
+
+PlacementGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("ps", "a placement group"))]
+
+
+KeyId = Annotated[str, Field(max_length=64, json_schema_extra=_id("skey", "a key pair"))]
+
+
+#: What the API server takes for the name of a Secret or ConfigMap; for another it has no object and no 404.
+ObjectName = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=253,
+        json_schema_extra=checked(
+            rule(
+                "self.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?([.][a-z0-9]([-a-z0-9]*[a-z0-9])?)*$')",
+                "must be the name of an object of this namespace: lower-case letters, digits, '-' and '.'",
+            )
+        ),
+    ),
+]
+
+
+_PRICE_MESSAGE = 'must be a positive decimal number of the account\'s currency per hour, such as "0.0923"'
+
+
+def _price(text: str) -> str:
+    """Checked again here, because bids are computed with it, and a stored object may be older than the rule."""
+    if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,8})?", text) or not re.search(r"[1-9]", text):
+        raise ValueError(_PRICE_MESSAGE)
+    return text
+
+
+Price = Annotated[
+    str,
+    Field(
+        max_length=32,
+        json_schema_extra=checked(
+            rule("self.matches('^[0-9]{1,6}([.][0-9]{1,8})?$') && self.matches('[1-9]')", _PRICE_MESSAGE)
+        ),
+    ),
+    AfterValidator(_price),
+]
