@@ -150,7 +150,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-lost-ledger-launches-at-once",
-                "reconcile/reconciler.py",
+                "reconcile/identity.py",
                 "return blank if is_new else in_quarantine(blank, self._clock(), self._policy)",
                 "return blank",
                 (RESTORED,),
@@ -271,7 +271,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "the-finalizer-comes-later",
-                "reconcile/reconciler.py",
+                "reconcile/identity.py",
                 "(claimed != environment_id or FINALIZER not in environment.finalizers):",
                 'claimed != environment_id and bool(environment.status.get("ledger")):',
                 (SAFEGUARDS,),
@@ -621,7 +621,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Mutant(
                 "a-ledger-that-went-back-is-believed",
-                "reconcile/reconciler.py",
+                "reconcile/identity.py",
                 "        if ledger.sequence < known.sequence:\n",
                 "        if False:\n",
                 (REFERENCES, faults("etcd-restored")),
@@ -651,7 +651,7 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-restored-object-is-a-stranger",
-                "reconcile/reconciler.py",
+                "reconcile/identity.py",
                 "            alive = await self._alive(environment)\n",
                 "            alive: tuple[str, ...] = ()\n",
                 (REFERENCES,),

@@ -11,19 +11,18 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Mapping
 from contextvars import Context
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import structlog
 
 from spotcompute.cloud.equipment_prices import Tariff
 from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.market import MarketReader
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
-from spotcompute.model.market_readings import doubt_about, has_prices, with_tenures
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.model.offering import Market
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -31,11 +30,6 @@ _log = structlog.get_logger(__name__)
 #: Ids per look-up call.
 LOOK_UP_BATCH = 100
 
-#: Quotes older than this are not reckoned with, when no newer ones can be had.
-STALE_QUOTES = timedelta(minutes=10)
-
-#: Readings of the market that lack much of what was quoted before, before that is believed.
-BELIEVED_AFTER = 3
 
 #: Sweeps in a row that must show nothing of somebody before that is believed: one may be falsely empty.
 AGREEING_SWEEPS = 3
@@ -115,11 +109,7 @@ class Inventory:
         self._sweep: _Sweep | None = None
         self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)
         self._sweeping: asyncio.Task[_Sweep] | None = None
-        self._market = Market()
-        self._market_tried_at: datetime | None = None
-        self._doubtful_readings = 0
-        self._doubted_at: datetime | None = None
-        self._reading: asyncio.Task[None] | None = None
+        self._market = MarketReader(provider, clock, pace.market)
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
         #: When each was last shown as ended. In memory alone: what status says of an end may be forged.
@@ -143,7 +133,7 @@ class Inventory:
         """
         self._asked_at = self._clock()
         sweep = await self._fresh_sweep()
-        await self._refresh_market(timedelta(0) if fresh_quotes else self._pace.market)
+        await self._market.refresh(timedelta(0) if fresh_quotes else self._pace.market)
         instances = dict(sweep.slice(environment_id))
         missing = sorted(set(ids) - instances.keys())
         for start in range(0, len(missing), LOOK_UP_BATCH):
@@ -161,7 +151,7 @@ class Inventory:
             instances=instances,
             absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
             searched=frozenset(names),
-            market=self._market,
+            market=self._market.latest,
             kin=frozenset(sweep.bound_to(binding_of(environment_id))) - {environment_id} if is_alone else frozenset(),
         )
 
@@ -289,44 +279,6 @@ class Inventory:
         }
         if before is not None and news:
             self._on_news(news)
-
-    async def _refresh_market(self, oldest: timedelta) -> None:
-        """Read quotes that are as old as `oldest`; everybody who needs them waits for the same read."""
-        if self._reading is None or self._reading.done():
-            tried_at = self._market_tried_at
-            if tried_at is not None and self._since(tried_at) < oldest:
-                return
-            # For all: its lines in the log are not those of the reconcile that happens to ask.
-            self._reading = asyncio.create_task(self._read_market(), context=Context())
-        await asyncio.shield(self._reading)
-
-    async def _read_market(self) -> None:
-        """Take in what the market says, if it can be believed; what was believed last stays otherwise, with the doubt.
-
-        A part of what was quoted before is believed when it is said for some minutes: the vendor may sell less by now.
-        """
-        self._market_tried_at = now = self._clock()
-        try:
-            offerings = await self.provider.list_offerings()
-        except CloudError as error:
-            _log.warning("market_unreadable", account=self.provider.account, error=str(error))
-            read_at = self._market.observed_at
-            if read_at is None or self._since(read_at) > STALE_QUOTES:
-                self._market = replace(self._market, doubt=f"they cannot be read: {error.code}")
-            return
-        doubt = doubt_about(offerings, self._market.offerings)
-        if doubt is None:
-            self._doubtful_readings, self._doubted_at = 0, None
-        elif self._doubted_at is None or self._since(self._doubted_at) >= self._pace.market:
-            self._doubtful_readings, self._doubted_at = self._doubtful_readings + 1, now
-        if doubt is None or (has_prices(offerings) and self._doubtful_readings >= BELIEVED_AFTER):
-            self._doubtful_readings = 0
-            fresh = Market({offering.pool: offering for offering in offerings}, now)
-            self._market = with_tenures(fresh, self._market)
-            return
-        if self._doubtful_readings == 1:
-            _log.warning("market_doubted", account=self.provider.account, why=doubt)
-        self._market = replace(self._market, doubt=doubt)
 
     async def run(self) -> None:
         """Sweep for ever, faster while something is missing, until nobody has asked for a long time."""
