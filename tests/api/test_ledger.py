@@ -17,7 +17,7 @@ from plan.worlds import Dice, ledger_of, seeds, spec_of, with_memories
 from spotcompute.api.ledger import UnreadableLedger, decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 
@@ -204,7 +204,7 @@ def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int
     except UnreadableLedger:
         return
     kept = keep_books(books, SPEC, observed(), NOW, POLICY).ledger
-    planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Pass()).ledger
+    planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Learned()).ledger
     written = {key: replace(item, doubted=False) for key, item in planned.members.items()}
     assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)
     assert OURS.cluster_id

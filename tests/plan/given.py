@@ -18,13 +18,13 @@ from spotcompute.model.launch import Template, template_digest
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Reputation, Rest, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Offering, Pool
-from spotcompute.plan.actions import Launch, Pass, Terminate
+from spotcompute.plan.actions import Launch, Learned, Terminate
 from spotcompute.plan.launching import request_for
 from spotcompute.plan.policy import Policy
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 POLICY = Policy()
-NOTHING_LEARNED = Pass()
+NOTHING_LEARNED = Learned()
 
 OURS = Ownership("cluster-a", "0123456789-web001")
 THEIRS = Ownership("cluster-a", "9876543210-job002")

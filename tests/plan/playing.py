@@ -18,7 +18,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminate, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
@@ -83,7 +83,7 @@ class Play:
         return [one.ended_at for one in self.machines.values() if one.ended_at is not None]
 
     def _reconcile(self) -> None:
-        learned = Pass()
+        learned = Learned()
         for _ in range(40):
             self.looks += 1
             seen = self._observed()

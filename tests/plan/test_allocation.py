@@ -32,7 +32,7 @@ from spotcompute.model.desired import AllocationStrategy, Desired, Gang, ZonePol
 from spotcompute.model.ledger import Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Offer, how_many, next_attempt, next_offer, rank, scores
 
 CHEAPEST = {"strategy": AllocationStrategy.LOWEST_PRICE}
@@ -70,23 +70,23 @@ def test_ranking_does_not_depend_on_the_order_of_the_quotes() -> None:
 @pytest.mark.parametrize(
     ("rests", "learned", "expected"),
     [
-        pytest.param([], Pass(), A, id="the-first"),
-        pytest.param([rest(A)], Pass(), B, id="not-the-one-that-rests"),
-        pytest.param([rest(A), rest(B)], Pass(), C, id="the-last-resort"),
-        pytest.param([rest(A), rest(B), rest(C)], Pass(), None, id="all-rest"),
-        pytest.param([rest(A, until=NOW)], Pass(), A, id="a-rest-ends-at-its-very-moment"),
-        pytest.param([rest(A, until=ago(1))], Pass(), A, id="a-rest-that-is-over"),
-        pytest.param([rest(None, Trouble.RATE_LIMITED)], Pass(), None, id="the-whole-environment-rests"),
-        pytest.param([], Pass(room_below={A: 1}), B, id="sold-its-last-one-in-this-run"),
-        pytest.param([], Pass(room_below={A: 2}), A, id="may-have-one-more"),
-        pytest.param([rest(B)], Pass(room_below={A: 0, C: 1}), None, id="dry-or-resting-all"),
+        pytest.param([], Learned(), A, id="the-first"),
+        pytest.param([rest(A)], Learned(), B, id="not-the-one-that-rests"),
+        pytest.param([rest(A), rest(B)], Learned(), C, id="the-last-resort"),
+        pytest.param([rest(A), rest(B), rest(C)], Learned(), None, id="all-rest"),
+        pytest.param([rest(A, until=NOW)], Learned(), A, id="a-rest-ends-at-its-very-moment"),
+        pytest.param([rest(A, until=ago(1))], Learned(), A, id="a-rest-that-is-over"),
+        pytest.param([rest(None, Trouble.RATE_LIMITED)], Learned(), None, id="the-whole-environment-rests"),
+        pytest.param([], Learned(room_below={A: 1}), B, id="sold-its-last-one-in-this-run"),
+        pytest.param([], Learned(room_below={A: 2}), A, id="may-have-one-more"),
+        pytest.param([rest(B)], Learned(room_below={A: 0, C: 1}), None, id="dry-or-resting-all"),
     ],
 )
-def test_the_next_pool_neither_rests_nor_has_run_dry(rests: list, learned: Pass, expected: Pool | None) -> None:
+def test_the_next_pool_neither_rests_nor_has_run_dry(rests: list, learned: Learned, expected: Pool | None) -> None:
     assert next_pool(desired(), ledger(*rests), Market(), learned) == expected
 
 
-def next_pool(wishes: Desired, books: Ledger, quotes: Market, learned: Pass) -> Pool | None:
+def next_pool(wishes: Desired, books: Ledger, quotes: Market, learned: Learned) -> Pool | None:
     """The pool that is asked next."""
     offer = next_offer(rank(wishes, books, quotes, NOW, POLICY), books, learned, NOW)
     return offer.pool if offer else None
@@ -94,24 +94,24 @@ def next_pool(wishes: Desired, books: Ledger, quotes: Market, learned: Pass) -> 
 
 def test_a_quote_of_sold_out_never_vetoes_a_pool() -> None:
     quotes = market({A: "1"}, sold_out=[A])
-    assert next_pool(desired(pools=[A], **CHEAPEST), ledger(), quotes, Pass()) == A
+    assert next_pool(desired(pools=[A], **CHEAPEST), ledger(), quotes, Learned()) == A
 
 
 @pytest.mark.parametrize(
     ("wanted", "learned", "sold_out", "count"),
     [
-        pytest.param(8, Pass(), [], 8, id="all-at-once"),
-        pytest.param(8, Pass(room_below={A: 8}), [], 4, id="half-of-what-was-refused"),
-        pytest.param(8, Pass(room_below={A: 3}), [], 1, id="half-rounds-down"),
-        pytest.param(8, Pass(room_below={A: 1}), [], 1, id="at-least-one"),
-        pytest.param(2, Pass(room_below={A: 100}), [], 2, id="never-more-than-wanted"),
-        pytest.param(8, Pass(room_below={B: 2}), [], 8, id="what-another-pool-refused-says-nothing"),
-        pytest.param(8, Pass(), [A], 1, id="one-to-try-when-quoted-sold-out"),
-        pytest.param(8, Pass(sells=frozenset({A})), [A], 8, id="a-sale-beats-the-quote"),
-        pytest.param(8, Pass(), [B], 8, id="another-pool-sold-out"),
+        pytest.param(8, Learned(), [], 8, id="all-at-once"),
+        pytest.param(8, Learned(room_below={A: 8}), [], 4, id="half-of-what-was-refused"),
+        pytest.param(8, Learned(room_below={A: 3}), [], 1, id="half-rounds-down"),
+        pytest.param(8, Learned(room_below={A: 1}), [], 1, id="at-least-one"),
+        pytest.param(2, Learned(room_below={A: 100}), [], 2, id="never-more-than-wanted"),
+        pytest.param(8, Learned(room_below={B: 2}), [], 8, id="what-another-pool-refused-says-nothing"),
+        pytest.param(8, Learned(), [A], 1, id="one-to-try-when-quoted-sold-out"),
+        pytest.param(8, Learned(sells=frozenset({A})), [A], 8, id="a-sale-beats-the-quote"),
+        pytest.param(8, Learned(), [B], 8, id="another-pool-sold-out"),
     ],
 )
-def test_how_many_are_asked_for(wanted: int, learned: Pass, sold_out: list[Pool], count: int) -> None:
+def test_how_many_are_asked_for(wanted: int, learned: Learned, sold_out: list[Pool], count: int) -> None:
     offer = Offer(A, 1.0, None, 100)
     assert how_many(wanted, offer, ledger(), market({A: "1", B: "1"}, sold_out), learned) == count
 
@@ -210,7 +210,7 @@ def test_a_whole_waits_until_there_is_room_for_it() -> None:
 @settings(max_examples=400, deadline=None)
 @given(situations, st.randoms(use_true_random=False))
 def test_ranking_is_total_and_the_same_in_any_order(
-    situation: tuple[Desired, Ledger, Observation, Pass], order: random.Random
+    situation: tuple[Desired, Ledger, Observation, Learned], order: random.Random
 ) -> None:
     spec, books, seen, _ = situation
     ranking = rank(spec, books, seen.market, NOW, POLICY)

@@ -29,7 +29,7 @@ from plan.given import (
 from spotcompute.model.desired import Caps
 from spotcompute.model.ledger import Cause
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Launch, Pass
+from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.allocation import Obstacle, rank
 from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.planner import make_plan
@@ -75,7 +75,7 @@ def test_the_bid_is_within_every_cap(caps: Caps, limit: str | None) -> None:
 )
 def test_without_a_price_nothing_is_bought_where_one_is_needed(caps: Caps, quotes: Market) -> None:
     assert bid_for(caps, A, quotes).obstacle
-    plan = make_plan(desired(3, [A], caps=caps), ledger(), observed(market=quotes), NOW, POLICY, Pass())
+    plan = make_plan(desired(3, [A], caps=caps), ledger(), observed(market=quotes), NOW, POLICY, Learned())
     assert plan.actions == ()
     assert bid_for(Caps(money("0.3")), A, quotes).limit == money("0.3")
 
@@ -134,7 +134,7 @@ def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list
     members = [member(f"ins-{number}") for number in range(held)]
     spec = desired(5, [B, C, A], caps=Caps(in_total=money(in_total)))
     seen = observed(*(instance(one.id) for one in members), market=QUOTES)
-    plan = make_plan(spec, ledger(*members), seen, NOW, POLICY, Pass())
+    plan = make_plan(spec, ledger(*members), seen, NOW, POLICY, Learned())
     assert [(launch.intent.pool, launch.intent.count) for launch in launches(plan.actions)] == expected
 
 
@@ -149,7 +149,7 @@ def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list
 )
 def test_the_limit_of_the_whole_holds_disks_too(in_total: str, extra: str | None, count: int) -> None:
     spec, quotes = desired(5, [A], caps=Caps(in_total=money(in_total))), market({A: "0.1"}, extra=extra)
-    plan = make_plan(spec, ledger(), observed(market=quotes), NOW, POLICY, Pass())
+    plan = make_plan(spec, ledger(), observed(market=quotes), NOW, POLICY, Learned())
     assert sum(launch.intent.count for launch in launches(plan.actions)) == count
 
 
@@ -171,7 +171,7 @@ def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, i
     open_one = intent(desired(3, caps=Caps(money("0.2"))), 2, doubtful=True, sent_at=ago(20))
     spec = desired(3, caps=caps)
     seen = observed(instance("ins-1"), market=QUOTES)
-    plan = make_plan(spec, ledger(member("ins-1"), open_one), seen, NOW, POLICY, Pass())
+    plan = make_plan(spec, ledger(member("ins-1"), open_one), seen, NOW, POLICY, Learned())
     replays = [action for action in plan.actions if isinstance(action, Launch) and action.replay]
     assert bool(replays) is is_repeated
     assert all(replay.request.max_price == money("0.2") for replay in replays)
@@ -183,7 +183,7 @@ def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, i
 def test_an_edit_of_a_cap_ends_nothing(caps: Caps) -> None:
     books = ledger(member("ins-1"), member("ins-2", pool=B))
     seen = observed(instance("ins-1"), instance("ins-2", pool=B), market=QUOTES)
-    plan = make_plan(desired(2, caps=caps, generation=2), books, seen, NOW, POLICY, Pass())
+    plan = make_plan(desired(2, caps=caps, generation=2), books, seen, NOW, POLICY, Learned())
     assert terminated_ids(plan.actions) == []
 
 
@@ -197,7 +197,7 @@ def test_each_pool_says_why_it_is_too_dear_or_has_no_price() -> None:
 def test_without_new_fields_a_request_is_what_it_always_was(on_demand: bool) -> None:
     """Its digest stands in ledgers and tokens: 12 digits that were written before there was a market."""
     request = launches(
-        make_plan(desired(2, caps=Caps(money("0.25"))), ledger(), observed(), NOW, POLICY, Pass()).actions
+        make_plan(desired(2, caps=Caps(money("0.25"))), ledger(), observed(), NOW, POLICY, Learned()).actions
     )[0].request
     assert "on_demand" not in request.to_json()
     assert (replace(request, on_demand=on_demand).digest == request.digest) is not on_demand

@@ -9,7 +9,7 @@ import pytest
 
 from plan.given import NOW, OURS, desired, intent, ledger, observed
 from spotcompute.model.identity import launch_token
-from spotcompute.plan.actions import Launch, Pass
+from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.ledger_check import MOST_INTENTS, doubt
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -21,7 +21,7 @@ WISHES = desired(3)
 @pytest.mark.parametrize("prefix", ["web", "w", "x" * 63, "a.b-1_2"])
 def test_what_the_planner_writes_is_believed(replicas: int, prefix: str) -> None:
     wishes = desired(replicas, name_prefix=prefix)
-    plan = make_plan(wishes, ledger(), observed(), NOW, Policy(), Pass())
+    plan = make_plan(wishes, ledger(), observed(), NOW, Policy(), Learned())
     assert [action for action in plan.actions if isinstance(action, Launch)]
     assert doubt(plan.ledger, OURS.cluster_id) is None
 

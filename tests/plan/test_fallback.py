@@ -36,7 +36,7 @@ from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
-from spotcompute.plan.actions import Pass, Plan
+from spotcompute.plan.actions import Learned, Plan
 from spotcompute.plan.fallback import due_at, is_due, next_look
 from spotcompute.plan.planner import make_plan
 
@@ -51,11 +51,11 @@ def wishes(
     return desired(replicas, pools, fallback=fallback(**(stands_in or {})), **other)
 
 
-def planned(spec: Desired, books: Ledger, seen: Observation, learned: Pass | None = None) -> Plan:
-    return make_plan(spec, books, seen, NOW, POLICY, learned or Pass())
+def planned(spec: Desired, books: Ledger, seen: Observation, learned: Learned | None = None) -> Plan:
+    return make_plan(spec, books, seen, NOW, POLICY, learned or Learned())
 
 
-def bought(spec: Desired, books: Ledger, quotes: Market = QUOTES, learned: Pass | None = None) -> list[tuple]:
+def bought(spec: Desired, books: Ledger, quotes: Market = QUOTES, learned: Learned | None = None) -> list[tuple]:
     """What is asked for on demand, while spot rests."""
     seen = observed(*(instance(key) for key in books.members), market=quotes)
     plan = planned(spec, books, seen, learned)
@@ -90,34 +90,38 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
 @pytest.mark.parametrize(
     ("spec", "entries", "quotes", "learned", "expected"),
     [
-        pytest.param(desired(3), [], QUOTES, Pass(), [], id="never-without-being-asked"),
-        pytest.param(wishes(paused=True), [], QUOTES, Pass(), [], id="paused"),
-        pytest.param(wishes(0, deleting=True), [], QUOTES, Pass(), [], id="deleting"),
-        pytest.param(wishes(one_time=True), [], QUOTES, Pass(), [], id="one-time"),
-        pytest.param(wishes(caps=Caps(in_total=Decimal(2))), [], QUOTES, Pass(), [(B, 2)], id="the-limit-of-all"),
-        pytest.param(wishes(caps=Caps(per_instance=Decimal("0.01"))), [], QUOTES, Pass(), [(B, 3)], id="no-spot-cap"),
-        pytest.param(wishes(), [rest(ON_DEMAND)], QUOTES, Pass(), [], id="on-demand-rests"),
-        pytest.param(wishes(), [rest(None, Trouble.RATE_LIMITED)], QUOTES, Pass(), [], id="the-whole-rests"),
+        pytest.param(desired(3), [], QUOTES, Learned(), [], id="never-without-being-asked"),
+        pytest.param(wishes(paused=True), [], QUOTES, Learned(), [], id="paused"),
+        pytest.param(wishes(0, deleting=True), [], QUOTES, Learned(), [], id="deleting"),
+        pytest.param(wishes(one_time=True), [], QUOTES, Learned(), [], id="one-time"),
+        pytest.param(wishes(caps=Caps(in_total=Decimal(2))), [], QUOTES, Learned(), [(B, 2)], id="the-limit-of-all"),
         pytest.param(
-            wishes(), [rest(ON_DEMAND)], QUOTES, Pass(not_on_demand=frozenset({B})), [(A, 3)], id="the-next-pool"
+            wishes(caps=Caps(per_instance=Decimal("0.01"))), [], QUOTES, Learned(), [(B, 3)], id="no-spot-cap"
+        ),
+        pytest.param(wishes(), [rest(ON_DEMAND)], QUOTES, Learned(), [], id="on-demand-rests"),
+        pytest.param(wishes(), [rest(None, Trouble.RATE_LIMITED)], QUOTES, Learned(), [], id="the-whole-rests"),
+        pytest.param(
+            wishes(), [rest(ON_DEMAND)], QUOTES, Learned(not_on_demand=frozenset({B})), [(A, 3)], id="the-next-pool"
         ),
         pytest.param(
-            wishes(), [], market({A: "0", B: None, C: "1"}), Pass(), [(C, 3)], id="only-where-a-price-is-quoted"
+            wishes(), [], market({A: "0", B: None, C: "1"}), Learned(), [(C, 3)], id="only-where-a-price-is-quoted"
         ),
-        pytest.param(wishes(), [], market({}), Pass(), [], id="no-price-at-all"),
-        pytest.param(wishes(), [member("ins-1", on_demand=True)], QUOTES, Pass(), [(B, 2)], id="what-there-is-counts"),
+        pytest.param(wishes(), [], market({}), Learned(), [], id="no-price-at-all"),
+        pytest.param(
+            wishes(), [member("ins-1", on_demand=True)], QUOTES, Learned(), [(B, 2)], id="what-there-is-counts"
+        ),
         pytest.param(
             wishes(stands_in={"most": 1}),
             [member("ins-1", on_demand=True)],
             QUOTES,
-            Pass(),
+            Learned(),
             [],
             id="that-one-was-the-most",
         ),
     ],
 )
 def test_on_demand_is_bought_within_all_limits(
-    spec: Desired, entries: list, quotes: Market, learned: Pass, expected: list
+    spec: Desired, entries: list, quotes: Market, learned: Learned, expected: list
 ) -> None:
     assert bought(spec, ledger(*ALL_REST, *entries, **SHORT), quotes, learned) == expected
 

@@ -33,7 +33,7 @@ from plan.playing import Play
 from spotcompute.model.desired import Caps, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import Market, Pool, whole_zone
-from spotcompute.plan.actions import Pass, Plan
+from spotcompute.plan.actions import Learned, Plan
 from spotcompute.plan.allocation import Obstacle, rank
 from spotcompute.plan.planner import make_plan
 
@@ -47,7 +47,7 @@ def wishes(least: int = 4, replicas: int = 4, hold: timedelta = HOLD, **other: A
 
 
 def planned(spec: Desired, books: Ledger, quotes: Market = QUOTES) -> Plan:
-    return make_plan(spec, books, observed(*map(instance, books.members), market=quotes), NOW, POLICY, Pass())
+    return make_plan(spec, books, observed(*map(instance, books.members), market=quotes), NOW, POLICY, Learned())
 
 
 def asked(spec: Desired, books: Ledger, quotes: Market = QUOTES) -> list[tuple[Pool, int]]:

@@ -10,7 +10,7 @@ from plan.given import NOW, POLICY, A, desired, launches, ledger, observed
 from spotcompute.cloud.errors import InsufficientCapacity
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.ledger import Ledger
-from spotcompute.plan.actions import Launch, Launched, Pass
+from spotcompute.plan.actions import Launch, Launched, Learned
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 
@@ -25,7 +25,7 @@ def answer(launch: Launch, room: int) -> LaunchReceipt | InsufficientCapacity:
 
 def one_run(wanted: int, room: int) -> tuple[Ledger, int]:
     """Plan and fold as one run of the loop does, until the plan is empty; the ledger, and the calls it took."""
-    spec, books, learned, calls = desired(wanted, pools=[A]), ledger(), Pass(), 0
+    spec, books, learned, calls = desired(wanted, pools=[A]), ledger(), Learned(), 0
     while asked := launches((plan := make_plan(spec, books, observed(), NOW, POLICY, learned)).actions):
         (launch,) = asked
         result = answer(launch, room - len(books.members))

@@ -28,7 +28,7 @@ from spotcompute.model.activity import ActivityState
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.launching import request_for
 from spotcompute.plan.outcomes import Folded, fold
 
@@ -44,7 +44,7 @@ def launch_of(made: Intent, replay: bool = False) -> Launch:
     return Launch(made, request, "some are missing", replay)
 
 
-def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Pass = NOTHING_LEARNED) -> Folded:
+def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Learned = NOTHING_LEARNED) -> Folded:
     return fold(before, outcomes, wishes, NOW, POLICY, learned)
 
 
@@ -217,9 +217,9 @@ def test_a_refusal_for_many_may_be_a_yes_for_fewer(
 def test_a_sale_uses_up_the_room_that_is_left() -> None:
     made = intent(WISHES, 4)
     after = enter(
-        ledger(made), Launched(launch_of(made), sold("a", "b", "c", "d")), learned=Pass(room_below={A: 8, B: 3})
+        ledger(made), Launched(launch_of(made), sold("a", "b", "c", "d")), learned=Learned(room_below={A: 8, B: 3})
     )
-    assert after.learned == Pass(room_below={A: 4, B: 3}, sells=frozenset({A}))
+    assert after.learned == Learned(room_below={A: 4, B: 3}, sells=frozenset({A}))
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import Template
 from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
 from spotcompute.model.observation import Observation
-from spotcompute.plan.actions import Pass, Plan, Terminate
+from spotcompute.plan.actions import Learned, Plan, Terminate
 from spotcompute.plan.launching import may_launch, request_for
 from spotcompute.plan.planner import make_plan
 
@@ -45,7 +45,7 @@ WISHES = desired(3)
 
 
 def plan(
-    wishes: Desired, books: Ledger, seen: Observation | None = None, learned: Pass = NOTHING_LEARNED, at: float = 0
+    wishes: Desired, books: Ledger, seen: Observation | None = None, learned: Learned = NOTHING_LEARNED, at: float = 0
 ) -> Plan:
     """The plan, after the judge has looked at it."""
     seen, now = seen or observed(), NOW + seconds(at)
@@ -359,13 +359,15 @@ def test_one_attempt_is_noted_before_it_is_made() -> None:
 @pytest.mark.parametrize(
     ("wishes", "books", "learned", "asks"),
     [
-        pytest.param(ONCE, ledger(attempted_generation=1), Pass(), False, id="it-had-its-attempt"),
-        pytest.param(ONCE, ledger(attempted_generation=1), Pass(one_time_started=True), True, id="in-the-midst-of-it"),
-        pytest.param(ONCE, ledger(attempted_generation=0), Pass(), True, id="the-spec-has-changed-since"),
-        pytest.param(WISHES, ledger(attempted_generation=1), Pass(), True, id="persistent-now"),
+        pytest.param(ONCE, ledger(attempted_generation=1), Learned(), False, id="it-had-its-attempt"),
+        pytest.param(
+            ONCE, ledger(attempted_generation=1), Learned(one_time_started=True), True, id="in-the-midst-of-it"
+        ),
+        pytest.param(ONCE, ledger(attempted_generation=0), Learned(), True, id="the-spec-has-changed-since"),
+        pytest.param(WISHES, ledger(attempted_generation=1), Learned(), True, id="persistent-now"),
     ],
 )
-def test_a_one_time_request_asks_once(wishes: Desired, books: Ledger, learned: Pass, asks: bool) -> None:
+def test_a_one_time_request_asks_once(wishes: Desired, books: Ledger, learned: Learned, asks: bool) -> None:
     assert bool(plan(wishes, books, learned=learned).actions) is asks
     assert may_launch(wishes, books, learned) is asks
 

@@ -13,7 +13,7 @@ from plan.judge import complaints, places_taken
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
 from spotcompute.model.observation import Absence
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 
@@ -81,7 +81,7 @@ def test_every_plan_of_a_small_world_is_a_good_plan(replicas: int, opened: dict[
             searched=[item.name for item in launch],
         )
         books = keep_books(before, spec, seen, NOW, POLICY).ledger
-        plan = make_plan(spec, books, seen, NOW, POLICY, Pass())
+        plan = make_plan(spec, books, seen, NOW, POLICY, Learned())
         assert complaints(spec, books, seen, NOW, plan) == [], kinds
         # No pool rests, so whatever is missing is asked for now, unless a launch has to be settled first.
         assert launch or places_taken(plan.ledger) >= replicas, kinds

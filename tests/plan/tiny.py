@@ -31,7 +31,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
-from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminate, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
@@ -202,7 +202,7 @@ class Loop:
 
     def run(self) -> bool:
         """One reconcile; True when it had nothing to do. What is not in `books` at its end was never written."""
-        learned, quiet = Pass(), True
+        learned, quiet = Learned(), True
         seen, books = self.cloud.observe(self.books), self.books
         for _ in range(40):
             books = keep_books(books, self.spec, seen, self.cloud.now, SHORT).ledger

@@ -34,7 +34,7 @@ from spotcompute.model.ledger import (
 )
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.launching import request_for
 
 T = TypeVar("T")
@@ -182,16 +182,16 @@ def observation_of(dice: Dice, spec: Desired, books: Ledger) -> Observation:
     )
 
 
-def lesson_of(dice: Dice) -> Pass:
+def lesson_of(dice: Dice) -> Learned:
     """What a run may have learned of stock."""
-    return Pass(
+    return Learned(
         room_below={pool: dice.randint(-2, 9) for pool in dice.some(POOLS)},
         sells=frozenset(dice.some(POOLS)),
         one_time_started=dice.chance(2),
     )
 
 
-def situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Pass]:
+def situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
     """All that a plan is made from, except the moment."""
     dice = Dice(seed)
     spec = spec_of(dice)
@@ -314,7 +314,7 @@ def _market_termination(dice: Dice, member: Member) -> Termination | None:
     return member.termination
 
 
-def market_situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Pass]:
+def market_situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
     """A situation with all that there may be of the market."""
     spec, books, seen, learned = situation_of(seed)
     dice = Dice(f"{seed} market")

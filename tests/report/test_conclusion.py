@@ -34,7 +34,7 @@ from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import FOR_A_PERSON
 from spotcompute.report.conclusion import Conclusion, blind, conclude
 from spotcompute.report.why import decisive_rest
@@ -269,7 +269,7 @@ def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
 
 @settings(max_examples=400)
 @given(situations)
-def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
     """Source: kstatus. Ready beside Reconciling or Stalled would tell Flux and Argo CD two things at once."""
     spec, books, seen, _ = situation
     assume(spec.pools)

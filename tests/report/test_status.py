@@ -40,7 +40,7 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.status import committed, report, troubled
@@ -267,7 +267,7 @@ def test_nothing_is_written_while_nothing_happens(
 
 @settings(max_examples=200)
 @given(situations)
-def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
     spec, books, seen, _ = situation
     assume(spec.pools)
     first = status_of(spec, books, seen)
@@ -276,7 +276,7 @@ def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledge
 
 @settings(max_examples=200)
 @given(situations)
-def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired, Ledger, Observation, Pass]) -> None:
+def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
     spec, books, seen, _ = situation
     assume(spec.pools)
     status = status_of(spec, books, seen)

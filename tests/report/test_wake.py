@@ -31,7 +31,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import keep_books
 from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import SOONEST, next_wake
@@ -100,14 +100,14 @@ def test_how_long_until_the_next_look(wishes: Desired, books: Ledger, seen: list
 @settings(max_examples=400, deadline=None)
 @given(situations)
 def test_looks_that_find_nothing_to_do_are_seconds_apart(
-    situation: tuple[Desired, Ledger, Observation, Pass],
+    situation: tuple[Desired, Ledger, Observation, Learned],
 ) -> None:
     """A moment that lies in the past, or that nobody acts on when it comes, would wake it ten times a second."""
     spec, books, seen, _ = situation
     now, looks = NOW, 8
     for _ in range(looks):
         looked = replace(seen, observed_at=now)
-        plan = make_plan(spec, keep_books(books, spec, looked, now, POLICY).ledger, looked, now, POLICY, Pass())
+        plan = make_plan(spec, keep_books(books, spec, looked, now, POLICY).ledger, looked, now, POLICY, Learned())
         if plan.actions:
             return
         books = plan.ledger
@@ -118,7 +118,7 @@ def test_looks_that_find_nothing_to_do_are_seconds_apart(
 @settings(max_examples=300)
 @given(situations)
 def test_a_wait_is_never_a_hot_loop_and_never_longer_than_the_resync(
-    situation: tuple[Desired, Ledger, Observation, Pass],
+    situation: tuple[Desired, Ledger, Observation, Learned],
 ) -> None:
     spec, books, seen, _ = situation
     wait = next_wake(spec, books, seen, NOW, POLICY, RESYNC)

@@ -16,7 +16,7 @@ from spotcompute.model.desired import Caps, Desired, Gang, Requirements
 from spotcompute.model.ledger import Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
 from spotcompute.report.why import Why, why_short
@@ -197,7 +197,7 @@ def test_stalled_is_what_nothing_but_a_person_can_change(spec: Desired, books: L
 @settings(max_examples=400, deadline=None)
 @given(situations)
 def test_a_promised_moment_is_the_next_attempt_and_never_past(
-    situation: tuple[Desired, Ledger, Observation, Pass],
+    situation: tuple[Desired, Ledger, Observation, Learned],
 ) -> None:
     spec, books, seen, _ = situation
     if shortfall(books, spec.replicas) == 0:

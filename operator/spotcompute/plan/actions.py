@@ -51,7 +51,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class Pass:
+class Learned:
     """What this run has learned about stock so far; forgotten when the run ends.
 
     `room_below[pool]` is a count the pool has refused (or what is left of it): ask for fewer. `sells` are pools

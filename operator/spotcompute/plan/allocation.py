@@ -17,7 +17,7 @@ from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
 from spotcompute.model.ledger import Ledger, Rest
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
@@ -270,7 +270,7 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[O
 # --- the next request ------------------------------------------------------------------------------------------------
 
 
-def next_offer(ranking: Ranking, ledger: Ledger, learned: Pass, now: datetime) -> Offer | None:
+def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime) -> Offer | None:
     """The best pool that may be asked and has not run dry in this run; None when there is none."""
     if is_resting(ledger, None, now):
         return None
@@ -278,7 +278,7 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Pass, now: datetime) -
     return next((offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least), None)
 
 
-def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Pass) -> int:
+def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
     """All that is wanted and allowed; half of what the pool has just refused; one when it is likely to refuse."""
     wanted = min(wanted, offer.most)
     if offer.pool in learned.room_below:

@@ -11,7 +11,7 @@ from datetime import datetime
 from spotcompute.model.desired import Desired, Fallback
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Ranking
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
@@ -98,7 +98,7 @@ def _is_calm(changed_at: datetime | None, now: datetime, policy: Policy) -> bool
 
 
 def substitute(
-    desired: Desired, ledger: Ledger, market: Market, learned: Pass, now: datetime, policy: Policy
+    desired: Desired, ledger: Ledger, market: Market, learned: Learned, now: datetime, policy: Policy
 ) -> Substitute | None:
     """What to buy on demand now: the cheapest pool by list price, as many as every cap allows; None when nothing."""
     fallback = desired.fallback

@@ -14,7 +14,7 @@ from spotcompute.model.identity import launch_name, launch_token
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest
 from spotcompute.model.ledger import Intent, Ledger
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Launch, Pass
+from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.policy import Policy
@@ -63,7 +63,7 @@ class Choice:
     because: str
 
 
-def may_launch(desired: Desired, ledger: Ledger, learned: Pass) -> bool:
+def may_launch(desired: Desired, ledger: Ledger, learned: Learned) -> bool:
     """False while a lost ledger is being rebuilt, while deleting or paused, and once a OneTime attempt was made."""
     if desired.deleting or desired.paused or ledger.quarantine_until is not None:
         return False

@@ -16,7 +16,7 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Outcome, Pass, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.backoff import SPLITTABLE, rest_after, trouble_of
 from spotcompute.plan.policy import Policy
 
@@ -29,12 +29,12 @@ class Folded:
     """The ledger after some outcomes, what was learned about stock, and what there is to tell."""
 
     ledger: Ledger
-    learned: Pass
+    learned: Learned
     activities: tuple[Activity, ...]
 
 
 def fold(
-    ledger: Ledger, outcomes: Sequence[Outcome], desired: Desired, now: datetime, policy: Policy, learned: Pass
+    ledger: Ledger, outcomes: Sequence[Outcome], desired: Desired, now: datetime, policy: Policy, learned: Learned
 ) -> Folded:
     """Enter `outcomes` into `ledger`. Total; entering them into a newer ledger is safe and keeps every id."""
     activities: list[Activity] = []
@@ -57,7 +57,7 @@ class _LaunchFolder:
     """Enters one launch's outcome; holds what every case needs."""
 
     def __init__(
-        self, ledger: Ledger, launch: Launch, desired: Desired, now: datetime, policy: Policy, learned: Pass
+        self, ledger: Ledger, launch: Launch, desired: Desired, now: datetime, policy: Policy, learned: Learned
     ) -> None:
         self.ledger, self.learned = ledger, learned
         self.activities: list[Activity] = []

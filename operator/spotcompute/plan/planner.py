@@ -15,7 +15,7 @@ from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
-from spotcompute.plan.actions import Action, Launch, Pass, Plan, Terminate
+from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer, rank
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.capacity import is_stuck, shortfall, surplus
@@ -35,7 +35,7 @@ from spotcompute.plan.retirement import in_order_of_leaving, useless
 
 
 def make_plan(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Pass
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Learned
 ) -> Plan:
     """Decide the next steps from `observed` towards `desired`; `ledger` has been brought up to date already.
 
@@ -200,7 +200,7 @@ def _replays(
 
 
 def _launches(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Pass
+    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Learned
 ) -> tuple[Ledger, tuple[Action, ...]]:
     missing = shortfall(ledger, desired.replicas)
     if missing == 0 or observed.kin or not may_launch(desired, ledger, learned):
@@ -221,7 +221,7 @@ def _launches(
 
 
 def _choice(
-    desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, learned: Pass, missing: int
+    desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, learned: Learned, missing: int
 ) -> Choice | None:
     """Spot if any pool may be asked for it, on demand if that is wanted and due, or nothing."""
     ranking = rank(desired, ledger, market, now, policy)

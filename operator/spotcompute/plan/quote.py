@@ -14,7 +14,7 @@ from decimal import Decimal
 from spotcompute.model.desired import Desired, ZonePolicy
 from spotcompute.model.ledger import Intent, Ledger
 from spotcompute.model.offering import Market, Pool, Stock
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Offer, how_many, next_offer, rank, scores
 from spotcompute.plan.budget import bid_for, price_of
 from spotcompute.plan.capacity import shortfall
@@ -152,10 +152,10 @@ def _chosen(desired: Desired, ledger: Ledger, market: Market, now: datetime, pol
         if step > _EVEN_STEPS:
             desired = replace(desired, zone_policy=ZonePolicy.RANKED)
         ranking = rank(desired, ledger, market, now, policy)
-        offer = next_offer(ranking, ledger, Pass(), now)
+        offer = next_offer(ranking, ledger, Learned(), now)
         if offer is None:
             break
-        count = max(ranking.least, how_many(missing, offer, ledger, market, Pass()))
+        count = max(ranking.least, how_many(missing, offer, ledger, market, Learned()))
         ledger = ledger.with_intent(_bought(offer, count, step, now))
         before = lots.get(offer.pool)
         lots[offer.pool] = Lot(

@@ -28,7 +28,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.plan.actions import Launched, Outcome, Pass
+from spotcompute.plan.actions import Launched, Learned, Outcome
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.ledger_sync import is_another_account, keep_books
 from spotcompute.plan.outcomes import fold
@@ -70,7 +70,7 @@ class _Run:
     user_data: UserData | None
     inventory: Inventory
     activities: list[Activity]
-    learned: Pass
+    learned: Learned
     not_before: datetime
     entry: Entry
 
@@ -164,7 +164,7 @@ class Reconciler:
         ownership = Ownership(self._cluster_id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
         return _Run(
-            raw, environment, ledger, desired, user_data, inventory, list(activities), Pass(), self._clock(), entry
+            raw, environment, ledger, desired, user_data, inventory, list(activities), Learned(), self._clock(), entry
         )
 
     # --- observe · plan · act ----------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Ledger, Member, Rest, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Obstacle, Rejected, rank
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
@@ -157,7 +157,7 @@ def _missing(
         until = to_text(ledger.quarantine_until)
         message = f"{counts}; status was lost: nothing is launched before {until}, until all instances have shown up"
         return Conclusion("Filling", Reason.RECOVERING, message)
-    if not may_launch(desired, ledger, Pass()):
+    if not may_launch(desired, ledger, Learned()):
         return _one_time_over(desired, ledger, counts)
     ranking = rank(desired, ledger, observed.market, now, policy)
     why = why_short(desired, ledger, observed.market, ranking, now, policy)

@@ -9,7 +9,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Ledger, Member
 from spotcompute.model.observation import Observation
-from spotcompute.plan.actions import Pass
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.fallback import next_look
@@ -30,7 +30,7 @@ def next_wake(
     """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
     moments = [now + resync]
     is_held_up = bool(observed.kin) or any(is_with_its_sender(intent, now, policy) for intent in ledger.intents)
-    if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Pass()) and not is_held_up:
+    if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Learned()) and not is_held_up:
         ranking = rank(desired, ledger, observed.market, now, policy)
         at = next_attempt(desired, ledger, ranking, now) if desired.pools else None
         # Where only money, shares or quotes stand in the way, no moment can be told.
