@@ -18,7 +18,7 @@ from spotcompute.api.ledger import UnreadableLedger, decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 
 SPEC = desired(3)
@@ -203,7 +203,7 @@ def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int
         books = decode(broken(*path, value=value))
     except UnreadableLedger:
         return
-    kept = keep_books(books, SPEC, observed(), NOW, POLICY).ledger
+    kept = sync_ledger(books, SPEC, observed(), NOW, POLICY).ledger
     planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Learned()).ledger
     written = {key: replace(item, doubted=False) for key, item in planned.members.items()}
     assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)

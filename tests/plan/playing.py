@@ -19,7 +19,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import next_wake
@@ -87,7 +87,7 @@ class Play:
         for _ in range(40):
             self.looks += 1
             seen = self._observed()
-            books = keep_books(self.books, self.spec, seen, self.now, POLICY).ledger
+            books = sync_ledger(self.books, self.spec, seen, self.now, POLICY).ledger
             plan = make_plan(self.spec, books, seen, self.now, POLICY, learned)
             assert complaints(self.spec, books, seen, self.now, plan) == []
             self.books = plan.ledger

@@ -36,27 +36,27 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Doubt, Ledger, Member, Refusal, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.capacity import shortfall, surplus
-from spotcompute.plan.ledger_sync import Books, is_another_account, keep_books
+from spotcompute.plan.ledger_sync import Synced, is_another_account, sync_ledger
 
 WISHES = desired(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
 
 
-def books(before: Ledger, seen: Observation, wishes: Desired = WISHES, now: datetime = NOW) -> Books:
+def books(before: Ledger, seen: Observation, wishes: Desired = WISHES, now: datetime = NOW) -> Synced:
     """The books, after making sure that keeping them again changes nothing and tells nothing."""
-    kept = keep_books(before, wishes, seen, now, POLICY)
-    assert keep_books(kept.ledger, wishes, seen, now, POLICY) == Books(kept.ledger)
+    kept = sync_ledger(before, wishes, seen, now, POLICY)
+    assert sync_ledger(kept.ledger, wishes, seen, now, POLICY) == Synced(kept.ledger)
     return kept
 
 
-def told(kept: Books) -> list[tuple[ActivityType, str, tuple[str, ...]]]:
+def told(kept: Synced) -> list[tuple[ActivityType, str, tuple[str, ...]]]:
     return [(activity.type, activity.cause, activity.instance_ids) for activity in kept.activities]
 
 
 def test_what_is_as_remembered_changes_nothing() -> None:
     before = ledger(member("ins-1"), member("ins-2", arrived=False), rest(A))
     seen = observed(instance("ins-1"), instance("ins-2", InstanceState.PENDING))
-    assert books(before, seen) == Books(before)
+    assert books(before, seen) == Synced(before)
 
 
 # --- launches in flight ----------------------------------------------------------------------------------------------
@@ -291,12 +291,12 @@ def test_a_release_outside_names_the_request() -> None:
 def test_what_ends_while_we_want_it_gone_is_released_and_not_lost(termination: Termination) -> None:
     before = ledger(member("ins-1", termination=termination))
     kept = books(before, observed(instance("ins-1", InstanceState.TERMINATING)))
-    assert kept == Books(ledger(member("ins-1", termination=replace(termination, accepted_at=NOW))))
+    assert kept == Synced(ledger(member("ins-1", termination=replace(termination, accepted_at=NOW))))
 
 
 def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
     before = ledger(member("ins-1", termination=accepted()))
-    assert books(before, observed(instance("ins-1", InstanceState.TERMINATING))) == Books(before)
+    assert books(before, observed(instance("ins-1", InstanceState.TERMINATING))) == Synced(before)
 
 
 @pytest.mark.parametrize(
@@ -358,7 +358,7 @@ def test_a_claim_the_cloud_does_not_confirm_is_dropped(seen: dict[str, object], 
 
 def test_what_was_ours_once_is_not_disowned_when_somebody_takes_its_tags_away() -> None:
     before = ledger(member("ins-1"))
-    assert books(before, observed(instance("ins-1", ownership=None, name="db"))) == Books(before)
+    assert books(before, observed(instance("ins-1", ownership=None, name="db"))) == Synced(before)
 
 
 @pytest.mark.parametrize(("ownership", "is_verified"), [(OURS, True), (THEIRS, False), (None, False)])
@@ -549,7 +549,7 @@ def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[s
 def test_a_refusal_is_told_for_ten_minutes(later: float, is_told: bool) -> None:
     refused = replace(ledger(), refused=Refusal(Doubt.LEDGER, "words", NOW))
     then = NOW + seconds(later)
-    kept = keep_books(refused, WISHES, replace(observed(), observed_at=then), then, POLICY)
+    kept = sync_ledger(refused, WISHES, replace(observed(), observed_at=then), then, POLICY)
     assert (kept.ledger.refused is not None) is is_told
 
 

@@ -34,7 +34,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 
@@ -56,7 +56,7 @@ def test_every_plan_is_a_good_plan(situation: Situation) -> None:
 @given(situations)
 def test_books_then_plan_is_a_good_plan_too(situation: Situation) -> None:
     spec, before, seen, learned = situation
-    books = keep_books(before, spec, seen, NOW, POLICY).ledger
+    books = sync_ledger(before, spec, seen, NOW, POLICY).ledger
     plan = make_plan(spec, books, seen, NOW, POLICY, learned)
     assert complaints(spec, books, seen, NOW, plan) == []
 
@@ -79,8 +79,8 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
     )
     other_before = replace(before, members=shuffled(before.members, order), rests=shuffled(before.rests, order))
     books, other_books = (
-        keep_books(before, spec, seen, NOW, POLICY),
-        keep_books(other_before, spec, other_seen, NOW, POLICY),
+        sync_ledger(before, spec, seen, NOW, POLICY),
+        sync_ledger(other_before, spec, other_seen, NOW, POLICY),
     )
     assert books == other_books
     plan = make_plan(spec, books.ledger, seen, NOW, POLICY, learned)
@@ -93,8 +93,8 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
 @example(situation_of(2623))
 def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
     spec, before, seen, _ = situation
-    once = keep_books(before, spec, seen, NOW, POLICY)
-    again = keep_books(once.ledger, spec, seen, NOW, POLICY)
+    once = sync_ledger(before, spec, seen, NOW, POLICY)
+    again = sync_ledger(once.ledger, spec, seen, NOW, POLICY)
     disowned = {key for item in once.activities if item.cause == Cause.NOT_OURS for key in item.instance_ids}
     assert again.ledger == once.ledger
     assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
@@ -110,7 +110,7 @@ def is_old(member: Member, sight: Instance) -> bool:
 def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
     """Whoever took a place and no longer does was seen to have ended, is not ours, or is absent beyond doubt."""
     spec, before, seen, _ = situation
-    after = keep_books(before, spec, seen, NOW, POLICY).ledger
+    after = sync_ledger(before, spec, seen, NOW, POLICY).ledger
     for key, old in before.members.items():
         new = after.members.get(key)
         if not takes_a_place(old) or (new is not None and takes_a_place(new)):
@@ -129,7 +129,7 @@ def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
 @given(situations)
 def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
     spec, before, seen, _ = situation
-    after = keep_books(before, spec, seen, NOW, POLICY).ledger
+    after = sync_ledger(before, spec, seen, NOW, POLICY).ledger
     for old in before.intents:
         if any(item.sequence == old.sequence for item in after.intents):
             continue
@@ -162,7 +162,7 @@ def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, 
     machines = [f"ins-{number}" for number in range(count)]
     books = ledger(*map(member, machines))
     seen = observed(*[Instance(key, "x", InstanceState.RUNNING, A, NOW, spec.ownership) for key in machines])
-    kept = keep_books(books, spec, seen, NOW + seconds(later), POLICY)
+    kept = sync_ledger(books, spec, seen, NOW + seconds(later), POLICY)
     assert (kept.ledger, kept.activities) == (books, ())
     plan = make_plan(spec, books, seen, NOW + seconds(later), POLICY, Learned())
     assert (plan.ledger, plan.actions) == (books, ())

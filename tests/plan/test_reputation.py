@@ -30,7 +30,7 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import Obstacle, Offer, Rejected, rank
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_weight, standing
 
 HALF_LIFE = POLICY.half_life
@@ -217,14 +217,14 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
 def test_what_is_lost_is_remembered_of_its_pool(other: dict, reclaims: int, early: float) -> None:
     lost = member("ins-1", **({"launched_at": ago(60)} | other))
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=lost.launched_at, on_demand=lost.on_demand)
-    books = keep_books(ledger(lost), desired(1), observed(seen), NOW, POLICY).ledger
+    books = sync_ledger(ledger(lost), desired(1), observed(seen), NOW, POLICY).ledger
     known = books.reputations.get(A)
     assert (known.reclaims if known else 0, known.early if known else 0.0) == (reclaims, early)
 
 
 def test_what_somebody_released_outside_is_not_the_pool_s_doing() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=ago(60), last_operation="TerminateInstances")
-    books = keep_books(ledger(member("ins-1", launched_at=ago(60))), desired(1), observed(seen), NOW, POLICY).ledger
+    books = sync_ledger(ledger(member("ins-1", launched_at=ago(60))), desired(1), observed(seen), NOW, POLICY).ledger
     assert books.reputations == {}
 
 

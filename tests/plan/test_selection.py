@@ -12,7 +12,7 @@ from plan.given import NOW, POLICY, TEMPLATE, desired, ledger, observed, rest
 from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.market_readings import doubt_about
 from spotcompute.model.offering import Market, Offering, Pool
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.selection import MOST_POOLS, with_pools
 
 ZONES = [Placement("gz-3", subnet_id="subnet-3"), Placement("gz-4")]
@@ -102,7 +102,7 @@ def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(quotes: Market, wo
     assert spec.unmet is not None
     assert word in spec.unmet
     books = ledger(rest(Pool("gz-3", "S5.MEDIUM4")), rest(None))
-    assert keep_books(books, spec, observed(), NOW, POLICY).ledger == books
+    assert sync_ledger(books, spec, observed(), NOW, POLICY).ledger == books
 
 
 # --- which quotes are believed ---------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
 from spotcompute.model.observation import Absence
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 
 STATES = [None, *(InstanceState(name) for name in ("PENDING", "RUNNING", "STOPPED", "SHUTDOWN", "TERMINATING"))]
@@ -80,7 +80,7 @@ def test_every_plan_of_a_small_world_is_a_good_plan(replicas: int, opened: dict[
             absent={key: Absence(3, True) for key, sight in zip(keys, sights, strict=True) if sight is None},
             searched=[item.name for item in launch],
         )
-        books = keep_books(before, spec, seen, NOW, POLICY).ledger
+        books = sync_ledger(before, spec, seen, NOW, POLICY).ledger
         plan = make_plan(spec, books, seen, NOW, POLICY, Learned())
         assert complaints(spec, books, seen, NOW, plan) == [], kinds
         # No pool rests, so whatever is missing is asked for now, unless a launch has to be settled first.

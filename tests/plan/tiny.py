@@ -32,7 +32,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -205,7 +205,7 @@ class Loop:
         learned, quiet = Learned(), True
         seen, books = self.cloud.observe(self.books), self.books
         for _ in range(40):
-            books = keep_books(books, self.spec, seen, self.cloud.now, SHORT).ledger
+            books = sync_ledger(books, self.spec, seen, self.cloud.now, SHORT).ledger
             plan = make_plan(self.spec, books, seen, self.cloud.now, SHORT, learned)
             assert complaints(self.spec, books, seen, self.cloud.now, plan) == []
             quiet = quiet and not plan.actions

@@ -41,7 +41,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.status import committed, report, troubled
 
@@ -260,7 +260,7 @@ def test_nothing_is_written_while_nothing_happens(
     """What a run does when it has nothing to do: books, then report; an equal status is not written."""
     first = status_of(wishes, books, seen)
     then = NOW + seconds(later)
-    kept = keep_books(books, wishes, replace(seen, observed_at=then), then, POLICY)
+    kept = sync_ledger(books, wishes, replace(seen, observed_at=then), then, POLICY)
     assert kept.activities == ()
     assert status_of(wishes, kept.ledger, replace(seen, observed_at=then), first, then) == first
 

@@ -32,7 +32,7 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import keep_books
+from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import SOONEST, next_wake
 
@@ -107,7 +107,7 @@ def test_looks_that_find_nothing_to_do_are_seconds_apart(
     now, looks = NOW, 8
     for _ in range(looks):
         looked = replace(seen, observed_at=now)
-        plan = make_plan(spec, keep_books(books, spec, looked, now, POLICY).ledger, looked, now, POLICY, Learned())
+        plan = make_plan(spec, sync_ledger(books, spec, looked, now, POLICY).ledger, looked, now, POLICY, Learned())
         if plan.actions:
             return
         books = plan.ledger

@@ -26,16 +26,16 @@ _AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Books:
+class Synced:
     """The ledger brought up to date, and what there is to tell about it."""
 
     ledger: Ledger
     activities: tuple[Activity, ...] = ()
 
 
-def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> Books:
+def sync_ledger(ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> Synced:
     """Bring `ledger` up to date with `observed`. Total and deterministic, in whatever order things were observed."""
-    clerk = _Clerk(ledger, desired, observed, now, policy)
+    clerk = _LedgerSync(ledger, desired, observed, now, policy)
     clerk.match_intents()
     clerk.adopt()
     for instance_id in sorted(ledger.members.keys() | clerk.ledger.members.keys()):
@@ -46,7 +46,7 @@ def keep_books(ledger: Ledger, desired: Desired, observed: Observation, now: dat
         clerk.ledger = replace(clerk.ledger, account=observed.account or None)
     kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
     settled = _with_quarantine(kept, observed, now, policy)
-    return Books(_without_old_refusal(settled, now, policy), tuple(clerk.activities))
+    return Synced(_without_old_refusal(settled, now, policy), tuple(clerk.activities))
 
 
 def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
@@ -54,7 +54,7 @@ def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
     return replace(ledger, quarantine_until=now + policy.signature + policy.visibility, quarantine_looks=())
 
 
-def refusing(
+def with_state_refusal(
     ledger: Ledger, doubt: Doubt, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
 ) -> tuple[Ledger, Activity]:
     """The same ledger, in which it stands for a while that this was not believed; and the line for its history."""
@@ -106,7 +106,7 @@ def is_another_account(ledger: Ledger, observed: Observation) -> bool:
     return not observed.instances and not is_known
 
 
-class _Clerk:
+class _LedgerSync:
     """One pass over the books; holds what every step needs, so that the steps read plainly."""
 
     def __init__(self, ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> None:
@@ -325,7 +325,7 @@ class _Clerk:
         return rest is not None and rest.failed_at == self._now
 
     def _refuse(self, doubt: Doubt, instance_id: str, message: str) -> None:
-        self.ledger, activity = refusing(self.ledger, doubt, message, self._now, (instance_id,))
+        self.ledger, activity = with_state_refusal(self.ledger, doubt, message, self._now, (instance_id,))
         if doubt is not Doubt.NOT_OURS:  # which has a line of its own
             self.activities.append(activity)
 

@@ -23,7 +23,7 @@ from spotcompute.model.activity import Activity
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
 from spotcompute.model.ledger import Doubt, Ledger
 from spotcompute.plan.ledger_check import doubt
-from spotcompute.plan.ledger_sync import in_quarantine, refusing
+from spotcompute.plan.ledger_sync import in_quarantine, with_state_refusal
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.report.conclusion import Conclusion, looking_twice
@@ -184,7 +184,7 @@ class Identities:
         activities: list[Activity] = []
         for kind, message in refused:
             _log.warning("state_refused", reason=str(kind), message=message)
-            ledger, activity = refusing(ledger, kind, message, now)
+            ledger, activity = with_state_refusal(ledger, kind, message, now)
             activities.append(activity)
         return Recalled(ledger, None, activities)
 

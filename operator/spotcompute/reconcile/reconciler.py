@@ -30,7 +30,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
 from spotcompute.plan.capacity import shortfall
-from spotcompute.plan.ledger_sync import is_another_account, keep_books
+from spotcompute.plan.ledger_sync import is_another_account, sync_ledger
 from spotcompute.plan.outcomes import fold
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
@@ -182,7 +182,7 @@ class Reconciler:
         self._enter(run, unsaved)
         for _ in range(ROUNDS_AT_ONCE):
             now = self._now(run)
-            books = keep_books(run.ledger, run.desired, observed, now, self._policy)
+            books = sync_ledger(run.ledger, run.desired, observed, now, self._policy)
             run.ledger, run.activities = books.ledger, [*run.activities, *books.activities]
             plan = make_plan(run.desired, run.ledger, observed, now, self._policy, run.learned)
             run.ledger = plan.ledger
