@@ -20,7 +20,7 @@ from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.outcomes import fold
+from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import next_wake
 
@@ -95,7 +95,7 @@ class Play:
                 return
             outcomes = [self._perform(action) for action in plan.actions]
             assert self.live() <= self.spec.replicas
-            folded = fold(self.books, outcomes, self.spec, self.now, POLICY, learned)
+            folded = apply_outcomes(self.books, outcomes, self.spec, self.now, POLICY, learned)
             self.books, learned = folded.ledger, replace(folded.learned, one_time_started=True)
 
     def _perform(self, action: Launch | Terminate) -> Outcome:

@@ -11,7 +11,7 @@ from spotcompute.cloud.errors import InsufficientCapacity
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.ledger import Ledger
 from spotcompute.plan.actions import Launch, Launched, Learned
-from spotcompute.plan.outcomes import fold
+from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 
 
@@ -29,7 +29,7 @@ def one_run(wanted: int, room: int) -> tuple[Ledger, int]:
     while asked := launches((plan := make_plan(spec, books, observed(), NOW, POLICY, learned)).actions):
         (launch,) = asked
         result = answer(launch, room - len(books.members))
-        folded = fold(plan.ledger, [Launched(launch, result)], spec, NOW, POLICY, learned)
+        folded = apply_outcomes(plan.ledger, [Launched(launch, result)], spec, NOW, POLICY, learned)
         books, learned, calls = folded.ledger, folded.learned, calls + 1
         assert calls <= 200, "it never ends"
     return books, calls

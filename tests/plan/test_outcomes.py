@@ -30,7 +30,7 @@ from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.launching import request_for
-from spotcompute.plan.outcomes import Folded, fold
+from spotcompute.plan.outcomes import Applied, apply_outcomes
 
 WISHES = desired(5)
 ONCE = desired(5, one_time=True)
@@ -44,8 +44,8 @@ def launch_of(made: Intent, replay: bool = False) -> Launch:
     return Launch(made, request, "some are missing", replay)
 
 
-def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Learned = NOTHING_LEARNED) -> Folded:
-    return fold(before, outcomes, wishes, NOW, POLICY, learned)
+def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Learned = NOTHING_LEARNED) -> Applied:
+    return apply_outcomes(before, outcomes, wishes, NOW, POLICY, learned)
 
 
 def sold(*ids: str) -> LaunchReceipt:
@@ -172,9 +172,9 @@ def test_an_error_is_old_news_once_others_have_settled_the_launch(kind: type[err
     made, error = intent(WISHES, 2), kind("ClientTimeout", "no answer")
     empty = replace(ledger(), sequence=made.sequence)
     known = empty.with_member(replace(member("ins-1"), sequence=made.sequence))
-    assert enter(known, Launched(launch_of(made), error)) == Folded(known, NOTHING_LEARNED, ())
+    assert enter(known, Launched(launch_of(made), error)) == Applied(known, NOTHING_LEARNED, ())
     long_ago = replace(made, created_at=NOW - POLICY.in_flight)
-    assert enter(empty, Launched(launch_of(long_ago), error)) == Folded(empty, NOTHING_LEARNED, ())
+    assert enter(empty, Launched(launch_of(long_ago), error)) == Applied(empty, NOTHING_LEARNED, ())
     just_now = replace(made, created_at=NOW)
     assert enter(empty, Launched(launch_of(just_now), errors.OutcomeUnknown("Code", "words"))).ledger.intents
 

@@ -35,7 +35,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.outcomes import fold
+from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 
 Situation = tuple[Desired, Ledger, Observation, Learned]
@@ -172,7 +172,7 @@ def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, 
 @given(answers)
 def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     spec, books, outcomes = case
-    after = fold(books, outcomes, spec, NOW, POLICY, Learned()).ledger
+    after = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
     promised = {
         key
         for outcome in outcomes
@@ -186,7 +186,7 @@ def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desire
 @given(answers)
 def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     spec, books, outcomes = case
-    after = fold(books, outcomes, spec, NOW, POLICY, Learned()).ledger
+    after = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
     settling = {
         outcome.launch.intent.sequence
         for outcome in outcomes
@@ -202,8 +202,8 @@ def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outco
 def test_entering_an_answer_twice_is_entering_it_once(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     """After a conflict, what came back is entered into the newer ledger, which may know some of it already."""
     spec, books, outcomes = case
-    once = fold(books, outcomes, spec, NOW, POLICY, Learned()).ledger
-    twice = fold(once, outcomes, spec, NOW, POLICY, Learned()).ledger
+    once = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
+    twice = apply_outcomes(once, outcomes, spec, NOW, POLICY, Learned()).ledger
     assert twice.members.keys() == once.members.keys()
     assert places_taken(twice) >= places_taken(once)
 

@@ -33,7 +33,7 @@ from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.outcomes import fold
+from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 
@@ -218,7 +218,7 @@ class Loop:
             outcomes = self._perform(plan.actions)
             if self._dies():
                 return False
-            folded = fold(books, outcomes, self.spec, self.cloud.now, SHORT, learned)
+            folded = apply_outcomes(books, outcomes, self.spec, self.cloud.now, SHORT, learned)
             books, learned = folded.ledger, replace(folded.learned, one_time_started=True)
         quiet = quiet and books == self.books
         self.books = books

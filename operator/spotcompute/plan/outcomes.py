@@ -25,7 +25,7 @@ _OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class Applied:
     """The ledger after some outcomes, what was learned about stock, and what there is to tell."""
 
     ledger: Ledger
@@ -33,9 +33,9 @@ class Folded:
     activities: tuple[Activity, ...]
 
 
-def fold(
+def apply_outcomes(
     ledger: Ledger, outcomes: Sequence[Outcome], desired: Desired, now: datetime, policy: Policy, learned: Learned
-) -> Folded:
+) -> Applied:
     """Enter `outcomes` into `ledger`. Total; entering them into a newer ledger is safe and keeps every id."""
     activities: list[Activity] = []
     for outcome in outcomes:
@@ -43,17 +43,17 @@ def fold(
             ledger = _terminated(ledger, outcome, now)
             activities.append(_told_termination(outcome, now))
             continue
-        folder = _LaunchFolder(ledger, outcome.launch, desired, now, policy, learned)
+        folder = _LaunchOutcome(ledger, outcome.launch, desired, now, policy, learned)
         folder.fold(outcome)
         ledger, learned = folder.ledger, folder.learned
         activities.extend(folder.activities)
-    return Folded(ledger, learned, tuple(activities))
+    return Applied(ledger, learned, tuple(activities))
 
 
 # --- launches --------------------------------------------------------------------------------------------------------
 
 
-class _LaunchFolder:
+class _LaunchOutcome:
     """Enters one launch's outcome; holds what every case needs."""
 
     def __init__(

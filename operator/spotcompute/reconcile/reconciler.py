@@ -31,7 +31,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.ledger_sync import is_another_account, sync_ledger
-from spotcompute.plan.outcomes import fold
+from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
@@ -241,7 +241,7 @@ class Reconciler:
 
     def _enter(self, run: _Run, outcomes: list[Outcome]) -> None:
         """Enter what came back into the ledger; a OneTime environment that has begun may go on in this run."""
-        folded = fold(run.ledger, outcomes, run.desired, self._now(run), self._policy, run.learned)
+        folded = apply_outcomes(run.ledger, outcomes, run.desired, self._now(run), self._policy, run.learned)
         has_launched = any(isinstance(outcome, Launched) for outcome in outcomes)
         run.ledger, run.learned = folded.ledger, replace(folded.learned, one_time_started=has_launched)
         run.activities = [*run.activities, *folded.activities]
