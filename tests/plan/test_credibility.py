@@ -10,7 +10,7 @@ import pytest
 from plan.given import NOW, OURS, desired, intent, ledger, observed
 from spotcompute.model.identity import launch_token
 from spotcompute.plan.actions import Launch, Learned
-from spotcompute.plan.ledger_check import MOST_INTENTS, doubt
+from spotcompute.plan.ledger_check import MOST_INTENTS, ledger_flaw
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 
@@ -23,7 +23,7 @@ def test_what_the_planner_writes_is_believed(replicas: int, prefix: str) -> None
     wishes = desired(replicas, name_prefix=prefix)
     plan = make_plan(wishes, ledger(), observed(), NOW, Policy(), Learned())
     assert [action for action in plan.actions if isinstance(action, Launch)]
-    assert doubt(plan.ledger, OURS.cluster_id) is None
+    assert ledger_flaw(plan.ledger, OURS.cluster_id) is None
 
 
 def retold(**fields: Any) -> Any:
@@ -55,8 +55,8 @@ def retold(**fields: Any) -> Any:
     ],
 )
 def test_what_does_not_fit_together_is_doubted(launches: list[Any], why: str) -> None:
-    assert why in str(doubt(replace(ledger(), intents=tuple(launches)), OURS.cluster_id))
+    assert why in str(ledger_flaw(replace(ledger(), intents=tuple(launches)), OURS.cluster_id))
 
 
 def test_the_launches_of_another_cluster_are_doubted() -> None:
-    assert "token" in str(doubt(ledger(intent(WISHES)), "cluster-b"))
+    assert "token" in str(ledger_flaw(ledger(intent(WISHES)), "cluster-b"))

@@ -15,7 +15,7 @@ from spotcompute.model.ledger import Intent, Ledger
 MOST_INTENTS = 500
 
 
-def doubt(ledger: Ledger, cluster_id: str) -> str | None:
+def ledger_flaw(ledger: Ledger, cluster_id: str) -> str | None:
     """Why this ledger cannot be ours; None when it can."""
     sequences = [intent.sequence for intent in ledger.intents]
     if len(set(sequences)) < len(sequences):

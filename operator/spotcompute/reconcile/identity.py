@@ -22,7 +22,7 @@ from spotcompute.kube.store import Store
 from spotcompute.model.activity import Activity
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
 from spotcompute.model.ledger import Doubt, Ledger
-from spotcompute.plan.ledger_check import doubt
+from spotcompute.plan.ledger_check import ledger_flaw
 from spotcompute.plan.ledger_sync import in_quarantine, with_state_refusal
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.reach import Problem, Reach
@@ -112,7 +112,9 @@ class Identities:
         except UnreadableLedger as error:
             return Recalled(None, str(error))
         why = (
-            doubt(ledger, self._cluster_id) if ledger and self._is_its_own(ledger.environment_id, environment) else None
+            ledger_flaw(ledger, self._cluster_id)
+            if ledger and self._is_its_own(ledger.environment_id, environment)
+            else None
         )
         return Recalled(ledger, why)
 
