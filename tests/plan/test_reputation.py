@@ -29,7 +29,7 @@ from plan.playing import Play, most_in_an_hour
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.allocation import Obstacle, Offer, Rejected, rank
+from spotcompute.plan.allocation import Obstacle, Offer, RejectedPool, rank
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_weight, standing
 
@@ -52,7 +52,9 @@ def lose(books: Ledger, pool: Pool, age: timedelta, later: timedelta = timedelta
     return after_loss(books, member("ins-lost", pool=pool, launched_at=now - age), now, POLICY)
 
 
-def verdict(books: Ledger, pool: Pool = A, now: datetime = NOW, others: tuple[Pool, ...] = (B,)) -> Offer | Rejected:
+def verdict(
+    books: Ledger, pool: Pool = A, now: datetime = NOW, others: tuple[Pool, ...] = (B,)
+) -> Offer | RejectedPool:
     """What is said of `pool` beside `others`."""
     ranking = rank(desired(3, [pool, *others]), books, Market(), now, POLICY)
     return next(one for one in (*ranking.kept, *ranking.rejected) if one.pool == pool)
@@ -177,8 +179,8 @@ def test_on_probation_one_instance_is_tried(entries: list, most: int, until: flo
 def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
     bad = ledger(reputation(A, 2.5), reputation(B, 2.5))
     alone, beside = verdict(bad), verdict(ledger(reputation(A, 2.5)))
-    assert isinstance(alone, Rejected)
-    assert isinstance(beside, Rejected)
+    assert isinstance(alone, RejectedPool)
+    assert isinstance(beside, RejectedPool)
     assert alone.until == NOW + POLICY.last_resort
     assert beside.until is not None
     assert alone.until < beside.until
@@ -193,7 +195,7 @@ def test_what_was_long_ago_is_forgiven() -> None:
 
 def test_a_pool_that_only_rests_is_no_reason_to_try_a_bad_one_sooner() -> None:
     one = verdict(ledger(reputation(A, 2.5), rest(B)), now=NOW + seconds(1))
-    assert isinstance(one, Rejected)
+    assert isinstance(one, RejectedPool)
     assert one.until is not None
     assert one.until > NOW + POLICY.last_resort
 

@@ -49,7 +49,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Rejected:
+class RejectedPool:
     """A pool that is not asked now: why, in words, and until when if time alone will end it."""
 
     pool: Pool
@@ -64,7 +64,7 @@ class Ranking:
     """Every pool of the environment: those that may be asked, for `least` or more at once, and those that may not."""
 
     kept: tuple[Offer, ...]
-    rejected: tuple[Rejected, ...]
+    rejected: tuple[RejectedPool, ...]
     least: int = 1
 
     @property
@@ -84,20 +84,20 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
     kept.sort(key=lambda offer: -offer.score)
     if desired.zone_policy is ZonePolicy.BALANCED:
         kept = _balanced(kept, ledger, desired)
-    return Ranking(tuple(kept), tuple(one for one in verdicts if isinstance(one, Rejected)), least)
+    return Ranking(tuple(kept), tuple(one for one in verdicts if isinstance(one, RejectedPool)), least)
 
 
 def _verdicts(
     desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, least: int
-) -> list[Offer | Rejected]:
+) -> list[Offer | RejectedPool]:
     judge = _Judge(desired, ledger, market, now, policy, least)
     return [judge.verdict(pool) for pool, _ in desired.pools]
 
 
-def _has_refused(ledger: Ledger, verdict: Offer | Rejected) -> bool:
+def _has_refused(ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
     """True when the pool is not to be asked for the whole, or has refused it: a rest that is over is still there."""
     pool = verdict.pool
-    return isinstance(verdict, Rejected) or pool in ledger.rests or whole_zone(pool.zone) in ledger.rests
+    return isinstance(verdict, RejectedPool) or pool in ledger.rests or whole_zone(pool.zone) in ledger.rests
 
 
 class _Judge:
@@ -118,20 +118,20 @@ class _Judge:
         self._standings = {pool: standing(ledger, pool, now, policy) for pool in self._pools}
         self._none_is_trusted = all(one.avoided_until is not None for one in self._standings.values())
 
-    def verdict(self, pool: Pool) -> Offer | Rejected:
+    def verdict(self, pool: Pool) -> Offer | RejectedPool:
         """Whether `pool` may be asked now, and for how many."""
         return self._resting(pool) or self._avoided(pool) or self._priced(pool)
 
-    def _resting(self, pool: Pool) -> Rejected | None:
+    def _resting(self, pool: Pool) -> RejectedPool | None:
         rest = self._ledger.rests.get(pool)
         if rest is not None and self._now < rest.until:
-            return Rejected(pool, Obstacle.RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
+            return RejectedPool(pool, Obstacle.RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
         rest = zone_rest(self._ledger, pool, self._market)
         if rest is not None and self._now < rest.until:
-            return Rejected(pool, Obstacle.ZONE_RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
+            return RejectedPool(pool, Obstacle.ZONE_RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
         return None
 
-    def _avoided(self, pool: Pool) -> Rejected | None:
+    def _avoided(self, pool: Pool) -> RejectedPool | None:
         stands = self._standings[pool]
         if stands.avoided_until is not None:
             until = stands.avoided_until
@@ -139,10 +139,10 @@ class _Judge:
                 reputation = self._ledger.reputations[pool]
                 until = min(until, min(reputation.as_of, self._now) + self._policy.last_resort)
             if self._now < until:
-                return Rejected(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
+                return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
         if self._is_careful(pool) and self._held[pool] > self._outlived(pool):
             detail = "one instance is tried there, to see if it lasts"
-            return Rejected(pool, Obstacle.RECLAIMS_EARLY, detail, self._tried_until(pool))
+            return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, detail, self._tried_until(pool))
         return None
 
     def _tried_until(self, pool: Pool) -> datetime | None:
@@ -161,27 +161,27 @@ class _Judge:
         as_of = self._ledger.reputations[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 
-    def _priced(self, pool: Pool) -> Offer | Rejected:
+    def _priced(self, pool: Pool) -> Offer | RejectedPool:
         bid = bid_for(self._desired.caps, pool, self._market)
         if bid.obstacle is not None:
-            return Rejected(pool, Obstacle.NOT_QUOTED, bid.obstacle)
+            return RejectedPool(pool, Obstacle.NOT_QUOTED, bid.obstacle)
         room = room_for(self._desired, self._ledger, self._market, pool, bid)
         if room.obstacle is not None:
-            return Rejected(pool, Obstacle.NOT_QUOTED, room.obstacle)
+            return RejectedPool(pool, Obstacle.NOT_QUOTED, room.obstacle)
         if room.count == 0:
             extra = self._market.extra_of(pool)
             beside = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
             detail = f"one more at {bid.limit} per hour{beside} does not fit"
-            return Rejected(pool, Obstacle.OVER_BUDGET, detail)
+            return RejectedPool(pool, Obstacle.OVER_BUDGET, detail)
         limit = most_in_one_pool(self._desired)
         share = limit - self._held[pool]
         if share <= 0:
-            return Rejected(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
+            return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
         most = share if room.count is None else min(share, room.count)
         most = 1 if self._is_careful(pool) else most
         if self._least > 1 and min(most, self._missing) < self._least:
             detail = f"{min(most, self._missing)} at once, and {self._least} are needed"
-            return Rejected(pool, Obstacle.TOO_FEW, detail, self._parts_at())
+            return RejectedPool(pool, Obstacle.TOO_FEW, detail, self._parts_at())
         return Offer(pool, self._scores[pool], bid.limit, most)
 
     def _parts_at(self) -> datetime | None:

@@ -16,7 +16,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member, Rest, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import Obstacle, Rejected, rank
+from spotcompute.plan.allocation import Obstacle, RejectedPool, rank
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
@@ -211,7 +211,7 @@ _STATES: dict[Obstacle, PoolState] = {
 }
 
 
-def pool_state(rest: Rest | None, rejected: Rejected | None, now: datetime) -> PoolState:
+def pool_state(rest: Rest | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
     """`Available`, `Resting`, `Invalid` when a person must correct something first, or another reason not to ask."""
     if rejected is not None and rejected.why in _STATES:
         return _STATES[rejected.why]

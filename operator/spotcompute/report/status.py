@@ -19,7 +19,7 @@ from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Ledger, Member, Rest
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.allocation import Rejected, next_attempt, rank, scores
+from spotcompute.plan.allocation import RejectedPool, next_attempt, rank, scores
 from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count, shortfall
 from spotcompute.plan.policy import Policy
@@ -219,7 +219,7 @@ def _pool(
     ledger: Ledger,
     market: Market,
     now: datetime,
-    rejected: Rejected | None = None,
+    rejected: RejectedPool | None = None,
     score: float | None = None,
 ) -> dict[str, Any]:
     rest: Rest | None = ledger.rests.get(pool) or (rejected.rest if rejected else None)

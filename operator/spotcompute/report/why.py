@@ -15,7 +15,7 @@ from spotcompute.api.times import to_text
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market
-from spotcompute.plan.allocation import Obstacle, Ranking, Rejected, next_attempt
+from spotcompute.plan.allocation import Obstacle, Ranking, RejectedPool, next_attempt
 from spotcompute.plan.backoff import FOR_A_PERSON, is_resting
 from spotcompute.plan.fallback import due_at, is_due
 from spotcompute.plan.policy import Policy
@@ -55,7 +55,7 @@ def why_short(
     return Why(found.reason, text, found.stalled)
 
 
-def _of_rejected(rejected: Sequence[Rejected], market: Market, desired: Desired) -> Why:
+def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desired) -> Why:
     """What would end the wait first decides: a refusal that time ends, then the rest."""
     rests = [one.rest for one in rejected if one.rest is not None]
     others = [one for one in rejected if one.rest is None]
