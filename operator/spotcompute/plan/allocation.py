@@ -21,7 +21,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
-from spotcompute.plan.gang import least_useful, may_be_parts, parts_again_at
+from spotcompute.plan.gang import may_buy_parts, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import early_weight, standing
 
@@ -75,9 +75,9 @@ class Ranking:
 
 def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> Ranking:
     """Rank all pools. Total and pure; equal scores keep the order of the spec."""
-    least = least_useful(desired, ledger, now, policy)
+    least = smallest_useful_count(desired, ledger, now, policy)
     verdicts = _verdicts(desired, ledger, market, now, policy, least)
-    if least > 1 and may_be_parts(desired, ledger, now, policy) and all(map(partial(_has_refused, ledger), verdicts)):
+    if least > 1 and may_buy_parts(desired, ledger, now, policy) and all(map(partial(_has_refused, ledger), verdicts)):
         least = 1
         verdicts = _verdicts(desired, ledger, market, now, policy, least)
     kept = [one for one in verdicts if isinstance(one, Offer)]
@@ -186,7 +186,7 @@ class _Judge:
 
     def _parts_at(self) -> datetime | None:
         gang, broken_up_at = self._desired.gang, self._ledger.broken_up_at
-        at = parts_again_at(gang, broken_up_at, self._policy) if gang and broken_up_at else None
+        at = parts_allowed_at(gang, broken_up_at, self._policy) if gang and broken_up_at else None
         return at if at is not None and at > self._now else None
 
 

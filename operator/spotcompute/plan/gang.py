@@ -15,7 +15,7 @@ from spotcompute.plan.capacity import in_flight, occupying, shortfall
 from spotcompute.plan.policy import Policy
 
 
-def with_clock(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
+def with_gang_clocks(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
     """The same ledger, in which it stands since when a part of a gang is paid for."""
     since = None
     if desired.gang is not None and is_incomplete(desired.gang, ledger):
@@ -40,7 +40,7 @@ def _staying(ledger: Ledger) -> int:
     return sum(member.termination is None for member in occupying(ledger))
 
 
-def to_break_up(desired: Desired, ledger: Ledger, now: datetime) -> list[Member]:
+def gang_to_release(desired: Desired, ledger: Ledger, now: datetime) -> list[Member]:
     """What has to be let go because the rest has not come in time: all of it, or nothing."""
     if desired.gang is None or ledger.incomplete_since is None:
         return []
@@ -51,7 +51,7 @@ def to_break_up(desired: Desired, ledger: Ledger, now: datetime) -> list[Member]
     return [member for member in occupying(ledger) if member.termination is None and member.lost is None]
 
 
-def least_useful(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> int:
+def smallest_useful_count(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> int:
     """How many one request must bring at least: the whole gang while there is nothing of it, then any number.
 
     A OneTime request is for everything that is missing.
@@ -62,10 +62,10 @@ def least_useful(desired: Desired, ledger: Ledger, now: datetime, policy: Policy
     if gang is None or is_complete(gang, ledger) or _staying(ledger) + in_flight(ledger) > 0:
         return 1
     fits_one_call = gang.least <= MAX_LAUNCH_COUNT
-    return 1 if not fits_one_call and may_be_parts(desired, ledger, now, policy) else gang.least
+    return 1 if not fits_one_call and may_buy_parts(desired, ledger, now, policy) else gang.least
 
 
-def may_be_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> bool:
+def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> bool:
     """True when a gang may be put together from parts once every pool has refused the whole.
 
     Not for a while after one had to be given up, and not while places for the whole are still being freed.
@@ -73,9 +73,9 @@ def may_be_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Policy
     gang = desired.gang
     if gang is None or desired.one_time or shortfall(ledger, desired.replicas) < gang.least:
         return False
-    return ledger.broken_up_at is None or now >= parts_again_at(gang, ledger.broken_up_at, policy)
+    return ledger.broken_up_at is None or now >= parts_allowed_at(gang, ledger.broken_up_at, policy)
 
 
-def parts_again_at(gang: Gang, broken_up_at: datetime, policy: Policy) -> datetime:
+def parts_allowed_at(gang: Gang, broken_up_at: datetime, policy: Policy) -> datetime:
     """When a gang that was given up may be put together from parts again: never at once, however short the hold."""
     return broken_up_at + max(gang.hold * policy.gang_pause, policy.recheck)

@@ -20,7 +20,7 @@ from spotcompute.plan.allocation import how_many, next_offer, rank
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.capacity import is_stuck, shortfall, surplus
 from spotcompute.plan.fallback import giving_way, substitute, with_watch, without_on_demand
-from spotcompute.plan.gang import to_break_up, with_clock
+from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
     Choice,
     build_request,
@@ -66,7 +66,7 @@ def _with_clocks(desired: Desired, ledger: Ledger, observed: Observation, now: d
     if desired.fallback is not None or ledger.short_since or ledger.spot_since or ledger.switched_at:
         ranking = rank(desired, without_on_demand(ledger), observed.market, now, policy)
         ledger = with_watch(desired, ledger, ranking, observed.market, now)
-    return with_clock(desired, ledger, now)
+    return with_gang_clocks(desired, ledger, now)
 
 
 # --- letting go ------------------------------------------------------------------------------------------------------
@@ -128,7 +128,7 @@ def _leaving(
     for member in others[: max(0, too_many - useless_and_counted)]:
         leaving[member.id] = (member, Cause.SCALED_DOWN)
     if not leaving:
-        leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in to_break_up(desired, ledger, now)}
+        leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in gang_to_release(desired, ledger, now)}
     if not leaving:
         leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in giving_way(desired, ledger, now, policy)}
     return [leaving[key] for key in sorted(leaving)]

@@ -13,7 +13,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.fallback import next_look
-from spotcompute.plan.gang import parts_again_at
+from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import is_with_its_sender, may_launch
 from spotcompute.plan.policy import Policy
 
@@ -61,7 +61,7 @@ def _of_the_market(desired: Desired, ledger: Ledger, now: datetime, policy: Poli
         at = ledger.incomplete_since + desired.gang.hold
         yield at if at > now else now + policy.look_again
     if desired.gang is not None and ledger.broken_up_at is not None and shortfall(ledger, desired.replicas) > 0:
-        at = parts_again_at(desired.gang, ledger.broken_up_at, policy)
+        at = parts_allowed_at(desired.gang, ledger.broken_up_at, policy)
         yield at if at > now else None
 
 
