@@ -10,7 +10,7 @@ from plan.given import NOW, PRESENT, A, B, accepted, ago, instance, ledger, mark
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Member
 from spotcompute.model.offering import Market
-from spotcompute.plan.retirement import in_order_of_leaving, useless
+from spotcompute.plan.retirement import in_order_of_leaving, why_replace
 
 TIMEOUT = seconds(600)
 
@@ -32,22 +32,22 @@ TIMEOUT = seconds(600)
     ids=str,
 )
 def test_which_states_make_a_fresh_instance_useless(state: InstanceState, cause: Cause | None) -> None:
-    assert useless(member("ins-1"), instance("ins-1", state, created_at=NOW), NOW, TIMEOUT) is cause
+    assert why_replace(member("ins-1"), instance("ins-1", state, created_at=NOW), NOW, TIMEOUT) is cause
 
 
 def test_pending_for_too_long_is_replaced() -> None:
     stuck = instance("ins-1", InstanceState.PENDING, created_at=ago(601))
-    assert useless(member("ins-1"), stuck, NOW, TIMEOUT) is Cause.STUCK_PENDING
+    assert why_replace(member("ins-1"), stuck, NOW, TIMEOUT) is Cause.STUCK_PENDING
 
 
 def test_nothing_is_said_about_what_is_not_seen() -> None:
-    assert useless(member("ins-1"), None, NOW, TIMEOUT) is None
+    assert why_replace(member("ins-1"), None, NOW, TIMEOUT) is None
 
 
 def test_the_lost_are_only_fetched_out_of_the_recycle_bin() -> None:
     lost = member("ins-1", lost=Cause.RECLAIMED)
-    assert useless(lost, instance("ins-1", InstanceState.STOPPED), NOW, TIMEOUT) is None
-    assert useless(lost, instance("ins-1", InstanceState.SHUTDOWN), NOW, TIMEOUT) is Cause.RECYCLE_BIN
+    assert why_replace(lost, instance("ins-1", InstanceState.STOPPED), NOW, TIMEOUT) is None
+    assert why_replace(lost, instance("ins-1", InstanceState.SHUTDOWN), NOW, TIMEOUT) is Cause.RECYCLE_BIN
 
 
 def order(members: list[Member], *pending: str, prices: Market | None = None) -> list[str]:

@@ -31,7 +31,7 @@ from spotcompute.plan.launching import (
     may_launch,
 )
 from spotcompute.plan.policy import Policy
-from spotcompute.plan.retirement import in_order_of_leaving, useless
+from spotcompute.plan.retirement import in_order_of_leaving, why_replace
 
 
 def make_plan(
@@ -117,7 +117,7 @@ def _leaving(
     leaving: dict[str, tuple[Member, Cause]] = {}
     for key in sorted(ledger.members):
         member = ledger.members[key]
-        cause = useless(member, observed.instances.get(key), min(now, observed.observed_at), policy.launch_timeout)
+        cause = why_replace(member, observed.instances.get(key), min(now, observed.observed_at), policy.launch_timeout)
         if cause is not None and member.termination is None:
             leaving[key] = (member, cause)
     present = template_digest(desired.template, desired.user_data_digest)

@@ -13,7 +13,7 @@ from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import is_stuck, occupying
 
 
-def useless(member: Member, instance: Instance | None, seen_at: datetime, timeout: timedelta) -> Cause | None:
+def why_replace(member: Member, instance: Instance | None, seen_at: datetime, timeout: timedelta) -> Cause | None:
     """Why an instance is to be replaced although nobody asked for fewer; None when it is to stay.
 
     `seen_at` is when `instance` was as it is here: what was still starting in an old look may run by now. A spot
