@@ -37,7 +37,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned, Plan
-from spotcompute.plan.fallback import due_at, is_due, next_look
+from spotcompute.plan.fallback import due_at, is_due, next_fallback_check
 from spotcompute.plan.planner import make_plan
 
 HOUR = seconds(3600)
@@ -271,7 +271,7 @@ def test_when_it_will_be_due_is_when_it_is(remembered: dict, at: float | None) -
     if due is not None:
         assert is_due(stands_in, books, due, POLICY)
         assert not is_due(stands_in, books, due - seconds(1), POLICY)
-        assert next_look(wishes(), books, NOW, POLICY) == due
+        assert next_fallback_check(wishes(), books, NOW, POLICY) == due
 
 
 def test_a_deadline_comes_before_any_delay() -> None:

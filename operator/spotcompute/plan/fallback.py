@@ -27,7 +27,7 @@ class Substitute:
     count: int
 
 
-def with_watch(desired: Desired, ledger: Ledger, ranking: Ranking, market: Market, now: datetime) -> Ledger:
+def with_fallback_clocks(desired: Desired, ledger: Ledger, ranking: Ranking, market: Market, now: datetime) -> Ledger:
     """The same ledger, in which it stands since when spot has fallen short, and since when it looks well again.
 
     `ranking` is that of the environment as if nothing had been bought on demand (`without_on_demand`).
@@ -97,7 +97,7 @@ def _is_calm(changed_at: datetime | None, now: datetime, policy: Policy) -> bool
     return changed_at is None or now - changed_at >= policy.dwell
 
 
-def substitute(
+def on_demand_to_buy(
     desired: Desired, ledger: Ledger, market: Market, learned: Learned, now: datetime, policy: Policy
 ) -> Substitute | None:
     """What to buy on demand now: the cheapest pool by list price, as many as every cap allows; None when nothing."""
@@ -128,7 +128,7 @@ def _room(desired: Desired, fallback: Fallback, ledger: Ledger, market: Market, 
     return room
 
 
-def giving_way(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> list[Member]:
+def on_demand_to_release(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> list[Member]:
     """On-demand instances to let go now, so that spot takes their places: one to see if it does, then all others.
 
     Nothing is ever bought beyond `replicas`, so they go first. Only once spot has looked well for `stable_for`, and
@@ -162,7 +162,7 @@ def _is_unsettled(member: Member) -> bool:
     return member.termination.cause is Cause.BACK_TO_SPOT
 
 
-def next_look(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> datetime | None:
+def next_fallback_check(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> datetime | None:
     """When to look again at whether to change over; None when nothing of the kind is to come."""
     if desired.fallback is None:
         return None

@@ -19,7 +19,7 @@ from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer, rank
 from spotcompute.plan.backoff import is_resting
 from spotcompute.plan.capacity import is_stuck, shortfall, surplus
-from spotcompute.plan.fallback import giving_way, substitute, with_watch, without_on_demand
+from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks, without_on_demand
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
     Choice,
@@ -65,7 +65,7 @@ def _with_clocks(desired: Desired, ledger: Ledger, observed: Observation, now: d
     """The same ledger with what fallback and gang must remember of time; unchanged for everybody else."""
     if desired.fallback is not None or ledger.short_since or ledger.spot_since or ledger.switched_at:
         ranking = rank(desired, without_on_demand(ledger), observed.market, now, policy)
-        ledger = with_watch(desired, ledger, ranking, observed.market, now)
+        ledger = with_fallback_clocks(desired, ledger, ranking, observed.market, now)
     return with_gang_clocks(desired, ledger, now)
 
 
@@ -130,7 +130,9 @@ def _leaving(
     if not leaving:
         leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in gang_to_release(desired, ledger, now)}
     if not leaving:
-        leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in giving_way(desired, ledger, now, policy)}
+        leaving = {
+            member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(desired, ledger, now, policy)
+        }
     return [leaving[key] for key in sorted(leaving)]
 
 
@@ -230,7 +232,7 @@ def _choice(
     if offer is not None:
         total = max(least, how_many(missing, offer, ledger, market, learned))
         return Choice(offer.pool, total, offer.bid, False, least, because)
-    instead = substitute(desired, ledger, market, learned, now, policy)
+    instead = on_demand_to_buy(desired, ledger, market, learned, now, policy)
     if instead is None or instead.count < least:
         return None
     return Choice(instead.pool, instead.count, None, True, least, f"{because}, and spot has not brought them in time")

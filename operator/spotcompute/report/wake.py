@@ -12,7 +12,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
-from spotcompute.plan.fallback import next_look
+from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import is_with_its_sender, may_launch
 from spotcompute.plan.policy import Policy
@@ -56,7 +56,7 @@ def next_wake(
 
 def _of_the_market(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> Iterator[datetime | None]:
     """When fallback or gang want another look."""
-    yield next_look(desired, ledger, now, policy)
+    yield next_fallback_check(desired, ledger, now, policy)
     if desired.gang is not None and ledger.incomplete_since is not None:
         at = ledger.incomplete_since + desired.gang.hold
         yield at if at > now else now + policy.look_again
