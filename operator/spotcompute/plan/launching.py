@@ -40,10 +40,10 @@ def may_be_repeated(
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
     in_time = timedelta(0) <= now - intent.created_at < policy.replay
-    return is_authentic and fits and in_time and not is_with_its_sender(intent, now, policy)
+    return is_authentic and fits and in_time and not may_await_answer(intent, now, policy)
 
 
-def is_with_its_sender(intent: Intent, now: datetime, policy: Policy) -> bool:
+def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
     """True while whoever committed the launch may still be waiting for its answer: another replica, most likely.
 
     To repeat it meanwhile would make the first answer doubtful for no reason.

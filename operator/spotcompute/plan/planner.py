@@ -25,8 +25,8 @@ from spotcompute.plan.launching import (
     Choice,
     build_request,
     in_calls,
-    is_with_its_sender,
     launch_of,
+    may_await_answer,
     may_be_repeated,
     may_launch,
 )
@@ -54,7 +54,7 @@ def make_plan(
     repeatable = [intent for intent in ledger.intents if may_repeat(intent)]
     if repeatable:
         ledger, launches = _replays(repeatable, desired, ledger, now)
-    elif any(is_with_its_sender(intent, now, policy) for intent in ledger.intents):
+    elif any(may_await_answer(intent, now, policy) for intent in ledger.intents):
         launches = ()
     else:
         ledger, launches = _launches(desired, ledger, observed, now, policy, learned)

@@ -14,7 +14,7 @@ from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
-from spotcompute.plan.launching import is_with_its_sender, may_launch
+from spotcompute.plan.launching import may_await_answer, may_launch
 from spotcompute.plan.policy import Policy
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
@@ -29,7 +29,7 @@ def next_wake(
 ) -> timedelta:
     """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
     moments = [now + resync]
-    is_held_up = bool(observed.kin) or any(is_with_its_sender(intent, now, policy) for intent in ledger.intents)
+    is_held_up = bool(observed.kin) or any(may_await_answer(intent, now, policy) for intent in ledger.intents)
     if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Learned()) and not is_held_up:
         ranking = rank(desired, ledger, observed.market, now, policy)
         at = next_attempt(desired, ledger, ranking, now) if desired.pools else None
