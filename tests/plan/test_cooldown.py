@@ -18,10 +18,10 @@ from spotcompute.plan.backoff import (
     OF_THE_WHOLE,
     OF_THE_ZONE,
     SPLITTABLE,
-    is_resting,
-    rest_after,
+    backoff_after,
+    is_backing_off,
     trouble_of,
-    without_stale_rests,
+    without_stale_backoffs,
 )
 from spotcompute.plan.policy import Policy
 
@@ -29,7 +29,7 @@ SOLD_OUT = errors.InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType",
 
 
 def fail(books: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Rest:
-    return rest_after(books, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
+    return backoff_after(books, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
 
 
 ERRORS = [
@@ -103,7 +103,7 @@ def test_a_quota_is_asked_again_after_five_minutes_and_not_sooner() -> None:
 
 @pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
 def test_trouble_of_buying_on_demand_is_no_trouble_of_the_pool(trouble: Trouble) -> None:
-    made = rest_after(ledger(), A, trouble, SOLD_OUT, 1, NOW, POLICY, on_demand=True)
+    made = backoff_after(ledger(), A, trouble, SOLD_OUT, 1, NOW, POLICY, on_demand=True)
     assert made.pool == ON_DEMAND
 
 
@@ -136,7 +136,7 @@ def test_what_counts_as_in_a_row(before: Rest, failures: int, is_since_then: boo
 
 def test_the_same_history_gives_the_same_wait_and_another_environment_another() -> None:
     assert fail(ledger()) == fail(ledger())
-    others = {rest_after(Ledger(f"env-{n}"), A, Trouble.NO_ROOM, SOLD_OUT, 1, NOW, POLICY).until for n in range(50)}
+    others = {backoff_after(Ledger(f"env-{n}"), A, Trouble.NO_ROOM, SOLD_OUT, 1, NOW, POLICY).until for n in range(50)}
     assert len(others) > 10, "a thousand environments would ask in step"
 
 
@@ -154,7 +154,7 @@ def test_no_rest_is_longer_than_its_limit(
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = rest(where, trouble, failures=failures) if failures else None
     books = Ledger(environment, rests={where: before} if before else {})
-    wait = rest_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
+    wait = backoff_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
     longest = policy.recheck if trouble in slow else policy.rest_limit
     assert timedelta(0) < wait <= longest
@@ -171,9 +171,9 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
     """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
     books, now, limit = ledger(), NOW, max(POLICY.rest_limit, POLICY.recheck)
     for trouble, pool, pause in history:
-        books = books.with_rest(rest_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
+        books = books.with_rest(backoff_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
         now += seconds(pause)
-        books = without_stale_rests(books, frozenset({A, B, C}), 1, now, POLICY)
+        books = without_stale_backoffs(books, frozenset({A, B, C}), 1, now, POLICY)
         wishes = desired(pools=[A, B, C])
         at = next_attempt(wishes, books, rank(wishes, books, Market(), now, POLICY), now)
         assert at is not None
@@ -194,7 +194,7 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
     ],
 )
 def test_which_rests_are_forgotten(kept: bool, one: Rest) -> None:
-    books = without_stale_rests(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
+    books = without_stale_backoffs(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
     assert bool(books.rests) is kept
 
 
@@ -229,6 +229,6 @@ def test_without_pools_there_is_nothing_to_wait_for() -> None:
 
 def test_a_rest_is_over_at_its_very_end() -> None:
     books = ledger(rest(A, until=NOW + seconds(1)))
-    assert [is_resting(books, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
-    assert not is_resting(books, B, NOW)
-    assert not is_resting(books, None, NOW)
+    assert [is_backing_off(books, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
+    assert not is_backing_off(books, B, NOW)
+    assert not is_backing_off(books, None, NOW)

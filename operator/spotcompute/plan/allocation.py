@@ -18,7 +18,7 @@ from spotcompute.model.ledger import Ledger, Rest
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.backoff import is_resting
+from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.gang import may_buy_parts, parts_allowed_at, smallest_useful_count
@@ -272,7 +272,7 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[O
 
 def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime) -> Offer | None:
     """The best pool that may be asked and has not run dry in this run; None when there is none."""
-    if is_resting(ledger, None, now):
+    if is_backing_off(ledger, None, now):
         return None
     least = ranking.least
     return next((offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least), None)

@@ -57,7 +57,7 @@ def trouble_of(error: errors.CloudError) -> Trouble:
     return Trouble.UNCLASSIFIED
 
 
-def rest_after(
+def backoff_after(
     ledger: Ledger,
     pool: Pool,
     trouble: Trouble,
@@ -114,7 +114,7 @@ def _jittered(wait: timedelta, environment_id: str, where: Pool | None, failures
     return wait * (0.8 + 0.2 * digest[0] / 255)
 
 
-def without_stale_rests(
+def without_stale_backoffs(
     ledger: Ledger, pools: frozenset[Pool], generation: int, now: datetime, policy: Policy
 ) -> Ledger:
     """Forget rests of another generation (the user changed something: ask at once), of pools that are not wanted any
@@ -138,7 +138,7 @@ def without_stale_rests(
     return result
 
 
-def is_resting(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
+def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
     """True while `pool` (or with None the whole environment) is not to be asked."""
     rest = ledger.rests.get(pool)
     return rest is not None and now < rest.until

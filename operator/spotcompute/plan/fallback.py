@@ -13,7 +13,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Ranking
-from spotcompute.plan.backoff import is_resting
+from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying, shortfall
 from spotcompute.plan.policy import Policy
@@ -104,7 +104,7 @@ def on_demand_to_buy(
     fallback = desired.fallback
     if fallback is None or desired.one_time or not is_due(fallback, ledger, now, policy):
         return None
-    if is_resting(ledger, None, now) or (is_resting(ledger, ON_DEMAND, now) and not learned.not_on_demand):
+    if is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand):
         return None
     pools = [pool for pool, _ in desired.pools if pool not in learned.not_on_demand and market.list_price(pool)]
     if not pools or market.doubt is not None:

@@ -16,7 +16,7 @@ from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Doubt, Intent, Ledger, Member, Refusal, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.backoff import rest_after, without_stale_rests
+from spotcompute.plan.backoff import backoff_after, without_stale_backoffs
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
@@ -44,7 +44,7 @@ def sync_ledger(ledger: Ledger, desired: Desired, observed: Observation, now: da
     pools = frozenset(pool for pool in named if pool is not None)
     if clerk.ledger.members:
         clerk.ledger = replace(clerk.ledger, account=observed.account or None)
-    kept = without_stale_rests(clerk.ledger, pools, desired.generation, now, policy)
+    kept = without_stale_backoffs(clerk.ledger, pools, desired.generation, now, policy)
     settled = _with_quarantine(kept, observed, now, policy)
     return Synced(_without_old_refusal(settled, now, policy), tuple(clerk.activities))
 
@@ -313,7 +313,7 @@ class _LedgerSync:
             failed = cause is Cause.LAUNCH_FAILED
             trouble = Trouble.LAUNCH_FAILED if failed else Trouble.EARLY_LOSS
             error = Unclassified(str(cause), message)
-            rest = rest_after(
+            rest = backoff_after(
                 self.ledger, member.pool, trouble, error, self._desired.generation, self._now, self._policy
             )
             if self._desired.placement(member.pool) is not None and not self._rests_already(rest.pool):

@@ -17,7 +17,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
-from spotcompute.plan.backoff import SPLITTABLE, rest_after, trouble_of
+from spotcompute.plan.backoff import SPLITTABLE, backoff_after, trouble_of
 from spotcompute.plan.policy import Policy
 
 #: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.
@@ -149,7 +149,7 @@ class _LaunchOutcome:
         self._tell_failure(trouble, error, ActivityState.SUBMITTED)
 
     def _rest(self, trouble: Trouble, error: CloudError) -> None:
-        rest = rest_after(
+        rest = backoff_after(
             self.ledger,
             self._intent.pool,
             trouble,

@@ -17,7 +17,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer, rank
-from spotcompute.plan.backoff import is_resting
+from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.capacity import is_stuck, shortfall, surplus
 from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks, without_on_demand
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
@@ -187,7 +187,7 @@ def _replays(
     repeatable: list[Intent], desired: Desired, ledger: Ledger, now: datetime
 ) -> tuple[Ledger, tuple[Action, ...]]:
     """Mark the launches as sent again, and send them; while the whole environment rests, wait."""
-    if is_resting(ledger, None, now):
+    if is_backing_off(ledger, None, now):
         return ledger, ()
     replays: list[Action] = []
     for intent in repeatable:

@@ -16,7 +16,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger, Rest, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market
 from spotcompute.plan.allocation import Obstacle, Ranking, RejectedPool, next_attempt
-from spotcompute.plan.backoff import FOR_A_PERSON, is_resting
+from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
 from spotcompute.plan.fallback import due_at, is_due
 from spotcompute.plan.policy import Policy
 
@@ -39,7 +39,7 @@ def why_short(
     if not desired.pools:
         text = "spec.instanceRequirements: no type that is sold as spot in these placements meets them. Widen them"
         return Why(Reason.NO_MATCHING_TYPE, text, stalled=True)
-    whole = ledger.rests.get(None) if is_resting(ledger, None, now) else None
+    whole = ledger.rests.get(None) if is_backing_off(ledger, None, now) else None
     if whole is not None:
         found = _of_rests([whole], market, desired)
     elif ranking.kept:
@@ -109,7 +109,7 @@ def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datet
         at = due_at(fallback, ledger, policy)
         return f"On demand from {to_text(at)}" if at is not None else ""
     rest = ledger.rests.get(ON_DEMAND)
-    if rest is not None and is_resting(ledger, ON_DEMAND, now):
+    if rest is not None and is_backing_off(ledger, ON_DEMAND, now):
         return f"On demand refused too: {rest.code}: {rest.message}"
     if market.doubt is not None:
         return f"Nothing is bought on demand by quotes that are not believed: {market.doubt}"
