@@ -31,7 +31,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import Obstacle, Offer, RejectedPool, rank
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_weight, standing
+from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_loss_weight, trust_of
 
 HALF_LIFE = POLICY.half_life
 THREE_MINUTES = seconds(180)
@@ -75,16 +75,16 @@ def test_early_losses_add_up_and_fade(early: list[bool], apart: float, weight: f
     books = losing(*early, apart=seconds(apart))
     assert books.reputations[A].early == pytest.approx(weight, abs=0.001)
     assert books.reputations[A].reclaims == len(early)
-    assert (standing(books, A, NOW, POLICY).avoided_until is not None) is is_avoided
+    assert (trust_of(books, A, NOW, POLICY).avoided_until is not None) is is_avoided
 
 
 def test_a_late_loss_does_not_make_a_bad_pool_look_better() -> None:
     """Avoidance lasts until the early losses have faded; a loss that says nothing must not cut it off."""
     books = losing(True, True)
     later = NOW + HALF_LIFE / 2
-    before = standing(books, A, later, POLICY)
+    before = trust_of(books, A, later, POLICY)
     assert before.avoided_until is not None
-    assert standing(lose(books, A, 2 * POLICY.early_loss, HALF_LIFE / 2), A, later, POLICY) == before
+    assert trust_of(lose(books, A, 2 * POLICY.early_loss, HALF_LIFE / 2), A, later, POLICY) == before
 
 
 @pytest.mark.parametrize(
@@ -111,22 +111,22 @@ def test_a_loss_noted_by_a_clock_ahead_of_ours_does_not_hide_the_next() -> None:
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 3600))
 def test_a_pool_is_asked_again_within_two_half_lives_of_its_last_loss(early: list[bool], apart: int) -> None:
     books = losing(*early, apart=seconds(apart))
-    assert standing(books, A, NOW + 2 * HALF_LIFE, POLICY).avoided_until is None
+    assert trust_of(books, A, NOW + 2 * HALF_LIFE, POLICY).avoided_until is None
 
 
 @given(st.floats(1.5, 2.5), st.integers(0, 7_200))
 def test_until_when_a_pool_is_avoided_is_when_it_is_on_probation(early: float, later: int) -> None:
     books = ledger(reputation(A, early))
-    until = standing(books, A, NOW, POLICY).avoided_until
+    until = trust_of(books, A, NOW, POLICY).avoided_until
     assert until is not None
     now = NOW + seconds(later)
-    assert standing(books, A, now, POLICY).on_probation is (now >= until)
+    assert trust_of(books, A, now, POLICY).on_probation is (now >= until)
 
 
 @given(st.floats(0, 100), st.integers(-(10**9), 10**9))
 def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float, shift: int) -> None:
     books = ledger(reputation(A, early, NOW + seconds(shift)))
-    assert 0 <= early_weight(books.reputations[A], NOW, POLICY) <= 100
+    assert 0 <= early_loss_weight(books.reputations[A], NOW, POLICY) <= 100
     for one in (verdict(books), verdict(books, others=())):
         assert isinstance(one, Offer) or one.until is None or one.until > NOW
 
@@ -144,7 +144,7 @@ def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float,
 )
 def test_only_a_spot_machine_that_lasts_brings_trust_back(born: float, other: dict, is_trusted: bool) -> None:
     books = ledger(reputation(A, 2.0, ago(3700)), member("ins-1", launched_at=NOW + seconds(born), **other))
-    stands = standing(books, A, NOW, POLICY)
+    stands = trust_of(books, A, NOW, POLICY)
     assert (stands.avoided_until is None and not stands.on_probation) is is_trusted
 
 
@@ -189,8 +189,8 @@ def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
 
 def test_what_was_long_ago_is_forgiven() -> None:
     books, longest = ledger(reputation(A, 2.5)), POLICY.forgiven_after * POLICY.half_life
-    assert standing(books, A, NOW + longest, POLICY).on_probation
-    assert standing(books, A, NOW + longest + seconds(1), POLICY) == TRUSTED
+    assert trust_of(books, A, NOW + longest, POLICY).on_probation
+    assert trust_of(books, A, NOW + longest + seconds(1), POLICY) == TRUSTED
 
 
 def test_a_pool_that_only_rests_is_no_reason_to_try_a_bad_one_sooner() -> None:

@@ -23,7 +23,7 @@ from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.gang import may_buy_parts, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
-from spotcompute.plan.pool_trust import early_weight, standing
+from spotcompute.plan.pool_trust import early_loss_weight, trust_of
 
 
 class Obstacle(StrEnum):
@@ -115,7 +115,7 @@ class _Judge:
             self._held[intent.pool] += 0 if intent.on_demand else intent.missing
         self._pools = [pool for pool, _ in desired.pools]
         self._scores = scores(desired, ledger, market, now, policy)
-        self._standings = {pool: standing(ledger, pool, now, policy) for pool in self._pools}
+        self._standings = {pool: trust_of(ledger, pool, now, policy) for pool in self._pools}
         self._none_is_trusted = all(one.avoided_until is not None for one in self._standings.values())
 
     def verdict(self, pool: Pool) -> Offer | RejectedPool:
@@ -250,7 +250,7 @@ def _lasting(pool: Pool, ledger: Ledger, market: Market, now: datetime, policy: 
     offering = market.offerings.get(pool)
     stock = Stock.UNKNOWN if offering is None else Stock.NONE if offering.sold_out else offering.stock
     reputation = ledger.reputations.get(pool)
-    early = early_weight(reputation, now, policy) if reputation else 0.0
+    early = early_loss_weight(reputation, now, policy) if reputation else 0.0
     return _STOCK_WORTH[stock] * float(0.5**early)
 
 

@@ -36,7 +36,7 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
     noted = replace(before, reclaims=before.reclaims + 1)
     is_same_stroke = before.early > 0 and member.launched_at <= before.as_of <= now
     if is_early(member, now, policy) and not is_same_stroke:
-        weight = early_weight(before, now, policy) + 1.0
+        weight = early_loss_weight(before, now, policy) + 1.0
         noted = replace(noted, early=round(min(policy.early_limit, weight), 3), as_of=now)
     kept = {**ledger.reputations, member.pool: noted}
     while len(kept) > MOST_REPUTATIONS:
@@ -44,23 +44,23 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
     return replace(ledger, reputations=kept)
 
 
-def early_weight(reputation: Reputation, now: datetime, policy: Policy) -> float:
+def early_loss_weight(reputation: Reputation, now: datetime, policy: Policy) -> float:
     """What its early losses weigh now. A time to come is as old as it is far: the clock has been set back since."""
     return reputation.early * float(0.5 ** (abs(now - reputation.as_of) / policy.half_life))
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Trust:
     """Whether a pool is trusted: `avoided_until` then, and from then on `on_probation`: one instance at a time."""
 
     avoided_until: datetime | None = None
     on_probation: bool = False
 
 
-TRUSTED = Standing()
+TRUSTED = Trust()
 
 
-def standing(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Standing:
+def trust_of(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Trust:
     """How `pool` stands. Trusted again is one whose instance has outlived the early time since the last loss, and one
     that has lost nothing for long.
     """
@@ -75,8 +75,8 @@ def standing(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Stand
     half_lives = math.log2(reputation.early / policy.probe_at)
     wait = half_lives * policy.half_life
     if abs(now - reputation.as_of) < wait:
-        return Standing(avoided_until=min(reputation.as_of, now) + wait)
-    return Standing(on_probation=True)
+        return Trust(avoided_until=min(reputation.as_of, now) + wait)
+    return Trust(on_probation=True)
 
 
 def _has_proven_itself(ledger: Ledger, reputation: Reputation, now: datetime, policy: Policy) -> bool:
