@@ -9,7 +9,7 @@ import pytest
 from plan.given import NOW, A, B, ledger
 from spotcompute.api.conditions import Reason
 from spotcompute.model.ledger import Trouble
-from spotcompute.plan.faults import Fault, Findings, Refusal
+from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.quote import is_launchable, quoted, requoted, to_json, to_text, with_first_error
@@ -21,8 +21,8 @@ def lot(price: str | None = "0.02", count: int = 2) -> Lot:
 
 
 QUOTE = Quote(2, (), (lot(),))
-FAULT = Fault("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
-REFUSAL = Refusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
+FAULT = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
+REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
 
 
 def test_a_price_that_moves_changes_the_quote_and_not_what_was_checked() -> None:
@@ -52,11 +52,11 @@ PAUSED = Conclusion("Paused", Reason.PAUSED, "0 of 2 instances run")
     [
         pytest.param([], "0 of 2 instances run", id="none"),
         pytest.param([FAULT], "spec.template.imageId: InvalidImageId.NotFound: no such image", id="one"),
-        pytest.param([FAULT, Fault(None, "X", "y")], "no such image, and 1 more in status.quote.errors", id="two"),
-        pytest.param([Fault(None, "X", "y")], "To be corrected first: X: y", id="without-a-field"),
+        pytest.param([FAULT, FieldError(None, "X", "y")], "no such image, and 1 more in status.quote.errors", id="two"),
+        pytest.param([FieldError(None, "X", "y")], "To be corrected first: X: y", id="without-a-field"),
     ],
 )
-def test_the_message_names_the_first_error(faults: list[Fault], words: str) -> None:
+def test_the_message_names_the_first_error(faults: list[FieldError], words: str) -> None:
     quote = quoted(QUOTE, Findings(tuple(faults)), 7, "CNY")
     assert with_first_error(PAUSED, quote).message.endswith(words)
     assert with_first_error(PAUSED, quote).phase == "Paused"

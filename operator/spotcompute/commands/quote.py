@@ -28,7 +28,7 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.market_readings import doubt_about
 from spotcompute.model.offering import Market
-from spotcompute.plan.faults import Fault, Findings
+from spotcompute.plan.faults import FieldError, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import with_pools
@@ -154,7 +154,7 @@ async def _quote(
 ) -> Quoted:
     environment = _environment(manifest.raw, now)
     mistakes = [*unknown_fields(manifest.raw), *environment.mistakes()]
-    faults = [Fault(field, "InvalidSpec", sentence) for field, sentence in mistakes]
+    faults = [FieldError(field, "InvalidSpec", sentence) for field, sentence in mistakes]
     if environment.mistakes():
         return Quoted(environment.label, Quote(0, (), (), "the spec is not valid"), Findings(tuple(faults)))
     spec = environment.spec()
@@ -171,7 +171,7 @@ async def _quote(
     try:
         offerings = await provider.list_offerings()
     except CloudError as error:
-        faults.append(Fault(None, error.code, f"the market cannot be read: {error.message}"))
+        faults.append(FieldError(None, error.code, f"the market cannot be read: {error.message}"))
         quote = Quote(desired.replicas, (), (), "the market cannot be read")
         return Quoted(environment.label, quote, Findings(tuple(faults)), tuple(notes))
     market = Market({one.pool: one for one in offerings}, now, doubt_about(offerings, {}))
@@ -199,7 +199,7 @@ def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:
 
 
 async def _user_data(
-    environment: Environment, sources: Sources, faults: list[Fault]
+    environment: Environment, sources: Sources, faults: list[FieldError]
 ) -> tuple[UserData | None, list[str]]:
     template = environment.spec().template
     try:
@@ -209,5 +209,7 @@ async def _user_data(
         ref = (source.secret_key_ref or source.config_map_key_ref) if source else None
         if ref is not None and "does not exist" in str(error):
             return None, [f"user data from {ref.name} is not in this file, so it was quoted without"]
-        faults.append(Fault(f"spec.template.{'userDataFrom' if source else 'userData'}", "InvalidSpec", str(error)))
+        faults.append(
+            FieldError(f"spec.template.{'userDataFrom' if source else 'userData'}", "InvalidSpec", str(error))
+        )
         return None, []

@@ -49,7 +49,7 @@ _FIELDS = {
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """Something a person must correct. `field` is where it stands in the spec, None when that is not known."""
 
     field: str | None
@@ -58,7 +58,7 @@ class Fault:
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DryRunRefusal:
     """What a pool would answer now to a request for `count` that has no fault."""
 
     pool: Pool
@@ -74,14 +74,14 @@ class Findings:
     last fault hides what is behind it.
     """
 
-    faults: tuple[Fault, ...] = ()
-    refusals: tuple[Refusal, ...] = ()
+    faults: tuple[FieldError, ...] = ()
+    refusals: tuple[DryRunRefusal, ...] = ()
     unchecked: str | None = None
     may_be_more: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class Probe:
     """A zone to try, the placement number `index`. `is_own_type`: the spec names the type; else it is any that is sold
     there. `is_chosen`: the quote counts on it.
     """
@@ -102,12 +102,12 @@ def is_refusal(error: CloudError) -> bool:
     return isinstance(error, InsufficientCapacity | NoRoom | PriceTooLow | QuotaExceeded | InsufficientBalance)
 
 
-def fault_of(error: CloudError, part: Part | None, stop: Stop, desired: Desired) -> Fault:
+def field_error_of(error: CloudError, part: Part | None, stop: Probe, desired: Desired) -> FieldError:
     """The fault in the cloud's words, and where it stands in the spec."""
-    return Fault(_field_of(part, error, stop, desired), error.code, error.message)
+    return FieldError(_field_of(part, error, stop, desired), error.code, error.message)
 
 
-def _field_of(part: Part | None, error: CloudError, stop: Stop, desired: Desired) -> str | None:
+def _field_of(part: Part | None, error: CloudError, stop: Probe, desired: Desired) -> str | None:
     if part is Part.ZONE:
         return f"spec.placements[{stop.index}].zone"
     if part is Part.NETWORK:
@@ -122,9 +122,9 @@ def _field_of(part: Part | None, error: CloudError, stop: Stop, desired: Desired
     return _FIELDS.get(part) if part else None
 
 
-def refusal_of(error: CloudError, request: LaunchRequest) -> Refusal:
+def dry_run_refusal_of(error: CloudError, request: LaunchRequest) -> DryRunRefusal:
     """The refusal in the cloud's words."""
-    return Refusal(request.pool, request.count, trouble_of(error), error.code, error.message)
+    return DryRunRefusal(request.pool, request.count, trouble_of(error), error.code, error.message)
 
 
 def types_of(desired: Desired) -> list[str]:
@@ -132,14 +132,14 @@ def types_of(desired: Desired) -> list[str]:
     return list(dict.fromkeys(pool.instance_type for pool, _ in desired.pools))
 
 
-def faults_of_the_market(desired: Desired, market: Market) -> tuple[Fault, ...]:
+def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
     """Types and zones from which nothing can ever come, by the quotes. A type sold in some of the zones is no fault."""
     if desired.requirements is not None or not market.offerings:
         return ()
     names, sold = types_of(desired), {pool.instance_type for pool, _ in desired.pools if pool in market.offerings}
     unsold = [name for name in names if name not in sold]
     faults = [
-        Fault(
+        FieldError(
             f"spec.instanceTypes[{names.index(name)}]",
             "NotSoldAsSpot",
             f"{name} is not sold as spot in any of the placements: take another type, or other placements",
@@ -148,7 +148,7 @@ def faults_of_the_market(desired: Desired, market: Market) -> tuple[Fault, ...]:
     ]
     if len(unsold) < len(names):
         faults += [
-            Fault(
+            FieldError(
                 f"spec.placements[{index}].zone",
                 "NotSoldAsSpot",
                 f"{placement.zone} sells none of the instanceTypes as spot: take another zone, or other types",
@@ -159,7 +159,7 @@ def faults_of_the_market(desired: Desired, market: Market) -> tuple[Fault, ...]:
     return tuple(faults)
 
 
-def stops(desired: Desired, quote: Quote, market: Market, now: datetime) -> tuple[Stop, ...]:
+def probes(desired: Desired, quote: Quote, market: Market, now: datetime) -> tuple[Probe, ...]:
     """One request for each zone, with what would be chosen there: the zones of which the most is expected first.
 
     Where nothing of the spec is sold, any type that is sold there tells about its network.
@@ -175,7 +175,7 @@ def stops(desired: Desired, quote: Quote, market: Market, now: datetime) -> tupl
 
 def _stop(
     index: int, placement: Placement, desired: Desired, quote: Quote, market: Market, now: datetime
-) -> Stop | None:
+) -> Probe | None:
     counts = {lot.pool: lot.count for lot in quote.lots}
     sold = sorted(pool for pool in market.offerings if pool.zone == placement.zone)
     own = [line for line in quote.lines if line.pool.zone == placement.zone and (line.pool in sold or not sold)]
@@ -195,7 +195,7 @@ def _stop(
         subnet_id=placement.subnet_id,
         user_data_digest=desired.user_data_digest,
     )
-    return Stop(index, request, is_own_type=best is not None, is_chosen=pool in counts)
+    return Probe(index, request, is_own_type=best is not None, is_chosen=pool in counts)
 
 
 def hinted(request: LaunchRequest, error: CloudError) -> Part | None:

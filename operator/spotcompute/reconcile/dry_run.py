@@ -15,18 +15,18 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.launch import LaunchRequest, Part, parts_of, without
 from spotcompute.model.offering import Market
 from spotcompute.plan.faults import (
-    Fault,
+    DryRunRefusal,
+    FieldError,
     Findings,
-    Refusal,
-    Stop,
-    fault_of,
-    faults_of_the_market,
+    Probe,
+    dry_run_refusal_of,
+    field_error_of,
     groups,
     hinted,
     is_fault,
     is_refusal,
-    refusal_of,
-    stops,
+    market_errors,
+    probes,
 )
 from spotcompute.plan.quote import Quote
 
@@ -55,7 +55,7 @@ async def find_faults(
     now: datetime,
 ) -> Findings:
     """Everything that would be refused, as far as a bounded number of dry runs can tell. Raises nothing."""
-    trial, route = _Trial(desired, provider, user_data, on_behalf_of), stops(desired, quote, market, now)
+    trial, route = _Trial(desired, provider, user_data, on_behalf_of), probes(desired, quote, market, now)
     unchecked = None if route else quote.unmet or "there is no pool to ask about"
     try:
         for stop in route:
@@ -64,7 +64,7 @@ async def find_faults(
         unchecked = str(reason)
     # What the cloud itself says of a field is better than what its market lets one conclude.
     named = {fault.field for fault in trial.faults}
-    concluded = [fault for fault in faults_of_the_market(desired, market) if fault.field not in named]
+    concluded = [fault for fault in market_errors(desired, market) if fault.field not in named]
     faults = tuple(dict.fromkeys([*trial.faults, *concluded]))
     hidden = bool(faults) and unchecked is None and not trial.is_template_known
     return Findings(faults, tuple(trial.refusals), unchecked, hidden or trial.is_out_of_calls)
@@ -75,15 +75,15 @@ class _Trial:
 
     def __init__(self, desired: Desired, provider: CloudProvider, user_data: str | None, on_behalf_of: str) -> None:
         self._desired, self._provider, self._user_data, self._caller = desired, provider, user_data, on_behalf_of
-        self.faults: list[Fault] = []
-        self.refusals: list[Refusal] = []
+        self.faults: list[FieldError] = []
+        self.refusals: list[DryRunRefusal] = []
         #: True once a request has passed from which only parts were left out that are known to be wrong.
         self.is_template_known = self.is_out_of_calls = False
         self._wrong: set[Part] = set()
         self._answers: dict[LaunchRequest, CloudError | None] = {}
         self._calls_left = MOST_CALLS
 
-    async def visit(self, stop: Stop) -> None:
+    async def visit(self, stop: Probe) -> None:
         """Find what is wrong with one placement, and with the template unless that is known by now."""
         if self.is_template_known or self.is_out_of_calls:
             await self._visit_network(stop)
@@ -93,7 +93,7 @@ class _Trial:
         except _OutOfCalls:
             self.is_out_of_calls = True
 
-    async def _visit_network(self, stop: Stop) -> None:
+    async def _visit_network(self, stop: Probe) -> None:
         others = [part for part in parts_of(stop.request) if part is not Part.NETWORK]
         request = without(stop.request, [*others, *self._wrong])
         self._calls_left += 1
@@ -101,11 +101,11 @@ class _Trial:
         if error is not None and is_fault(error):
             part = error.about or Part.NETWORK
             if stop.is_own_type or part in (Part.NETWORK, Part.ZONE):
-                self.faults.append(fault_of(error, part, stop, self._desired))
+                self.faults.append(field_error_of(error, part, stop, self._desired))
         else:
             self._note_refusal(stop, request, error)
 
-    async def _search(self, stop: Stop) -> None:
+    async def _search(self, stop: Probe) -> None:
         """Ask, leave out what is at fault, and ask again, until nothing is, or it cannot be left out."""
         left_out = set(self._wrong)
         while True:
@@ -118,12 +118,12 @@ class _Trial:
             try:
                 part = await self._culprit(request, error)
             except _OutOfCalls:
-                self.faults.append(fault_of(error, hinted(request, error), stop, self._desired))
+                self.faults.append(field_error_of(error, hinted(request, error), stop, self._desired))
                 raise
             if part in left_out:
                 return  # what stands in for it does not help either
             if stop.is_own_type or part is not Part.INSTANCE_TYPE:
-                self.faults.append(fault_of(error, part, stop, self._desired))
+                self.faults.append(field_error_of(error, part, stop, self._desired))
             if part is None and isinstance(error, InvalidCredentials):
                 raise _Unanswered("nothing more can be asked with this key")
             if part is not Part.IMAGE and part not in parts_of(request):
@@ -132,9 +132,9 @@ class _Trial:
             if part is not Part.NETWORK:
                 self._wrong.add(part)
 
-    def _note_refusal(self, stop: Stop, request: LaunchRequest, error: CloudError | None) -> None:
+    def _note_refusal(self, stop: Probe, request: LaunchRequest, error: CloudError | None) -> None:
         if error is not None and stop.is_chosen:
-            self.refusals.append(refusal_of(error, request))
+            self.refusals.append(dry_run_refusal_of(error, request))
 
     async def _culprit(self, request: LaunchRequest, error: CloudError) -> Part | None:
         """The part without which `error` is not answered any more. Its words are a hint only.

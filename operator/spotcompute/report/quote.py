@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from spotcompute.api.status import FaultStatus, LotStatus, QuoteStatus, RefusalStatus
-from spotcompute.plan.faults import Fault, Findings, Refusal
+from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.cost import money, optional_money
@@ -67,11 +67,11 @@ def _lot(lot: Lot) -> LotStatus:
     )
 
 
-def _fault(fault: Fault) -> FaultStatus:
+def _fault(fault: FieldError) -> FaultStatus:
     return FaultStatus(field=fault.field, code=fault.code, message=fault.message)
 
 
-def _refusal(refusal: Refusal) -> RefusalStatus:
+def _refusal(refusal: DryRunRefusal) -> RefusalStatus:
     return RefusalStatus(
         zone=refusal.pool.zone,
         instance_type=refusal.pool.instance_type,
