@@ -19,7 +19,7 @@ from localcluster import prometheus
 from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
 from spotcompute.cloud.tencent.provider import RATES
-from spotcompute.model.ledger import Cause, Doubt, Trouble
+from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
 from spotcompute.plan.allocation import Obstacle
 
 DOCS = ROOT / "docs"
@@ -49,7 +49,7 @@ def test_every_reason_is_explained_and_no_other() -> None:
     assert len(explained) == len(set(explained))
     # A pool that rests is told by the trouble it rests for.
     of_pools = set(Obstacle) - {Obstacle.RESTING, Obstacle.ZONE_RESTING}
-    assert set(explained) == {*map(str, Reason), *map(str, Trouble), *map(str, Doubt), *map(str, of_pools)}
+    assert set(explained) == {*map(str, Reason), *map(str, Trouble), *map(str, StateRefusalKind), *map(str, of_pools)}
 
 
 def test_every_cause_is_explained() -> None:

@@ -15,7 +15,7 @@ from spotcompute.model.desired import Desired, Fallback, Placement
 from spotcompute.model.identity import launch_token
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.launch import Template, template_digest
-from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Reputation, Rest, Termination, Trouble
+from spotcompute.model.ledger import Backoff, Cause, Intent, Ledger, Member, PoolTrust, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.actions import Launch, Learned, Terminate
@@ -126,7 +126,7 @@ def launched_by(intent: Intent, ids: Iterable[str], **other: Any) -> list[Instan
     ]
 
 
-def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, **other: Any) -> Rest:
+def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, **other: Any) -> Backoff:
     """A rest for thirty more seconds after the first failure, ten seconds ago."""
     defaults: dict[str, Any] = {
         "code": "ResourcesSoldOut",
@@ -138,7 +138,7 @@ def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY
         "until": NOW + seconds(30),
         "generation": 1,
     }
-    return Rest(pool=pool, trouble=trouble, **(defaults | other))
+    return Backoff(pool=pool, trouble=trouble, **(defaults | other))
 
 
 def fallback(**other: Any) -> Fallback:
@@ -146,12 +146,12 @@ def fallback(**other: Any) -> Fallback:
     return Fallback(**({"after": seconds(600), "most": 3, "hourly": None, "stable_for": seconds(900)} | other))
 
 
-def reputation(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclaims: int = 2) -> Reputation:
+def reputation(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclaims: int = 2) -> PoolTrust:
     """What a pool has done that has just taken two instances back."""
-    return Reputation(pool=pool, reclaims=reclaims, early=early, as_of=as_of)
+    return PoolTrust(pool=pool, reclaims=reclaims, early=early, as_of=as_of)
 
 
-def ledger(*entries: Member | Intent | Rest | Reputation, **other: Any) -> Ledger:
+def ledger(*entries: Member | Intent | Backoff | PoolTrust, **other: Any) -> Ledger:
     """A ledger that holds `entries`."""
     result = Ledger(OURS.environment_id, **({"sequence": 700} | other))
     for entry in entries:
@@ -159,7 +159,7 @@ def ledger(*entries: Member | Intent | Rest | Reputation, **other: Any) -> Ledge
             result = result.with_member(entry)
         elif isinstance(entry, Intent):
             result = result.with_intent(entry)
-        elif isinstance(entry, Reputation):
+        elif isinstance(entry, PoolTrust):
             result = replace(result, reputations={**result.reputations, entry.pool: entry})
         else:
             result = result.with_rest(entry)

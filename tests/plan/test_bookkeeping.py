@@ -33,7 +33,7 @@ from plan.given import (
 from spotcompute.model.activity import ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState, Ownership
-from spotcompute.model.ledger import Cause, Doubt, Ledger, Member, Refusal, Termination, Trouble
+from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.capacity import shortfall, surplus
 from spotcompute.plan.ledger_sync import Synced, is_another_account, sync_ledger
@@ -518,7 +518,9 @@ def test_a_place_of_an_absent_instance_is_free_once_its_end_was_shown(
 def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:
     kept = books(ledger(member("ins-1", lost=Cause.RECLAIMED)), observed(instance("ins-1")))
     assert kept.ledger.members["ins-1"].lost is None
-    assert kept.ledger.refused == Refusal(Doubt.END, "ins-1 was recorded as ended, but the cloud shows it RUNNING", NOW)
+    assert kept.ledger.refused == StateRefusal(
+        StateRefusalKind.END, "ins-1 was recorded as ended, but the cloud shows it RUNNING", NOW
+    )
     assert [(item.type, item.cause) for item in kept.activities] == [(ActivityType.REFUSE, "EndNotConfirmed")]
 
 
@@ -547,14 +549,16 @@ def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[s
 
 @pytest.mark.parametrize(("later", "is_told"), [(599, True), (600, False), (-600, False)])
 def test_a_refusal_is_told_for_ten_minutes(later: float, is_told: bool) -> None:
-    refused = replace(ledger(), refused=Refusal(Doubt.LEDGER, "words", NOW))
+    refused = replace(ledger(), refused=StateRefusal(StateRefusalKind.LEDGER, "words", NOW))
     then = NOW + seconds(later)
     kept = sync_ledger(refused, WISHES, replace(observed(), observed_at=then), then, POLICY)
     assert (kept.ledger.refused is not None) is is_told
 
 
 def test_a_refusal_is_told_until_the_waiting_is_over() -> None:
-    waiting = replace(ledger(quarantine_until=NOW + seconds(60)), refused=Refusal(Doubt.LEDGER, "words", ago(3600)))
+    waiting = replace(
+        ledger(quarantine_until=NOW + seconds(60)), refused=StateRefusal(StateRefusalKind.LEDGER, "words", ago(3600))
+    )
     assert books(waiting, observed()).ledger.refused is not None
 
 

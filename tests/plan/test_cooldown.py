@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from plan.given import NOW, POLICY, A, B, C, ago, desired, ledger, rest, seconds
 from spotcompute.cloud import errors
-from spotcompute.model.ledger import Ledger, Rest, Trouble
+from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.backoff import (
@@ -28,7 +28,7 @@ from spotcompute.plan.policy import Policy
 SOLD_OUT = errors.InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType", "sold out", "req-9")
 
 
-def fail(books: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Rest:
+def fail(books: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Backoff:
     return backoff_after(books, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
 
 
@@ -128,7 +128,7 @@ def test_an_invalid_configuration_is_rechecked_slowly() -> None:
         pytest.param(rest(B, failures=3), 1, False, id="another-pool"),
     ],
 )
-def test_what_counts_as_in_a_row(before: Rest, failures: int, is_since_then: bool) -> None:
+def test_what_counts_as_in_a_row(before: Backoff, failures: int, is_since_then: bool) -> None:
     after = fail(ledger(before))
     assert after.failures == failures
     assert after.since == (before.since if is_since_then else NOW)
@@ -193,7 +193,7 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
         pytest.param(True, rest(A, until=NOW + seconds(300)), id="as-long-as-the-longest"),
     ],
 )
-def test_which_rests_are_forgotten(kept: bool, one: Rest) -> None:
+def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
     books = without_stale_backoffs(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
     assert bool(books.rests) is kept
 
@@ -213,7 +213,7 @@ def test_which_rests_are_forgotten(kept: bool, one: Rest) -> None:
         pytest.param([rest(A, until=ago(5)), rest(B, until=ago(5))], 0, id="never-in-the-past"),
     ],
 )
-def test_when_the_next_attempt_is(rests: list[Rest], expected: float) -> None:
+def test_when_the_next_attempt_is(rests: list[Backoff], expected: float) -> None:
     assert at_of(ledger(*rests), [A, B]) == NOW + seconds(expected)
 
 

@@ -22,12 +22,12 @@ from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Fallback, Gang, Requirements, ZonePolicy
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import (
+    Backoff,
     Cause,
     Intent,
     Ledger,
     Member,
-    Reputation,
-    Rest,
+    PoolTrust,
     Spending,
     Termination,
     Trouble,
@@ -128,7 +128,7 @@ def _edited(made: Intent, dice: Dice) -> Intent:
     return replace(made, **dice.choice(changes)) if dice.chance(4) else made
 
 
-def _rest(dice: Dice) -> Rest:
+def _rest(dice: Dice) -> Backoff:
     failed_at = dice.moment()
     return rest(
         dice.choice([None, *POOLS]),
@@ -295,7 +295,7 @@ def with_memories(dice: Dice, spec: Desired, books: Ledger) -> Ledger:
         books,
         members=members,
         reputations={
-            pool: Reputation(pool=pool, reclaims=dice.randint(1, 9), early=dice.choice(weights), as_of=dice.moment())
+            pool: PoolTrust(pool=pool, reclaims=dice.randint(1, 9), early=dice.choice(weights), as_of=dice.moment())
             for pool in dice.some(POOLS)
         },
         spending=dice.maybe(lambda: Spending(Decimal("1.25"), Decimal("0.3"), dice.moment())),

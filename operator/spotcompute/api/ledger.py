@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from spotcompute.api.spec import MAX_REPLICAS
-from spotcompute.model.ledger import Intent, Ledger, Member, Refusal, Reputation, Rest, Spending, Termination
+from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, PoolTrust, Spending, StateRefusal, Termination
 from spotcompute.model.offering import Pool
 
 #: No moment of ours lies outside; far beyond, adding a duration to it would overflow.
@@ -78,13 +78,13 @@ class _LedgerModel(BaseModel):
     pools: tuple[Pool, ...] = ()
     templates: tuple[str, ...] = ()
     lots: tuple[_Lot, ...] = ()
-    rests: tuple[Rest, ...] = ()
+    rests: tuple[Backoff, ...] = ()
     quarantine_until: datetime | None = None
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
-    refused: Refusal | None = None
-    reputations: tuple[Reputation, ...] = ()
+    refused: StateRefusal | None = None
+    reputations: tuple[PoolTrust, ...] = ()
     spending: Spending | None = None
     short_since: datetime | None = None
     spot_since: datetime | None = None
@@ -227,7 +227,7 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
 #: The names of the fields that hold a moment, by class.
 _MOMENTS: dict[type, list[str]] = {
     entry: [item.name for item in fields(entry) if "datetime" in str(item.type)]
-    for entry in (Intent, Member, Termination, Rest, Refusal, Reputation, Spending, Ledger)
+    for entry in (Intent, Member, Termination, Backoff, StateRefusal, PoolTrust, Spending, Ledger)
 }
 
 

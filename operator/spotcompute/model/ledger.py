@@ -51,7 +51,7 @@ class Trouble(StrEnum):
     UNCLASSIFIED = "UnclassifiedError"
 
 
-class Doubt(StrEnum):
+class StateRefusalKind(StrEnum):
     """What kind of word in status or in an annotation was not believed; also the reason a person reads."""
 
     LEDGER = "LedgerRefused"
@@ -61,10 +61,10 @@ class Doubt(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class StateRefusal:
     """What was not believed, and since when it has not been: told for a while, so that somebody sees it."""
 
-    doubt: Doubt
+    doubt: StateRefusalKind
     message: str
     refused_at: datetime
 
@@ -143,7 +143,7 @@ class Member:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Rest:
+class Backoff:
     """A pool, or with `pool` None the whole environment, is not asked again before `until`.
 
     A pool of `whole_zone` stands for all types of at least `vcpu` (None: all) in its zone; such a rest is over at once
@@ -165,7 +165,7 @@ class Rest:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reputation:
+class PoolTrust:
     """What a pool has done to us: `reclaims` in all, and `early` ones, weighed down by half each half-life, at `as_of`.
 
     Early means: so soon after the launch that the instance was hardly worth its start.
@@ -205,13 +205,13 @@ class Ledger:
     sequence: int = 0
     intents: tuple[Intent, ...] = ()
     members: Mapping[str, Member] = field(default_factory=dict)
-    rests: Mapping[Pool | None, Rest] = field(default_factory=dict)
+    rests: Mapping[Pool | None, Backoff] = field(default_factory=dict)
     quarantine_until: datetime | None = None
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
-    refused: Refusal | None = None
-    reputations: Mapping[Pool, Reputation] = field(default_factory=dict)
+    refused: StateRefusal | None = None
+    reputations: Mapping[Pool, PoolTrust] = field(default_factory=dict)
     spending: Spending | None = None
     short_since: datetime | None = None
     spot_since: datetime | None = None
@@ -247,7 +247,7 @@ class Ledger:
         """The same ledger without that intent."""
         return replace(self, intents=tuple(item for item in self.intents if item.sequence != sequence))
 
-    def with_rest(self, rest: Rest) -> Ledger:
+    def with_rest(self, rest: Backoff) -> Ledger:
         """The same ledger with that rest added or replaced."""
         return replace(self, rests={**self.rests, rest.pool: rest})
 

@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import partial
 
 from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
-from spotcompute.model.ledger import Ledger, Rest
+from spotcompute.model.ledger import Backoff, Ledger
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
@@ -56,7 +56,7 @@ class RejectedPool:
     why: Obstacle
     detail: str
     until: datetime | None = None
-    rest: Rest | None = None
+    rest: Backoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,7 +193,7 @@ class _Judge:
 _RECLAIMS_EARLY = "it has taken instances back soon after their launch"
 
 
-def zone_rest(ledger: Ledger, pool: Pool, market: Market) -> Rest | None:
+def zone_rest(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
     """The rest of the whole zone, if it is one for this type, and nothing has been given back there since."""
     rest = ledger.rests.get(whole_zone(pool.zone))
     if rest is None:

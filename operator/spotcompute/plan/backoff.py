@@ -9,7 +9,7 @@ import hashlib
 from datetime import datetime, timedelta
 
 from spotcompute.cloud import errors
-from spotcompute.model.ledger import Ledger, Rest, Trouble
+from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Pool, whole_zone
 from spotcompute.plan.capacity import held_in_zone
 from spotcompute.plan.policy import Policy
@@ -67,7 +67,7 @@ def backoff_after(
     policy: Policy,
     vcpu: int | None = None,
     on_demand: bool = False,
-) -> Rest:
+) -> Backoff:
     """The rest that follows a failure: 1, 2, 4, … times the base, at most the limit, a little less by jitter.
 
     `vcpu` is what one instance of the pool has, if known: a quota that has no room for it may have for a smaller one.
@@ -84,7 +84,7 @@ def backoff_after(
         wait = policy.recheck
     until = now + _jittered(wait, ledger.environment_id, where, failures)
     is_quota = trouble is Trouble.QUOTA_EXCEEDED and not on_demand
-    return Rest(
+    return Backoff(
         pool=where,
         trouble=trouble,
         code=error.code,

@@ -14,7 +14,7 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
-from spotcompute.model.ledger import Cause, Doubt, Intent, Ledger, Member, Refusal, Trouble
+from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.backoff import backoff_after, without_stale_backoffs
 from spotcompute.plan.capacity import occupying
@@ -55,7 +55,7 @@ def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
 
 
 def with_state_refusal(
-    ledger: Ledger, doubt: Doubt, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
+    ledger: Ledger, doubt: StateRefusalKind, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
 ) -> tuple[Ledger, Activity]:
     """The same ledger, in which it stands for a while that this was not believed; and the line for its history."""
     activity = Activity(
@@ -67,7 +67,7 @@ def with_state_refusal(
         instance_ids=instance_ids,
         message=message,
     )
-    return replace(ledger, refused=Refusal(doubt, message, now)), activity
+    return replace(ledger, refused=StateRefusal(doubt, message, now)), activity
 
 
 def _without_old_refusal(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
@@ -232,7 +232,9 @@ class _LedgerSync:
             self.ledger = self.ledger.without_member(member.id)
             self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
             self._refuse(
-                Doubt.NOT_OURS, member.id, f"{member.id} was recorded here, but neither its tags nor its name say so"
+                StateRefusalKind.NOT_OURS,
+                member.id,
+                f"{member.id} was recorded here, but neither its tags nor its name say so",
             )
             return
         arrived = member.arrived or instance.state is InstanceState.RUNNING
@@ -252,7 +254,9 @@ class _LedgerSync:
         if not instance.has_ended and member.lost is not None:
             updated = replace(updated, lost=None)
             self._refuse(
-                Doubt.END, member.id, f"{member.id} was recorded as ended, but the cloud shows it {instance.state}"
+                StateRefusalKind.END,
+                member.id,
+                f"{member.id} was recorded as ended, but the cloud shows it {instance.state}",
             )
         updated = replace(updated, doubted=updated.claims_end and not instance.has_ended)
         if instance.has_ended and not member.claims_end:
@@ -324,9 +328,9 @@ class _LedgerSync:
         rest = next((rest for rest in self.ledger.rests.values() if rest.pool == pool), None)
         return rest is not None and rest.failed_at == self._now
 
-    def _refuse(self, doubt: Doubt, instance_id: str, message: str) -> None:
+    def _refuse(self, doubt: StateRefusalKind, instance_id: str, message: str) -> None:
         self.ledger, activity = with_state_refusal(self.ledger, doubt, message, self._now, (instance_id,))
-        if doubt is not Doubt.NOT_OURS:  # which has a line of its own
+        if doubt is not StateRefusalKind.NOT_OURS:  # which has a line of its own
             self.activities.append(activity)
 
     def _tell(

@@ -14,7 +14,7 @@ from spotcompute.cloud.errors import CloudError, InstanceBusy, InstanceGone, Not
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
-from spotcompute.model.ledger import Intent, Ledger, Member, Rest, Trouble
+from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.backoff import SPLITTABLE, backoff_after, trouble_of
@@ -115,7 +115,7 @@ class _LaunchOutcome:
             self._learn_sale(intent, len(receipt.instance_ids))
         self._tell(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
 
-    def _is_about_such(self, rest: Rest) -> bool:
+    def _is_about_such(self, rest: Backoff) -> bool:
         """False when a smaller type was sold than the one that had no room in the quota."""
         return rest.vcpu is None or self._launch.vcpu is None or self._launch.vcpu >= rest.vcpu
 

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotcompute.model.ledger import Ledger, Member, Reputation
+from spotcompute.model.ledger import Ledger, Member, PoolTrust
 from spotcompute.model.offering import Pool
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
@@ -32,7 +32,7 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
     ended by the same stroke, as far as anybody can tell: a pool of which two instances are taken at once has failed
     once. Else an environment with one pool would wait half an hour for it.
     """
-    before = ledger.reputations.get(member.pool) or Reputation(pool=member.pool, reclaims=0, early=0.0, as_of=now)
+    before = ledger.reputations.get(member.pool) or PoolTrust(pool=member.pool, reclaims=0, early=0.0, as_of=now)
     noted = replace(before, reclaims=before.reclaims + 1)
     is_same_stroke = before.early > 0 and member.launched_at <= before.as_of <= now
     if is_early(member, now, policy) and not is_same_stroke:
@@ -44,7 +44,7 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
     return replace(ledger, reputations=kept)
 
 
-def early_loss_weight(reputation: Reputation, now: datetime, policy: Policy) -> float:
+def early_loss_weight(reputation: PoolTrust, now: datetime, policy: Policy) -> float:
     """What its early losses weigh now. A time to come is as old as it is far: the clock has been set back since."""
     return reputation.early * float(0.5 ** (abs(now - reputation.as_of) / policy.half_life))
 
@@ -79,7 +79,7 @@ def trust_of(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Trust
     return Trust(on_probation=True)
 
 
-def _has_proven_itself(ledger: Ledger, reputation: Reputation, now: datetime, policy: Policy) -> bool:
+def _has_proven_itself(ledger: Ledger, reputation: PoolTrust, now: datetime, policy: Policy) -> bool:
     return any(
         member.pool == reputation.pool
         and not member.on_demand

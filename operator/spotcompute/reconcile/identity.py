@@ -21,7 +21,7 @@ from spotcompute.kube.port import KubeObject, KubePort
 from spotcompute.kube.store import Store
 from spotcompute.model.activity import Activity
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
-from spotcompute.model.ledger import Doubt, Ledger
+from spotcompute.model.ledger import Ledger, StateRefusalKind
 from spotcompute.plan.ledger_check import ledger_flaw
 from spotcompute.plan.ledger_sync import in_quarantine, with_state_refusal
 from spotcompute.plan.policy import Policy
@@ -168,13 +168,19 @@ class Identities:
         """The ledger to go on with. What was refused is told in it, and what may be missing in it is waited for."""
         now, known = self._clock(), self._store.memory(environment.uid)
         claimed, ledger = environment.annotations.get(ENVIRONMENT_ID), recalled.ledger
-        refused: list[tuple[Doubt, str]] = []
+        refused: list[tuple[StateRefusalKind, str]] = []
         if recalled.doubt is not None:
-            refused.append((Doubt.LEDGER, f"status.ledger is not what this operator writes: {recalled.doubt}"))
+            refused.append(
+                (StateRefusalKind.LEDGER, f"status.ledger is not what this operator writes: {recalled.doubt}")
+            )
         elif ledger is not None and ledger.environment_id != environment_id:
-            refused.append((Doubt.IDENTITY, f"status.ledger is that of another identity than {environment_id}"))
+            refused.append(
+                (StateRefusalKind.IDENTITY, f"status.ledger is that of another identity than {environment_id}")
+            )
         if claimed not in (None, environment_id):
-            refused.append((Doubt.IDENTITY, f"annotation {ENVIRONMENT_ID} was another one than {environment_id}"))
+            refused.append(
+                (StateRefusalKind.IDENTITY, f"annotation {ENVIRONMENT_ID} was another one than {environment_id}")
+            )
         if ledger is None or recalled.doubt is not None or ledger.environment_id != environment_id:
             ledger = self._blank_ledger(environment_id, is_new)
         if ledger.sequence < known.sequence:

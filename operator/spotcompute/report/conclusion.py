@@ -12,7 +12,7 @@ from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
 from spotcompute.model.desired import Desired
-from spotcompute.model.ledger import Cause, Ledger, Member, Rest, Trouble
+from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Learned
@@ -197,7 +197,7 @@ def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
     return Conclusion("Failed", Reason.LOST, message, stalled=True)
 
 
-def _is_refusal(rest: Rest) -> bool:
+def _is_refusal(rest: Backoff) -> bool:
     """False for the rest that follows an early loss: then the attempt itself had succeeded."""
     return rest.trouble is not Trouble.EARLY_LOSS
 
@@ -211,7 +211,7 @@ _STATES: dict[Obstacle, PoolState] = {
 }
 
 
-def pool_state(rest: Rest | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
+def pool_state(rest: Backoff | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
     """`Available`, `Resting`, `Invalid` when a person must correct something first, or another reason not to ask."""
     if rejected is not None and rejected.why in _STATES:
         return _STATES[rejected.why]

@@ -16,7 +16,7 @@ from spotcompute.model.activity import Activity
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance
 from spotcompute.model.launch import template_digest
-from spotcompute.model.ledger import Ledger, Member, Rest
+from spotcompute.model.ledger import Backoff, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import RejectedPool, next_attempt, rank, scores
@@ -222,7 +222,7 @@ def _pool(
     rejected: RejectedPool | None = None,
     score: float | None = None,
 ) -> dict[str, Any]:
-    rest: Rest | None = ledger.rests.get(pool) or (rejected.rest if rejected else None)
+    rest: Backoff | None = ledger.rests.get(pool) or (rejected.rest if rejected else None)
     offering = market.offerings.get(pool)
     reputation = ledger.reputations.get(pool)
     state = pool_state(rest, rejected, now)

@@ -13,7 +13,7 @@ from decimal import Decimal
 from spotcompute.api.conditions import Reason
 from spotcompute.api.times import to_text
 from spotcompute.model.desired import Desired
-from spotcompute.model.ledger import Ledger, Rest, Trouble
+from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market
 from spotcompute.plan.allocation import Obstacle, Ranking, RejectedPool, next_attempt
 from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
@@ -68,7 +68,7 @@ def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desi
     return Why(str(first.why), f"{first.pool}: {first.detail}. {advice}", stalled)
 
 
-def _of_rests(rests: Sequence[Rest], market: Market, desired: Desired, is_all: bool = True) -> Why:
+def _of_rests(rests: Sequence[Backoff], market: Market, desired: Desired, is_all: bool = True) -> Why:
     decisive = decisive_rest(rests)
     stalled = is_all and all(rest.trouble in FOR_A_PERSON for rest in rests)
     is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, desired) is None
@@ -77,13 +77,13 @@ def _of_rests(rests: Sequence[Rest], market: Market, desired: Desired, is_all: b
     return Why(str(decisive.trouble), f"{text}. {advice}" if advice else text, stalled)
 
 
-def decisive_rest(rests: Sequence[Rest]) -> Rest:
+def decisive_rest(rests: Sequence[Backoff]) -> Backoff:
     """The rest that names the reason: the trouble most likely to end by itself, since that ends the wait."""
     order = list(Trouble)
     return min(rests, key=lambda rest: (rest.trouble in FOR_A_PERSON, order.index(rest.trouble)))
 
 
-def _explained(rest: Rest, market: Market, desired: Desired) -> str:
+def _explained(rest: Backoff, market: Market, desired: Desired) -> str:
     where = f" in {rest.pool}" if rest.pool else ""
     request = f" (request {rest.request_id})" if rest.request_id else ""
     text = f"{rest.code}{where}: {rest.message}{request}"
@@ -96,7 +96,7 @@ def _explained(rest: Rest, market: Market, desired: Desired) -> str:
     return text
 
 
-def _cap(rest: Rest, desired: Desired) -> Decimal | None:
+def _cap(rest: Backoff, desired: Desired) -> Decimal | None:
     return desired.caps.explicit(rest.pool.instance_type) if rest.pool else None
 
 
