@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from plan.given import NOW, POLICY, TEMPLATE, desired, ledger, observed, rest
 from spotcompute.model.desired import Placement, Requirements, Span
-from spotcompute.model.market_readings import doubt_about
+from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.selection import MOST_POOLS, with_pools
@@ -127,9 +127,9 @@ BEFORE = {one.pool: one for one in SOLD}
     ],
 )
 def test_a_reading_is_doubted(sold: list[Offering], word: str | None) -> None:
-    assert doubt_about(sold, BEFORE) == word
+    assert quotes_flaw(sold, BEFORE) == word
 
 
 def test_the_first_reading_is_believed_if_it_has_a_price() -> None:
-    assert doubt_about(SOLD[:1], {}) is None
-    assert doubt_about([], {}) == "they are empty"
+    assert quotes_flaw(SOLD[:1], {}) is None
+    assert quotes_flaw([], {}) == "they are empty"

@@ -15,7 +15,7 @@ import structlog
 
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
-from spotcompute.model.market_readings import doubt_about, has_prices, with_tenures
+from spotcompute.model.market_readings import has_prices, quotes_flaw, with_tenures
 from spotcompute.model.offering import Market
 
 _log = structlog.get_logger(__name__)
@@ -63,7 +63,7 @@ class MarketReader:
             if read_at is None or self._since(read_at) > STALE_QUOTES:
                 self.latest = replace(self.latest, doubt=f"they cannot be read: {error.code}")
             return
-        doubt = doubt_about(offerings, self.latest.offerings)
+        doubt = quotes_flaw(offerings, self.latest.offerings)
         if doubt is None:
             self._doubtful_readings, self._doubted_at = 0, None
         elif self._doubted_at is None or self._since(self._doubted_at) >= self.interval:

@@ -26,7 +26,7 @@ from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
-from spotcompute.model.market_readings import doubt_about
+from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market
 from spotcompute.plan.faults import FieldError, Findings
 from spotcompute.plan.policy import Policy
@@ -174,7 +174,7 @@ async def _quote(
         faults.append(FieldError(None, error.code, f"the market cannot be read: {error.message}"))
         quote = Quote(desired.replicas, (), (), "the market cannot be read")
         return Quoted(environment.label, quote, Findings(tuple(faults)), tuple(notes))
-    market = Market({one.pool: one for one in offerings}, now, doubt_about(offerings, {}))
+    market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
     extras = await Tariff(provider, lambda: now).extras(desired.template, pools, market, environment.label)

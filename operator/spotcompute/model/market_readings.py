@@ -69,7 +69,7 @@ def relative(pools: Iterable[Pool], market: Market) -> dict[Pool, float]:
 _LEAST_PART = 0.5
 
 
-def doubt_about(offerings: Sequence[Offering], before: Mapping[Pool, Offering]) -> str | None:
+def quotes_flaw(offerings: Sequence[Offering], before: Mapping[Pool, Offering]) -> str | None:
     """Why a reading of the market is not believed, or None. `before` is what was believed last."""
     if not offerings:
         return "they are empty"
