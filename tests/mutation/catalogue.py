@@ -117,9 +117,11 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-failed-commit-is-overlooked",
                 "reconcile/reconciler.py",
-                '        await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))\n',
+                '        await self._save(run, intent_status(run.raw.get("status") or {}, run.ledger, '
+                "run.activities))\n",
                 "        try:\n"
-                '            await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))'
+                '            await self._save(run, intent_status(run.raw.get("status") or {}, run.ledger, '
+                "run.activities))"
                 "\n"
                 "        except Exception:\n"
                 "            pass\n",

@@ -13,7 +13,7 @@ from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.quote import is_launchable, quoted, requoted, to_json, to_text, with_first_error
-from spotcompute.report.status import committed, troubled
+from spotcompute.report.status import intent_status, problem_status
 
 
 def lot(price: str | None = "0.02", count: int = 2) -> Lot:
@@ -68,9 +68,9 @@ def test_without_a_quote_the_message_stays() -> None:
 
 def test_no_quote_stands_beside_a_purchase_or_another_generation() -> None:
     previous = {"quote": {"chosen": 2}, "observedGeneration": 7}
-    assert "quote" not in committed(previous, ledger(), ())
-    assert "quote" in troubled(previous, PAUSED, None, 7, NOW)
-    assert "quote" not in troubled(previous, PAUSED, None, 8, NOW)
+    assert "quote" not in intent_status(previous, ledger(), ())
+    assert "quote" in problem_status(previous, PAUSED, None, 7, NOW)
+    assert "quote" not in problem_status(previous, PAUSED, None, 8, NOW)
 
 
 @pytest.mark.parametrize(

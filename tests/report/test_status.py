@@ -43,7 +43,7 @@ from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.report.conclusion import Conclusion
-from spotcompute.report.status import committed, report, troubled
+from spotcompute.report.status import full_status, intent_status, problem_status
 
 WISHES = desired(2)
 #: Of an environment that is seen for the first time.
@@ -57,7 +57,7 @@ def status_of(
     wishes: Desired, books: Ledger, seen: Observation, previous: dict[str, Any] | None = None, at: datetime = NOW
 ) -> dict[str, Any]:
     """The status, after making sure that the API server would keep all of it."""
-    status = report(previous or {}, wishes, books, seen, (), at, POLICY, SELECTOR, "CNY")
+    status = full_status(previous or {}, wishes, books, seen, (), at, POLICY, SELECTOR, "CNY")
     assert Status.model_validate(status).to_json() == status
     return status
 
@@ -323,7 +323,7 @@ def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> Non
         )
         for n in range(60)
     ]
-    status = report({}, wishes, going, seen, everything, NOW, POLICY, SELECTOR, "CNY")
+    status = full_status({}, wishes, going, seen, everything, NOW, POLICY, SELECTOR, "CNY")
     assert len(json.dumps(status)) < 1536 * 1024
 
 
@@ -333,7 +333,7 @@ def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> Non
 def test_what_is_committed_before_acting_is_the_ledger_and_nothing_else_changes() -> None:
     previous = status_of(WISHES, ledger(member("ins-1")), BOTH)
     intended = ledger(member("ins-1"), intent(WISHES, 1))
-    status = committed(previous, intended, ())
+    status = intent_status(previous, intended, ())
     assert decode(status["ledger"]) == intended
     assert {key: value for key, value in status.items() if key != "ledger"} == {
         key: value for key, value in previous.items() if key != "ledger"
@@ -344,19 +344,19 @@ def test_trouble_leaves_what_was_known_and_says_what_is_wrong() -> None:
     books = ledger(member("ins-1"), member("ins-2"))
     previous = status_of(WISHES, books, BOTH, at=ago(60))
     conclusion = Conclusion("Stalled", "InvalidSpec", "spec.replicas: too many", stalled=True)
-    status = troubled(previous, conclusion, books, 2, NOW)
+    status = problem_status(previous, conclusion, books, 2, NOW)
     assert (status["phase"], status["reason"], status["observedGeneration"]) == ("Stalled", "InvalidSpec", 2)
     kept = ("instances", "replicas", "readyReplicas", "ledger", "pools")
     assert {key: status[key] for key in kept} == {key: previous[key] for key in kept}
-    assert troubled(status, conclusion, books, 2, NOW + seconds(600)) == status
+    assert problem_status(status, conclusion, books, 2, NOW + seconds(600)) == status
 
 
 def test_trouble_before_anything_was_known() -> None:
     conclusion = Conclusion("Stalled", "InvalidSpec", "spec.region: missing", stalled=True)
-    status = troubled({}, conclusion, None, 1, NOW)
+    status = problem_status({}, conclusion, None, 1, NOW)
     assert Status.model_validate(status).replicas == 0
     assert "ledger" not in status
-    assert troubled({}, conclusion, ledger(), 1, NOW)["ledger"] == encode(ledger())
+    assert problem_status({}, conclusion, ledger(), 1, NOW)["ledger"] == encode(ledger())
 
 
 @pytest.mark.parametrize(("count", "kibibytes"), [(500, 64), (2000, 400)])
@@ -387,7 +387,7 @@ def test_a_large_environment_is_a_small_object(count: int, kibibytes: int, toget
     )
     quotes = market(dict.fromkeys(pools, "0.0214"))
     wishes, books = desired(count, pools), ledger(*members)
-    status = report({}, wishes, books, observed(*seen, market=quotes), [launch] * 50, NOW, POLICY, SELECTOR, "CNY")
+    status = full_status({}, wishes, books, observed(*seen, market=quotes), [launch] * 50, NOW, POLICY, SELECTOR, "CNY")
     assert len(json.dumps(status)) < kibibytes * 1024
     assert len(status["instanceIDs"]) == count
     assert len(status["instances"]) == 35

@@ -27,7 +27,7 @@ from spotcompute.plan.ledger_sync import in_quarantine, with_state_refusal
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.report.conclusion import Conclusion, looking_twice
-from spotcompute.report.status import committed
+from spotcompute.report.status import intent_status
 
 _log = structlog.get_logger(__name__)
 
@@ -93,7 +93,7 @@ class Identities:
         if not environment.deleting and (claimed != environment_id or FINALIZER not in environment.finalizers):
             if believed.ledger is not None and believed.ledger is not recalled.ledger:
                 # The ledger first: so an identity without one was lost, and not merely cut off here.
-                raw = await self._kube.write_status(raw, committed(raw.get("status") or {}, believed.ledger, ()))
+                raw = await self._kube.write_status(raw, intent_status(raw.get("status") or {}, believed.ledger, ()))
                 self._store.remember(raw)
             raw = await self._kube.claim(raw, environment_id)
             self._store.remember(raw)

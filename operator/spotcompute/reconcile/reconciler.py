@@ -43,7 +43,7 @@ from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.reconcile.recorder import Entry, Journal
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.quote import quoted, requoted
-from spotcompute.report.status import committed, report, troubled
+from spotcompute.report.status import full_status, intent_status, problem_status
 from spotcompute.report.wake import next_wake
 from spotcompute.telemetry import metrics
 
@@ -147,7 +147,9 @@ class Reconciler:
             return await self._converge(run, unsaved)
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
-            raw = await self._write(raw, troubled(previous, problem.conclusion, ledger, environment.generation, now))
+            raw = await self._write(
+                raw, problem_status(previous, problem.conclusion, ledger, environment.generation, now)
+            )
             await self._journal.tell(raw, (), entry)
             return problem.retry_after.total_seconds()
 
@@ -248,7 +250,7 @@ class Reconciler:
 
     async def _commit(self, run: _Run) -> None:
         """Write the intent. No committed intent, no call: a conflict or an absent API server ends the run here."""
-        await self._save(run, committed(run.raw.get("status") or {}, run.ledger, run.activities))
+        await self._save(run, intent_status(run.raw.get("status") or {}, run.ledger, run.activities))
 
     # --- report ------------------------------------------------------------------------------------------------------
 
@@ -262,7 +264,7 @@ class Reconciler:
         previous = run.raw.get("status") or {}
         quote = await self._quote(run, observed, previous.get("quote") or {}, now)
         selector = f"spotcompute.dev/environment={run.ledger.environment_id}"
-        status = report(
+        status = full_status(
             previous,
             run.desired,
             run.ledger,

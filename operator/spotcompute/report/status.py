@@ -43,7 +43,7 @@ INSTANCES_SHOWN, NOTEWORTHY = 100, 35
 ZONES_SHOWN = 20
 
 
-def committed(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[Activity]) -> dict[str, Any]:
+def intent_status(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[Activity]) -> dict[str, Any]:
     """The status to commit before acting: the ledger and the history, everything else as it was."""
     history = appended(previous.get("activities") or [], activities)
     return {
@@ -54,7 +54,7 @@ def committed(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[
     }
 
 
-def troubled(
+def problem_status(
     previous: Mapping[str, Any], conclusion: Conclusion, ledger: Ledger | None, generation: int, now: datetime
 ) -> dict[str, Any]:
     """The status when the run could not see or decide: what was known stays, and the conditions say what is wrong.
@@ -75,7 +75,7 @@ def troubled(
     }
 
 
-def report(
+def full_status(
     previous: Mapping[str, Any],
     desired: Desired,
     ledger: Ledger,
