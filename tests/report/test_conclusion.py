@@ -36,7 +36,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import FOR_A_PERSON
-from spotcompute.report.conclusion import Conclusion, blind, conclude
+from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude
 from spotcompute.report.why import decisive_rest
 
 WISHES = desired(2)
@@ -305,7 +305,9 @@ def test_exactly_one_condition_is_true_except_while_paused(conclusion: Conclusio
 def test_a_lasting_trouble_of_looking_reads_the_same_at_every_attempt(
     kind: type[CloudError], phase: str, reason: str
 ) -> None:
-    first, second = (blind(kind("Some.Code", "in its words", request_id)) for request_id in ("req-1", "req-2"))
+    first, second = (
+        cloud_unreadable(kind("Some.Code", "in its words", request_id)) for request_id in ("req-1", "req-2")
+    )
     assert first == second
     assert (first.phase, first.reason, first.stalled, first.ready) == (phase, reason, phase == "Stalled", False)
     assert first.message.endswith("Some.Code: in its words")

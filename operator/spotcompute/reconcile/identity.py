@@ -26,7 +26,7 @@ from spotcompute.plan.ledger_check import ledger_flaw
 from spotcompute.plan.ledger_sync import in_quarantine, with_state_refusal
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.reach import Problem, Reach
-from spotcompute.report.conclusion import Conclusion, looking_twice
+from spotcompute.report.conclusion import Conclusion, confirming_empty
 from spotcompute.report.status import intent_status
 
 _log = structlog.get_logger(__name__)
@@ -154,7 +154,7 @@ class Identities:
                 return ()
             raise self._reach.blind(environment, inventory, error) from None
         if not alive and not inventory.has_shown_none(ours):
-            raise Problem(looking_twice(), self._policy.look_again)
+            raise Problem(confirming_empty(), self._policy.look_again)
         return alive
 
     def _believed(

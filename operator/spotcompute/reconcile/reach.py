@@ -18,7 +18,7 @@ from spotcompute.cloud.errors import CloudError, InvalidCredentials
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
 from spotcompute.plan.policy import Policy
-from spotcompute.report.conclusion import Conclusion, blind
+from spotcompute.report.conclusion import Conclusion, cloud_unreadable
 
 _log = structlog.get_logger(__name__)
 
@@ -72,5 +72,5 @@ class Reach:
         if isinstance(error, InvalidCredentials):
             # Another key would have another inventory: only the Secret can tell when it is there.
             self._sources.distrust(environment.namespace, environment.secret)
-            return Problem(blind(error), self._policy.rest_base)
-        return Problem(blind(error), max(self._policy.rest_base, inventory.next_view_in))
+            return Problem(cloud_unreadable(error), self._policy.rest_base)
+        return Problem(cloud_unreadable(error), max(self._policy.rest_base, inventory.next_view_in))

@@ -61,7 +61,7 @@ def _truth(value: bool) -> Literal["True", "False"]:
     return "True" if value else "False"
 
 
-def blind(error: CloudError) -> Conclusion:
+def cloud_unreadable(error: CloudError) -> Conclusion:
     """How an environment stands when the cloud does not show what there is: nothing is decided on half a view.
 
     Without the request id, which differs each time: a lasting trouble is written once, not at every attempt.
@@ -138,12 +138,12 @@ def _deleting(ledger: Ledger) -> Conclusion:
     return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
 
 
-def looking_twice() -> Conclusion:
+def confirming_empty() -> Conclusion:
     """How an environment stands that is to go and remembers nothing, until the cloud has said so more than once."""
     return Conclusion("Deleting", Reason.DELETING, "waiting for the cloud to show a few times that nothing is left")
 
 
-def refusal_of(ledger: Ledger | None) -> list[Condition]:
+def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
     """One condition more while something was not believed lately; none otherwise."""
     if ledger is None or ledger.refused is None:
         return []

@@ -30,7 +30,7 @@ from spotcompute.report.conclusion import (
     instances_in,
     leaving_note,
     pool_state,
-    refusal_of,
+    state_refusal_condition,
 )
 from spotcompute.report.cost import cost_status, optional_money, summed_up, with_spending
 from spotcompute.report.history import appended, settled
@@ -69,7 +69,10 @@ def problem_status(
         "reason": conclusion.reason,
         "replicas": previous.get("replicas", 0),
         "conditions": carry_over(
-            previous.get("conditions") or [], [*conclusion.conditions(), *refusal_of(ledger)], generation, now
+            previous.get("conditions") or [],
+            [*conclusion.conditions(), *state_refusal_condition(ledger)],
+            generation,
+            now,
         ),
         **({"environmentID": ledger.environment_id, "ledger": encode(ledger)} if ledger else {}),
     }
@@ -115,7 +118,7 @@ def full_status(
         "environmentID": ledger.environment_id,
         "conditions": carry_over(
             previous.get("conditions") or [],
-            [*conclusion.conditions(), *gang_condition(desired, ledger, observed), *refusal_of(ledger)],
+            [*conclusion.conditions(), *gang_condition(desired, ledger, observed), *state_refusal_condition(ledger)],
             desired.generation,
             now,
         ),
