@@ -37,7 +37,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import FOR_A_PERSON
 from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude
-from spotcompute.report.why import decisive_rest
+from spotcompute.report.why import decisive_backoff
 
 WISHES = desired(2)
 ONE, TWO = member("ins-1"), member("ins-2")
@@ -262,7 +262,7 @@ def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
         rest(B, Trouble.PRICE_TOO_LOW),
         rest(C, Trouble.INSUFFICIENT_CAPACITY),
     ]
-    assert {decisive_rest(list(order)).trouble for order in itertools.permutations(rests)} == {
+    assert {decisive_backoff(list(order)).trouble for order in itertools.permutations(rests)} == {
         Trouble.INSUFFICIENT_CAPACITY
     }
 

@@ -69,7 +69,7 @@ def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desi
 
 
 def _of_rests(rests: Sequence[Backoff], market: Market, desired: Desired, is_all: bool = True) -> Why:
-    decisive = decisive_rest(rests)
+    decisive = decisive_backoff(rests)
     stalled = is_all and all(rest.trouble in FOR_A_PERSON for rest in rests)
     is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, desired) is None
     advice = "" if is_unbounded else _ADVICE.get(decisive.trouble, "")
@@ -77,7 +77,7 @@ def _of_rests(rests: Sequence[Backoff], market: Market, desired: Desired, is_all
     return Why(str(decisive.trouble), f"{text}. {advice}" if advice else text, stalled)
 
 
-def decisive_rest(rests: Sequence[Backoff]) -> Backoff:
+def decisive_backoff(rests: Sequence[Backoff]) -> Backoff:
     """The rest that names the reason: the trouble most likely to end by itself, since that ends the wait."""
     order = list(Trouble)
     return min(rests, key=lambda rest: (rest.trouble in FOR_A_PERSON, order.index(rest.trouble)))
