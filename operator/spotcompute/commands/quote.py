@@ -72,7 +72,7 @@ class Quoted:
 
     def to_text(self, currency: str) -> str:
         """For people; ends with a newline."""
-        body = report.to_text(self.quote, self.findings, currency)
+        body = report.quote_table(self.quote, self.findings, currency)
         return f"{self.name}\n{body}" + "".join(f"Note: {note}.\n" for note in self.notes)
 
 

@@ -122,7 +122,7 @@ def _line(line: Line) -> dict[str, Any]:
     return {key: value for key, value in shown.items() if value is not None}
 
 
-def to_text(quote: Quote, findings: Findings, currency: str) -> str:
+def quote_table(quote: Quote, findings: Findings, currency: str) -> str:
     """The same for people; ends with a newline."""
     return "\n".join([*_pools(quote, currency), *_choice(quote, currency), *_found(quote, findings)]) + "\n"
 
