@@ -40,7 +40,7 @@ from spotcompute.reconcile.act import perform
 from spotcompute.reconcile.dry_run import find_faults
 from spotcompute.reconcile.identity import Identities
 from spotcompute.reconcile.reach import Problem, Reach
-from spotcompute.reconcile.recorder import Entry, Journal
+from spotcompute.reconcile.recorder import Recorder, RunRecord
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.quote import quoted, requoted
 from spotcompute.report.status import full_status, intent_status, problem_status
@@ -72,7 +72,7 @@ class _Run:
     activities: list[Activity]
     learned: Learned
     not_before: datetime
-    entry: Entry
+    entry: RunRecord
 
 
 class Reconciler:
@@ -96,7 +96,7 @@ class Reconciler:
         self._kube, self._store, self._sources, self._register = kube, store, sources, register
         self._cluster_id, self._policy, self._clock = cluster_id, policy, clock
         self._resync, self._currency = resync, currency
-        self._journal = Journal(kube)
+        self._journal = Recorder(kube)
         self._reach = Reach(sources, accounts, policy, resync)
         self._identities = Identities(kube, store, self._reach, cluster_id, policy, clock, nonce, resync)
 
@@ -129,7 +129,7 @@ class Reconciler:
         self._store.remember(fresh, instead_of=metadata["resourceVersion"])
         return fresh
 
-    async def _run(self, raw: KubeObject, unsaved: list[Outcome], entry: Entry) -> float | None:
+    async def _run(self, raw: KubeObject, unsaved: list[Outcome], entry: RunRecord) -> float | None:
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
             return None
@@ -155,7 +155,7 @@ class Reconciler:
 
     # --- desire ------------------------------------------------------------------------------------------------------
 
-    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity], entry: Entry) -> _Run:
+    async def _desire(self, raw: KubeObject, ledger: Ledger, activities: Sequence[Activity], entry: RunRecord) -> _Run:
         environment = Environment.of(raw)
         spec = self._reach.spec(environment)
         inventory = await self._reach.inventory(environment, spec)
@@ -317,7 +317,7 @@ class Reconciler:
         self._store.remember(written)
         return written
 
-    async def _let_go(self, raw: KubeObject, environment: Environment, entry: Entry) -> None:
+    async def _let_go(self, raw: KubeObject, environment: Environment, entry: RunRecord) -> None:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
         self._store.forget(environment.uid)

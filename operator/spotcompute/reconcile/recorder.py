@@ -23,7 +23,7 @@ _log = structlog.get_logger(__name__)
 
 
 @dataclass(slots=True)
-class Entry:
+class RunRecord:
     """What one reconcile has promised in status so far, whatever conflicts made it start over."""
 
     conclusion: tuple[Any, Any]
@@ -31,7 +31,7 @@ class Entry:
     is_released: bool = False
 
 
-class Journal:
+class Recorder:
     """Numbers the reconciles of this process, and tells of each what it changed."""
 
     def __init__(self, kube: KubePort) -> None:
@@ -39,10 +39,10 @@ class Journal:
         self._kube, self._numbers = kube, itertools.count(1)
 
     @contextmanager
-    def entry(self, raw: KubeObject) -> Iterator[Entry]:
+    def entry(self, raw: KubeObject) -> Iterator[RunRecord]:
         """One reconcile: every line logged within says which, and the last one what it came to, however it ended."""
         metadata = raw["metadata"]
-        entry = Entry(_conclusion(raw.get("status") or {}))
+        entry = RunRecord(_conclusion(raw.get("status") or {}))
         before = entry.conclusion
         with structlog.contextvars.bound_contextvars(
             environment=f"{metadata['namespace']}/{metadata['name']}",
@@ -53,13 +53,13 @@ class Journal:
                 yield entry
             finally:
                 if entry.activities or entry.is_released or entry.conclusion != before:
-                    _say(entry)
+                    _log_run(entry)
 
     def start_over(self, raw: KubeObject) -> None:
         """The reconcile that is being told of goes on with a newer version of its object."""
         structlog.contextvars.bind_contextvars(generation=_generation(raw))
 
-    async def tell(self, raw: KubeObject, activities: Sequence[Activity], entry: Entry) -> None:
+    async def tell(self, raw: KubeObject, activities: Sequence[Activity], entry: RunRecord) -> None:
         """Status holds `activities` now: count them and post their Events. Each is told once."""
         entry.conclusion = _conclusion(raw.get("status") or {})
         entry.activities += activities
@@ -77,7 +77,7 @@ def _conclusion(status: Mapping[str, Any]) -> tuple[Any, Any]:
     return status.get("phase"), status.get("reason")
 
 
-def _say(entry: Entry) -> None:
+def _log_run(entry: RunRecord) -> None:
     phase, reason = entry.conclusion
     requests = dict.fromkeys(activity.request_id for activity in entry.activities if activity.request_id)
     _log.info(
