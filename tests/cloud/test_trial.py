@@ -20,7 +20,7 @@ from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.faults import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
-from spotcompute.reconcile.dry_run import MOST_CALLS, find_faults
+from spotcompute.reconcile.dry_run import MOST_CALLS, find_field_errors
 
 PLACEMENT = Placement(POOL.zone, VPC, SUBNET)
 TEMPLATE = Template(
@@ -53,7 +53,7 @@ async def found(ground: Ground, desired: Desired, user_data: str | None = None) 
     now = ground.now()
     market = Market({one.pool: one for one in await ground.provider.list_offerings()}, now)
     quote = make_quote(desired, Ledger(ENV), market, now, Policy())
-    findings = await find_faults(desired, quote, market, ground.provider, user_data, ENV, now)
+    findings = await find_field_errors(desired, quote, market, ground.provider, user_data, ENV, now)
     assert ground.live(ENV) == set()
     return findings
 
@@ -170,7 +170,7 @@ class Oracle:
 async def tried(oracle: Any) -> Findings:
     desired = wishes()
     quote = make_quote(desired, Ledger(ENV), Market(), NOW, Policy())
-    return await find_faults(desired, quote, Market(), oracle, None, ENV, NOW)
+    return await find_field_errors(desired, quote, Market(), oracle, None, ENV, NOW)
 
 
 EVERY_PART = parts_of(LaunchRequest(POOL, 1, "web", OWNERSHIP, "default@web", TEMPLATE, None, VPC, SUBNET))
@@ -207,7 +207,7 @@ async def test_two_faults_in_the_same_words_are_told_apart_or_said_to_be_more() 
 async def test_without_a_pool_to_ask_about_it_is_unchecked() -> None:
     nowhere, oracle = replace(wishes(pools=()), unmet="the quotes are not known yet"), Oracle(set())
     quote = make_quote(nowhere, Ledger(ENV), Market(), NOW, Policy())
-    findings = await find_faults(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]  # never asked
+    findings = await find_field_errors(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]  # never asked
     assert (findings.unchecked, oracle.asked) == ("the quotes are not known yet", 0)
 
 

@@ -32,7 +32,7 @@ from spotcompute.plan.faults import FieldError, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import with_pools
-from spotcompute.reconcile.dry_run import find_faults
+from spotcompute.reconcile.dry_run import find_field_errors
 from spotcompute.report import quote as report
 
 #: Kinds that may stand in the file beside environments: user data comes from them.
@@ -181,7 +181,7 @@ async def _quote(
     market = replace(market, extras=extras)
     quote = make_quote(desired, Ledger(ownership.environment_id), market, now, policy)
     encoded = user_data.encoded if user_data else None
-    found = await find_faults(desired, quote, market, provider, encoded, environment.label, now)
+    found = await find_field_errors(desired, quote, market, provider, encoded, environment.label, now)
     return Quoted(environment.label, quote, replace(found, faults=(*faults, *found.faults)), tuple(notes))
 
 

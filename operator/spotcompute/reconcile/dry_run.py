@@ -45,7 +45,7 @@ class _OutOfCalls(Exception):
     """It was asked often enough."""
 
 
-async def find_faults(
+async def find_field_errors(
     desired: Desired,
     quote: Quote,
     market: Market,
@@ -55,7 +55,7 @@ async def find_faults(
     now: datetime,
 ) -> Findings:
     """Everything that would be refused, as far as a bounded number of dry runs can tell. Raises nothing."""
-    trial, route = _Trial(desired, provider, user_data, on_behalf_of), probes(desired, quote, market, now)
+    trial, route = _DryRunSearch(desired, provider, user_data, on_behalf_of), probes(desired, quote, market, now)
     unchecked = None if route else quote.unmet or "there is no pool to ask about"
     try:
         for stop in route:
@@ -70,7 +70,7 @@ async def find_faults(
     return Findings(faults, tuple(trial.refusals), unchecked, hidden or trial.is_out_of_calls)
 
 
-class _Trial:
+class _DryRunSearch:
     """One template in several zones; remembers what was answered, and which parts have been found to be wrong."""
 
     def __init__(self, desired: Desired, provider: CloudProvider, user_data: str | None, on_behalf_of: str) -> None:

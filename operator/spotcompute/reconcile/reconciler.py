@@ -37,7 +37,7 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.selection import with_pools
 from spotcompute.reconcile.act import perform
-from spotcompute.reconcile.dry_run import find_faults
+from spotcompute.reconcile.dry_run import find_field_errors
 from spotcompute.reconcile.identity import Identities
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.reconcile.recorder import Recorder, RunRecord
@@ -298,7 +298,7 @@ class Reconciler:
         if previous.get("checkedGeneration") == desired.generation:
             return requoted(quote, previous, self._currency)
         user_data = run.user_data.encoded if run.user_data else None
-        findings = await find_faults(
+        findings = await find_field_errors(
             desired, quote, observed.market, run.inventory.provider, user_data, run.environment.label, now
         )
         return quoted(quote, findings, desired.generation, self._currency)
