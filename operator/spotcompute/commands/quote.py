@@ -48,7 +48,7 @@ class Manifest:
     """One environment of a file, and what else of the file it may refer to."""
 
     raw: Mapping[str, Any]
-    sources: Sources
+    sources: FileSources
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class Quoted:
         return f"{self.name}\n{body}" + "".join(f"Note: {note}.\n" for note in self.notes)
 
 
-class Sources:
+class FileSources:
     """Secrets and ConfigMaps of a file, read as `kube.sources` reads those of a cluster."""
 
     def __init__(self, documents: Sequence[Mapping[str, Any]]) -> None:
@@ -112,7 +112,7 @@ def read_manifests(text: str, where: str) -> list[Manifest]:
         raise Unusable(f"this is not YAML{place}: {getattr(error, 'problem', None) or 'it cannot be read'}") from None
     for number, document in enumerate(documents, start=1):
         _refuse_another(document, f"document {number}" if len(documents) > 1 else "this")
-    sources = Sources(documents)
+    sources = FileSources(documents)
     found = [Manifest(one, sources) for one in documents if one["kind"] == KIND]
     if not found:
         raise Unusable(f"there is no {KIND} in {where}")
@@ -199,7 +199,7 @@ def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:
 
 
 async def _user_data(
-    environment: Environment, sources: Sources, faults: list[FieldError]
+    environment: Environment, sources: FileSources, faults: list[FieldError]
 ) -> tuple[UserData | None, list[str]]:
     template = environment.spec().template
     try:
