@@ -10,7 +10,7 @@ import pytest
 
 from inventory.scripted import ScriptedCloud, clock
 from plan.given import A, market
-from spotcompute.cloud.equipment_prices import KEPT, MOST_ANSWERS, PATIENCE, RETRY, Tariff
+from spotcompute.cloud.equipment_prices import KEPT, MOST_ANSWERS, PATIENCE, RETRY, EquipmentPrices
 from spotcompute.cloud.errors import InvalidCredentials, Throttled
 from spotcompute.model.launch import Disk, Template
 from spotcompute.model.offering import Market, Pool
@@ -27,23 +27,23 @@ def cloud_with(*prices: str, **other: object) -> ScriptedCloud:
     return ScriptedCloud(list_prices={A.zone: Decimal(prices[0])}, **other)
 
 
-async def ask(tariff: Tariff, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
+async def ask(tariff: EquipmentPrices, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
     return dict(await tariff.extras(template, [A, B], quotes, "env"))
 
 
 async def test_what_is_more_than_the_machine_is_its_equipments() -> None:
     cloud = cloud_with("1.25")
-    assert await ask(Tariff(cloud, clock)) == {A.zone: Decimal("0.25")}
+    assert await ask(EquipmentPrices(cloud, clock)) == {A.zone: Decimal("0.25")}
     assert len(cloud.times("price")) == 1, "one pool speaks for its zone"
 
 
 async def test_a_price_without_disks_makes_them_free_and_not_negative() -> None:
-    assert await ask(Tariff(cloud_with("0.9"), clock)) == {A.zone: 0}
+    assert await ask(EquipmentPrices(cloud_with("0.9"), clock)) == {A.zone: 0}
 
 
 async def test_an_answer_is_kept_for_hours_and_asked_for_again() -> None:
     cloud = cloud_with("1.25")
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     for _ in range(3):
         await ask(tariff)
         await asyncio.sleep(60)
@@ -56,7 +56,7 @@ async def test_an_answer_is_kept_for_hours_and_asked_for_again() -> None:
 
 async def test_machines_equipped_alike_share_an_answer_and_others_do_not() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     other = replace(PLAIN, image_id="img-2", tags=(("team", "blue"),))
     await asyncio.gather(ask(tariff), ask(tariff, other), ask(tariff, other))
     assert len(cloud.times("price")) == 1
@@ -67,7 +67,7 @@ async def test_machines_equipped_alike_share_an_answer_and_others_do_not() -> No
 @pytest.mark.parametrize("error", [Throttled("RequestLimitExceeded", "slow"), InvalidCredentials("AuthFailure", "no")])
 async def test_a_refusal_is_no_trouble_and_is_asked_about_again_before_long(error: Exception) -> None:
     cloud = cloud_with("1.25", trouble={"price": error})
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     assert await ask(tariff) == {}
     assert await ask(tariff) == {}
     assert len(cloud.times("price")) == 1
@@ -78,7 +78,7 @@ async def test_a_refusal_is_no_trouble_and_is_asked_about_again_before_long(erro
 
 async def test_what_was_told_before_goes_on_while_nothing_is_answered() -> None:
     cloud = cloud_with("1.25")
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     await ask(tariff)
     await asyncio.sleep(KEPT.total_seconds())
     cloud.trouble["price"] = Throttled("RequestLimitExceeded", "slow")
@@ -89,7 +89,7 @@ async def test_what_was_told_before_goes_on_while_nothing_is_answered() -> None:
 
 async def test_whoever_stops_waiting_leaves_the_answer_to_the_others() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     impatient, patient = asyncio.create_task(ask(tariff)), asyncio.create_task(ask(tariff))
     await asyncio.sleep(1)
     impatient.cancel()
@@ -115,13 +115,13 @@ async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> N
             pools.append(pool)
             return Decimal(100)
 
-    await Tariff(Asked(), clock).extras(PLAIN, [A, B, ELSEWHERE], quotes, "env")
+    await EquipmentPrices(Asked(), clock).extras(PLAIN, [A, B, ELSEWHERE], quotes, "env")
     assert pools == asked
 
 
 async def test_memory_is_bounded() -> None:
     cloud = cloud_with("1.25")
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     for size in range(MOST_ANSWERS + 2):
         await ask(tariff, replace(PLAIN, system_disk=Disk("CLOUD_SSD", size)))
     await ask(tariff, replace(PLAIN, system_disk=Disk("CLOUD_SSD", MOST_ANSWERS + 1)))
@@ -132,7 +132,7 @@ async def test_memory_is_bounded() -> None:
 
 async def test_nobody_waits_long_for_an_answer_and_it_is_known_when_it_comes() -> None:
     cloud = cloud_with("1.25", latency=30.0)
-    tariff = Tariff(cloud, clock)
+    tariff = EquipmentPrices(cloud, clock)
     before = asyncio.get_running_loop().time()
     assert await ask(tariff) == {}
     assert asyncio.get_running_loop().time() - before == PATIENCE.total_seconds()

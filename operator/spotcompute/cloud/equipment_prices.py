@@ -45,7 +45,7 @@ class _Answer:
     is_fresh: bool
 
 
-class Tariff:
+class EquipmentPrices:
     """What one account is told of prices in one region, beside those of the machines themselves."""
 
     def __init__(self, provider: CloudProvider, clock: Callable[[], datetime]) -> None:

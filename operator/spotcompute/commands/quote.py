@@ -19,7 +19,7 @@ from spotcompute.api.crd import GROUP, KIND, VERSION, unknown_fields
 from spotcompute.api.environment import Environment
 from spotcompute.api.times import to_text
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
-from spotcompute.cloud.equipment_prices import Tariff
+from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError
 from spotcompute.kube.port import NotFound
 from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
@@ -177,7 +177,7 @@ async def _quote(
     market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
-    extras = await Tariff(provider, lambda: now).extras(desired.template, pools, market, environment.label)
+    extras = await EquipmentPrices(provider, lambda: now).extras(desired.template, pools, market, environment.label)
     market = replace(market, extras=extras)
     quote = make_quote(desired, Ledger(ownership.environment_id), market, now, policy)
     encoded = user_data.encoded if user_data else None
