@@ -44,7 +44,7 @@ from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
 from spotcompute.runtime.health import Health, served
-from spotcompute.runtime.shell import Background, Door, PartDied, run_door
+from spotcompute.runtime.shell import Background, PartDied, Shell, run_shell
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from spotcompute.telemetry import logs, metrics, redaction
@@ -243,7 +243,7 @@ async def _serve(
         uid,
     )
     background: list[Background] = [accounts.run, kube.events.run, orphans.run]
-    door = Door(
+    door = Shell(
         settings,
         login=connection.access,
         reconciler=reconciler,
@@ -256,7 +256,7 @@ async def _serve(
     _log.info("starting", version=__version__, cluster_id=cluster_id, namespace=settings.namespace or "all")
     ready = asyncio.Event()
     health.check, health.is_ready = door.check, ready.is_set
-    await run_door(door, settings, stop, ready)
+    await run_shell(door, settings, stop, ready)
 
 
 def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> None:

@@ -15,7 +15,7 @@ from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.store import Store
 from spotcompute.runtime.health import Health, served
-from spotcompute.runtime.shell import Background, Door, run_door
+from spotcompute.runtime.shell import Background, Shell, run_shell
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 
@@ -28,7 +28,7 @@ class Running:
     queue: WorkQueue
     connection: Connection
     reconciler: SmallReconciler
-    door: Door
+    door: Shell
     stop: asyncio.Event
     task: asyncio.Task[None] = field(init=False)
 
@@ -44,7 +44,7 @@ async def running(
     kube = KubeClient(connection, settings.namespace)
     reconciler = SmallReconciler(store, kube)
     stop, ready, health = asyncio.Event(), asyncio.Event(), Health()
-    door = Door(
+    door = Shell(
         settings,
         login=connection.access,
         reconciler=reconciler,
@@ -57,7 +57,7 @@ async def running(
     health.check, health.is_ready = door.check, ready.is_set
     parts = Running(store, queue, connection, reconciler, door, stop)
     async with served(health, settings.listen_host, settings.health_port):
-        parts.task = asyncio.create_task(run_door(door, settings, stop, ready))
+        parts.task = asyncio.create_task(run_shell(door, settings, stop, ready))
         await asyncio.wait_for(ready.wait(), 10)
         try:
             yield parts

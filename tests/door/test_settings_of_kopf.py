@@ -10,7 +10,7 @@ import kopf
 
 from spotcompute.kube.names import CRD_NAME, FINALIZER
 from spotcompute.kube.store import Store
-from spotcompute.runtime.shell import DRAIN_SECONDS, Door, build_registry, kopf_settings
+from spotcompute.runtime.shell import DRAIN_SECONDS, Shell, build_registry, kopf_settings
 from spotcompute.settings import Settings
 
 
@@ -21,9 +21,9 @@ class Silent:
         return lambda *_, **__: None
 
 
-def make_door() -> Door:
+def make_door() -> Shell:
     silent = cast(Any, Silent())
-    return Door(
+    return Shell(
         Settings(),
         login=silent,
         reconciler=silent,

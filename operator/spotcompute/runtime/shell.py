@@ -54,7 +54,7 @@ class Reconciles(Protocol):
         ...
 
 
-class Door:
+class Shell:
     """Everything that runs while kopf does: workers, audit, background. Started and drained inside kopf's own life."""
 
     def __init__(
@@ -182,7 +182,7 @@ class Door:
         self._stop.set()
 
 
-def build_registry(door: Door) -> kopf.OperatorRegistry:
+def build_registry(door: Shell) -> kopf.OperatorRegistry:
     """kopf's handlers for this door, in a registry of their own: kopf's default one is global to the process.
 
     All are async: a plain function would run in a thread and race with the loop.
@@ -247,7 +247,7 @@ def kopf_settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     return settings
 
 
-async def run_door(door: Door, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+async def run_shell(door: Shell, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
     """Run until SIGTERM, SIGINT or `stop`; `ready` is set once everything has been started.
 
     Raises PartDied when a worker or a background part has ended, and what kopf raises when it cannot go on.
