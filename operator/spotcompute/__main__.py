@@ -43,7 +43,7 @@ from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
-from spotcompute.runtime.health import Health, served
+from spotcompute.runtime.health import Health, serve_probes
 from spotcompute.runtime.shell import Background, PartDied, Shell, run_shell
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
@@ -150,7 +150,7 @@ async def _run(settings: Settings) -> None:
         open_parts.push_async_callback(connection.close)
         try:
             open_parts.enter_context(metrics.served(settings.listen_host, settings.metrics_port))
-            await open_parts.enter_async_context(served(health, settings.listen_host, settings.health_port))
+            await open_parts.enter_async_context(serve_probes(health, settings.listen_host, settings.health_port))
         except OSError as error:
             raise click.ClickException(
                 f"nothing can listen there: {error}. Set SPOTCOMPUTE_METRICS_PORT and SPOTCOMPUTE_HEALTH_PORT"

@@ -14,7 +14,7 @@ from door.fakes import SmallReconciler
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.store import Store
-from spotcompute.runtime.health import Health, served
+from spotcompute.runtime.health import Health, serve_probes
 from spotcompute.runtime.shell import Background, Shell, run_shell
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
@@ -56,7 +56,7 @@ async def running(
     )
     health.check, health.is_ready = door.check, ready.is_set
     parts = Running(store, queue, connection, reconciler, door, stop)
-    async with served(health, settings.listen_host, settings.health_port):
+    async with serve_probes(health, settings.listen_host, settings.health_port):
         parts.task = asyncio.create_task(run_shell(door, settings, stop, ready))
         await asyncio.wait_for(ready.wait(), 10)
         try:

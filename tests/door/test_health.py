@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from localcluster.processes import free_port
-from spotcompute.runtime.health import Health, served
+from spotcompute.runtime.health import Health, serve_probes
 
 
 @pytest.fixture
@@ -23,7 +23,7 @@ def port() -> int:
 @pytest.fixture
 async def health(port: int) -> AsyncIterator[Health]:
     health = Health()
-    async with served(health, "127.0.0.1", port):
+    async with serve_probes(health, "127.0.0.1", port):
         yield health
 
 
@@ -67,8 +67,8 @@ async def test_a_loop_that_is_blocked_answers_no_probe(health: Health, port: int
 
 
 async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(health: Health, port: int) -> None:
-    async with served(Health(), "127.0.0.1", 0):
+    async with serve_probes(Health(), "127.0.0.1", 0):
         pass
     with pytest.raises(OSError, match="in use"):
-        async with served(Health(), "127.0.0.1", port):
+        async with serve_probes(Health(), "127.0.0.1", port):
             pass

@@ -42,7 +42,7 @@ def _answer(content: Mapping[str, object], status: int) -> web.Response:
 
 
 @asynccontextmanager
-async def served(health: Health, host: str, port: int) -> AsyncIterator[None]:
+async def serve_probes(health: Health, host: str, port: int) -> AsyncIterator[None]:
     """Answer on `host:port` while the block runs; not at all when `port` is 0. Raises OSError when it is taken."""
     if not port:
         yield
