@@ -36,7 +36,7 @@ from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import Forbidden, KubeError
-from spotcompute.kube.register import AccountRegister
+from spotcompute.kube.register import AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
@@ -225,7 +225,7 @@ async def _serve(
     accounts = Accounts(providers, cluster_id, _now, _pace(settings), partial(_wake, store, queue))
     sources = Sources(kube, _default_credentials(settings), _now)
     resync = timedelta(seconds=settings.resync_seconds)
-    policy, register = _policy(settings), AccountRegister(kube)
+    policy, register = _policy(settings), AccountRegistry(kube)
     reconciler = Reconciler(
         kube, store, sources, register, accounts, cluster_id, policy, _now, _nonce, resync, _currency(settings)
     )

@@ -18,7 +18,7 @@ from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort
-from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Instance, Ownership
@@ -120,7 +120,7 @@ class World:
         for name in used:
             self.accounts.inventory(KEYS[name], "region")
         kube = cast(KubePort, self.cluster)
-        sources, register = Sources(kube, None, clock), AccountRegister(kube)
+        sources, register = Sources(kube, None, clock), AccountRegistry(kube)
         self.sweep = OrphanSweep(
             kube, self.cluster, self.accounts, sources, register, CLUSTER, Policy(), clock, seconds(30)
         )
@@ -132,9 +132,9 @@ class World:
             await self.sweep.once()
 
 
-def a_world_with_a_note(guarded: bool = False) -> tuple[World, AccountNote]:
+def a_world_with_a_note(guarded: bool = False) -> tuple[World, AccountRef]:
     """No environment uses the account, but a note of it is left; `guarded`: and its Secret still has our finalizer."""
-    world, note = World(), AccountNote("default", "key", "region")
+    world, note = World(), AccountRef("default", "key", "region")
     world.cluster.notes = {note.key: note.to_json()}
     world.cluster.guarded = ["key"] if guarded else []
     return world, note

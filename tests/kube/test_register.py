@@ -9,9 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, NotFound, Rejected
-from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.register import AccountRef, AccountRegistry
 
-NOTE = AccountNote("default", "key", "ap-guangzhou")
+NOTE = AccountRef("default", "key", "ap-guangzhou")
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Home:
 
 async def test_a_note_is_written_once_and_read_back() -> None:
     home = Home()
-    register = AccountRegister(cast(KubePort, home))
+    register = AccountRegistry(cast(KubePort, home))
     await register.note(NOTE)
     await register.note(NOTE)
     assert home.asked == 1
@@ -46,7 +46,7 @@ async def test_a_note_is_written_once_and_read_back() -> None:
 @pytest.mark.parametrize("refusal", [Forbidden("no right"), NotFound("no namespace"), Rejected("too large")])
 async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None:
     home = Home(trouble=[refusal])
-    register = AccountRegister(cast(KubePort, home))
+    register = AccountRegistry(cast(KubePort, home))
     await register.note(NOTE)
     await register.note(NOTE)
     assert home.asked == 1
@@ -54,7 +54,7 @@ async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None
 
 async def test_notes_that_may_not_be_read_are_told_once_and_not_taken_for_none() -> None:
     home = Home(notes={NOTE.key: NOTE.to_json()}, trouble=[Forbidden("no right")] * 3)
-    register = AccountRegister(cast(KubePort, home))
+    register = AccountRegistry(cast(KubePort, home))
     with capture_logs() as lines:
         assert [await register.all() for _ in range(3)] == [None, None, None]
         assert await register.all() == [NOTE]
@@ -63,7 +63,7 @@ async def test_notes_that_may_not_be_read_are_told_once_and_not_taken_for_none()
 
 async def test_an_api_server_that_was_away_is_asked_again() -> None:
     home = Home(trouble=[ApiUnavailable("away")])
-    register = AccountRegister(cast(KubePort, home))
+    register = AccountRegistry(cast(KubePort, home))
     with pytest.raises(ApiUnavailable):
         await register.note(NOTE)
     await register.note(NOTE)
@@ -73,7 +73,7 @@ async def test_an_api_server_that_was_away_is_asked_again() -> None:
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"namespace": 1, "secret": null, "region": "r"}'])
 async def test_what_somebody_else_has_written_there_is_passed_over(text: str) -> None:
     home = Home({NOTE.key: NOTE.to_json(), "other": text})
-    assert await AccountRegister(cast(KubePort, home)).all() == [NOTE]
+    assert await AccountRegistry(cast(KubePort, home)).all() == [NOTE]
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ async def test_what_somebody_else_has_written_there_is_passed_over(text: str) ->
 )
 async def test_a_note_that_somebody_else_wrote_is_ignored(text: str) -> None:
     home = Home(notes={NOTE.key: text})
-    assert await AccountRegister(cast(KubePort, home)).all() == []
+    assert await AccountRegistry(cast(KubePort, home)).all() == []
 
 
 async def test_a_note_under_another_notes_key_is_ignored_since_nobody_could_remove_it() -> None:
     home = Home(notes={"0" * 16: NOTE.to_json(), NOTE.key: NOTE.to_json()})
-    assert await AccountRegister(cast(KubePort, home)).all() == [NOTE]
+    assert await AccountRegistry(cast(KubePort, home)).all() == [NOTE]

@@ -30,7 +30,7 @@ from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID
-from spotcompute.kube.register import AccountRegister
+from spotcompute.kube.register import AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.model.identity import binding
@@ -119,7 +119,7 @@ class Replica:
         self.store = Store(self.queue.add)
         kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
         self.accounts = Accounts(self._provider, world.cluster, self.clock, world.pace, self._news)
-        sources, register = Sources(kube, None, self.clock), AccountRegister(kube)
+        sources, register = Sources(kube, None, self.clock), AccountRegistry(kube)
         self.reconciler = Reconciler(
             kube,
             self.store,

@@ -22,7 +22,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
-class AccountNote:
+class AccountRef:
     """A Secret (None: the operator's own default key) in a namespace, used in a region."""
 
     namespace: str
@@ -39,7 +39,7 @@ class AccountNote:
         return json.dumps({"namespace": self.namespace, "secret": self.secret, "region": self.region})
 
 
-class AccountRegister:
+class AccountRegistry:
     """The notes; each is written at most once by a process."""
 
     def __init__(self, kube: KubePort) -> None:
@@ -47,7 +47,7 @@ class AccountRegister:
         self._written: set[str] = set()
         self._is_blind = False
 
-    async def note(self, note: AccountNote) -> None:
+    async def note(self, note: AccountRef) -> None:
         """Write it down, unless this process has. Where that is refused, go on without: it is a second net.
 
         Raises `KubeError` when the API server is away.
@@ -60,7 +60,7 @@ class AccountRegister:
             _log.warning("account_not_noted", namespace=note.namespace, region=note.region, error=str(error))
         self._written.add(note.key)
 
-    async def all(self) -> list[AccountNote] | None:
+    async def all(self) -> list[AccountRef] | None:
         """Every note that makes sense, in a stable order; None where reading them is not granted."""
         try:
             notes = await self._kube.remembered_accounts()
@@ -72,25 +72,25 @@ class AccountRegister:
         self._is_blind = False
         return [note for key in sorted(notes) if (note := _read(key, notes[key])) is not None]
 
-    async def renew(self, note: AccountNote) -> None:
+    async def renew(self, note: AccountRef) -> None:
         """Write it down again: another replica, or a person, has removed it although it is in use."""
         self._written.discard(note.key)
         await self.note(note)
 
-    async def forget(self, note: AccountNote) -> None:
+    async def forget(self, note: AccountRef) -> None:
         """Nothing is left that this key would be needed for."""
         self._written.discard(note.key)
         await self._kube.forget_account(note.key)
 
 
-def _read(key: str, text: str) -> AccountNote | None:
+def _read(key: str, text: str) -> AccountRef | None:
     """The note under `key`, or None when somebody has written something else there.
 
     Its parts become a path of the API server's and a region of the cloud's, so they must look like that.
     """
     try:
         raw = json.loads(text)
-        note = AccountNote(raw["namespace"], raw["secret"], raw["region"])
+        note = AccountRef(raw["namespace"], raw["secret"], raw["region"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
     names = [note.namespace, note.region] + ([] if note.secret is None else [note.secret])

@@ -17,7 +17,7 @@ from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
-from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
@@ -52,7 +52,7 @@ class OrphanSweep:
         store: Objects,
         accounts: Accounts,
         sources: Sources,
-        register: AccountRegister,
+        register: AccountRegistry,
         cluster_id: str,
         policy: Policy,
         clock: Callable[[], datetime],
@@ -66,8 +66,8 @@ class OrphanSweep:
         self._sources, self._register = sources, register
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
-        self._unused_since: dict[AccountNote, float] = {}  # by the loop's clock: a date can be set back
-        self._empty_sweeps: dict[AccountNote, list[float]] = {}  # when each began; one alone may be falsely empty
+        self._unused_since: dict[AccountRef, float] = {}  # by the loop's clock: a date can be set back
+        self._empty_sweeps: dict[AccountRef, list[float]] = {}  # when each began; one alone may be falsely empty
 
     async def run(self) -> None:
         """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
@@ -122,7 +122,7 @@ class OrphanSweep:
             inventory.touch()
             await self._forget_if_empty(note, inventory)
 
-    async def _forget_if_empty(self, note: AccountNote, inventory: Inventory) -> None:
+    async def _forget_if_empty(self, note: AccountRef, inventory: Inventory) -> None:
         """A launch of the last moment may show up until the horizon; after that, an empty account needs no note."""
         since = self._unused_since.setdefault(note, asyncio.get_running_loop().time())
         began = inventory.latest_began
@@ -220,15 +220,15 @@ class OrphanSweep:
                 _log.info("orphans_released", instances=list(some), request_id=result)
 
 
-def _note(obj: KubeObject) -> AccountNote | None:
+def _note(obj: KubeObject) -> AccountRef | None:
     """The note that belongs to an environment; None when its spec names no region."""
     spec = obj.get("spec") or {}
     secret = (spec.get("credentialsSecretRef") or {}).get("name")
     region = spec.get("region")
-    return AccountNote(obj["metadata"]["namespace"], secret, region) if region else None
+    return AccountRef(obj["metadata"]["namespace"], secret, region) if region else None
 
 
-def _may_be_behind(note: AccountNote, instance: Instance) -> bool:
+def _may_be_behind(note: AccountRef, instance: Instance) -> bool:
     """False for what another namespace's environment has left in the same account; True when its tags do not say."""
     owner = owner_of(instance.owner)
     return owner is None or owner[0] == note.namespace

@@ -20,7 +20,7 @@ from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
-from spotcompute.kube.register import AccountNote, AccountRegister
+from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources, UserData
 from spotcompute.kube.store import Store
 from spotcompute.model.activity import Activity
@@ -83,7 +83,7 @@ class Reconciler:
         kube: KubePort,
         store: Store,
         sources: Sources,
-        register: AccountRegister,
+        register: AccountRegistry,
         accounts: Accounts,
         cluster_id: str,
         policy: Policy,
@@ -161,7 +161,7 @@ class Reconciler:
         inventory = await self._reach.inventory(environment, spec)
         if not environment.deleting:
             await self._sources.guard(environment.namespace, environment.secret)
-            await self._register.note(AccountNote(environment.namespace, environment.secret, spec.region))
+            await self._register.note(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         ownership = Ownership(self._cluster_id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
