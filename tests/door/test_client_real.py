@@ -19,7 +19,7 @@ from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.events import Recorder
 from spotcompute.kube.names import CRD_NAME, ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
-from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound, Rejected
+from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, Invalid, KubeObject, NotFound
 
 pytestmark = pytest.mark.e2e
 
@@ -140,7 +140,7 @@ async def test_release_leaves_a_namesake_alone(
         await kube.release(old)
     # Should numbers meet after etcd has gone back, the uid differs.
     version = new["metadata"]["resourceVersion"]
-    with pytest.raises(Rejected, match="uid"):
+    with pytest.raises(Invalid, match="uid"):
         await kube.release({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
     live = await kube.get(namespace, "web")
     assert live is not None

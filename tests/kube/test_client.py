@@ -20,7 +20,7 @@ from kube.conftest import Stub, write_kubeconfig
 from spotcompute.kube.client import KubeClient, merge_patch
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.names import FINALIZER
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError, NotFound, Rejected
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound
 
 ENVIRONMENT = {
     "metadata": {
@@ -41,13 +41,13 @@ def status(code: int, message: str = "", **details: object) -> dict[str, object]
 @pytest.mark.parametrize(
     ("code", "expected"),
     [
-        (400, Rejected),
+        (400, Invalid),
         (401, Forbidden),
         (403, Forbidden),
-        (405, Rejected),
+        (405, Invalid),
         (409, Conflict),
-        (413, Rejected),
-        (422, Rejected),
+        (413, Invalid),
+        (422, Invalid),
         (429, ApiUnavailable),
         (500, ApiUnavailable),
         (503, ApiUnavailable),
@@ -151,7 +151,7 @@ async def test_status_that_is_so_already_sends_nothing(kube: KubeClient, stub: S
 
 async def test_a_release_that_is_refused_says_why(kube: KubeClient, stub: Stub) -> None:
     stub.answer(422, status(422, "spec.replicas: Invalid value"))
-    with pytest.raises(Rejected, match=r"spec\.replicas"):
+    with pytest.raises(Invalid, match=r"spec\.replicas"):
         await kube.release(ENVIRONMENT)
     assert [method for method, *_ in stub.requests] == ["PATCH"]
 
@@ -193,7 +193,7 @@ async def test_an_answer_that_is_no_list_is_an_outage_never_an_empty_list(
 @pytest.mark.parametrize("name", ["../../victim/secrets/key", "..", "a/b", "key?x=y", "key#x"])
 async def test_a_name_from_a_spec_cannot_leave_its_namespace(kube: KubeClient, stub: Stub, name: str) -> None:
     stub.answer(404, status(404, "not found", name="any"))
-    with pytest.raises((NotFound, Rejected)):
+    with pytest.raises((NotFound, Invalid)):
         await kube.read_secret("mine", name)
     prefix = "/api/v1/namespaces/mine/secrets/"
     assert all(path.startswith(prefix) and "/" not in path[len(prefix) :] for _, path, *_ in stub.requests)

@@ -8,7 +8,7 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
-from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, NotFound, Rejected
+from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort, NotFound
 from spotcompute.kube.register import AccountRef, AccountRegistry
 
 NOTE = AccountRef("default", "key", "ap-guangzhou")
@@ -43,7 +43,7 @@ async def test_a_note_is_written_once_and_read_back() -> None:
     assert await register.all() == [NOTE]
 
 
-@pytest.mark.parametrize("refusal", [Forbidden("no right"), NotFound("no namespace"), Rejected("too large")])
+@pytest.mark.parametrize("refusal", [Forbidden("no right"), NotFound("no namespace"), Invalid("too large")])
 async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None:
     home = Home(trouble=[refusal])
     register = AccountRegistry(cast(KubePort, home))

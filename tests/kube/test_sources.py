@@ -10,7 +10,7 @@ import pytest
 
 from plan.given import NOW
 from spotcompute.api.template import TemplateSpec
-from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, KubePort, Rejected
+from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort
 from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.telemetry.redaction import redact
 
@@ -54,7 +54,7 @@ async def test_an_api_server_that_was_away_is_asked_again() -> None:
     assert secrets.guarded == ["key"]
 
 
-@pytest.mark.parametrize("refusal", [Forbidden("no right"), Rejected("no policy")])
+@pytest.mark.parametrize("refusal", [Forbidden("no right"), Invalid("no policy")])
 async def test_where_it_is_refused_it_is_tried_once_and_nothing_fails(refusal: KubeError) -> None:
     secrets = Secrets(trouble=[refusal])
     sources = sources_of(secrets)
@@ -75,7 +75,7 @@ class Scripts:
 
 async def test_what_is_no_name_at_all_is_said_to_be_wrong_and_keeps_nobody() -> None:
     """The schema refuses it, and may not have always done so: then the API server answers 400."""
-    sources = sources_of(Secrets(trouble=[Rejected('Name parameter invalid: "a%2fb"') for _ in range(4)]))
+    sources = sources_of(Secrets(trouble=[Invalid('Name parameter invalid: "a%2fb"') for _ in range(4)]))
     with pytest.raises(SourceUnavailable, match=r"Secret a%2fb cannot be asked for: correct the name"):
         await sources.credentials("ns", "a%2fb")
     for kind in ("secretKeyRef", "configMapKeyRef"):

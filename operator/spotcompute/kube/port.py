@@ -29,7 +29,7 @@ class Forbidden(KubeError):
     """Our ServiceAccount may not do this (HTTP 401 or 403)."""
 
 
-class Rejected(KubeError):
+class Invalid(KubeError):
     """The API server finds the content invalid (HTTP 400, 413 or 422); repeating it unchanged is useless."""
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
+from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
 
 _log = structlog.get_logger(__name__)
 
@@ -56,7 +56,7 @@ class AccountRegistry:
             return
         try:
             await self._kube.remember_account(note.key, note.to_json())
-        except (Forbidden, NotFound, Rejected) as error:
+        except (Forbidden, NotFound, Invalid) as error:
             _log.warning("account_not_noted", namespace=note.namespace, region=note.region, error=str(error))
         self._written.add(note.key)
 

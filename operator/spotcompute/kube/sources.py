@@ -16,7 +16,7 @@ import structlog
 
 from spotcompute.api.template import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.kube.port import Forbidden, KubePort, NotFound, Rejected
+from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
 from spotcompute.telemetry import redaction
 
 _log = structlog.get_logger(__name__)
@@ -95,7 +95,7 @@ class Sources:
             return
         try:
             await self._kube.guard_secret(namespace, secret)
-        except (Forbidden, Rejected) as error:
+        except (Forbidden, Invalid) as error:
             _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
         self._guarded.add((namespace, secret))
 
@@ -106,7 +106,7 @@ class Sources:
         self._guarded.discard((namespace, secret))
         try:
             await self._kube.unguard_secret(namespace, secret)
-        except (Forbidden, Rejected) as error:
+        except (Forbidden, Invalid) as error:
             _log.warning("secret_not_unguarded", namespace=namespace, secret=secret, error=str(error))
 
     def distrust(self, namespace: str, secret: str | None) -> None:
@@ -140,7 +140,7 @@ async def user_data_of(reader: Reader, namespace: str, template: TemplateSpec) -
         raise SourceUnavailable(f"ConfigMap {ref.name} does not exist in this namespace: create it") from None
     except Forbidden:
         raise SourceUnavailable(_grant("ConfigMap", ref.name)) from None
-    except Rejected as error:
+    except Invalid as error:
         raise SourceUnavailable(_refused("ConfigMap", ref.name, error)) from None
     return _user_data(_entry("ConfigMap", ref, {key: text.encode() for key, text in config_map.items()}))
 
@@ -152,11 +152,11 @@ async def _secret(reader: Reader, namespace: str, name: str) -> dict[str, bytes]
         raise SourceUnavailable(f"Secret {name} does not exist in this namespace: create it") from None
     except Forbidden:
         raise SourceUnavailable(_grant("Secret", name)) from None
-    except Rejected as error:
+    except Invalid as error:
         raise SourceUnavailable(_refused("Secret", name, error)) from None
 
 
-def _refused(kind: str, name: str, error: Rejected) -> str:
+def _refused(kind: str, name: str, error: Invalid) -> str:
     """Objects stored before the schema knew what a name is."""
     return f"{kind} {name} cannot be asked for: correct the name in the spec. {error}"
 

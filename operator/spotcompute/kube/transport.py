@@ -14,7 +14,7 @@ from urllib.parse import quote, urlencode
 import aiohttp
 
 from spotcompute.kube.connection import Connection
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError, NotFound, Rejected
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound
 
 JSON = "application/json"
 
@@ -82,7 +82,7 @@ class Transport:
 def segment(name: str) -> str:
     """`name` as one step of a path. Names come from specs: none may climb into another namespace."""
     if name in ("", ".", ".."):
-        raise Rejected(f"not a name: {name!r}")
+        raise Invalid(f"not a name: {name!r}")
     return quote(name, safe="")
 
 
@@ -102,7 +102,7 @@ def _error(what: str, status: int, answer: bytes) -> KubeError:
         return Forbidden(text)
     if status in (408, 429) or not 400 <= status <= 499:
         return ApiUnavailable(text)
-    return Rejected(text)
+    return Invalid(text)
 
 
 def _status_object(answer: bytes) -> Mapping[str, Any]:
