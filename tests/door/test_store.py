@@ -13,7 +13,7 @@ from spotcompute.api.environment import Memory
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
-from spotcompute.kube.store import GRAVES, Store
+from spotcompute.kube.store import TOMBSTONES_MAX, Store
 from spotcompute.telemetry import metrics
 
 
@@ -73,7 +73,7 @@ def test_what_an_object_once_remembered_is_known_though_it_forgets(store: Store)
     assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000)
     store.forget("u1")
     assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000), "it may come back"
-    for number in range(GRAVES):
+    for number in range(TOMBSTONES_MAX):
         store.forget(f"other-{number}")
     assert store.memory("u1") == Memory()
 

@@ -20,7 +20,7 @@ from spotcompute.kube.port import KubeObject
 log = structlog.get_logger(__name__)
 
 #: So many deleted objects are remembered as such; late answers about one come within seconds, not after thousands more.
-GRAVES = 10_000
+TOMBSTONES_MAX = 10_000
 
 
 class Store:
@@ -107,7 +107,7 @@ class Store:
         """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
         self._graves[uid] = None
         self._graves.move_to_end(uid)
-        while len(self._graves) > GRAVES:
+        while len(self._graves) > TOMBSTONES_MAX:
             # Till then its memory stays: it may come back, with an older status, when etcd is restored.
             self._memories.pop(self._graves.popitem(last=False)[0], None)
         obj = self._objects.pop(uid, None)
