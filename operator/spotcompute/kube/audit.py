@@ -17,7 +17,7 @@ log = structlog.get_logger(__name__)
 
 
 #: Between two audits while the watch is blind. A list each time, so not every second.
-BLIND_SECONDS = 10.0
+STALE_WATCH_SECONDS = 10.0
 
 
 class Audit:
@@ -56,7 +56,7 @@ class Audit:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
                 await self._store.is_blind.wait()
-                await asyncio.sleep(BLIND_SECONDS)
+                await asyncio.sleep(STALE_WATCH_SECONDS)
 
     async def once(self) -> None:
         """Correct every difference between the store and a complete, consistent list. Raises KubeError."""
