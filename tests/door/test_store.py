@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from spotcompute.api.environment import Memory
+from spotcompute.api.environment import LastKnown
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.kube.port import ApiUnavailable, KubeObject
@@ -70,18 +70,18 @@ def test_what_an_object_once_remembered_is_known_though_it_forgets(store: Store)
     remembering = environment(5, annotations={ENVIRONMENT_ID: "0123456789-web001"})
     store.observe({**remembering, "status": {"ledger": {"sequence": 1_800_000_000}}})
     store.correct(environment(3), instead_of="5")
-    assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000)
+    assert store.memory("u1") == LastKnown("0123456789-web001", 1_800_000_000)
     store.forget("u1")
-    assert store.memory("u1") == Memory("0123456789-web001", 1_800_000_000), "it may come back"
+    assert store.memory("u1") == LastKnown("0123456789-web001", 1_800_000_000), "it may come back"
     for number in range(TOMBSTONES_MAX):
         store.forget(f"other-{number}")
-    assert store.memory("u1") == Memory()
+    assert store.memory("u1") == LastKnown()
 
 
 @pytest.mark.parametrize("ledger", [None, "text", [], {"sequence": "1"}, {"sequence": -1}, {"sequence": 10**12}])
 def test_nonsense_is_not_remembered(store: Store, ledger: object) -> None:
     store.observe({**environment(5), "status": {"ledger": ledger}})
-    assert store.memory("u1") == Memory()
+    assert store.memory("u1") == LastKnown()
 
 
 @pytest.mark.parametrize(

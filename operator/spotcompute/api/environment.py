@@ -27,23 +27,23 @@ class InvalidSpec(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Memory:
+class LastKnown:
     """The least an object must remember once it did: which identity it was given, and its latest launch."""
 
     environment_id: str | None = None
     sequence: int = 0
 
     @classmethod
-    def of(cls, environment_id: str | None, status: Mapping[str, Any]) -> Memory:
+    def of(cls, environment_id: str | None, status: Mapping[str, Any]) -> LastKnown:
         """What annotation and status remember now; of a ledger that makes no sense, nothing."""
         ledger = status.get("ledger")
         sequence = ledger.get("sequence") if isinstance(ledger, Mapping) else None
         is_meant = isinstance(sequence, int) and sequence in ledgers.SEQUENCES
         return cls(environment_id, sequence if is_meant and sequence else 0)
 
-    def newest(self, other: Memory) -> Memory:
+    def newest(self, other: LastKnown) -> LastKnown:
         """Both together: an identity is not forgotten, and the later launch counts."""
-        return Memory(other.environment_id or self.environment_id, max(self.sequence, other.sequence))
+        return LastKnown(other.environment_id or self.environment_id, max(self.sequence, other.sequence))
 
 
 @dataclass(frozen=True, slots=True)

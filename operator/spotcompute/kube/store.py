@@ -13,7 +13,7 @@ from typing import Any
 
 import structlog
 
-from spotcompute.api.environment import Memory
+from spotcompute.api.environment import LastKnown
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER, GROUP
 from spotcompute.kube.port import KubeObject
 
@@ -34,7 +34,7 @@ class Store:
         self._objects: dict[str, KubeObject] = {}
         self._uids: dict[tuple[str, str], str] = {}
         self._graves: OrderedDict[str, None] = OrderedDict()
-        self._memories: dict[str, Memory] = {}
+        self._memories: dict[str, LastKnown] = {}
         #: Set while the watch may show nothing: etcd came back from a backup, and a watch goes on from the version it
         #: has reached, which is still to come (kubernetes 107457). Its next event says that it sees again.
         self.is_blind = asyncio.Event()
@@ -51,12 +51,12 @@ class Store:
         uid = self._uids.get((namespace, name))
         return None if uid is None else self._objects.get(uid)
 
-    def memory(self, uid: str) -> Memory:
+    def memory(self, uid: str) -> LastKnown:
         """The most that any version of the object has remembered while this process watched.
 
         An object that remembers less by now was restored from a backup, or somebody has edited its status.
         """
-        return self._memories.get(uid, Memory())
+        return self._memories.get(uid, LastKnown())
 
     def all(self) -> list[KubeObject]:
         """Every object known, in no particular order."""
@@ -157,9 +157,9 @@ def _born(obj: KubeObject) -> str:
     return str(obj["metadata"].get("creationTimestamp", ""))  # RFC 3339 in UTC sorts as text
 
 
-def _memory(obj: KubeObject) -> Memory:
+def _memory(obj: KubeObject) -> LastKnown:
     annotations: Mapping[str, str] = obj["metadata"].get("annotations") or {}
-    return Memory.of(annotations.get(ENVIRONMENT_ID), obj.get("status") or {})
+    return LastKnown.of(annotations.get(ENVIRONMENT_ID), obj.get("status") or {})
 
 
 def _signature(obj: KubeObject) -> tuple[Any, ...]:
