@@ -33,7 +33,7 @@ _FAILURES = range(1, 10**6)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: More than any environment can have: two instances for each wanted one, and all its pools.
-MOST_MEMBERS, MOST_RESTS = 2 * MAX_REPLICAS + 1000, 1000
+MOST_MEMBERS, BACKOFFS_MAX = 2 * MAX_REPLICAS + 1000, 1000
 
 #: More instances than can have been taken back in all the time there is.
 _RECLAIMED = range(10**9)
@@ -218,9 +218,9 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
         raise UnreadableLedger("more instances taken back than there is time for, or fewer than none")
     if not all(map(_is_payable, _amounts(flat))):
         raise UnreadableLedger("an amount of money that nobody pays")
-    if len(flat.reputations) > MOST_RESTS:
+    if len(flat.reputations) > BACKOFFS_MAX:
         raise UnreadableLedger("more entries than any environment has")
-    if len(members) > MOST_MEMBERS or len(flat.rests) > MOST_RESTS:
+    if len(members) > MOST_MEMBERS or len(flat.rests) > BACKOFFS_MAX:
         raise UnreadableLedger("more entries than any environment has")
 
 
