@@ -6,10 +6,10 @@ import contextlib
 from datetime import UTC, datetime
 from typing import Any
 
-from spotcompute.api.ledger import FLAGS
 from spotcompute.api.times import to_text
 
-_NAMES = {"seen": "seen", "arrived": "arrived", "verified": "verified", "on_demand": "onDemand"}
+#: What a lot says of all its members, by bit.
+_FLAGS = {"seen": 1, "arrived": 2, "verified": 4, "onDemand": 8}
 
 
 def members_of(ledger: dict[str, Any]) -> list[dict[str, Any]]:
@@ -19,7 +19,7 @@ def members_of(ledger: dict[str, Any]) -> list[dict[str, Any]]:
         common: dict[str, Any] = {
             "pool": ledger["pools"][pool],
             "launchedAt": to_text(datetime.fromtimestamp(launched_at, UTC)),
-            **{_NAMES[name]: True for name, worth in FLAGS.items() if flags & worth},
+            **{name: True for name, bit in _FLAGS.items() if flags & bit},
             **({"templateDigest": ledger["templates"][template]} if template >= 0 else {}),
             **({"sequence": sequence} if sequence is not None else {}),
         }

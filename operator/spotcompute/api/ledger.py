@@ -47,7 +47,7 @@ class _Lot(NamedTuple):
     """Members that came with one launch and stand alike: 2,000 of them have to fit into one object.
 
     `pool` and `template` count in the ledger's lists of them, -1 is none; `launched_at` is in seconds since 1970;
-    `flags` is the sum of `FLAGS`.
+    `flags` is the sum of `_SEEN` … `_ON_DEMAND`.
     """
 
     pool: int
@@ -58,8 +58,12 @@ class _Lot(NamedTuple):
     ids: tuple[str, ...]
 
 
-#: What a lot says of all its members, by the worth of each.
-FLAGS = {"seen": 1, "arrived": 2, "verified": 4, "on_demand": 8}
+#: The bits of `flags`: what is true of every member of the lot.
+_SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND = 1, 2, 4, 8
+
+#: Fields of the ledger's dataclasses that are called otherwise in `status.ledger`: name in the code to name there. A
+#: renamed field keeps its old name there. Otherwise an operator could not read what the version before has written.
+WIRE: dict[str, str] = {"answer_lost": "doubtful", "kind": "doubt"}
 
 
 class _LedgerModel(BaseModel):
@@ -69,7 +73,9 @@ class _LedgerModel(BaseModel):
     """
 
     # The generator reaches the dataclasses within, too.
-    model_config = ConfigDict(extra="ignore", alias_generator=to_camel, populate_by_name=True)
+    model_config = ConfigDict(
+        extra="ignore", alias_generator=lambda name: to_camel(WIRE.get(name, name)), populate_by_name=True
+    )
 
     environment_id: str
     sequence: int = 0
@@ -135,11 +141,17 @@ def _lots(members: Sequence[Member], pools: Sequence[Pool], templates: Sequence[
     place_of_pool = {pool: place for place, pool in enumerate(pools)}
     place_of_template = {template: place for place, template in enumerate(templates)}
     for member in members:
-        flags = sum(worth for name, worth in FLAGS.items() if getattr(member, name))
+        flags = _flags_of(member)
         template = -1 if member.template_digest is None else place_of_template[member.template_digest]
         key = (place_of_pool[member.pool], template, member.sequence, member.launched_at.timestamp(), flags)
         found.setdefault(key, []).append(member.id)
     return tuple(_Lot(*key, tuple(ids)) for key, ids in found.items())
+
+
+def _flags_of(member: Member) -> int:
+    """Returns the sum of the bits that are true of `member`."""
+    seen, arrived = _SEEN * member.seen, _ARRIVED * member.arrived
+    return seen | arrived | _VERIFIED * member.verified | _ON_DEMAND * member.on_demand
 
 
 def _members_of(flat: _LedgerModel) -> Iterator[Member]:
@@ -147,13 +159,28 @@ def _members_of(flat: _LedgerModel) -> Iterator[Member]:
     yield from map(_as_written, flat.members)
     try:
         for lot in flat.lots:
-            pool = flat.pools[_place(lot.pool)]
-            template = None if lot.template == -1 else flat.templates[_place(lot.template)]
-            launched_at = datetime.fromtimestamp(lot.launched_at, UTC)
-            flags: dict[str, Any] = {name: bool(lot.flags & worth) for name, worth in FLAGS.items()}
-            yield from (Member(key, pool, launched_at, template, lot.sequence, **flags) for key in lot.ids)
+            yield from _members_in(lot, flat)
     except (IndexError, ValueError, OverflowError, OSError) as error:
         raise UnreadableLedger(f"lots: {error}") from None
+
+
+def _members_in(lot: _Lot, flat: _LedgerModel) -> Iterator[Member]:
+    pool = flat.pools[_place(lot.pool)]
+    template = None if lot.template == -1 else flat.templates[_place(lot.template)]
+    launched_at = datetime.fromtimestamp(lot.launched_at, UTC)
+    seen, arrived, verified, on_demand = (bool(lot.flags & bit) for bit in (_SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND))
+    for instance_id in lot.ids:
+        yield Member(
+            instance_id,
+            pool,
+            launched_at,
+            template,
+            lot.sequence,
+            seen=seen,
+            arrived=arrived,
+            verified=verified,
+            on_demand=on_demand,
+        )
 
 
 def _place(number: int) -> int:
