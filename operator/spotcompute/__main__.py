@@ -301,20 +301,20 @@ def _pace(settings: Settings) -> Pace:
 
 def _policy(settings: Settings) -> Policy:
     return Policy(
-        rest_base=timedelta(seconds=settings.rest_base_seconds),
-        rest_limit=timedelta(seconds=settings.rest_limit_seconds),
-        recheck=timedelta(seconds=settings.recheck_seconds),
+        backoff_base=timedelta(seconds=settings.rest_base_seconds),
+        backoff_max=timedelta(seconds=settings.rest_limit_seconds),
+        blocked_recheck=timedelta(seconds=settings.recheck_seconds),
         early_loss=timedelta(seconds=settings.early_loss_seconds),
         half_life=timedelta(seconds=settings.early_half_life_seconds),
         launch_timeout=timedelta(seconds=settings.launch_timeout_seconds),
-        replay=timedelta(seconds=settings.replay_seconds),
-        in_flight=timedelta(seconds=1.5 * settings.request_timeout_seconds),
-        signature=timedelta(seconds=settings.signature_seconds),
-        visibility=timedelta(seconds=settings.visibility_seconds),
+        replay_window=timedelta(seconds=settings.replay_seconds),
+        answer_wait_max=timedelta(seconds=1.5 * settings.request_timeout_seconds),
+        signature_lifetime=timedelta(seconds=settings.signature_seconds),
+        listing_lag_max=timedelta(seconds=settings.visibility_seconds),
         absence_sweeps=settings.absence_sweeps,
-        look_again=timedelta(seconds=settings.suspect_sweep_seconds),
-        orphan_patience=timedelta(seconds=1.5 * settings.orphan_seconds),
-        orphan_age=timedelta(seconds=3 * settings.orphan_seconds),
+        poll_interval=timedelta(seconds=settings.suspect_sweep_seconds),
+        orphan_confirmed_after=timedelta(seconds=1.5 * settings.orphan_seconds),
+        orphan_age_min=timedelta(seconds=3 * settings.orphan_seconds),
     )
 
 

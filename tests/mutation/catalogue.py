@@ -213,7 +213,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-young-machine-can-be-gone",
                 "plan/ledger_sync.py",
-                "return has_ended or self._observed.observed_at - member.launched_at > self._policy.visibility",
+                "return has_ended or self._observed.observed_at - member.launched_at > self._policy.listing_lag_max",
                 "return True",
                 (BOOKKEEPING,),
             ),
@@ -304,7 +304,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "nobody-waits-for-late-requests",
                 "plan/policy.py",
-                "return self.replay + self.signature + self.visibility",
+                "return self.replay_window + self.signature_lifetime + self.listing_lag_max",
                 "return self.replay",
                 (BOOKKEEPING, faults("delete-while-creating")),
             ),
@@ -420,7 +420,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "the-newborn-can-be-orphans",
                 "plan/orphans.py",
-                "        and swept_at - instance.created_at >= policy.orphan_age\n",
+                "        and swept_at - instance.created_at >= policy.orphan_age_min\n",
                 "",
                 (ORPHANS,),
             ),

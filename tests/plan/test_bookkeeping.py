@@ -207,7 +207,7 @@ def test_a_launch_in_the_future_is_counted_from_now_on() -> None:
     late = member("ins-1", launched_at=ago(-3600), seen=False)
     kept = books(ledger(late), observed(absent={"ins-1": Absence(9, looked_up=True)}))
     assert kept.ledger.members["ins-1"].launched_at == NOW
-    then = NOW + POLICY.visibility + seconds(1)
+    then = NOW + POLICY.listing_lag_max + seconds(1)
     seen = replace(observed(absent={"ins-1": Absence(9, looked_up=True)}), observed_at=then)
     assert not books(kept.ledger, seen, now=then).ledger.members
 
@@ -443,7 +443,7 @@ def test_one_sweep_alone_does_not_end_a_quarantine() -> None:
 def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:
     """The clock has stepped back, or somebody has edited status: waiting until then could take years."""
     kept = books(ledger(quarantine_until=NOW + seconds(86400)), observed())
-    assert kept.ledger.quarantine_until == NOW + POLICY.signature + POLICY.visibility
+    assert kept.ledger.quarantine_until == NOW + POLICY.signature_lifetime + POLICY.listing_lag_max
 
 
 def test_every_activity_of_the_books_is_complete() -> None:

@@ -15,7 +15,7 @@ from plan.worlds import POOLS, Dice
 WORLDS, BATCHES = 60, 8
 
 #: By then every doubt is over (the horizon), every wait too (the longest rest), and what is gone is proven gone.
-CALM_SECONDS = 2 * int(SHORT.horizon.total_seconds()) + 60
+CALM_SECONDS = 2 * int(SHORT.launch_uncertain_for.total_seconds()) + 60
 
 
 def troubled(seed: int) -> Loop:

@@ -98,7 +98,7 @@ def test_trouble_of_a_zone_rests_all_its_types(trouble: Trouble) -> None:
 
 
 def test_a_quota_is_asked_again_after_five_minutes_and_not_sooner() -> None:
-    assert fail(ledger(), Trouble.QUOTA_EXCEEDED).until == NOW + POLICY.recheck
+    assert fail(ledger(), Trouble.QUOTA_EXCEEDED).until == NOW + POLICY.blocked_recheck
 
 
 @pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
@@ -114,7 +114,7 @@ def test_trouble_of_a_pool_rests_that_pool(trouble: Trouble) -> None:
 
 def test_an_invalid_configuration_is_rechecked_slowly() -> None:
     wait = fail(ledger(), Trouble.INVALID_CONFIGURATION).until - NOW
-    assert POLICY.recheck * 0.8 <= wait <= POLICY.recheck
+    assert POLICY.blocked_recheck * 0.8 <= wait <= POLICY.blocked_recheck
 
 
 @pytest.mark.parametrize(
@@ -150,13 +150,13 @@ def test_the_same_history_gives_the_same_wait_and_another_environment_another() 
 def test_no_rest_is_longer_than_its_limit(
     failures: int, base: float, limit: float, trouble: Trouble, environment: str
 ) -> None:
-    policy = Policy(rest_base=seconds(base), rest_limit=seconds(limit))
+    policy = Policy(backoff_base=seconds(base), backoff_max=seconds(limit))
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = rest(where, trouble, failures=failures) if failures else None
     books = Ledger(environment, rests={where: before} if before else {})
     wait = backoff_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
-    longest = policy.recheck if trouble in slow else policy.rest_limit
+    longest = policy.blocked_recheck if trouble in slow else policy.backoff_max
     assert timedelta(0) < wait <= longest
 
 
@@ -169,7 +169,7 @@ def test_no_rest_is_longer_than_its_limit(
 )
 def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble, Pool, float]]) -> None:
     """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
-    books, now, limit = ledger(), NOW, max(POLICY.rest_limit, POLICY.recheck)
+    books, now, limit = ledger(), NOW, max(POLICY.backoff_max, POLICY.blocked_recheck)
     for trouble, pool, pause in history:
         books = books.with_rest(backoff_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
         now += seconds(pause)

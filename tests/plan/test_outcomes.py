@@ -173,7 +173,7 @@ def test_an_error_is_old_news_once_others_have_settled_the_launch(kind: type[err
     empty = replace(ledger(), sequence=made.sequence)
     known = empty.with_member(replace(member("ins-1"), sequence=made.sequence))
     assert enter(known, Launched(launch_of(made), error)) == Applied(known, NOTHING_LEARNED, ())
-    long_ago = replace(made, created_at=NOW - POLICY.in_flight)
+    long_ago = replace(made, created_at=NOW - POLICY.answer_wait_max)
     assert enter(empty, Launched(launch_of(long_ago), error)) == Applied(empty, NOTHING_LEARNED, ())
     just_now = replace(made, created_at=NOW)
     assert enter(empty, Launched(launch_of(just_now), errors.OutcomeUnknown("Code", "words"))).ledger.intents

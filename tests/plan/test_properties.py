@@ -102,7 +102,7 @@ def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
 
 def is_old(member: Member, sight: Instance) -> bool:
     """As old as what was launched then, give or take what a launch may take."""
-    return abs(sight.created_at - member.launched_at) <= POLICY.replay + POLICY.signature
+    return abs(sight.created_at - member.launched_at) <= POLICY.replay_window + POLICY.signature_lifetime
 
 
 @many
@@ -133,7 +133,7 @@ def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: S
     for old in before.intents:
         if any(item.sequence == old.sequence for item in after.intents):
             continue
-        is_hopeless = seen.observed_at >= old.created_at + POLICY.horizon and old.name in seen.searched
+        is_hopeless = seen.observed_at >= old.created_at + POLICY.launch_uncertain_for and old.name in seen.searched
         of_it = {
             key
             for key, item in seen.instances.items()

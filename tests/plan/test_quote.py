@@ -45,9 +45,9 @@ EVEN = {"zone_policy": ZonePolicy.BALANCED}
         pytest.param(9, {"caps": Caps(in_total=Decimal("0.01"))}, {}, id="limit-below-any-price"),
         pytest.param(9, {"caps": Caps(Decimal("0.01"))}, {}, id="bid-below-every-price"),
         pytest.param(9, {"pools": (C, A), "caps": Caps(Decimal("0.03"))}, {A: 9}, id="bid-below-one-price"),
-        pytest.param(9, {"gang": Gang(4, POLICY.recheck)}, {A: 9}, id="a-gang"),
+        pytest.param(9, {"gang": Gang(4, POLICY.blocked_recheck)}, {A: 9}, id="a-gang"),
         pytest.param(9, {"one_time": True}, {A: 9}, id="one-time"),
-        pytest.param(3, {"gang": Gang(4, POLICY.recheck)}, {}, id="a-gang-that-cannot-be"),
+        pytest.param(3, {"gang": Gang(4, POLICY.blocked_recheck)}, {}, id="a-gang-that-cannot-be"),
     ],
 )
 def test_what_would_be_chosen(replicas: int, other: dict[str, Any], expected: Mapping[Pool, int]) -> None:

@@ -39,17 +39,17 @@ from spotcompute.plan.policy import Policy
 
 #: The protocol in seconds instead of minutes: what counts is the order of the durations, not their length.
 SHORT = Policy(
-    rest_base=seconds(1),
-    rest_limit=seconds(8),
-    recheck=seconds(12),
+    backoff_base=seconds(1),
+    backoff_max=seconds(8),
+    blocked_recheck=seconds(12),
     launch_timeout=seconds(60),
-    replay=seconds(12),
-    signature=seconds(20),
-    visibility=seconds(16),
+    replay_window=seconds(12),
+    signature_lifetime=seconds(20),
+    listing_lag_max=seconds(16),
     early_loss=seconds(10),
     half_life=seconds(10),
-    forget=seconds(60),
-    look_again=seconds(2),
+    failure_memory=seconds(60),
+    poll_interval=seconds(2),
     repeat_release=seconds(8),
 )
 REFUSALS = [InsufficientCapacity, PriceTooLow, QuotaExceeded, InvalidConfiguration, Throttled, NotSent]
@@ -245,7 +245,7 @@ class Loop:
 
     def lose_status(self) -> None:
         """Somebody has replaced the object: the identity is in its annotation, the rest is to be found again."""
-        until = self.cloud.now + SHORT.signature + SHORT.visibility
+        until = self.cloud.now + SHORT.signature_lifetime + SHORT.listing_lag_max
         self.books = Ledger(OURS.environment_id, quarantine_until=until)
 
 

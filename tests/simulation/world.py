@@ -241,7 +241,7 @@ class World:
         self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()
         # The memory of the market in the pace of the plays, whose troubles come every minute and not every hour.
         minutes = timedelta(minutes=2)
-        self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, dwell=minutes)
+        self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
         self._sweep_seconds, self.calm = sweep_seconds, 1
         self.skews: dict[int, float] = {}
         self.no_starts_until = 0.0
@@ -381,9 +381,13 @@ class World:
         lags = self.cloud.simulator.switches.number
         slow = lags("list-lag") + lags("tag-lag") + lags("pending-seconds") + lags("terminating-seconds")
         bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
-        settle = self.policy.horizon.total_seconds()
+        settle = self.policy.launch_uncertain_for.total_seconds()
         # On demand gives way in its own time: one first, and the others once what took its place has been seen to run.
-        settle += 2 * (300.0 + self.policy.dwell.total_seconds() + slow) if "on-demand" in self.features else 0.0
+        settle += (
+            2 * (300.0 + self.policy.switch_interval_min.total_seconds() + slow)
+            if "on-demand" in self.features
+            else 0.0
+        )
         return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
 
     async def converge(self) -> None:

@@ -77,11 +77,11 @@ def backoff_after(
     """
     where = _who_rests(pool, trouble, on_demand)
     before = ledger.rests.get(where)
-    in_a_row = before is not None and now - before.failed_at < policy.forget and before.generation == generation
+    in_a_row = before is not None and now - before.failed_at < policy.failure_memory and before.generation == generation
     failures = before.failures + 1 if before and in_a_row else 1
-    wait = min(policy.rest_limit, policy.rest_base * (1 << min(failures - 1, 20)))
+    wait = min(policy.backoff_max, policy.backoff_base * (1 << min(failures - 1, 20)))
     if trouble is Trouble.INVALID_CONFIGURATION:
-        wait = policy.recheck
+        wait = policy.blocked_recheck
     until = now + _jittered(wait, ledger.environment_id, where, failures)
     is_quota = trouble is Trouble.QUOTA_EXCEEDED and not on_demand
     return Backoff(
@@ -93,7 +93,7 @@ def backoff_after(
         failures=failures,
         since=before.since if before and in_a_row and before.trouble is trouble else now,
         failed_at=now,
-        until=now + policy.recheck if is_quota else until,
+        until=now + policy.blocked_recheck if is_quota else until,
         generation=generation,
         vcpu=vcpu if is_quota else None,
         in_use=held_in_zone(ledger, pool.zone) if is_quota else None,
@@ -123,7 +123,7 @@ def without_stale_backoffs(
 
     A rest that is over stays, as the pool's last error: to forget it by age alone would be a write in steady state.
     """
-    longest = max(policy.rest_limit, policy.recheck)
+    longest = max(policy.backoff_max, policy.blocked_recheck)
     pools |= {whole_zone(pool.zone) for pool in pools} | {ON_DEMAND}
     kept = {
         where: rest

@@ -89,12 +89,12 @@ def due_at(fallback: Fallback, ledger: Ledger, policy: Policy) -> datetime | Non
         return None
     at = ledger.short_since + fallback.after
     if ledger.switched_at is not None:
-        at = max(at, ledger.switched_at + policy.dwell)
+        at = max(at, ledger.switched_at + policy.switch_interval_min)
     return at if fallback.deadline is None else min(at, fallback.deadline)
 
 
 def _is_calm(changed_at: datetime | None, now: datetime, policy: Policy) -> bool:
-    return changed_at is None or now - changed_at >= policy.dwell
+    return changed_at is None or now - changed_at >= policy.switch_interval_min
 
 
 def on_demand_to_buy(
@@ -167,6 +167,6 @@ def next_fallback_check(desired: Desired, ledger: Ledger, now: datetime, policy:
     if desired.fallback is None:
         return None
     if on_demand_members(ledger):
-        return now + policy.rest_limit
+        return now + policy.backoff_max
     at = due_at(desired.fallback, ledger, policy)
-    return at if at is None or at > now else now + policy.rest_limit
+    return at if at is None or at > now else now + policy.backoff_max

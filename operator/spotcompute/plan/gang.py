@@ -78,4 +78,4 @@ def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Polic
 
 def parts_allowed_at(gang: Gang, broken_up_at: datetime, policy: Policy) -> datetime:
     """When a gang that was given up may be put together from parts again: never at once, however short the hold."""
-    return broken_up_at + max(gang.hold * policy.gang_pause, policy.recheck)
+    return broken_up_at + max(gang.hold * policy.gang_pause, policy.blocked_recheck)

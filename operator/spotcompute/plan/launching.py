@@ -39,7 +39,7 @@ def may_be_repeated(
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
-    in_time = timedelta(0) <= now - intent.created_at < policy.replay
+    in_time = timedelta(0) <= now - intent.created_at < policy.replay_window
     return is_authentic and fits and in_time and not may_await_answer(intent, now, policy)
 
 
@@ -48,7 +48,7 @@ def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
 
     To repeat it meanwhile would make the first answer doubtful for no reason.
     """
-    return intent.sent_at is None and timedelta(0) <= now - intent.created_at < policy.in_flight
+    return intent.sent_at is None and timedelta(0) <= now - intent.created_at < policy.answer_wait_max
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,7 +51,9 @@ def sync_ledger(ledger: Ledger, desired: Desired, observed: Observation, now: da
 
 def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
     """The same ledger, which launches nothing until whatever it may have forgotten must have shown itself."""
-    return replace(ledger, quarantine_until=now + policy.signature + policy.visibility, quarantine_looks=())
+    return replace(
+        ledger, quarantine_until=now + policy.signature_lifetime + policy.listing_lag_max, quarantine_looks=()
+    )
 
 
 def with_state_refusal(
@@ -73,7 +75,11 @@ def with_state_refusal(
 def _without_old_refusal(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
     """Forget a refusal once it has been told for long enough, and the waiting that came of it is over."""
     refused = ledger.refused
-    if refused is None or ledger.quarantine_until is not None or abs(now - refused.refused_at) < policy.told:
+    if (
+        refused is None
+        or ledger.quarantine_until is not None
+        or abs(now - refused.refused_at) < policy.refusal_shown_for
+    ):
         return ledger
     return replace(ledger, refused=None)
 
@@ -85,7 +91,7 @@ def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, polic
     """
     if ledger.quarantine_until is None:
         return ledger
-    longest = now + policy.signature + policy.visibility
+    longest = now + policy.signature_lifetime + policy.listing_lag_max
     if observed.observed_at < ledger.quarantine_until:
         return replace(ledger, quarantine_until=min(ledger.quarantine_until, longest))
     looks = tuple(sorted({*ledger.quarantine_looks, observed.observed_at}))
@@ -145,7 +151,9 @@ class _LedgerSync:
             return False
         is_unclaimed = instance.id not in self.ledger.members and not is_named_by_us(instance, self._desired.ownership)
         age = instance.created_at - intent.created_at
-        in_time = -self._policy.signature <= age <= self._policy.replay + self._policy.signature
+        in_time = (
+            -self._policy.signature_lifetime <= age <= self._policy.replay_window + self._policy.signature_lifetime
+        )
         return is_unclaimed and self._is_ours(instance) and instance.pool == intent.pool and in_time
 
     def _take_in(self, instance: Instance, intent: Intent) -> None:
@@ -162,7 +170,7 @@ class _LedgerSync:
             self.ledger = self.ledger.with_member(member)
 
     def _can_no_longer_appear(self, intent: Intent) -> bool:
-        deadline = intent.created_at + self._policy.horizon
+        deadline = intent.created_at + self._policy.launch_uncertain_for
         return self._observed.observed_at >= deadline and intent.name in self._observed.searched
 
     def _tell_settled(self, intent: Intent) -> None:
@@ -275,16 +283,16 @@ class _LedgerSync:
         One that came with an answer to a launch, and has no tags at all, gets the time by which our clock may be wrong
         on top: renamed by somebody at once, it would else be bought again.
         """
-        patience = self._policy.visibility
+        patience = self._policy.listing_lag_max
         if member.sequence is not None and instance.ownership is None:
-            patience += self._policy.signature
+            patience += self._policy.signature_lifetime
         has_had_time = self._now - instance.created_at > patience
         return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
 
     def _may_have_been_altered(self, member: Member, instance: Instance) -> bool:
         """True when its tags had been ours, nobody else's stand there now, and it is as old as what we launched."""
         age = abs(instance.created_at - member.launched_at)
-        fits = instance.pool == member.pool and age <= self._policy.replay + self._policy.signature
+        fits = instance.pool == member.pool and age <= self._policy.replay_window + self._policy.signature_lifetime
         return member.verified and instance.ownership is None and fits
 
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
@@ -292,7 +300,7 @@ class _LedgerSync:
         if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
             return False
         has_ended = member.seen and member.claims_end
-        return has_ended or self._observed.observed_at - member.launched_at > self._policy.visibility
+        return has_ended or self._observed.observed_at - member.launched_at > self._policy.listing_lag_max
 
     def _drop(self, member: Member) -> None:
         if member.termination is None and member.lost is None:

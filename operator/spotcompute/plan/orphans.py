@@ -106,6 +106,6 @@ def to_end(
         instance
         for instance in instances
         if sightings[instance.id].count >= SIGHTINGS
-        and now - sightings[instance.id].since >= policy.orphan_patience
-        and swept_at - instance.created_at >= policy.orphan_age
+        and now - sightings[instance.id].since >= policy.orphan_confirmed_after
+        and swept_at - instance.created_at >= policy.orphan_age_min
     )

@@ -91,7 +91,7 @@ class _LaunchOutcome:
         if sequence > self.ledger.sequence or any(intent.sequence == sequence for intent in self.ledger.intents):
             return False
         is_known = any(member.sequence == sequence for member in self.ledger.members.values())
-        return is_known or self._now - self._intent.created_at >= self._policy.in_flight
+        return is_known or self._now - self._intent.created_at >= self._policy.answer_wait_max
 
     def _accepted(self, receipt: LaunchReceipt) -> None:
         intent = self._intent

@@ -163,7 +163,7 @@ def _is_due(
         return shows_effect and abs(now - sent_at) >= policy.repeat_release
     if termination.sent_at is None:
         return True
-    wait = min(policy.rest_limit, policy.look_again * (1 << min(max(0, termination.attempts - 1), 10)))
+    wait = min(policy.backoff_max, policy.poll_interval * (1 << min(max(0, termination.attempts - 1), 10)))
     return abs(now - termination.sent_at) >= wait
 
 

@@ -10,18 +10,18 @@ from datetime import timedelta
 class Policy:
     """Durations of the protocol; what each is for stands in `settings`, where an install chooses it."""
 
-    rest_base: timedelta = timedelta(seconds=5)
-    rest_limit: timedelta = timedelta(seconds=60)
-    recheck: timedelta = timedelta(minutes=5)
+    backoff_base: timedelta = timedelta(seconds=5)
+    backoff_max: timedelta = timedelta(seconds=60)
+    blocked_recheck: timedelta = timedelta(minutes=5)
     launch_timeout: timedelta = timedelta(minutes=10)
-    replay: timedelta = timedelta(seconds=120)
+    replay_window: timedelta = timedelta(seconds=120)
     #: Most answers to a launch come within this; until then nobody but its sender repeats it.
-    in_flight: timedelta = timedelta(seconds=15)
-    signature: timedelta = timedelta(seconds=300)
-    visibility: timedelta = timedelta(seconds=180)
+    answer_wait_max: timedelta = timedelta(seconds=15)
+    signature_lifetime: timedelta = timedelta(seconds=300)
+    listing_lag_max: timedelta = timedelta(seconds=180)
     absence_sweeps: int = 3
     #: How long an object that is to go waits for a key with which to see whether it has forgotten something.
-    key_patience: timedelta = timedelta(seconds=15)
+    key_wait_max: timedelta = timedelta(seconds=15)
     #: An instance that ends sooner than this after its launch counts as a failure of its pool.
     early_loss: timedelta = timedelta(minutes=10)
     #: After this time an early loss weighs half.
@@ -34,22 +34,22 @@ class Policy:
     #: A pool that has taken nothing back for so many half-lives is trusted again, tried or not.
     forgiven_after: int = 4
     #: Between two changes from spot to on demand or back.
-    dwell: timedelta = timedelta(minutes=30)
+    switch_interval_min: timedelta = timedelta(minutes=30)
     #: A gang that could not be completed is put together from parts again after so many times its hold.
     gang_pause: int = 10
     #: A failure longer ago than this no longer counts as "in a row".
-    forget: timedelta = timedelta(minutes=15)
+    failure_memory: timedelta = timedelta(minutes=15)
     #: Between two looks at something on its way: a launch being settled, an instance not listed yet.
-    look_again: timedelta = timedelta(seconds=5)
+    poll_interval: timedelta = timedelta(seconds=5)
     #: How long it is told that something in status was not believed.
-    told: timedelta = timedelta(minutes=10)
+    refusal_shown_for: timedelta = timedelta(minutes=10)
     #: A release that was accepted and shows no effect is asked for again after this.
     repeat_release: timedelta = timedelta(seconds=60)
 
     #: Between the first and the last sighting of an instance without an environment, before it is ended.
-    orphan_patience: timedelta = timedelta(seconds=45)
+    orphan_confirmed_after: timedelta = timedelta(seconds=45)
     #: Younger ones may belong to an environment that is still being written about.
-    orphan_age: timedelta = timedelta(seconds=90)
+    orphan_age_min: timedelta = timedelta(seconds=90)
 
     @property
     def last_resort(self) -> timedelta:
@@ -61,9 +61,9 @@ class Policy:
         return self.half_life
 
     @property
-    def horizon(self) -> timedelta:
+    def launch_uncertain_for(self) -> timedelta:
         """How long after its intent a launch can still bring an instance nobody has seen.
 
         It may be sent during `replay`, be accepted until its signature expires, and stay invisible for `visibility`.
         """
-        return self.replay + self.signature + self.visibility
+        return self.replay_window + self.signature_lifetime + self.listing_lag_max

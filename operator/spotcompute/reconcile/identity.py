@@ -143,18 +143,22 @@ class Identities:
         try:
             inventory = await self._reach.inventory(environment, spec)
         except Problem as problem:
-            if since > self._policy.key_patience:
+            if since > self._policy.key_wait_max:
                 return ()
-            raise Problem(problem.conclusion, self._policy.look_again) from None
+            raise Problem(problem.conclusion, self._policy.poll_interval) from None
         try:
             alive = await inventory.environments_bound_to(ours)
         except CloudError as error:
-            patience = self._policy.key_patience if isinstance(error, InvalidCredentials) else self._policy.horizon
+            patience = (
+                self._policy.key_wait_max
+                if isinstance(error, InvalidCredentials)
+                else self._policy.launch_uncertain_for
+            )
             if since > patience:
                 return ()
             raise self._reach.blind(environment, inventory, error) from None
         if not alive and not inventory.has_shown_none(ours):
-            raise Problem(confirming_empty(), self._policy.look_again)
+            raise Problem(confirming_empty(), self._policy.poll_interval)
         return alive
 
     def _believed(

@@ -126,7 +126,7 @@ class OrphanSweep:
         """A launch of the last moment may show up until the horizon; after that, an empty account needs no note."""
         since = self._unused_since.setdefault(note, asyncio.get_running_loop().time())
         began = inventory.latest_began
-        if began is None or began < since + self._policy.horizon.total_seconds():
+        if began is None or began < since + self._policy.launch_uncertain_for.total_seconds():
             return
         _, instances = inventory.latest
         if any(_may_be_behind(note, instance) and not instance.has_ended for instance in instances):

@@ -53,7 +53,7 @@ class Reach:
             )
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
-            raise Problem(conclusion, self._policy.rest_limit) from None
+            raise Problem(conclusion, self._policy.backoff_max) from None
         return self._accounts.inventory(credentials, spec.region)
 
     async def user_data(self, environment: Environment, spec: Spec) -> UserData | None:
@@ -64,7 +64,7 @@ class Reach:
             if environment.deleting:
                 return None
             conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
-            raise Problem(conclusion, self._policy.rest_limit) from None
+            raise Problem(conclusion, self._policy.backoff_max) from None
 
     def blind(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
         """The cloud does not show what there is: nothing is decided on half a view."""
@@ -72,5 +72,5 @@ class Reach:
         if isinstance(error, InvalidCredentials):
             # Another key would have another inventory: only the Secret can tell when it is there.
             self._sources.distrust(environment.namespace, environment.secret)
-            return Problem(cloud_unreadable(error), self._policy.rest_base)
-        return Problem(cloud_unreadable(error), max(self._policy.rest_base, inventory.next_view_in))
+            return Problem(cloud_unreadable(error), self._policy.backoff_base)
+        return Problem(cloud_unreadable(error), max(self._policy.backoff_base, inventory.next_view_in))

@@ -176,7 +176,7 @@ class Reconciler:
         if observed.observed_at > self._clock() + CLOCK_STEP and not unsaved:
             # The clock was ahead when this was seen and has been set right since. By that time every wait for tags and
             # lists would be over: whoever has none yet would be nobody's.
-            return self._policy.look_again.total_seconds()
+            return self._policy.poll_interval.total_seconds()
         run.not_before = observed.observed_at
         run.desired = with_pools(run.desired, observed.market)
         if run.desired.limits_costs:
@@ -200,7 +200,9 @@ class Reconciler:
 
     async def _observe(self, run: _Run) -> Observation:
         names = {
-            intent.name for intent in run.ledger.intents if self._clock() - intent.created_at > self._policy.replay
+            intent.name
+            for intent in run.ledger.intents
+            if self._clock() - intent.created_at > self._policy.replay_window
         }
         try:
             observed = await run.inventory.observe(
@@ -214,7 +216,7 @@ class Reconciler:
                 " nothing is decided. Put back a key of the former one until they are released"
             )
             conclusion = Conclusion("Stalled", Reason.ANOTHER_ACCOUNT, message, stalled=True)
-            raise Problem(conclusion, self._policy.rest_limit)
+            raise Problem(conclusion, self._policy.backoff_max)
         return observed
 
     async def _priced(self, run: _Run, observed: Observation) -> Observation:

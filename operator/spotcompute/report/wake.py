@@ -34,15 +34,15 @@ def next_wake(
         ranking = rank(desired, ledger, observed.market, now, policy)
         at = next_attempt(desired, ledger, ranking, now) if desired.pools else None
         # Where only money, shares or quotes stand in the way, no moment can be told.
-        moments.append(at if at is not None else now + policy.rest_limit)
+        moments.append(at if at is not None else now + policy.backoff_max)
     if desired.paused and not desired.deleting and shortfall(ledger, desired.replicas) > 0:
-        moments.append(now + policy.rest_limit)  # so that its quote follows the market
+        moments.append(now + policy.backoff_max)  # so that its quote follows the market
     if not desired.deleting and not desired.paused:
         moments.extend(moment for moment in _of_the_market(desired, ledger, now, policy) if moment is not None)
     if observed.kin:
-        moments.append(now + policy.look_again)
+        moments.append(now + policy.poll_interval)
     if ledger.refused is not None:
-        moments.append(max(now + policy.look_again, ledger.refused.refused_at + policy.told))
+        moments.append(max(now + policy.poll_interval, ledger.refused.refused_at + policy.refusal_shown_for))
     if ledger.intents:
         rest = ledger.rests.get(None)
         youngest = max(intent.created_at for intent in ledger.intents)
@@ -59,7 +59,7 @@ def _of_the_market(desired: Desired, ledger: Ledger, now: datetime, policy: Poli
     yield next_fallback_check(desired, ledger, now, policy)
     if desired.gang is not None and ledger.incomplete_since is not None:
         at = ledger.incomplete_since + desired.gang.hold
-        yield at if at > now else now + policy.look_again
+        yield at if at > now else now + policy.poll_interval
     if desired.gang is not None and ledger.broken_up_at is not None and shortfall(ledger, desired.replicas) > 0:
         at = parts_allowed_at(desired.gang, ledger.broken_up_at, policy)
         yield at if at > now else None
@@ -74,14 +74,14 @@ def _of_member(member: Member, observed: Observation, now: datetime, policy: Pol
             return now + policy.repeat_release
         return _next_look(member.termination.recorded_at, now, policy)
     if instance is None:
-        return now + policy.look_again
+        return now + policy.poll_interval
     if instance.ownership is None:
         return _next_look(instance.created_at, now, policy)
     if instance.state is InstanceState.PENDING:
-        return max(now + policy.look_again, instance.created_at + policy.launch_timeout)
-    return None if member.lost is None else now + policy.rest_limit
+        return max(now + policy.poll_interval, instance.created_at + policy.launch_timeout)
+    return None if member.lost is None else now + policy.backoff_max
 
 
 def _next_look(since: datetime, now: datetime, policy: Policy) -> datetime:
     """When to look again at what has been on its way `since` then: soon at first, once a minute in the end."""
-    return now + min(policy.rest_limit, max(policy.look_again, (now - since) / RARER))
+    return now + min(policy.backoff_max, max(policy.poll_interval, (now - since) / RARER))
