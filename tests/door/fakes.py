@@ -34,15 +34,15 @@ class SmallReconciler:
                     await self._kube.release(obj)
                 return None
             obj = await self._kube.claim(obj, "e-1")
-            self._store.remember(obj)
+            self._store.put(obj)
             obj = await self._kube.write_status(obj, {"seen": obj["metadata"]["generation"]})
-            self._store.remember(obj)
+            self._store.put(obj)
         except NotFound:
-            self._store.forget(uid)
+            self._store.drop(uid)
         except Conflict:
             live = await self._kube.get(obj["metadata"]["namespace"], obj["metadata"]["name"])
             if live is not None and uid_of(live) == uid:
-                self._store.remember(live)
+                self._store.put(live)
             raise
         except Exception as error:
             self.errors.append(error)

@@ -216,9 +216,9 @@ class Replica:
         if not self.alive:
             return
         if kind == "DELETED":
-            self.store.deleted(obj["metadata"]["uid"])
+            self.store.on_deleted(obj["metadata"]["uid"])
         else:
-            self.store.observe(obj)
+            self.store.on_event(obj)
 
 
 class World:

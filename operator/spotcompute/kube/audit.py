@@ -79,7 +79,7 @@ class Audit:
         if live is not None and uid_of(live) == uid:
             if live["metadata"]["resourceVersion"] != version:
                 log.info("audit_corrected", namespace=namespace, name=name, uid=uid)
-                self._store.correct(live, instead_of=version)
+                self._store.replace(live, instead_of=version)
         elif version is not None:
             log.warning("audit_found_gone", namespace=namespace, name=name, uid=uid)
-            self._store.deleted(uid)
+            self._store.on_deleted(uid)

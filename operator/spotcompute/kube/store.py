@@ -51,7 +51,7 @@ class Store:
         uid = self._uids.get((namespace, name))
         return None if uid is None else self._objects.get(uid)
 
-    def memory(self, uid: str) -> LastKnown:
+    def last_known(self, uid: str) -> LastKnown:
         """The most that any version of the object has remembered while this process watched.
 
         An object that remembers less by now was restored from a backup, or somebody has edited its status.
@@ -62,7 +62,7 @@ class Store:
         """Every object known, in no particular order."""
         return list(self._objects.values())
 
-    def observe(self, obj: KubeObject) -> None:
+    def on_event(self, obj: KubeObject) -> None:
         """Take in a version from the watch, and wake a reconcile if it differs in what matters."""
         self.is_blind.clear()
         before = self._objects.get(uid_of(obj))
@@ -72,9 +72,9 @@ class Store:
 
     def _has_forgotten(self, obj: KubeObject) -> bool:
         """True when somebody wiped or rewound its status: of status, which is ours, nothing else matters."""
-        return _memory(obj).sequence < self.memory(uid_of(obj)).sequence
+        return _memory(obj).sequence < self.last_known(uid_of(obj)).sequence
 
-    def remember(self, obj: KubeObject, instead_of: str | None = None) -> None:
+    def put(self, obj: KubeObject, instead_of: str | None = None) -> None:
         """Take in the answer to a read or write of our own: it wakes nobody, nor will its echo on the watch.
 
         `instead_of` is a resourceVersion that the API server has just refused: `obj` replaces it, older or not.
@@ -84,7 +84,7 @@ class Store:
         else:
             self._keep(obj)
 
-    def correct(self, obj: KubeObject, instead_of: str | None) -> None:
+    def replace(self, obj: KubeObject, instead_of: str | None) -> None:
         """Replace version `instead_of` (a resourceVersion; None: unknown) by a live one, even if that looks older.
 
         Versions go back when etcd is restored from a backup. Nothing happens if another version came in meanwhile.
@@ -98,12 +98,12 @@ class Store:
         self._replace(obj)
         self._wake(uid)
 
-    def deleted(self, uid: str) -> None:
+    def on_deleted(self, uid: str) -> None:
         """The object is gone: forget it, and wake a reconcile, so that the queue forgets its failures and dates."""
-        self.forget(uid)
+        self.drop(uid)
         self._wake(uid)
 
-    def forget(self, uid: str) -> None:
+    def drop(self, uid: str) -> None:
         """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
         self._graves[uid] = None
         self._graves.move_to_end(uid)
@@ -138,7 +138,7 @@ class Store:
         # managedFields is half of a small object, and nobody here reads it.
         metadata = {key: value for key, value in obj["metadata"].items() if key != "managedFields"}
         self._objects[uid_of(obj)] = {**obj, "metadata": metadata}
-        self._memories[uid_of(obj)] = self.memory(uid_of(obj)).newest(_memory(obj))
+        self._memories[uid_of(obj)] = self.last_known(uid_of(obj)).newest(_memory(obj))
         known = self.find(*_name(obj))
         if known is None or _born(known) <= _born(obj):
             self._uids[_name(obj)] = uid_of(obj)

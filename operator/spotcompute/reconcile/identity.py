@@ -73,7 +73,7 @@ class Identities:
         """
         recalled = self._recall(environment)
         claimed = environment.annotations.get(ENVIRONMENT_ID)
-        known = self._store.memory(environment.uid)
+        known = self._store.last_known(environment.uid)
         given = [one for one in (recalled.ledger and recalled.ledger.environment_id, claimed) if one]
         own = [one for one in given or filter(None, [known.environment_id]) if self._is_its_own(one, environment)]
         environment_id, is_new = own[0] if own else None, False
@@ -94,9 +94,9 @@ class Identities:
             if believed.ledger is not None and believed.ledger is not recalled.ledger:
                 # The ledger first: so an identity without one was lost, and not merely cut off here.
                 raw = await self._kube.write_status(raw, intent_status(raw.get("status") or {}, believed.ledger, ()))
-                self._store.remember(raw)
+                self._store.put(raw)
             raw = await self._kube.claim(raw, environment_id)
-            self._store.remember(raw)
+            self._store.put(raw)
         return raw, believed
 
     def _binding(self, environment: Environment) -> str:
@@ -170,7 +170,7 @@ class Identities:
         alive: Collection[str],
     ) -> Recalled:
         """The ledger to go on with. What was refused is told in it, and what may be missing in it is waited for."""
-        now, known = self._clock(), self._store.memory(environment.uid)
+        now, known = self._clock(), self._store.last_known(environment.uid)
         claimed, ledger = environment.annotations.get(ENVIRONMENT_ID), recalled.ledger
         refused: list[tuple[StateRefusalKind, str]] = []
         if recalled.doubt is not None:

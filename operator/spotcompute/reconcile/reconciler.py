@@ -124,9 +124,9 @@ class Reconciler:
         metadata = raw["metadata"]
         fresh = await self._kube.get(metadata["namespace"], metadata["name"])
         if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
-            self._store.forget(metadata["uid"])
+            self._store.drop(metadata["uid"])
             return None
-        self._store.remember(fresh, instead_of=metadata["resourceVersion"])
+        self._store.put(fresh, instead_of=metadata["resourceVersion"])
         return fresh
 
     async def _run(self, raw: KubeObject, unsaved: list[Outcome], entry: RunRecord) -> float | None:
@@ -316,13 +316,13 @@ class Reconciler:
 
     async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         written = await self._kube.write_status(raw, status)
-        self._store.remember(written)
+        self._store.put(written)
         return written
 
     async def _let_go(self, raw: KubeObject, environment: Environment, entry: RunRecord) -> None:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
         await self._kube.release(raw)
-        self._store.forget(environment.uid)
+        self._store.drop(environment.uid)
         entry.is_released = True
         secret = environment.secret
         others = (Environment.of(other) for other in self._store.all())

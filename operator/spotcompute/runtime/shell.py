@@ -87,9 +87,9 @@ class Shell:
         """Take in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
         obj = event["object"]
         if event["type"] == "DELETED":
-            self._store.deleted(str(obj["metadata"]["uid"]))
+            self._store.on_deleted(str(obj["metadata"]["uid"]))
         else:
-            self._store.observe(obj)
+            self._store.on_event(obj)
 
     async def access(self) -> kopf.ConnectionInfo:
         """Credentials as kopf wants them, read anew.
