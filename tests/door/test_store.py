@@ -269,12 +269,12 @@ def test_a_version_that_was_refused_is_replaced_by_what_is_read_then(store: Stor
     assert store.version("u1") == "50"
     store.put(environment(51), instead_of="50")
     assert store.version("u1") == "51"
-    assert not store.is_blind.is_set()
+    assert not store.watch_is_stale.is_set()
     store.put(environment(7), instead_of="51")
     assert store.version("u1") == "7"
-    assert store.is_blind.is_set()
+    assert store.watch_is_stale.is_set()
     store.on_event(environment(8))
-    assert not store.is_blind.is_set()
+    assert not store.watch_is_stale.is_set()
     store.on_deleted("u1")
     store.put(environment(9), instead_of="8")
     assert store.get("u1") is None
@@ -286,7 +286,7 @@ async def test_who_comes_back_from_the_dead_tells_of_a_blind_watch_too(store: St
     store.on_deleted("u1")
     await audit_of(store, Cluster(environment(7))).once()
     assert store.version("u1") == "7"
-    assert store.is_blind.is_set()
+    assert store.watch_is_stale.is_set()
 
 
 @pytest.mark.looptime

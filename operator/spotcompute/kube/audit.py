@@ -55,7 +55,7 @@ class Audit:
     async def _due(self) -> None:
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._seconds):
-                await self._store.is_blind.wait()
+                await self._store.watch_is_stale.wait()
                 await asyncio.sleep(STALE_WATCH_SECONDS)
 
     async def once(self) -> None:

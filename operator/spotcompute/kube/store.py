@@ -33,11 +33,11 @@ class Store:
         self._wake = wake
         self._objects: dict[str, KubeObject] = {}
         self._uids: dict[tuple[str, str], str] = {}
-        self._graves: OrderedDict[str, None] = OrderedDict()
+        self._tombstones: OrderedDict[str, None] = OrderedDict()
         self._memories: dict[str, LastKnown] = {}
         #: Set while the watch may show nothing: etcd came back from a backup, and a watch goes on from the version it
         #: has reached, which is still to come (kubernetes 107457). Its next event says that it sees again.
-        self.is_blind = asyncio.Event()
+        self.watch_is_stale = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._objects)
@@ -64,7 +64,7 @@ class Store:
 
     def on_event(self, obj: KubeObject) -> None:
         """Take in a version from the watch, and wake a reconcile if it differs in what matters."""
-        self.is_blind.clear()
+        self.watch_is_stale.clear()
         before = self._objects.get(uid_of(obj))
         is_worth_a_look = before is None or _signature(before) != _signature(obj) or self._has_forgotten(obj)
         if self._keep(obj) and is_worth_a_look:
@@ -92,9 +92,9 @@ class Store:
         uid = uid_of(obj)
         if self.version(uid) != instead_of:
             return
-        if uid in self._graves:  # deleted, and there again
-            del self._graves[uid]
-            self.is_blind.set()
+        if uid in self._tombstones:  # deleted, and there again
+            del self._tombstones[uid]
+            self.watch_is_stale.set()
         self._replace(obj)
         self._wake(uid)
 
@@ -105,11 +105,11 @@ class Store:
 
     def drop(self, uid: str) -> None:
         """The object is gone, and the caller knows. Late answers about it are ignored from now on."""
-        self._graves[uid] = None
-        self._graves.move_to_end(uid)
-        while len(self._graves) > TOMBSTONES_MAX:
+        self._tombstones[uid] = None
+        self._tombstones.move_to_end(uid)
+        while len(self._tombstones) > TOMBSTONES_MAX:
             # Till then its memory stays: it may come back, with an older status, when etcd is restored.
-            self._memories.pop(self._graves.popitem(last=False)[0], None)
+            self._memories.pop(self._tombstones.popitem(last=False)[0], None)
         obj = self._objects.pop(uid, None)
         if obj is not None and self._uids.get(_name(obj)) == uid:
             del self._uids[_name(obj)]
@@ -123,7 +123,7 @@ class Store:
         """Put `obj` unless it is old news: events and answers overtake each other, and an object never gets younger."""
         uid = uid_of(obj)
         known = self.version(uid)
-        if uid in self._graves or (known is not None and int(known) >= int(obj["metadata"]["resourceVersion"])):
+        if uid in self._tombstones or (known is not None and int(known) >= int(obj["metadata"]["resourceVersion"])):
             return False
         self._put(obj)
         return True
@@ -131,7 +131,7 @@ class Store:
     def _replace(self, obj: KubeObject) -> None:
         known = self.version(uid_of(obj))
         if known is not None and int(known) > int(obj["metadata"]["resourceVersion"]):
-            self.is_blind.set()
+            self.watch_is_stale.set()
         self._put(obj)
 
     def _put(self, obj: KubeObject) -> None:
