@@ -31,9 +31,9 @@ class SmallReconciler:
         try:
             if obj["metadata"].get("deletionTimestamp"):
                 if FINALIZER in (obj["metadata"].get("finalizers") or ()):
-                    await self._kube.release(obj)
+                    await self._kube.remove_finalizer(obj)
                 return None
-            obj = await self._kube.claim(obj, "e-1")
+            obj = await self._kube.add_identity(obj, "e-1")
             self._store.put(obj)
             obj = await self._kube.write_status(obj, {"seen": obj["metadata"]["generation"]})
             self._store.put(obj)

@@ -43,12 +43,12 @@ async def test_an_environment_is_read_live_and_none_when_it_does_not_exist(
 
 async def test_a_claim_is_one_write_under_our_name_and_is_not_repeated(kube: KubeClient, create: Create) -> None:
     obj = create("web", finalizers=["other.example/x"])
-    claimed = await kube.claim(obj, "e-1")
+    claimed = await kube.add_identity(obj, "e-1")
     assert claimed["metadata"]["finalizers"] == ["other.example/x", FINALIZER]
     assert claimed["metadata"]["annotations"][ENVIRONMENT_ID] == "e-1"
     assert claimed["metadata"]["generation"] == obj["metadata"]["generation"]
     assert FIELD_MANAGER in [entry["manager"] for entry in claimed["metadata"]["managedFields"]]
-    assert await kube.claim(claimed, "e-1") is claimed
+    assert await kube.add_identity(claimed, "e-1") is claimed
 
 
 async def test_a_claim_on_an_old_version_conflicts(
@@ -57,14 +57,14 @@ async def test_a_claim_on_an_old_version_conflicts(
     obj = create("web")
     annotate(control_plane, obj)
     with pytest.raises(Conflict):
-        await kube.claim(obj, "e-1")
+        await kube.add_identity(obj, "e-1")
 
 
 async def test_a_claim_of_what_is_gone_says_so(kube: KubeClient, create: Create, control_plane: ControlPlane) -> None:
     obj = create("web")
     delete(control_plane, obj)
     with pytest.raises(NotFound):
-        await kube.claim(obj, "e-1")
+        await kube.add_identity(obj, "e-1")
 
 
 async def test_status_becomes_what_is_given_and_is_not_written_when_it_is_so_already(
@@ -94,11 +94,11 @@ async def test_status_decided_on_an_old_version_conflicts_and_changes_nothing(
 
 async def test_release_takes_our_finalizer_only(kube: KubeClient, create: Create, namespace: str) -> None:
     obj = create("web", finalizers=["a.example/x", FINALIZER, "b.example/y"])
-    await kube.release(obj)
+    await kube.remove_finalizer(obj)
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == ["a.example/x", "b.example/y"]
-    await kube.release(live)  # again: fine
+    await kube.remove_finalizer(live)  # again: fine
 
 
 async def test_release_decided_on_an_old_version_conflicts_and_changes_nothing(
@@ -107,11 +107,11 @@ async def test_release_decided_on_an_old_version_conflicts_and_changes_nothing(
     obj = create("web", finalizers=["a.example/x", FINALIZER])
     patch(control_plane, obj, {"metadata": {"finalizers": [FINALIZER, "a.example/x", "c.example/z"]}})
     with pytest.raises(Conflict):
-        await kube.release(obj)
+        await kube.remove_finalizer(obj)
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == [FINALIZER, "a.example/x", "c.example/z"]
-    await kube.release(live)
+    await kube.remove_finalizer(live)
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == ["a.example/x", "c.example/z"]
@@ -124,9 +124,9 @@ async def test_release_ends_a_deletion_and_is_fine_when_the_object_is_gone(
     delete(control_plane, obj, "--wait=false")
     deleted = await kube.get(namespace, "web")
     assert deleted is not None
-    await kube.release(deleted)
+    await kube.remove_finalizer(deleted)
     assert await kube.get(namespace, "web") is None
-    await kube.release(deleted)
+    await kube.remove_finalizer(deleted)
 
 
 async def test_release_leaves_a_namesake_alone(
@@ -137,11 +137,11 @@ async def test_release_leaves_a_namesake_alone(
     delete(control_plane, old)
     new = create("web", finalizers=[FINALIZER])
     with pytest.raises(Conflict):
-        await kube.release(old)
+        await kube.remove_finalizer(old)
     # Should numbers meet after etcd has gone back, the uid differs.
     version = new["metadata"]["resourceVersion"]
     with pytest.raises(Invalid, match="uid"):
-        await kube.release({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
+        await kube.remove_finalizer({**old, "metadata": {**old["metadata"], "resourceVersion": version}})
     live = await kube.get(namespace, "web")
     assert live is not None
     assert live["metadata"]["finalizers"] == [FINALIZER]
@@ -162,7 +162,7 @@ async def test_the_list_is_metadata_of_all_pages(
         everywhere = await kube.list_environments()
         assert {obj["metadata"]["uid"] for obj in created} <= {obj["metadata"]["uid"] for obj in everywhere}
     finally:
-        await kube.release(created[3])
+        await kube.remove_finalizer(created[3])
 
 
 async def test_a_list_without_environments_is_empty(connection: Connection, namespace: str) -> None:

@@ -59,7 +59,7 @@ async def test_an_answer_becomes_the_error_that_says_what_to_do(
 ) -> None:
     stub.answer(code, status(code, "the reason"))
     with pytest.raises(expected, match=f"HTTP {code} the reason"):
-        await kube.claim(ENVIRONMENT | {"metadata": {**ENVIRONMENT["metadata"], "finalizers": []}}, "e-1")
+        await kube.add_identity(ENVIRONMENT | {"metadata": {**ENVIRONMENT["metadata"], "finalizers": []}}, "e-1")
     assert len(stub.requests) == 1, "the client itself repeats nothing"
 
 
@@ -130,7 +130,7 @@ async def test_a_server_that_never_answers_is_given_up(connection: Connection, s
 async def test_writes_name_their_kind_of_patch_and_their_writer(kube: KubeClient, stub: Stub) -> None:
     stub.answer(200, {"metadata": {}})
     await kube.write_status(ENVIRONMENT, {"replicas": 2})
-    await kube.release(ENVIRONMENT)
+    await kube.remove_finalizer(ENVIRONMENT)
     (_, status_path, status_headers, status_body), (_, release_path, release_headers, release_body) = stub.requests
     base = "/apis/spotcompute.dev/v1alpha1/namespaces/ns/spotcomputeenvironments/web"
     assert status_path == f"{base}/status?fieldManager=spotcompute-operator"
@@ -152,7 +152,7 @@ async def test_status_that_is_so_already_sends_nothing(kube: KubeClient, stub: S
 async def test_a_release_that_is_refused_says_why(kube: KubeClient, stub: Stub) -> None:
     stub.answer(422, status(422, "spec.replicas: Invalid value"))
     with pytest.raises(Invalid, match=r"spec\.replicas"):
-        await kube.release(ENVIRONMENT)
+        await kube.remove_finalizer(ENVIRONMENT)
     assert [method for method, *_ in stub.requests] == ["PATCH"]
 
 

@@ -104,7 +104,7 @@ class ApiServer:
 
     # --- what the operator does --------------------------------------------------------------------------------------
 
-    def claim(self, obj: KubeObject, environment_id: str) -> Object:
+    def add_identity(self, obj: KubeObject, environment_id: str) -> Object:
         stored = self._same(obj)
         finalizers = list(stored["metadata"].get("finalizers") or ())
         annotations = dict(stored["metadata"].get("annotations") or {})
@@ -127,7 +127,7 @@ class ApiServer:
         self.on_status(stored, after)
         return after
 
-    def release(self, obj: KubeObject) -> None:
+    def remove_finalizer(self, obj: KubeObject) -> None:
         if (obj["metadata"]["namespace"], obj["metadata"]["name"]) not in self.objects:
             return
         stored = self._same(obj)
@@ -295,8 +295,8 @@ class KubeLine:
         result: Sequence[KubeObject] = await self._call("list", read)
         return result
 
-    async def claim(self, obj: KubeObject, environment_id: str) -> KubeObject:
-        result: KubeObject = await self._call("claim", lambda: self._server.claim(obj, environment_id))
+    async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
+        result: KubeObject = await self._call("claim", lambda: self._server.add_identity(obj, environment_id))
         return result
 
     async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
@@ -305,8 +305,8 @@ class KubeLine:
         result: KubeObject = await self._call("status", lambda: self._server.write_status(obj, status))
         return result
 
-    async def release(self, obj: KubeObject) -> None:
-        await self._call("release", lambda: self._server.release(obj))
+    async def remove_finalizer(self, obj: KubeObject) -> None:
+        await self._call("release", lambda: self._server.remove_finalizer(obj))
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         def read() -> Mapping[str, bytes]:

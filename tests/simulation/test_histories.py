@@ -126,7 +126,7 @@ def test_the_judge_sees_an_end_of_what_has_an_owner(
         world = World("owned", NAMES_OF_ENVIRONMENTS[:1], {})
         identity = "0123456789-abcdef"
         ids = launch(world, TagSpecification=tagged(identity))
-        world.api.claim(world.api.create("default", "env0", {}), identity)
+        world.api.add_identity(world.api.create("default", "env0", {}), identity)
         await asyncio.sleep(seconds_since_the_claim)
         world.cloud.judge_sending(ids, CALLER, lambda identity: is_known)
         return world.outcome("owned").violations
@@ -140,7 +140,7 @@ def test_the_judge_sees_an_early_release() -> None:
         launch(world, TagSpecification=tagged("0123456789-abcdef"))
         marks = {"finalizers": [FINALIZER], "annotations": {ENVIRONMENT_ID: "0123456789-abcdef"}}
         obj = world.api.create("default", "env0", {}, **marks)
-        world.api.release(obj)
+        world.api.remove_finalizer(obj)
         return world.outcome("let-go").violations
 
     assert any("O1 leak" in violation for violation in run_virtual(let_go()))

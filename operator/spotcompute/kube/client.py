@@ -87,7 +87,7 @@ class KubeClient:
                 continue
         raise ApiUnavailable(f"GET {self._collection}: the list expired {ATTEMPTS} times while it was being read")
 
-    async def claim(self, obj: KubeObject, environment_id: str) -> KubeObject:
+    async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
         """Add finalizer and annotation in one merge patch; no request when both are there already."""
         metadata = obj["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
@@ -108,7 +108,7 @@ class KubeClient:
         patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "status": changes}
         return await self._patch(f"{_path_of(obj)}/status", patch)
 
-    async def release(self, obj: KubeObject) -> None:
+    async def remove_finalizer(self, obj: KubeObject) -> None:
         """Merge patch with uid and version: when etcd has gone back, one of that name may not be deleted any more.
 
         No request when our finalizer is gone. Raises Rejected when the stored object breaks its schema.

@@ -64,7 +64,7 @@ class KubePort(Protocol):
         """
         ...
 
-    async def claim(self, obj: KubeObject, environment_id: str) -> KubeObject:
+    async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
         """Add our finalizer and the environment-id annotation in one write; return the object as it is then.
 
         Raises Conflict when `obj` is not the latest version.
@@ -78,7 +78,7 @@ class KubePort(Protocol):
         """
         ...
 
-    async def release(self, obj: KubeObject) -> None:
+    async def remove_finalizer(self, obj: KubeObject) -> None:
         """Remove our finalizer, and only ours; fine when it, or the object, is gone already.
 
         Raises Conflict when `obj` is not the latest version: what it was decided on may not be so any more.

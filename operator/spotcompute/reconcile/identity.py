@@ -95,7 +95,7 @@ class Identities:
                 # The ledger first: so an identity without one was lost, and not merely cut off here.
                 raw = await self._kube.write_status(raw, intent_status(raw.get("status") or {}, believed.ledger, ()))
                 self._store.put(raw)
-            raw = await self._kube.claim(raw, environment_id)
+            raw = await self._kube.add_identity(raw, environment_id)
             self._store.put(raw)
         return raw, believed
 

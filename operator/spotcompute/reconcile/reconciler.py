@@ -321,7 +321,7 @@ class Reconciler:
 
     async def _let_go(self, raw: KubeObject, environment: Environment, entry: RunRecord) -> None:
         """Remove our finalizer; the last environment that used a Secret lets that go too."""
-        await self._kube.release(raw)
+        await self._kube.remove_finalizer(raw)
         self._store.drop(environment.uid)
         entry.is_released = True
         secret = environment.secret
