@@ -59,7 +59,7 @@ class Account(ScriptedCloud):
 
 @dataclass
 class Cluster:
-    """Environments, those a list leaves out, notes and guarded Secrets; store and API server at once.
+    """Environments, those a list leaves out, notes and protected Secrets; store and API server at once.
 
     `unheard` are those that neither a list nor the watch has shown: only who asks for them by name finds them.
     `arriving` come on the watch while the answer to the first, second, … such question is on its way.
@@ -72,7 +72,7 @@ class Cluster:
     arriving: dict[int, KubeObject] = field(default_factory=dict)
     asked: int = 0
     notes: dict[str, str] = field(default_factory=dict)
-    guarded: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
     trouble: dict[str, ApiUnavailable] = field(default_factory=dict)
 
     def all(self) -> Sequence[KubeObject]:
@@ -100,10 +100,10 @@ class Cluster:
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         return {"secretId": b"id-one", "secretKey": b"secret"}
 
-    async def unguard_secret(self, namespace: str, name: str) -> None:
-        if "unguard" in self.trouble:
-            raise self.trouble.pop("unguard")
-        self.guarded.remove(name)
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
+        if "unprotect" in self.trouble:
+            raise self.trouble.pop("unprotect")
+        self.protected.remove(name)
 
 
 class World:
@@ -132,11 +132,11 @@ class World:
             await self.sweep.once()
 
 
-def a_world_with_a_note(guarded: bool = False) -> tuple[World, AccountRef]:
-    """No environment uses the account, but a note of it is left; `guarded`: and its Secret still has our finalizer."""
+def a_world_with_a_note(protected: bool = False) -> tuple[World, AccountRef]:
+    """No environment uses the account, but a note of it is left; `protected`: and its Secret still has our finalizer."""
     world, note = World(), AccountRef("default", "key", "region")
     world.cluster.notes = {note.key: note.to_json()}
-    world.cluster.guarded = ["key"] if guarded else []
+    world.cluster.protected = ["key"] if protected else []
     return world, note
 
 
@@ -205,15 +205,15 @@ async def test_what_had_an_owner_again_is_counted_anew_while_another_account_has
 
 
 async def test_a_note_is_forgotten_although_another_namespace_has_instances_in_the_account() -> None:
-    world, _ = a_world_with_a_note(guarded=True)
+    world, _ = a_world_with_a_note(protected=True)
     world.one.listed = [left_behind("ins-1", namespace="elsewhere")]
     world.cluster.environments = [environment("elsewhere", "web")]
     await world.looks(30)
-    assert (world.cluster.notes, world.cluster.guarded) == ({}, [])
+    assert (world.cluster.notes, world.cluster.protected) == ({}, [])
 
 
 async def test_a_clock_that_is_set_does_not_make_a_note_old(monkeypatch: pytest.MonkeyPatch) -> None:
-    world, note = a_world_with_a_note(guarded=True)
+    world, note = a_world_with_a_note(protected=True)
     monkeypatch.setattr(world.sweep, "_clock", lambda: clock() - seconds(3600))
     await world.looks(2)
     monkeypatch.undo()
@@ -239,11 +239,11 @@ async def test_one_falsely_empty_sweep_does_not_make_a_note_go() -> None:
     assert list(world.cluster.notes) == [note.key]
 
 
-async def test_a_note_outlives_the_guard_of_its_secret() -> None:
-    world, note = a_world_with_a_note(guarded=True)
-    world.cluster.trouble["unguard"] = ApiUnavailable("away")
+async def test_a_note_outlives_the_protection_of_its_secret() -> None:
+    world, note = a_world_with_a_note(protected=True)
+    world.cluster.trouble["unprotect"] = ApiUnavailable("away")
     with pytest.raises(ApiUnavailable):
         await world.looks(30)
     assert list(world.cluster.notes) == [note.key]
     await world.looks(1)
-    assert (world.cluster.notes, world.cluster.guarded) == ({}, [])
+    assert (world.cluster.notes, world.cluster.protected) == ({}, [])

@@ -1,4 +1,4 @@
-"""A Secret in use is guarded once, and tried again only when nobody has said no."""
+"""A Secret in use is protected once, and tried again only when nobody has said no."""
 
 from __future__ import annotations
 
@@ -17,50 +17,50 @@ from spotcompute.telemetry.redaction import redact
 
 @dataclass
 class Secrets:
-    """Which Secrets are guarded; `trouble` is raised, in turn, before any of them is."""
+    """Which Secrets are protected; `trouble` is raised, in turn, before any of them is."""
 
-    guarded: list[str] = field(default_factory=list)
+    protected: list[str] = field(default_factory=list)
     trouble: list[KubeError] = field(default_factory=list)
 
-    async def guard_secret(self, namespace: str, name: str) -> None:
+    async def protect_secret(self, namespace: str, name: str) -> None:
         if self.trouble:
             raise self.trouble.pop(0)
-        self.guarded.append(name)
+        self.protected.append(name)
 
     async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
         raise self.trouble.pop(0)
 
-    read_config_map = unguard_secret = read_secret
+    read_config_map = unprotect_secret = read_secret
 
 
 def sources_of(secrets: Secrets) -> Sources:
     return Sources(cast(KubePort, secrets), None, lambda: NOW)
 
 
-async def test_a_secret_is_guarded_once() -> None:
+async def test_a_secret_is_protected_once() -> None:
     secrets = Secrets()
     sources = sources_of(secrets)
-    await sources.guard("ns", "key")
-    await sources.guard("ns", "key")
-    assert secrets.guarded == ["key"]
+    await sources.protect("ns", "key")
+    await sources.protect("ns", "key")
+    assert secrets.protected == ["key"]
 
 
 async def test_an_api_server_that_was_away_is_asked_again() -> None:
     secrets = Secrets(trouble=[ApiUnavailable("away")])
     sources = sources_of(secrets)
     with pytest.raises(ApiUnavailable):
-        await sources.guard("ns", "key")
-    await sources.guard("ns", "key")
-    assert secrets.guarded == ["key"]
+        await sources.protect("ns", "key")
+    await sources.protect("ns", "key")
+    assert secrets.protected == ["key"]
 
 
 @pytest.mark.parametrize("refusal", [Forbidden("no right"), Invalid("no policy")])
 async def test_where_it_is_refused_it_is_tried_once_and_nothing_fails(refusal: KubeError) -> None:
     secrets = Secrets(trouble=[refusal])
     sources = sources_of(secrets)
-    await sources.guard("ns", "key")
-    await sources.guard("ns", "key")
-    assert secrets.guarded == []
+    await sources.protect("ns", "key")
+    await sources.protect("ns", "key")
+    assert secrets.protected == []
 
 
 @dataclass
@@ -84,7 +84,7 @@ async def test_what_is_no_name_at_all_is_said_to_be_wrong_and_keeps_nobody() -> 
         )
         with pytest.raises(SourceUnavailable, match="correct the name"):
             await sources.user_data("ns", template)
-    await sources.unguard("ns", "a%2fb")
+    await sources.unprotect("ns", "a%2fb")
 
 
 async def test_user_data_of_a_secret_is_cut_out_of_every_log() -> None:

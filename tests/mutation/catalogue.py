@@ -572,7 +572,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "the-secret-is-not-guarded",
                 "kube/sources.py",
-                "            await self._kube.guard_secret(namespace, secret)\n",
+                "            await self._kube.protect_secret(namespace, secret)\n",
                 "            pass\n",
                 (faults("namespace-deleted"),),
             ),

@@ -139,19 +139,19 @@ class ApiServer:
             metadata = {**stored["metadata"], "finalizers": finalizers}
             self._remove_if_released(self._put("MODIFIED", {**stored, "metadata": metadata}))
 
-    def mark_secret(self, namespace: str, name: str, is_guarded: bool) -> None:
+    def mark_secret(self, namespace: str, name: str, is_protected: bool) -> None:
         """Put our finalizer on a Secret, or take it off; a Secret that was only kept by it then goes."""
         secret = self.secrets.get((namespace, name))
-        if secret is None or (is_guarded and secret.get("deleting")):
+        if secret is None or (is_protected and secret.get("deleting")):
             return
-        secret["guarded"] = is_guarded
-        if secret.get("deleting") and not is_guarded:
+        secret["protected"] = is_protected
+        if secret.get("deleting") and not is_protected:
             del self.secrets[namespace, name]
 
     def delete_secret(self, namespace: str, name: str) -> None:
         """What deleting a namespace does to its Secrets."""
         secret = self.secrets.get((namespace, name))
-        if secret is not None and secret.get("guarded"):
+        if secret is not None and secret.get("protected"):
             secret["deleting"] = True
         elif secret is not None:
             del self.secrets[namespace, name]
@@ -317,11 +317,11 @@ class KubeLine:
         result: Mapping[str, bytes] = await self._call("secret", read)
         return result
 
-    async def guard_secret(self, namespace: str, name: str) -> None:
-        await self._call("guard", lambda: self._server.mark_secret(namespace, name, True))
+    async def protect_secret(self, namespace: str, name: str) -> None:
+        await self._call("protect", lambda: self._server.mark_secret(namespace, name, True))
 
-    async def unguard_secret(self, namespace: str, name: str) -> None:
-        await self._call("unguard", lambda: self._server.mark_secret(namespace, name, False))
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
+        await self._call("unprotect", lambda: self._server.mark_secret(namespace, name, False))
 
     async def remembered_accounts(self) -> Mapping[str, str]:
         result: Mapping[str, str] = await self._call("notes", lambda: dict(self._server.accounts))

@@ -18,7 +18,7 @@ from simulation.world import AUDIT_SECONDS
 #: Every request the operator ever makes.
 REQUESTS = {
     *("kube " + what for what in ("cluster_id", "get", "list", "claim", "status", "release", "secret", "config map")),
-    *("kube " + what for what in ("guard", "unguard", "notes", "note", "forget")),
+    *("kube " + what for what in ("protect", "unprotect", "notes", "note", "forget")),
     *("cloud " + action for action in ("DescribeInstances", "DescribeZoneInstanceConfigInfos")),
     *("cloud " + action for action in ("RunInstances", "TerminateInstances", "InquiryPriceRunInstances")),
 }
@@ -145,7 +145,7 @@ def test_after_a_restore_what_is_asked_for_is_done_soon() -> None:
     assert max(others) <= 20
 
 
-@pytest.mark.parametrize("safeguard", ["kube claim", "kube guard", "kube note", "kube status"])
+@pytest.mark.parametrize("safeguard", ["kube claim", "kube protect", "kube note", "kube status"])
 def test_what_makes_a_launch_safe_is_written_before_it(safeguard: str) -> None:
     requests = reference("create-1")[1]
     assert requests.index(safeguard) < requests.index("cloud RunInstances")

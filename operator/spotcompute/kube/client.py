@@ -130,25 +130,25 @@ class KubeClient:
         secret = await self._transport.call("GET", f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
-    async def guard_secret(self, namespace: str, name: str) -> None:
+    async def protect_secret(self, namespace: str, name: str) -> None:
         """One GET, and a merge patch with the resourceVersion when our finalizer is missing. Needs `patch` on it."""
-        await self._change_secret(namespace, name, is_guard=True)
+        await self._change_secret(namespace, name, is_protection=True)
 
-    async def unguard_secret(self, namespace: str, name: str) -> None:
-        """The reverse of `guard_secret`."""
-        await self._change_secret(namespace, name, is_guard=False)
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
+        """The reverse of `protect_secret`."""
+        await self._change_secret(namespace, name, is_protection=False)
 
-    async def _change_secret(self, namespace: str, name: str, *, is_guard: bool) -> None:
+    async def _change_secret(self, namespace: str, name: str, *, is_protection: bool) -> None:
         path = f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}"
         for attempt in range(ATTEMPTS):
             try:
                 metadata = (await self._transport.call("GET", path))["metadata"]
                 finalizers = list(metadata.get("finalizers") or ())
-                is_pointless = (SECRET_FINALIZER in finalizers) == is_guard
-                if is_pointless or (is_guard and "deletionTimestamp" in metadata):
+                is_pointless = (SECRET_FINALIZER in finalizers) == is_protection
+                if is_pointless or (is_protection and "deletionTimestamp" in metadata):
                     return
                 others = [finalizer for finalizer in finalizers if finalizer != SECRET_FINALIZER]
-                wanted = [*others, SECRET_FINALIZER] if is_guard else others
+                wanted = [*others, SECRET_FINALIZER] if is_protection else others
                 patch = {"resourceVersion": metadata["resourceVersion"], "finalizers": wanted}
                 await self._patch(path, {"metadata": patch})
                 return

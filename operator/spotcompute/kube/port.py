@@ -89,14 +89,14 @@ class KubePort(Protocol):
         """The decoded data of a Secret. Raises NotFound or Forbidden."""
         ...
 
-    async def guard_secret(self, namespace: str, name: str) -> None:
+    async def protect_secret(self, namespace: str, name: str) -> None:
         """Put our finalizer on a Secret, so that a deleted namespace keeps the key until everything is released.
 
         Fine when it is there already, or the Secret is gone or going. Raises Forbidden where that is not granted.
         """
         ...
 
-    async def unguard_secret(self, namespace: str, name: str) -> None:
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
         """Take our finalizer off a Secret; fine when it, or the Secret, is gone already."""
         ...
 

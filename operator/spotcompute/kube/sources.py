@@ -59,7 +59,7 @@ class Sources:
         """`default` are the operator's own credentials, None when the install forbids or lacks them."""
         self._kube, self._default, self._clock = kube, default, clock
         self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
-        self._guarded: set[tuple[str, str]] = set()
+        self._protected: set[tuple[str, str]] = set()
 
     async def credentials(self, namespace: str, secret: str | None, *, is_deleting: bool = False) -> Credentials:
         """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away.
@@ -86,26 +86,26 @@ class Sources:
         self._cache[key] = (self._clock(), credentials)
         return credentials
 
-    async def guard(self, namespace: str, secret: str | None) -> None:
+    async def protect(self, namespace: str, secret: str | None) -> None:
         """Keep that Secret from vanishing while it is needed; once per process, and only where it is allowed.
 
-        Raises `KubeError` when the API server is away: then it is not guarded yet, and the next call tries again.
+        Raises `KubeError` when the API server is away: then it is not protected yet, and the next call tries again.
         """
-        if secret is None or (namespace, secret) in self._guarded:
+        if secret is None or (namespace, secret) in self._protected:
             return
         try:
-            await self._kube.guard_secret(namespace, secret)
+            await self._kube.protect_secret(namespace, secret)
         except (Forbidden, Invalid) as error:
             _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
-        self._guarded.add((namespace, secret))
+        self._protected.add((namespace, secret))
 
-    async def unguard(self, namespace: str, secret: str | None) -> None:
-        """Let that Secret go: no environment needs it any more. Raises like `guard`."""
+    async def unprotect(self, namespace: str, secret: str | None) -> None:
+        """Let that Secret go: no environment needs it any more. Raises like `protect`."""
         if secret is None:
             return
-        self._guarded.discard((namespace, secret))
+        self._protected.discard((namespace, secret))
         try:
-            await self._kube.unguard_secret(namespace, secret)
+            await self._kube.unprotect_secret(namespace, secret)
         except (Forbidden, Invalid) as error:
             _log.warning("secret_not_unguarded", namespace=namespace, secret=secret, error=str(error))
 

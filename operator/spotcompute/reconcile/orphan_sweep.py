@@ -137,8 +137,8 @@ class OrphanSweep:
             sweeps.append(began)
         if len(sweeps) < self._policy.absence_sweeps:
             return
-        # The note goes last: as long as it is there, an unguard that failed is tried again.
-        await self._sources.unguard(note.namespace, note.secret)
+        # The note goes last: as long as it is there, a removal of the finalizer that failed is tried again.
+        await self._sources.unprotect(note.namespace, note.secret)
         await self._register.forget(note)
 
     def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:

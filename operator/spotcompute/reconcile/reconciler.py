@@ -160,7 +160,7 @@ class Reconciler:
         spec = self._reach.spec(environment)
         inventory = await self._reach.inventory(environment, spec)
         if not environment.deleting:
-            await self._sources.guard(environment.namespace, environment.secret)
+            await self._sources.protect(environment.namespace, environment.secret)
             await self._register.note(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         ownership = Ownership(self._cluster_id, ledger.environment_id)
@@ -327,4 +327,4 @@ class Reconciler:
         secret = environment.secret
         others = (Environment.of(other) for other in self._store.all())
         if not any(other.namespace == environment.namespace and other.secret == secret for other in others):
-            await self._sources.unguard(environment.namespace, secret)
+            await self._sources.unprotect(environment.namespace, secret)
