@@ -37,8 +37,8 @@ class Home:
 async def test_a_note_is_written_once_and_read_back() -> None:
     home = Home()
     register = AccountRegistry(cast(KubePort, home))
-    await register.note(NOTE)
-    await register.note(NOTE)
+    await register.add(NOTE)
+    await register.add(NOTE)
     assert home.asked == 1
     assert await register.all() == [NOTE]
 
@@ -47,8 +47,8 @@ async def test_a_note_is_written_once_and_read_back() -> None:
 async def test_a_refusal_is_no_reason_to_stand_still(refusal: KubeError) -> None:
     home = Home(trouble=[refusal])
     register = AccountRegistry(cast(KubePort, home))
-    await register.note(NOTE)
-    await register.note(NOTE)
+    await register.add(NOTE)
+    await register.add(NOTE)
     assert home.asked == 1
 
 
@@ -65,8 +65,8 @@ async def test_an_api_server_that_was_away_is_asked_again() -> None:
     home = Home(trouble=[ApiUnavailable("away")])
     register = AccountRegistry(cast(KubePort, home))
     with pytest.raises(ApiUnavailable):
-        await register.note(NOTE)
-    await register.note(NOTE)
+        await register.add(NOTE)
+    await register.add(NOTE)
     assert list(home.notes) == [NOTE.key]
 
 

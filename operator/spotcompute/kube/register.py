@@ -47,7 +47,7 @@ class AccountRegistry:
         self._written: set[str] = set()
         self._is_blind = False
 
-    async def note(self, note: AccountRef) -> None:
+    async def add(self, note: AccountRef) -> None:
         """Write it down, unless this process has. Where that is refused, go on without: it is a second net.
 
         Raises `KubeError` when the API server is away.
@@ -75,7 +75,7 @@ class AccountRegistry:
     async def renew(self, note: AccountRef) -> None:
         """Write it down again: another replica, or a person, has removed it although it is in use."""
         self._written.discard(note.key)
-        await self.note(note)
+        await self.add(note)
 
     async def forget(self, note: AccountRef) -> None:
         """Nothing is left that this key would be needed for."""

@@ -161,7 +161,7 @@ class Reconciler:
         inventory = await self._reach.inventory(environment, spec)
         if not environment.deleting:
             await self._sources.protect(environment.namespace, environment.secret)
-            await self._register.note(AccountRef(environment.namespace, environment.secret, spec.region))
+            await self._register.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         ownership = Ownership(self._cluster_id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
