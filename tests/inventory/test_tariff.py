@@ -28,7 +28,7 @@ def cloud_with(*prices: str, **other: object) -> ScriptedCloud:
 
 
 async def ask(tariff: EquipmentPrices, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
-    return dict(await tariff.extras(template, [A, B], quotes, "env"))
+    return dict(await tariff.extras_for(template, [A, B], quotes, "env"))
 
 
 async def test_what_is_more_than_the_machine_is_its_equipments() -> None:
@@ -115,7 +115,7 @@ async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> N
             pools.append(pool)
             return Decimal(100)
 
-    await EquipmentPrices(Asked(), clock).extras(PLAIN, [A, B, ELSEWHERE], quotes, "env")
+    await EquipmentPrices(Asked(), clock).extras_for(PLAIN, [A, B, ELSEWHERE], quotes, "env")
     assert pools == asked
 
 

@@ -54,7 +54,7 @@ class EquipmentPrices:
         self._answers: dict[tuple[str, Equipment], _Answer] = {}
         self._asking: dict[tuple[str, Equipment], asyncio.Task[None]] = {}
 
-    async def extras(
+    async def extras_for(
         self, template: Template, pools: Iterable[Pool], market: Market, on_behalf_of: str
     ) -> Mapping[str, Decimal]:
         """What comes with one instance of `template` costs per hour in each zone of `pools`, where that is known.

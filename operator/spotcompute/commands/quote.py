@@ -177,7 +177,7 @@ async def _quote(
     market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
-    extras = await EquipmentPrices(provider, lambda: now).extras(desired.template, pools, market, environment.label)
+    extras = await EquipmentPrices(provider, lambda: now).extras_for(desired.template, pools, market, environment.label)
     market = replace(market, extras=extras)
     quote = make_quote(desired, Ledger(ownership.environment_id), market, now, policy)
     encoded = user_data.encoded if user_data else None

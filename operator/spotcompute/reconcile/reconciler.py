@@ -229,7 +229,7 @@ class Reconciler:
         pools = {pool for pool, _ in run.desired.pools} | {member.pool for member in run.ledger.members.values()}
         pools |= {intent.pool for intent in run.ledger.intents}
         label, market = run.environment.label, observed.market
-        extras = await run.inventory.tariff.extras(run.desired.template, sorted(pools), market, label)
+        extras = await run.inventory.tariff.extras_for(run.desired.template, sorted(pools), market, label)
         return replace(observed, market=replace(market, extras=extras))
 
     def _reckons_with_quotes(self, run: _Run) -> bool:
