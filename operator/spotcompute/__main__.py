@@ -31,12 +31,12 @@ from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.commands.quote import Quoted, Unusable, quote_all, read_manifests
+from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import Forbidden, KubeError
-from spotcompute.kube.register import AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy

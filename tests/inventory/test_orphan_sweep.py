@@ -16,9 +16,9 @@ from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials
 from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.provider import CloudProvider
+from spotcompute.kube.account_registry import AccountRef, AccountRegistry
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort
-from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Instance, Ownership
@@ -133,7 +133,7 @@ class World:
 
 
 def a_world_with_a_note(protected: bool = False) -> tuple[World, AccountRef]:
-    """No environment uses the account, but a note of it is left; `protected`: and its Secret still has our finalizer."""
+    """No environment uses the account, but a note is left. With `protected` its Secret still has our finalizer."""
     world, note = World(), AccountRef("default", "key", "region")
     world.cluster.notes = {note.key: note.to_json()}
     world.cluster.protected = ["key"] if protected else []

@@ -27,8 +27,8 @@ def cloud_with(*prices: str, **other: object) -> ScriptedCloud:
     return ScriptedCloud(list_prices={A.zone: Decimal(prices[0])}, **other)
 
 
-async def ask(tariff: EquipmentPrices, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
-    return dict(await tariff.extras_for(template, [A, B], quotes, "env"))
+async def ask(prices: EquipmentPrices, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
+    return dict(await prices.extras_for(template, [A, B], quotes, "env"))
 
 
 async def test_what_is_more_than_the_machine_is_its_equipments() -> None:
@@ -43,54 +43,54 @@ async def test_a_price_without_disks_makes_them_free_and_not_negative() -> None:
 
 async def test_an_answer_is_kept_for_hours_and_asked_for_again() -> None:
     cloud = cloud_with("1.25")
-    tariff = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(cloud, clock)
     for _ in range(3):
-        await ask(tariff)
+        await ask(prices)
         await asyncio.sleep(60)
     cloud.list_prices[A.zone] = Decimal("1.5")
-    assert await ask(tariff) == {A.zone: Decimal("0.25")}
+    assert await ask(prices) == {A.zone: Decimal("0.25")}
     await asyncio.sleep(KEPT.total_seconds())
-    assert await ask(tariff) == {A.zone: Decimal("0.5")}
+    assert await ask(prices) == {A.zone: Decimal("0.5")}
     assert len(cloud.times("price")) == 2
 
 
 async def test_machines_equipped_alike_share_an_answer_and_others_do_not() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    tariff = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(cloud, clock)
     other = replace(PLAIN, image_id="img-2", tags=(("team", "blue"),))
-    await asyncio.gather(ask(tariff), ask(tariff, other), ask(tariff, other))
+    await asyncio.gather(ask(prices), ask(prices, other), ask(prices, other))
     assert len(cloud.times("price")) == 1
-    await ask(tariff, LARGE)
+    await ask(prices, LARGE)
     assert len(cloud.times("price")) == 2
 
 
 @pytest.mark.parametrize("error", [Throttled("RequestLimitExceeded", "slow"), InvalidCredentials("AuthFailure", "no")])
 async def test_a_refusal_is_no_trouble_and_is_asked_about_again_before_long(error: Exception) -> None:
     cloud = cloud_with("1.25", trouble={"price": error})
-    tariff = EquipmentPrices(cloud, clock)
-    assert await ask(tariff) == {}
-    assert await ask(tariff) == {}
+    prices = EquipmentPrices(cloud, clock)
+    assert await ask(prices) == {}
+    assert await ask(prices) == {}
     assert len(cloud.times("price")) == 1
     cloud.trouble.clear()
     await asyncio.sleep(RETRY.total_seconds())
-    assert await ask(tariff) == {A.zone: Decimal("0.25")}
+    assert await ask(prices) == {A.zone: Decimal("0.25")}
 
 
 async def test_what_was_told_before_goes_on_while_nothing_is_answered() -> None:
     cloud = cloud_with("1.25")
-    tariff = EquipmentPrices(cloud, clock)
-    await ask(tariff)
+    prices = EquipmentPrices(cloud, clock)
+    await ask(prices)
     await asyncio.sleep(KEPT.total_seconds())
     cloud.trouble["price"] = Throttled("RequestLimitExceeded", "slow")
-    assert await ask(tariff) == {A.zone: Decimal("0.25")}
-    assert await ask(tariff) == {A.zone: Decimal("0.25")}
+    assert await ask(prices) == {A.zone: Decimal("0.25")}
+    assert await ask(prices) == {A.zone: Decimal("0.25")}
     assert len(cloud.times("price")) == 2
 
 
 async def test_whoever_stops_waiting_leaves_the_answer_to_the_others() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    tariff = EquipmentPrices(cloud, clock)
-    impatient, patient = asyncio.create_task(ask(tariff)), asyncio.create_task(ask(tariff))
+    prices = EquipmentPrices(cloud, clock)
+    impatient, patient = asyncio.create_task(ask(prices)), asyncio.create_task(ask(prices))
     await asyncio.sleep(1)
     impatient.cancel()
     assert await patient == {A.zone: Decimal("0.25")}
@@ -121,21 +121,21 @@ async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> N
 
 async def test_memory_is_bounded() -> None:
     cloud = cloud_with("1.25")
-    tariff = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(cloud, clock)
     for size in range(MOST_ANSWERS + 2):
-        await ask(tariff, replace(PLAIN, system_disk=Disk("CLOUD_SSD", size)))
-    await ask(tariff, replace(PLAIN, system_disk=Disk("CLOUD_SSD", MOST_ANSWERS + 1)))
+        await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", size)))
+    await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", MOST_ANSWERS + 1)))
     assert len(cloud.times("price")) == MOST_ANSWERS + 2
-    await ask(tariff, replace(PLAIN, system_disk=Disk("CLOUD_SSD", 0)))
+    await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", 0)))
     assert len(cloud.times("price")) == MOST_ANSWERS + 3
 
 
 async def test_nobody_waits_long_for_an_answer_and_it_is_known_when_it_comes() -> None:
     cloud = cloud_with("1.25", latency=30.0)
-    tariff = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(cloud, clock)
     before = asyncio.get_running_loop().time()
-    assert await ask(tariff) == {}
+    assert await ask(prices) == {}
     assert asyncio.get_running_loop().time() - before == PATIENCE.total_seconds()
     await asyncio.sleep(30)
-    assert await ask(tariff) == {A.zone: Decimal("0.25")}
+    assert await ask(prices) == {A.zone: Decimal("0.25")}
     assert len(cloud.times("price")) == 1

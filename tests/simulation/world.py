@@ -28,9 +28,9 @@ from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
+from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import ENVIRONMENT_ID
-from spotcompute.kube.register import AccountRegistry
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.model.identity import binding

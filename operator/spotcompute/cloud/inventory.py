@@ -104,7 +104,7 @@ class Inventory:
         on_news: Callable[[Collection[str]], None],
     ) -> None:
         """`on_news` is called with the ids of environments whose slice differs from the sweep before."""
-        self.provider, self.tariff = provider, EquipmentPrices(provider, clock)
+        self.provider, self.equipment_prices = provider, EquipmentPrices(provider, clock)
         self._cluster_id, self._clock, self._pace, self._on_news = cluster_id, clock, pace, on_news
         self._sweep: _Sweep | None = None
         self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)

@@ -15,9 +15,9 @@ import structlog
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
+from spotcompute.kube.account_registry import AccountRef, AccountRegistry
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import KubeError, KubeObject, KubePort
-from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources, SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership

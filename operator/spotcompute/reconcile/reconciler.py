@@ -18,9 +18,9 @@ from spotcompute.api.environment import Environment
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
+from spotcompute.kube.account_registry import AccountRef, AccountRegistry
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import Conflict, KubeObject, KubePort
-from spotcompute.kube.register import AccountRef, AccountRegistry
 from spotcompute.kube.sources import Sources, UserData
 from spotcompute.kube.store import Store
 from spotcompute.model.activity import Activity
@@ -229,7 +229,7 @@ class Reconciler:
         pools = {pool for pool, _ in run.desired.pools} | {member.pool for member in run.ledger.members.values()}
         pools |= {intent.pool for intent in run.ledger.intents}
         label, market = run.environment.label, observed.market
-        extras = await run.inventory.tariff.extras_for(run.desired.template, sorted(pools), market, label)
+        extras = await run.inventory.equipment_prices.extras_for(run.desired.template, sorted(pools), market, label)
         return replace(observed, market=replace(market, extras=extras))
 
     def _reckons_with_quotes(self, run: _Run) -> bool:

@@ -8,8 +8,8 @@ from typing import cast
 import pytest
 from structlog.testing import capture_logs
 
+from spotcompute.kube.account_registry import AccountRef, AccountRegistry
 from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort, NotFound
-from spotcompute.kube.register import AccountRef, AccountRegistry
 
 NOTE = AccountRef("default", "key", "ap-guangzhou")
 
