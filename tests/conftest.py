@@ -1,9 +1,13 @@
-"""How all tests are run: which go first, and where hypothesis looks for counterexamples."""
+"""How all tests are run: which go first, where hypothesis looks for counterexamples, and the one control plane."""
 
 from __future__ import annotations
 
 import pytest
 from hypothesis import settings
+
+from controlplane import control_plane
+
+__all__ = ["control_plane"]
 
 #: The modules that take longest, longest first: begun early, the others fill what time they leave. The first computes
 #: for minutes, most of the others wait for real processes.
@@ -15,7 +19,7 @@ LONGEST = (
     "e2e/test_crashes.py",
     "local/test_demo.py",
     "e2e/test_drills.py",
-    "door/test_door.py",
+    "runtime/test_shell.py",
     "forgery/test_attack.py",
     "e2e/test_election.py",
     "e2e/test_story.py",

@@ -16,7 +16,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kube.conftest import Stub, write_kubeconfig
+from kube.stub import Stub, write_kubeconfig
 from spotcompute.kube.client import KubeClient, merge_patch
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.names import FINALIZER
@@ -55,11 +55,11 @@ def status(code: int, message: str = "", **details: object) -> dict[str, object]
     ],
 )
 async def test_an_answer_becomes_the_error_that_says_what_to_do(
-    kube: KubeClient, stub: Stub, code: int, expected: type[KubeError]
+    stub_kube: KubeClient, stub: Stub, code: int, expected: type[KubeError]
 ) -> None:
     stub.answer(code, status(code, "the reason"))
     with pytest.raises(expected, match=f"HTTP {code} the reason"):
-        await kube.add_identity(ENVIRONMENT | {"metadata": {**ENVIRONMENT["metadata"], "finalizers": []}}, "e-1")
+        await stub_kube.add_identity(ENVIRONMENT | {"metadata": {**ENVIRONMENT["metadata"], "finalizers": []}}, "e-1")
     assert len(stub.requests) == 1, "the client itself repeats nothing"
 
 
@@ -71,25 +71,25 @@ async def test_an_answer_becomes_the_error_that_says_what_to_do(
         pytest.param("<html>not here</html>", id="of a proxy"),
     ],
 )
-async def test_a_404_that_names_no_object_is_an_outage(kube: KubeClient, stub: Stub, answer: object) -> None:
+async def test_a_404_that_names_no_object_is_an_outage(stub_kube: KubeClient, stub: Stub, answer: object) -> None:
     stub.answer(404, answer)
     with pytest.raises(ApiUnavailable):
-        await kube.get("ns", "web")
+        await stub_kube.get("ns", "web")
 
 
-async def test_a_404_that_names_the_object_is_its_absence(kube: KubeClient, stub: Stub) -> None:
+async def test_a_404_that_names_the_object_is_its_absence(stub_kube: KubeClient, stub: Stub) -> None:
     stub.answer(404, status(404, 'environments "web" not found', name="web"))
-    assert await kube.get("ns", "web") is None
+    assert await stub_kube.get("ns", "web") is None
 
 
 @pytest.mark.parametrize("body", ["", "<html>", '{"metadata": {'])
-async def test_an_answer_that_is_no_json_is_an_outage(kube: KubeClient, stub: Stub, body: str) -> None:
+async def test_an_answer_that_is_no_json_is_an_outage(stub_kube: KubeClient, stub: Stub, body: str) -> None:
     stub.answer(200, body)
     with pytest.raises(ApiUnavailable, match="no JSON"):
-        await kube.get("ns", "web")
+        await stub_kube.get("ns", "web")
 
 
-async def test_a_connection_cut_in_the_answer_is_an_outage(kube: KubeClient, stub: Stub) -> None:
+async def test_a_connection_cut_in_the_answer_is_an_outage(stub_kube: KubeClient, stub: Stub) -> None:
     async def cut(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Length": "1000"})
         await response.prepare(request)
@@ -100,7 +100,7 @@ async def test_a_connection_cut_in_the_answer_is_an_outage(kube: KubeClient, stu
 
     stub.answers = [cut]
     with pytest.raises(ApiUnavailable):
-        await kube.get("ns", "web")
+        await stub_kube.get("ns", "web")
 
 
 async def test_a_refused_connection_is_an_outage(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ async def test_a_refused_connection_is_an_outage(tmp_path: Path) -> None:
         await connection.close()
 
 
-async def test_a_server_that_never_answers_is_given_up(connection: Connection, stub: Stub) -> None:
-    kube = KubeClient(connection, timeout_seconds=0.1)
+async def test_a_server_that_never_answers_is_given_up(stub_connection: Connection, stub: Stub) -> None:
+    kube = KubeClient(stub_connection, timeout_seconds=0.1)
     released = asyncio.Event()
 
     async def hang(request: web.Request) -> web.StreamResponse:
@@ -127,10 +127,10 @@ async def test_a_server_that_never_answers_is_given_up(connection: Connection, s
     released.set()
 
 
-async def test_writes_name_their_kind_of_patch_and_their_writer(kube: KubeClient, stub: Stub) -> None:
+async def test_writes_name_their_kind_of_patch_and_their_writer(stub_kube: KubeClient, stub: Stub) -> None:
     stub.answer(200, {"metadata": {}})
-    await kube.write_status(ENVIRONMENT, {"replicas": 2})
-    await kube.remove_finalizer(ENVIRONMENT)
+    await stub_kube.write_status(ENVIRONMENT, {"replicas": 2})
+    await stub_kube.remove_finalizer(ENVIRONMENT)
     (_, status_path, status_headers, status_body), (_, release_path, release_headers, release_body) = stub.requests
     base = "/apis/spotcompute.dev/v1alpha1/namespaces/ns/spotcomputeenvironments/web"
     assert status_path == f"{base}/status?fieldManager=spotcompute-operator"
@@ -144,15 +144,15 @@ async def test_writes_name_their_kind_of_patch_and_their_writer(kube: KubeClient
         assert headers["Authorization"] == "Bearer t0ken"
 
 
-async def test_status_that_is_so_already_sends_nothing(kube: KubeClient, stub: Stub) -> None:
-    assert await kube.write_status(ENVIRONMENT, {"replicas": 1, "absent": None}) is ENVIRONMENT
+async def test_status_that_is_so_already_sends_nothing(stub_kube: KubeClient, stub: Stub) -> None:
+    assert await stub_kube.write_status(ENVIRONMENT, {"replicas": 1, "absent": None}) is ENVIRONMENT
     assert stub.requests == []
 
 
-async def test_a_release_that_is_refused_says_why(kube: KubeClient, stub: Stub) -> None:
+async def test_a_release_that_is_refused_says_why(stub_kube: KubeClient, stub: Stub) -> None:
     stub.answer(422, status(422, "spec.replicas: Invalid value"))
     with pytest.raises(Invalid, match=r"spec\.replicas"):
-        await kube.remove_finalizer(ENVIRONMENT)
+        await stub_kube.remove_finalizer(ENVIRONMENT)
     assert [method for method, *_ in stub.requests] == ["PATCH"]
 
 
@@ -161,9 +161,9 @@ def page(*names: str, token: str = "", kind: str = "PartialObjectMetadataList") 
     return {"kind": kind, "metadata": {"continue": token}, "items": items or None}
 
 
-async def test_a_list_that_expires_between_its_pages_is_begun_again(kube: KubeClient, stub: Stub) -> None:
+async def test_a_list_that_expires_between_its_pages_is_begun_again(stub_kube: KubeClient, stub: Stub) -> None:
     stub.answer(200, page("a", token="p2"), (410, status(410)), (200, page("a", token="p2")), (200, page("b")))
-    listed = await kube.list_environments()
+    listed = await stub_kube.list_environments()
     assert [obj["metadata"]["name"] for obj in listed] == ["a", "b"]
     assert ["continue=p2" in path for _, path, *_ in stub.requests] == [False, True, False, True]
     assert all("resourceVersion" not in path for _, path, *_ in stub.requests), "a consistent read"
@@ -171,30 +171,30 @@ async def test_a_list_that_expires_between_its_pages_is_begun_again(kube: KubeCl
 
 
 async def test_a_list_that_keeps_expiring_or_breaks_off_is_an_outage_never_half_a_list(
-    kube: KubeClient, stub: Stub
+    stub_kube: KubeClient, stub: Stub
 ) -> None:
     stub.answer(410, status(410))
     with pytest.raises(ApiUnavailable):
-        await kube.list_environments()
+        await stub_kube.list_environments()
     stub.answer(200, page("a", token="p2"), (500, status(500)))
     with pytest.raises(ApiUnavailable):
-        await kube.list_environments()
+        await stub_kube.list_environments()
 
 
 @pytest.mark.parametrize("answer", [{}, status(200), page(kind="Table")], ids=["empty", "a Status", "a Table"])
 async def test_an_answer_that_is_no_list_is_an_outage_never_an_empty_list(
-    kube: KubeClient, stub: Stub, answer: object
+    stub_kube: KubeClient, stub: Stub, answer: object
 ) -> None:
     stub.answer(200, answer)
     with pytest.raises(ApiUnavailable, match="kind"):
-        await kube.list_environments()
+        await stub_kube.list_environments()
 
 
 @pytest.mark.parametrize("name", ["../../victim/secrets/key", "..", "a/b", "key?x=y", "key#x"])
-async def test_a_name_from_a_spec_cannot_leave_its_namespace(kube: KubeClient, stub: Stub, name: str) -> None:
+async def test_a_name_from_a_spec_cannot_leave_its_namespace(stub_kube: KubeClient, stub: Stub, name: str) -> None:
     stub.answer(404, status(404, "not found", name="any"))
     with pytest.raises((NotFound, Invalid)):
-        await kube.read_secret("mine", name)
+        await stub_kube.read_secret("mine", name)
     prefix = "/api/v1/namespaces/mine/secrets/"
     assert all(path.startswith(prefix) and "/" not in path[len(prefix) :] for _, path, *_ in stub.requests)
     assert all("?" not in path and path[len(prefix) :] != ".." for _, path, *_ in stub.requests)
@@ -204,17 +204,17 @@ CANARY = "AKIDcanary0123456789"
 
 
 async def test_nothing_of_a_secret_reaches_a_log_or_an_error_at_any_level(
-    kube: KubeClient, stub: Stub, caplog: pytest.LogCaptureFixture
+    stub_kube: KubeClient, stub: Stub, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     encoded = base64.b64encode(CANARY.encode()).decode()
     body = {"kind": "Secret", "data": {"secretId": encoded}}
     stub.answer(200, body)
-    assert await kube.read_secret("ns", "key") == {"secretId": CANARY.encode()}
+    assert await stub_kube.read_secret("ns", "key") == {"secretId": CANARY.encode()}
     for code, answer in [(200, json.dumps(body)[:-3]), (500, json.dumps(body)), (403, json.dumps(body))]:
         stub.answer(code, answer)
         with pytest.raises(KubeError) as raised:
-            await kube.read_secret("ns", "key")
+            await stub_kube.read_secret("ns", "key")
         assert encoded not in repr(raised.value)
         assert raised.value.__cause__ is None
     assert CANARY not in caplog.text

@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import TestServer
 from structlog.testing import capture_logs
 
-from kube.conftest import Stub, write_kubeconfig
+from kube.stub import Stub, write_kubeconfig
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import NoCluster, connect
 from spotcompute.kube.port import Forbidden

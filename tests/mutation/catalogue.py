@@ -43,9 +43,9 @@ RESTORED = "tests/simulation/test_fault_points.py::test_who_was_restored_waits_u
 NOBODY = "tests/simulation/test_fault_points.py::test_who_never_owned_anything_is_let_go_without_asking_the_cloud"
 PAIRS = "tests/simulation/test_fault_points.py::test_pairs_of_faults_in[scale-up]"
 HISTORIES = "tests/simulation/test_histories.py::test_histories_from[0]"
-PLANNER, BOOKKEEPING = "tests/plan/test_planner.py", "tests/plan/test_bookkeeping.py"
-OUTCOMES, ACT, ORPHANS = "tests/plan/test_outcomes.py", "tests/plan/test_act.py", "tests/plan/test_orphans.py"
-STORE, INVENTORY = "tests/door/test_store.py", "tests/inventory/test_inventory.py"
+PLANNER, LEDGER_SYNC = "tests/plan/test_planner.py", "tests/plan/test_ledger_sync.py"
+OUTCOMES, ACT, ORPHANS = "tests/plan/test_outcomes.py", "tests/reconcile/test_act.py", "tests/plan/test_orphans.py"
+STORE, AUDIT, INVENTORY = "tests/kube/test_store.py", "tests/kube/test_audit.py", "tests/cloud/test_inventory.py"
 
 ROWS: tuple[Row, ...] = (
     Row(
@@ -89,7 +89,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:",
                 "if absence is None:",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
         ),
     ),
@@ -104,7 +104,7 @@ ROWS: tuple[Row, ...] = (
                 "runtime/workqueue.py",
                 "        if key not in self._started:\n            self._line.put_nowait(key)\n",
                 "        self._line.put_nowait(key)\n",
-                ("tests/door/test_workqueue.py",),
+                ("tests/runtime/test_workqueue.py",),
             ),
         ),
     ),
@@ -170,7 +170,7 @@ ROWS: tuple[Row, ...] = (
                 "kube/client.py",
                 'patch = {"metadata": {"resourceVersion": obj["metadata"]["resourceVersion"]}, "status": changes}',
                 'patch = {"status": changes}',
-                ("tests/kube/test_client.py", "tests/door/test_client_real.py"),
+                ("tests/kube/test_client.py", "tests/kube/test_client_real.py"),
             ),
         ),
     ),
@@ -215,7 +215,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "return has_ended or self._observed.observed_at - member.launched_at > self._policy.listing_lag_max",
                 "return True",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
         ),
     ),
@@ -306,7 +306,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/policy.py",
                 "return self.replay_window + self.signature_lifetime + self.listing_lag_max",
                 "return self.replay",
-                (BOOKKEEPING, faults("delete-while-creating")),
+                (LEDGER_SYNC, faults("delete-while-creating")),
             ),
         ),
     ),
@@ -368,7 +368,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "        return instance.ownership == self._desired.ownership\n",
                 "        return is_named_by_us(instance, self._desired.ownership)\n",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
         ),
     ),
@@ -400,14 +400,14 @@ ROWS: tuple[Row, ...] = (
                 "reconcile/orphan_sweep.py",
                 "                looks[key] = await self._has_no_owner(instance)\n",
                 "                looks[key] = True\n",
-                ("tests/inventory/test_orphan_sweep.py", HISTORIES),
+                ("tests/reconcile/test_orphan_sweep.py", HISTORIES),
             ),
             Mutant(
                 "a-list-that-lacks-what-we-know-is-believed",
                 "reconcile/orphan_sweep.py",
                 "        if missing:\n",
                 "        if False:\n",
-                ("tests/inventory/test_orphan_sweep.py",),
+                ("tests/reconcile/test_orphan_sweep.py",),
             ),
         ),
     ),
@@ -437,7 +437,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "            if not is_named_by_us(instance, self._desired.ownership):\n                continue\n",
                 "",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
             Mutant(
                 "ended-whatever-the-tags-say",
@@ -459,7 +459,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "        if is_of_the_pool and is_early(member, self._now, self._policy):\n",
                 "        if False:\n",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
         ),
     ),
@@ -519,7 +519,7 @@ ROWS: tuple[Row, ...] = (
                 "kube/client.py",
                 '        changes = merge_patch(obj.get("status") or {}, status)\n',
                 "        changes = merge_patch({}, status)\n",
-                ("tests/kube/test_client.py", "tests/door/test_client_real.py"),
+                ("tests/kube/test_client.py", "tests/kube/test_client_real.py"),
             ),
             Mutant(
                 "a-status-with-the-time-in-it",
@@ -544,7 +544,7 @@ ROWS: tuple[Row, ...] = (
                 "api/status.py",
                 '        json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},\n',
                 "",
-                ("tests/api/test_crd.py", "tests/door/test_client_real.py"),
+                ("tests/api/test_crd.py", "tests/kube/test_client_real.py"),
             ),
         ),
     ),
@@ -589,7 +589,7 @@ ROWS: tuple[Row, ...] = (
                 "plan/ledger_sync.py",
                 "return self._observed.observed_at >= deadline and intent.name in self._observed.searched",
                 "return False",
-                (BOOKKEEPING,),
+                (LEDGER_SYNC,),
             ),
         ),
     ),
@@ -619,7 +619,7 @@ ROWS: tuple[Row, ...] = (
                 "kube/audit.py",
                 '            if live["metadata"]["resourceVersion"] != version:\n',
                 '            if int(live["metadata"]["resourceVersion"]) > int(version or 0):\n',
-                (STORE,),
+                (AUDIT,),
             ),
             Mutant(
                 "a-ledger-that-went-back-is-believed",
@@ -641,7 +641,7 @@ ROWS: tuple[Row, ...] = (
                 "runtime/shell.py",
                 "    settings.peering.standalone = True\n",
                 "    settings.peering.standalone = False\n",
-                ("tests/door/test_settings_of_kopf.py",),
+                ("tests/runtime/test_settings_of_kopf.py",),
             ),
         ),
     ),
@@ -686,7 +686,7 @@ ROWS: tuple[Row, ...] = (
                 "cloud/tencent/provider.py",
                 "        redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)\n",
                 "",
-                ("tests/cloud/test_redaction.py",),
+                ("tests/telemetry/test_redaction.py",),
             ),
             Mutant(
                 "the-sdk-may-log",

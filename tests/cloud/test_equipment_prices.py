@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from inventory.scripted import ScriptedCloud, clock
+from cloud.scripted import ScriptedCloud, clock
 from plan.given import A, market
 from spotcompute.cloud.equipment_prices import KEPT, MOST_ANSWERS, PATIENCE, RETRY, EquipmentPrices
 from spotcompute.cloud.errors import InvalidCredentials, Throttled

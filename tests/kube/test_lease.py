@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from door.fakes import OneLease
+from kube.leases import OneLease
 from localcluster.controlplane import ControlPlane
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.lease import LeaseClient, LeasePort

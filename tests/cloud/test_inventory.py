@@ -4,38 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 
-from inventory.scripted import ScriptedCloud, clock
-from plan.given import OURS, THEIRS, A, instance, market, seconds
-from spotcompute.cloud.accounts import Accounts
-from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import InvalidCredentials, OutcomeUnknown, Throttled
-from spotcompute.cloud.inventory import IDLE, Inventory, Pace
+from cloud.scripted import ENV, HIS, MINE, OTHER, PACE, News, ScriptedCloud, clock, inventory_of
+from plan.given import instance, seconds
+from spotcompute.cloud.errors import OutcomeUnknown, Throttled
+from spotcompute.cloud.inventory import IDLE, Inventory
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.observation import Absence
-from spotcompute.model.offering import Offering, Pool
 
 pytestmark = pytest.mark.looptime
-
-PACE = Pace(sweep=seconds(15), suspect=seconds(5), market=seconds(60), failure_limit=seconds(60))
-ENV, OTHER = OURS.environment_id, THEIRS.environment_id
-MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
-
-
-class News(list[set[str]]):
-    """Every call of `on_news`."""
-
-    def __call__(self, environments: Collection[str]) -> None:
-        self.append(set(environments))
-
-
-def inventory_of(cloud: ScriptedCloud, news: News | None = None) -> Inventory:
-    return Inventory(cloud, "cluster-a", clock, PACE, news if news is not None else News())
 
 
 @asynccontextmanager
@@ -303,103 +285,6 @@ async def test_the_count_of_one_environment_does_not_disturb_another() -> None:
     assert await absences(inventory, 1) == [missed(3)]
 
 
-# --- the market ------------------------------------------------------------------------------------------------------
-
-
-async def test_quotes_are_read_once_a_minute() -> None:
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
-    inventory = inventory_of(cloud)
-    for _ in range(13):
-        assert (await inventory.observe(ENV, [], [])).market.price(A) is not None
-        await asyncio.sleep(10)
-    assert cloud.times("market") == [0, 60, 120]
-
-
-async def test_a_market_that_cannot_be_read_keeps_its_last_quotes() -> None:
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
-    inventory = inventory_of(cloud)
-    first = await inventory.observe(ENV, [], [])
-    cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
-    await asyncio.sleep(61)
-    later = await inventory.observe(ENV, [], [])
-    assert later.market == first.market
-    assert len(cloud.times("market")) == 2
-
-
-async def test_a_market_that_was_never_read_is_empty_and_not_an_error() -> None:
-    cloud = ScriptedCloud(listed=[MINE], trouble={"market": Throttled("RequestLimitExceeded", "slow down")})
-    assert (await inventory_of(cloud).observe(ENV, [], [])).market.offerings == {}
-
-
-def quoting(*prices: str | None) -> list[Offering]:
-    """What a reading shows: as many pools of one zone, at these prices."""
-    names = [Pool("ap-guangzhou-3", f"S5.N{number}") for number in range(len(prices))]
-    return list(market(dict(zip(names, prices, strict=True))).offerings.values())
-
-
-@pytest.mark.parametrize(
-    ("prices", "doubt", "believed_after"),
-    [
-        pytest.param([], "they are empty", None, id="empty"),
-        pytest.param(["0", None, "0", None], "every price is 0 or missing", None, id="no-price"),
-        pytest.param(["0.2"], "1 pools are quoted, and 4 were before", 3, id="a-part-said-three-times"),
-        pytest.param(["0.2", "0.2"], None, 1, id="half"),
-    ],
-)
-async def test_a_reading_that_is_not_believed_leaves_what_was(
-    prices: list[str | None], doubt: str | None, believed_after: int | None
-) -> None:
-    cloud = ScriptedCloud(offerings=quoting("0.1", "0.1", "0.1", "0.1"))
-    inventory = inventory_of(cloud)
-    first = (await inventory.observe(ENV, [], [])).market
-    cloud.offerings = quoting(*prices)
-    for reading in range(1, 6):
-        await asyncio.sleep(60)
-        seen = (await inventory.observe(ENV, [], [])).market
-        if believed_after is not None and reading >= believed_after:
-            assert (len(seen.offerings), seen.doubt) == (len(prices), None)
-        else:
-            assert (seen.offerings, seen.observed_at, seen.doubt) == (first.offerings, first.observed_at, doubt)
-
-
-async def test_the_doubt_is_over_with_the_next_good_reading() -> None:
-    cloud = ScriptedCloud()
-    inventory = inventory_of(cloud)
-    assert (await inventory.observe(ENV, [], [])).market.doubt == "they are empty"
-    cloud.offerings = quoting("0.1")
-    await asyncio.sleep(60)
-    assert (await inventory.observe(ENV, [], [])).market.doubt is None
-
-
-async def test_quotes_that_cannot_be_read_for_long_are_not_reckoned_with() -> None:
-    cloud = ScriptedCloud(offerings=quoting("0.1"))
-    inventory = inventory_of(cloud)
-    await inventory.observe(ENV, [], [])
-    cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
-    for minute in range(1, 13):
-        await asyncio.sleep(60)
-        doubt = (await inventory.observe(ENV, [], [])).market.doubt
-        assert (doubt is not None) is (minute > 10)
-
-
-async def test_who_reckons_with_prices_has_them_read_now_and_others_do_not() -> None:
-    cloud = ScriptedCloud(offerings=quoting("0.1"))
-    inventory = inventory_of(cloud)
-    for is_fresh in (False, True, False, True):
-        await inventory.observe(ENV, [], [], is_fresh)
-        await asyncio.sleep(1)
-    assert cloud.times("market") == [0, 1, 3]
-
-
-async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
-    """Else, after a restart, all but the first environment would rank its pools without prices."""
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()), latency=1)
-    inventory = inventory_of(cloud)
-    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))
-    assert [item.market.price(A) is not None for item in seen] == [True, True, True]
-    assert len(cloud.times("market")) == 1
-
-
 # --- news and pace ---------------------------------------------------------------------------------------------------
 
 
@@ -476,98 +361,3 @@ async def test_an_account_nobody_asks_about_is_left_alone() -> None:
         await asyncio.sleep(IDLE.total_seconds() + 16)
         assert task.done()
     assert len(cloud.times("list")) <= IDLE / PACE.sweep
-
-
-# --- accounts --------------------------------------------------------------------------------------------------------
-
-KEY, OTHER_KEY = Credentials("id-1", "key-1"), Credentials("id-2", "key-2")
-
-
-def accounts_of(clouds: dict[tuple[str, str], ScriptedCloud]) -> Accounts:
-    def provider(credentials: Credentials, region: str) -> ScriptedCloud:
-        return clouds.setdefault((credentials.secret_id, region), ScriptedCloud(f"{credentials.secret_id}@{region}"))
-
-    return Accounts(provider, "cluster-a", clock, PACE, News())
-
-
-@asynccontextmanager
-async def kept(accounts: Accounts) -> AsyncIterator[asyncio.Task[None]]:
-    task = asyncio.create_task(accounts.run())
-    await asyncio.sleep(0)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-async def test_one_inventory_per_key_and_region() -> None:
-    clouds: dict[tuple[str, str], ScriptedCloud] = {}
-    accounts = accounts_of(clouds)
-    async with kept(accounts):
-        assert accounts.inventory(KEY, "r-1") is accounts.inventory(KEY, "r-1")
-        different = [
-            accounts.inventory(KEY, "r-1"),
-            accounts.inventory(KEY, "r-2"),
-            accounts.inventory(OTHER_KEY, "r-1"),
-        ]
-        assert len({id(item) for item in different}) == 3
-    assert set(clouds) == {("id-1", "r-1"), ("id-1", "r-2"), ("id-2", "r-1")}
-
-
-async def test_calls_depend_on_accounts_and_not_on_environments() -> None:
-    clouds: dict[tuple[str, str], ScriptedCloud] = {}
-    accounts = accounts_of(clouds)
-    async with kept(accounts):
-        for _ in range(20):
-            await asyncio.gather(*(accounts.inventory(KEY, "r-1").observe(f"env-{n}", [], []) for n in range(100)))
-            await asyncio.sleep(15)
-    (cloud,) = clouds.values()
-    assert len(cloud.times("list")) <= 21
-    assert len(cloud.times("market")) <= 6
-
-
-async def test_an_idle_account_stops_and_begins_again_when_asked() -> None:
-    clouds: dict[tuple[str, str], ScriptedCloud] = {}
-    accounts = accounts_of(clouds)
-    async with kept(accounts):
-        first = accounts.inventory(KEY, "r-1")
-        await asyncio.sleep(IDLE.total_seconds() + 31)
-        count = len(clouds["id-1", "r-1"].calls)
-        await asyncio.sleep(600)
-        assert len(clouds["id-1", "r-1"].calls) == count
-        again = accounts.inventory(KEY, "r-1")
-        assert again is not first
-        await asyncio.sleep(16)
-        assert len(clouds["id-1", "r-1"].calls) == count + 1
-
-
-async def test_trouble_of_the_cloud_does_not_end_the_sweeps_of_an_account() -> None:
-    clouds = {("id-1", "r-1"): ScriptedCloud(trouble={"list": InvalidCredentials("AuthFailure", "no such key")})}
-    accounts = accounts_of(clouds)
-    async with kept(accounts) as task:
-        accounts.inventory(KEY, "r-1")
-        await asyncio.sleep(600)
-        assert not task.done()
-    assert len(clouds["id-1", "r-1"].times("list")) > 5
-
-
-async def test_a_sweep_that_dies_of_anything_else_ends_the_process() -> None:
-    clouds = {("id-1", "r-1"): ScriptedCloud(trouble={"list": ZeroDivisionError("a mistake of ours")})}
-    accounts = accounts_of(clouds)
-    task = asyncio.create_task(accounts.run())
-    await asyncio.sleep(0)
-    accounts.inventory(KEY, "r-1")
-    with pytest.raises(ZeroDivisionError):
-        await task
-
-
-async def test_the_end_of_the_process_ends_all_sweeps() -> None:
-    clouds: dict[tuple[str, str], ScriptedCloud] = {}
-    accounts = accounts_of(clouds)
-    async with kept(accounts):
-        accounts.inventory(KEY, "r-1")
-        await asyncio.sleep(20)
-    count = len(clouds["id-1", "r-1"].calls)
-    await asyncio.sleep(600)
-    assert len(clouds["id-1", "r-1"].calls) == count

@@ -1,4 +1,4 @@
-"""A real API server for the door: the finalizers, status subresource and conflicts of a fake prove nothing."""
+"""A real API server, shared by the tests of every folder that need no other: finalizers, subresources, conflicts."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from localcluster.controlplane import ControlPlane
+from objects import manifest
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.names import CRD_NAME, GROUP, KIND, PLURAL, VERSION
@@ -48,7 +49,7 @@ def control_plane() -> Iterator[ControlPlane]:
 
 @pytest.fixture
 def namespace(control_plane: ControlPlane) -> str:
-    name = f"door-{uuid.uuid4().hex[:8]}"
+    name = f"test-{uuid.uuid4().hex[:8]}"
     control_plane.kubectl.run("create", "namespace", name)
     return name
 
@@ -65,22 +66,12 @@ def kube(connection: Connection) -> KubeClient:
     return KubeClient(connection)
 
 
-def environment(namespace: str, name: str, **metadata: Any) -> dict[str, Any]:
-    """The manifest of an environment."""
-    return {
-        "apiVersion": f"{GROUP}/{VERSION}",
-        "kind": KIND,
-        "metadata": {"namespace": namespace, "name": name, **metadata},
-        "spec": {"replicas": 1},
-    }
-
-
 @pytest.fixture
 def create(control_plane: ControlPlane, namespace: str) -> Callable[..., dict[str, Any]]:
     """Create an environment the way a user does, and return it as it was stored."""
 
     def create(name: str = "web", **metadata: Any) -> dict[str, Any]:
-        control_plane.kubectl.apply(json.dumps(environment(namespace, name, **metadata)))
+        control_plane.kubectl.apply(json.dumps(manifest(namespace, name, **metadata)))
         return control_plane.kubectl.json("get", PLURAL, name, "--namespace", namespace, "--show-managed-fields")
 
     return create

@@ -17,17 +17,18 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from door.conftest import CRD, environment
-from door.front import fronted
-from door.running import running
-from door.waiting import eventually, kubectl
+from controlplane import CRD
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
+from objects import manifest
+from runtime.front import fronted
+from runtime.running import running
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
 from spotcompute.runtime.shell import PartDied
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
+from waiting import eventually, kubectl
 
 pytestmark = pytest.mark.e2e
 
@@ -228,7 +229,7 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
             assert not operator.task.done()
             await kubectl(plane, "apply", "-f", "-", stdin=CRD)
             await asyncio.to_thread(plane.kubectl.wait_established, f"crd/{CRD_NAME}")
-            await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(environment("default", "web")))
+            await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(manifest("default", "web")))
             await eventually(lambda: [obj.get("status") for obj in operator.store.all()] == [{"seen": 1}])
             await kubectl(plane, "delete", "crd", CRD_NAME, "--timeout=60s")
             await eventually(lambda: len(operator.store) == 0)
@@ -249,7 +250,7 @@ async def test_trap_14_a_namespace_that_is_deleted_ends(
 async def test_trap_16_many_objects_at_the_start_use_few_connections(
     control_plane: ControlPlane, settings: Settings, namespace: str
 ) -> None:
-    objects = [environment(namespace, f"web-{number}") for number in range(150)]
+    objects = [manifest(namespace, f"web-{number}") for number in range(150)]
     control_plane.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
     settings.workers = 64
     async with running(control_plane.kubeconfig, settings) as operator:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from door.waiting import eventually
 from localcluster.controlplane import ControlPlane
 from localcluster.kubectl import KubectlError
 from spotcompute.kube.client import KubeClient
@@ -20,6 +19,7 @@ from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.events import Recorder
 from spotcompute.kube.names import CRD_NAME, ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
 from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, Invalid, KubeObject, NotFound
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

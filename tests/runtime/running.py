@@ -1,4 +1,4 @@
-"""The door, open: kopf embedded for real, with the small reconciler behind it."""
+"""The shell at work: kopf embedded for real, with the small reconciler behind it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from door.fakes import SmallReconciler
+from runtime.fakes import SmallReconciler
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.store import Store

@@ -8,6 +8,7 @@ import aiohttp
 import pytest
 from prometheus_client import REGISTRY, CollectorRegistry, generate_latest
 
+import objects
 from localcluster.processes import free_port
 from spotcompute.api.status import PoolState
 from spotcompute.telemetry import metrics
@@ -19,7 +20,7 @@ def shown(registry: CollectorRegistry = REGISTRY) -> str:
 
 def environment(name: str = "web", **status: Any) -> dict[str, Any]:
     return {
-        "metadata": {"namespace": "ns", "name": name},
+        **objects.environment(name=name),
         "spec": {"replicas": 3, "limits": {"maxHourlyCost": "0.5"}},
         "status": {
             "readyReplicas": 2,

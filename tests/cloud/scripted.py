@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 
-from plan.given import NOW, seconds
+from plan.given import NOW, OURS, THEIRS, instance, seconds
 from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.inventory import Inventory, Pace
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.instance import Instance
 from spotcompute.model.launch import LaunchRequest, Template
 from spotcompute.model.offering import Offering, Pool
+
+PACE = Pace(sweep=seconds(15), suspect=seconds(5), market=seconds(60), failure_limit=seconds(60))
+
+ENV, OTHER = OURS.environment_id, THEIRS.environment_id
+MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
 
 
 def clock() -> datetime:
@@ -82,3 +88,14 @@ class ScriptedCloud:
     async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
         """An inventory only looks."""
         raise AssertionError("an inventory released something")
+
+
+class News(list[set[str]]):
+    """Every call of `on_news`."""
+
+    def __call__(self, environments: Collection[str]) -> None:
+        self.append(set(environments))
+
+
+def inventory_of(cloud: ScriptedCloud, news: News | None = None) -> Inventory:
+    return Inventory(cloud, "cluster-a", clock, PACE, news if news is not None else News())

@@ -9,7 +9,8 @@ from typing import cast
 
 import pytest
 
-from inventory.scripted import ScriptedCloud, clock
+import objects
+from cloud.scripted import ScriptedCloud, clock
 from plan.given import NOW, OURS, instance, seconds
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
@@ -41,7 +42,7 @@ def left_behind(instance_id: str, namespace: str = "default", name: str = "web")
 
 def environment(namespace: str, name: str) -> KubeObject:
     annotations = {ENVIRONMENT_ID: new_environment_id(CLUSTER, namespace, name, "gone01")}
-    return {"metadata": {"namespace": namespace, "name": name, "annotations": annotations}}
+    return objects.environment(namespace=namespace, name=name, annotations=annotations)
 
 
 @dataclass

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from door.fakes import OneLease
+from kube.leases import OneLease
 from spotcompute.kube.lease import Lease
 from spotcompute.kube.port import ApiUnavailable, Forbidden
 from spotcompute.runtime.election import Elector, Timing, rest_seconds

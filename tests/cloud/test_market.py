@@ -1,0 +1,108 @@
+"""Quotes are read once for all, and a reading that cannot be true leaves what was known. In virtual time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from cloud.scripted import ENV, MINE, ScriptedCloud, inventory_of
+from plan.given import A, market
+from spotcompute.cloud.errors import Throttled
+from spotcompute.model.offering import Offering, Pool
+
+pytestmark = pytest.mark.looptime
+
+
+async def test_quotes_are_read_once_a_minute() -> None:
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    inventory = inventory_of(cloud)
+    for _ in range(13):
+        assert (await inventory.observe(ENV, [], [])).market.price(A) is not None
+        await asyncio.sleep(10)
+    assert cloud.times("market") == [0, 60, 120]
+
+
+async def test_a_market_that_cannot_be_read_keeps_its_last_quotes() -> None:
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    inventory = inventory_of(cloud)
+    first = await inventory.observe(ENV, [], [])
+    cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
+    await asyncio.sleep(61)
+    later = await inventory.observe(ENV, [], [])
+    assert later.market == first.market
+    assert len(cloud.times("market")) == 2
+
+
+async def test_a_market_that_was_never_read_is_empty_and_not_an_error() -> None:
+    cloud = ScriptedCloud(listed=[MINE], trouble={"market": Throttled("RequestLimitExceeded", "slow down")})
+    assert (await inventory_of(cloud).observe(ENV, [], [])).market.offerings == {}
+
+
+def quoting(*prices: str | None) -> list[Offering]:
+    """What a reading shows: as many pools of one zone, at these prices."""
+    names = [Pool("ap-guangzhou-3", f"S5.N{number}") for number in range(len(prices))]
+    return list(market(dict(zip(names, prices, strict=True))).offerings.values())
+
+
+@pytest.mark.parametrize(
+    ("prices", "doubt", "believed_after"),
+    [
+        pytest.param([], "they are empty", None, id="empty"),
+        pytest.param(["0", None, "0", None], "every price is 0 or missing", None, id="no-price"),
+        pytest.param(["0.2"], "1 pools are quoted, and 4 were before", 3, id="a-part-said-three-times"),
+        pytest.param(["0.2", "0.2"], None, 1, id="half"),
+    ],
+)
+async def test_a_reading_that_is_not_believed_leaves_what_was(
+    prices: list[str | None], doubt: str | None, believed_after: int | None
+) -> None:
+    cloud = ScriptedCloud(offerings=quoting("0.1", "0.1", "0.1", "0.1"))
+    inventory = inventory_of(cloud)
+    first = (await inventory.observe(ENV, [], [])).market
+    cloud.offerings = quoting(*prices)
+    for reading in range(1, 6):
+        await asyncio.sleep(60)
+        seen = (await inventory.observe(ENV, [], [])).market
+        if believed_after is not None and reading >= believed_after:
+            assert (len(seen.offerings), seen.doubt) == (len(prices), None)
+        else:
+            assert (seen.offerings, seen.observed_at, seen.doubt) == (first.offerings, first.observed_at, doubt)
+
+
+async def test_the_doubt_is_over_with_the_next_good_reading() -> None:
+    cloud = ScriptedCloud()
+    inventory = inventory_of(cloud)
+    assert (await inventory.observe(ENV, [], [])).market.doubt == "they are empty"
+    cloud.offerings = quoting("0.1")
+    await asyncio.sleep(60)
+    assert (await inventory.observe(ENV, [], [])).market.doubt is None
+
+
+async def test_quotes_that_cannot_be_read_for_long_are_not_reckoned_with() -> None:
+    cloud = ScriptedCloud(offerings=quoting("0.1"))
+    inventory = inventory_of(cloud)
+    await inventory.observe(ENV, [], [])
+    cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
+    for minute in range(1, 13):
+        await asyncio.sleep(60)
+        doubt = (await inventory.observe(ENV, [], [])).market.doubt
+        assert (doubt is not None) is (minute > 10)
+
+
+async def test_who_reckons_with_prices_has_them_read_now_and_others_do_not() -> None:
+    cloud = ScriptedCloud(offerings=quoting("0.1"))
+    inventory = inventory_of(cloud)
+    for is_fresh in (False, True, False, True):
+        await inventory.observe(ENV, [], [], is_fresh)
+        await asyncio.sleep(1)
+    assert cloud.times("market") == [0, 1, 3]
+
+
+async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
+    """Else, after a restart, all but the first environment would rank its pools without prices."""
+    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()), latency=1)
+    inventory = inventory_of(cloud)
+    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))
+    assert [item.market.price(A) is not None for item in seen] == [True, True, True]
+    assert len(cloud.times("market")) == 1
