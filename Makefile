@@ -51,6 +51,10 @@ crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and
 	$(BIN)/python deploy/charts/generate.py
 	$(BIN)/python tests/mutation/gate.py --table
 
+.PHONY: golden
+golden: $(READY)  ## write the lists of names that users see anew, after a wanted change of one
+	@PYTHONPATH=$(PYTHONPATH):tests $(BIN)/python tests/golden/names.py
+
 .PHONY: assets
 assets: $(READY)
 	@$(BIN)/python -m localcluster assets
