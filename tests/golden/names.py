@@ -146,7 +146,12 @@ def reasons() -> Iterator[str]:
     yield from (f"pool state {value}" for value in typing.get_args(status.PoolState))
     for keyword in _nodes(ast.keyword):
         if keyword.arg == "reason":
-            yield from (f"reason written in the code {word}" for word in _texts(keyword.value) if word.isalpha())
+            yield from (f"reason written in the code {word}" for word in _texts(keyword.value) if _is_reason(word))
+
+
+def _is_reason(text: str) -> bool:
+    """True for the form of a reason, in PascalCase. Sentences in an argument of that name are no reasons."""
+    return re.fullmatch(r"([A-Z][a-z]+)+", text) is not None
 
 
 def kubernetes_events() -> Iterator[str]:
