@@ -23,7 +23,7 @@ from spotcompute.plan.planner import make_plan
 
 SPEC = desired(3)
 FULL = ledger(
-    intent(SPEC, 2, sent_at=NOW, doubtful=True, found=frozenset({"ins-9", "ins-8"})),
+    intent(SPEC, 2, sent_at=NOW, answer_lost=True, found=frozenset({"ins-9", "ins-8"})),
     member("ins-2", lost=Cause.RECLAIMED, sequence=4, termination=accepted()),
     member("ins-1"),
     rest(A),
@@ -205,6 +205,6 @@ def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int
         return
     kept = sync_ledger(books, SPEC, observed(), NOW, POLICY).ledger
     planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Learned()).ledger
-    written = {key: replace(item, doubted=False) for key, item in planned.members.items()}
+    written = {key: replace(item, end_unconfirmed=False) for key, item in planned.members.items()}
     assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)
     assert OURS.cluster_id

@@ -73,10 +73,10 @@ async def test_a_reading_that_is_not_believed_leaves_what_was(
 async def test_the_doubt_is_over_with_the_next_good_reading() -> None:
     cloud = ScriptedCloud()
     inventory = inventory_of(cloud)
-    assert (await inventory.observe(ENV, [], [])).market.doubt == "they are empty"
+    assert (await inventory.observe(ENV, [], [])).market.unreliable_because == "they are empty"
     cloud.offerings = quoting("0.1")
     await asyncio.sleep(60)
-    assert (await inventory.observe(ENV, [], [])).market.doubt is None
+    assert (await inventory.observe(ENV, [], [])).market.unreliable_because is None
 
 
 async def test_quotes_that_cannot_be_read_for_long_are_not_reckoned_with() -> None:
@@ -86,7 +86,7 @@ async def test_quotes_that_cannot_be_read_for_long_are_not_reckoned_with() -> No
     cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
     for minute in range(1, 13):
         await asyncio.sleep(60)
-        doubt = (await inventory.observe(ENV, [], [])).market.doubt
+        doubt = (await inventory.observe(ENV, [], [])).market.unreliable_because
         assert (doubt is not None) is (minute > 10)
 
 

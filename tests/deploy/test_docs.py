@@ -48,7 +48,7 @@ def test_every_reason_is_explained_and_no_other() -> None:
     explained = re.findall(r"^\| `(\w+)` \|", (REFERENCE / "conditions.md").read_text(), re.MULTILINE)
     assert len(explained) == len(set(explained))
     # A pool that rests is told by the trouble it rests for.
-    of_pools = set(Obstacle) - {Obstacle.RESTING, Obstacle.ZONE_RESTING}
+    of_pools = set(Obstacle) - {Obstacle.BACKING_OFF, Obstacle.ZONE_BACKING_OFF}
     assert set(explained) == {*map(str, Reason), *map(str, Trouble), *map(str, StateRefusalKind), *map(str, of_pools)}
 
 

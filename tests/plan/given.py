@@ -160,9 +160,9 @@ def ledger(*entries: Member | Intent | Backoff | PoolTrust, **other: Any) -> Led
         elif isinstance(entry, Intent):
             result = result.with_intent(entry)
         elif isinstance(entry, PoolTrust):
-            result = replace(result, reputations={**result.reputations, entry.pool: entry})
+            result = replace(result, pool_trust={**result.pool_trust, entry.pool: entry})
         else:
-            result = result.with_rest(entry)
+            result = result.with_backoff(entry)
     return result
 
 

@@ -22,7 +22,7 @@ from spotcompute.plan.actions import Launch, Plan, Terminate
 def takes_a_place(member: Member) -> bool:
     """True while the machine may exist and the cloud has not taken its release."""
     is_released = member.termination is not None and member.termination.accepted_at is not None
-    return member.doubted or (member.lost is None and not is_released)
+    return member.end_unconfirmed or (member.lost is None and not is_released)
 
 
 def places_taken(ledger: Ledger) -> int:
@@ -115,7 +115,7 @@ def _about_money(desired: Desired, market: Market, plan: Plan) -> Iterator[str]:
         if any(limit is not None and (bid is None or bid > limit) for limit in limits):
             yield f"{bid} is bid in {pool}, and the limits are {limits}"
         if (
-            market.doubt is not None
+            market.unreliable_because is not None
             and (caps.percent_of_on_demand, caps.in_total) != (None, None)
             and not launch.replay
         ):
@@ -176,8 +176,8 @@ def _about_shares(desired: Desired, plan: Plan) -> Iterator[str]:
 
 def _about_rests(desired: Desired, ledger: Ledger, now: datetime, plan: Plan) -> Iterator[str]:
     for launch in launches(plan.actions):
-        own = None if launch.intent.on_demand else ledger.rests.get(launch.intent.pool)
-        for rest in (own, ledger.rests.get(None)):
+        own = None if launch.intent.on_demand else ledger.backoffs.get(launch.intent.pool)
+        for rest in (own, ledger.backoffs.get(None)):
             if rest is not None and now < rest.until and not (launch.replay and rest is own):
                 yield f"{launch.intent.pool} is asked while it rests"
 

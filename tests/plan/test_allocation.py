@@ -215,11 +215,11 @@ def test_ranking_is_total_and_the_same_in_any_order(
     spec, books, seen, _ = situation
     ranking = rank(spec, books, seen.market, NOW, POLICY)
     assert sorted(one.pool for one in (*ranking.kept, *ranking.rejected)) == sorted(pool for pool, _ in spec.pools)
-    mixed = [list(entries.items()) for entries in (books.members, books.rests, books.reputations)]
+    mixed = [list(entries.items()) for entries in (books.members, books.backoffs, books.pool_trust)]
     for items in mixed:
         order.shuffle(items)
     members, rests, reputations = map(dict, mixed)
-    other = replace(books, members=members, rests=rests, reputations=reputations)
+    other = replace(books, members=members, backoffs=rests, pool_trust=reputations)
     offerings = list(seen.market.offerings.items())
     order.shuffle(offerings)
     assert rank(spec, other, replace(seen.market, offerings=dict(offerings)), NOW, POLICY) == ranking

@@ -82,7 +82,7 @@ def test_waits_double_from_the_base_up_to_the_limit_and_jitter_only_shortens_the
     for _ in range(8):
         latest = fail(books, at=at)
         waits.append((latest.until - latest.failed_at).total_seconds())
-        books, at = books.with_rest(latest), (latest.until - NOW).total_seconds()
+        books, at = books.with_backoff(latest), (latest.until - NOW).total_seconds()
     full = [5, 10, 20, 40, 60, 60, 60, 60]
     assert all(0.8 * most <= wait <= most for wait, most in zip(waits, full, strict=True)), waits
 
@@ -153,7 +153,7 @@ def test_no_rest_is_longer_than_its_limit(
     policy = Policy(backoff_base=seconds(base), backoff_max=seconds(limit))
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = rest(where, trouble, failures=failures) if failures else None
-    books = Ledger(environment, rests={where: before} if before else {})
+    books = Ledger(environment, backoffs={where: before} if before else {})
     wait = backoff_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
     longest = policy.blocked_recheck if trouble in slow else policy.backoff_max
@@ -171,7 +171,7 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
     """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
     books, now, limit = ledger(), NOW, max(POLICY.backoff_max, POLICY.blocked_recheck)
     for trouble, pool, pause in history:
-        books = books.with_rest(backoff_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
+        books = books.with_backoff(backoff_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
         now += seconds(pause)
         books = without_stale_backoffs(books, frozenset({A, B, C}), 1, now, POLICY)
         wishes = desired(pools=[A, B, C])
@@ -195,7 +195,7 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
 )
 def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
     books = without_stale_backoffs(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
-    assert bool(books.rests) is kept
+    assert bool(books.backoffs) is kept
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_the_bid_is_within_every_cap(caps: Caps, limit: str | None) -> None:
         pytest.param(Market(), id="never-read"),
         pytest.param(market({A: None}), id="not-quoted"),
         pytest.param(market({A: "0"}), id="quoted-as-nothing"),
-        pytest.param(replace(QUOTES, doubt="they are empty"), id="not-believed"),
+        pytest.param(replace(QUOTES, unreliable_because="they are empty"), id="not-believed"),
     ],
 )
 def test_without_a_price_nothing_is_bought_where_one_is_needed(caps: Caps, quotes: Market) -> None:
@@ -168,7 +168,7 @@ def test_the_limit_of_the_whole_holds_disks_too(in_total: str, extra: str | None
     ],
 )
 def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, is_repeated: bool) -> None:
-    open_one = intent(desired(3, caps=Caps(money("0.2"))), 2, doubtful=True, sent_at=ago(20))
+    open_one = intent(desired(3, caps=Caps(money("0.2"))), 2, answer_lost=True, sent_at=ago(20))
     spec = desired(3, caps=caps)
     seen = observed(instance("ins-1"), market=QUOTES)
     plan = make_plan(spec, ledger(member("ins-1"), open_one), seen, NOW, POLICY, Learned())

@@ -158,7 +158,7 @@ def test_limits_hold_disks_too(limits: dict, extra: str | None, expected: list) 
 )
 def test_a_purchase_in_doubt_is_repeated_only_within_the_limits_of_now(stands_in: dict | None, caps: Caps) -> None:
     spec = desired(2, caps=caps, fallback=None if stands_in is None else fallback(**stands_in))
-    open_one = intent(spec, 2, pool=B, on_demand=True, doubtful=True, sent_at=ago(20))
+    open_one = intent(spec, 2, pool=B, on_demand=True, answer_lost=True, sent_at=ago(20))
     plan = planned(spec, ledger(open_one), observed(market=QUOTES))
     assert bool(launches(plan.actions)) is (stands_in == {} and caps == Caps())
 

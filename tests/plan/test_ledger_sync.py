@@ -387,23 +387,23 @@ def test_deleting_does_not_wait_for_what_never_lived() -> None:
 def test_an_early_loss_rests_its_pool(age: float, state: InstanceState, trouble: Trouble | None) -> None:
     before = ledger(member("ins-1", launched_at=ago(age)))
     kept = books(before, observed(instance("ins-1", state)))
-    assert [item.trouble for item in kept.ledger.rests.values()] == ([trouble] if trouble else [])
+    assert [item.trouble for item in kept.ledger.backoffs.values()] == ([trouble] if trouble else [])
 
 
 def test_an_early_release_by_a_person_is_no_fault_of_the_pool() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, last_operation="TerminateInstances")
-    assert books(ledger(member("ins-1", launched_at=ago(5))), observed(seen)).ledger.rests == {}
+    assert books(ledger(member("ins-1", launched_at=ago(5))), observed(seen)).ledger.backoffs == {}
 
 
 def test_many_losses_seen_at_once_are_one_failure_of_their_pool() -> None:
     members = [member(f"ins-{number}", launched_at=ago(9)) for number in range(5)]
     lost = [instance(item.id, InstanceState.TERMINATING) for item in members]
-    assert books(ledger(*members), observed(*lost)).ledger.rests[A].failures == 1
+    assert books(ledger(*members), observed(*lost)).ledger.backoffs[A].failures == 1
 
 
 def test_losses_in_a_row_rest_longer_each_time() -> None:
     before = ledger(member("ins-1", launched_at=ago(9)), rest(A, Trouble.EARLY_LOSS, failures=3))
-    after = books(before, observed(instance("ins-1", InstanceState.TERMINATING))).ledger.rests[A]
+    after = books(before, observed(instance("ins-1", InstanceState.TERMINATING))).ledger.backoffs[A]
     assert after.failures == 4
     assert after.until - NOW >= seconds(0.8 * 40)
 
@@ -411,7 +411,7 @@ def test_losses_in_a_row_rest_longer_each_time() -> None:
 def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
     before = ledger(member("ins-1", launched_at=ago(9)))
     kept = books(before, observed(instance("ins-1", InstanceState.TERMINATING)), desired(3, pools=[B]))
-    assert kept.ledger.rests == {}
+    assert kept.ledger.backoffs == {}
 
 
 # --- quarantine ------------------------------------------------------------------------------------------------------
@@ -518,7 +518,7 @@ def test_a_place_of_an_absent_instance_is_free_once_its_end_was_shown(
 def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:
     kept = books(ledger(member("ins-1", lost=Cause.RECLAIMED)), observed(instance("ins-1")))
     assert kept.ledger.members["ins-1"].lost is None
-    assert kept.ledger.refused == StateRefusal(
+    assert kept.ledger.state_refused == StateRefusal(
         StateRefusalKind.END, "ins-1 was recorded as ended, but the cloud shows it RUNNING", NOW
     )
     assert [(item.type, item.cause) for item in kept.activities] == [(ActivityType.REFUSE, "EndNotConfirmed")]
@@ -544,22 +544,23 @@ def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[s
     seen = instance("ins-1", **({"name": "db", "ownership": None} | altered))
     kept = books(ledger(member("ins-1", verified=True)), observed(seen))
     assert ("ins-1" in kept.ledger.members) is stays
-    assert (kept.ledger.refused is None) is stays
+    assert (kept.ledger.state_refused is None) is stays
 
 
 @pytest.mark.parametrize(("later", "is_told"), [(599, True), (600, False), (-600, False)])
 def test_a_refusal_is_told_for_ten_minutes(later: float, is_told: bool) -> None:
-    refused = replace(ledger(), refused=StateRefusal(StateRefusalKind.LEDGER, "words", NOW))
+    refused = replace(ledger(), state_refused=StateRefusal(StateRefusalKind.LEDGER, "words", NOW))
     then = NOW + seconds(later)
     kept = sync_ledger(refused, WISHES, replace(observed(), observed_at=then), then, POLICY)
-    assert (kept.ledger.refused is not None) is is_told
+    assert (kept.ledger.state_refused is not None) is is_told
 
 
 def test_a_refusal_is_told_until_the_waiting_is_over() -> None:
     waiting = replace(
-        ledger(quarantine_until=NOW + seconds(60)), refused=StateRefusal(StateRefusalKind.LEDGER, "words", ago(3600))
+        ledger(quarantine_until=NOW + seconds(60)),
+        state_refused=StateRefusal(StateRefusalKind.LEDGER, "words", ago(3600)),
     )
-    assert books(waiting, observed()).ledger.refused is not None
+    assert books(waiting, observed()).ledger.state_refused is not None
 
 
 def test_an_account_that_shows_something_of_ours_is_not_another_one() -> None:

@@ -67,7 +67,7 @@ def test_an_accepted_launch_turns_into_members_in_one_step() -> None:
 
 
 def test_an_accepted_launch_of_a_replay_is_accepted_too() -> None:
-    made = intent(WISHES, 1, doubtful=True)
+    made = intent(WISHES, 1, answer_lost=True)
     assert set(enter(ledger(made), Launched(launch_of(made, True), sold("ins-1"))).ledger.members) == {"ins-1"}
 
 
@@ -95,14 +95,14 @@ def test_what_is_known_of_a_member_survives_its_late_receipt() -> None:
 def test_a_sale_ends_the_rests_it_disproves() -> None:
     made = intent(WISHES, 1)
     before = ledger(made, rest(A), rest(B), rest(None, Trouble.RATE_LIMITED))
-    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.rests) == {B}
+    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {B}
 
 
 @pytest.mark.parametrize("trouble", [Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS])
 def test_a_sale_does_not_prove_that_machines_last(trouble: Trouble) -> None:
     made = intent(WISHES, 1)
     before = ledger(made, rest(A, trouble))
-    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.rests) == {A}
+    assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {A}
 
 
 @pytest.mark.parametrize(
@@ -121,14 +121,14 @@ def test_a_sale_ends_the_rest_of_a_zone_for_what_is_no_larger(
     made = intent(WISHES, 1)
     zone = rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=refused)
     after = enter(ledger(made, zone), Launched(replace(launch_of(made), vcpu=vcpu), sold("ins-1")))
-    assert (zone.pool not in after.ledger.rests) is is_over
+    assert (zone.pool not in after.ledger.backoffs) is is_over
 
 
 def test_a_sale_on_demand_says_nothing_of_spot() -> None:
     made = intent(WISHES, 1, on_demand=True)
     launch = replace(launch_of(intent(WISHES, 1)), intent=made)
     after = enter(ledger(made, rest(A), rest(whole_zone(A.zone)), rest(ON_DEMAND)), Launched(launch, sold("ins-1")))
-    assert set(after.ledger.rests) == {A, whole_zone(A.zone)}
+    assert set(after.ledger.backoffs) == {A, whole_zone(A.zone)}
     assert after.learned.sells == frozenset()
     assert after.ledger.members["ins-1"].on_demand
 
@@ -138,7 +138,7 @@ def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.Cl
     made = intent(WISHES, 1)
     after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words", "req-1")))
     assert after.ledger.intents == ()
-    assert len(after.ledger.rests) == 1
+    assert len(after.ledger.backoffs) == 1
     (line,) = after.activities
     assert (line.state, line.code, line.message, line.request_id) == (
         ActivityState.FAILED,
@@ -152,18 +152,18 @@ def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.Cl
 @pytest.mark.parametrize("where", ["in-the-launch", "in-the-newer-ledger"])
 def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], where: str) -> None:
     made = intent(WISHES, 2)
-    doubtful = replace(made, doubtful=True)
+    doubtful = replace(made, answer_lost=True)
     before, launch = (ledger(doubtful), made) if where == "in-the-newer-ledger" else (WIPED, doubtful)
     after = enter(before, Launched(launch_of(launch, True), kind("Code", "words")))
     assert after.ledger.intents == (replace(doubtful, sent_at=NOW),)
-    assert None in after.ledger.rests, "it would be repeated in a hot loop"
+    assert None in after.ledger.backoffs, "it would be repeated in a hot loop"
     assert after.activities[0].state is ActivityState.SUBMITTED
 
 
 def test_no_answer_leaves_a_launch_open_and_in_doubt() -> None:
     made = intent(WISHES, 2)
     after = enter(ledger(made), Launched(launch_of(made), errors.OutcomeUnknown("ClientTimeout", "no answer")))
-    assert after.ledger.intents == (replace(made, doubtful=True, sent_at=NOW),)
+    assert after.ledger.intents == (replace(made, answer_lost=True, sent_at=NOW),)
 
 
 @pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent, errors.OutcomeUnknown], ids=lambda kind: kind.__name__)
@@ -186,7 +186,7 @@ def test_a_launch_that_was_not_sent_after_all_leaves_no_trace() -> None:
 
 
 def test_a_doubtful_launch_that_was_not_sent_again_stays_open() -> None:
-    doubtful = intent(WISHES, 2, doubtful=True)
+    doubtful = intent(WISHES, 2, answer_lost=True)
     assert enter(ledger(doubtful), Launched(launch_of(doubtful, True), None)).ledger == ledger(doubtful)
 
 
@@ -211,7 +211,7 @@ def test_a_refusal_for_many_may_be_a_yes_for_fewer(
     made = intent(WISHES, count)
     after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words")), wishes=wishes)
     assert after.learned.room_below == ({A: count} if is_learned else {})
-    assert (after.ledger.rests == {}) is is_learned
+    assert (after.ledger.backoffs == {}) is is_learned
 
 
 def test_a_sale_uses_up_the_room_that_is_left() -> None:

@@ -279,7 +279,7 @@ def test_an_open_launch_is_repeated_unchanged_before_anything_new() -> None:
     made = plan(WISHES, ledger(open_launch))
     (launch,) = launches(made.actions)
     assert launch.replay
-    assert launch.intent == replace(open_launch, sent_at=NOW, doubtful=True)
+    assert launch.intent == replace(open_launch, sent_at=NOW, answer_lost=True)
     assert launch.request == request_for(WISHES, A, 2, open_launch.sequence, open_launch.bid)
 
 

@@ -73,8 +73,8 @@ def verdict(
 )
 def test_early_losses_add_up_and_fade(early: list[bool], apart: float, weight: float, is_avoided: bool) -> None:
     books = losing(*early, apart=seconds(apart))
-    assert books.reputations[A].early == pytest.approx(weight, abs=0.001)
-    assert books.reputations[A].reclaims == len(early)
+    assert books.pool_trust[A].early == pytest.approx(weight, abs=0.001)
+    assert books.pool_trust[A].reclaims == len(early)
     assert (trust_of(books, A, NOW, POLICY).avoided_until is not None) is is_avoided
 
 
@@ -99,13 +99,13 @@ def test_what_ends_by_one_stroke_is_one_failure(ages: list[float], weight: float
     books = ledger()
     for number, age in enumerate(ages):
         books = lose(books, A, seconds(age), seconds(number))
-    assert books.reputations[A].early == pytest.approx(weight, abs=0.01)
-    assert books.reputations[A].reclaims == len(ages)
+    assert books.pool_trust[A].early == pytest.approx(weight, abs=0.01)
+    assert books.pool_trust[A].reclaims == len(ages)
 
 
 def test_a_loss_noted_by_a_clock_ahead_of_ours_does_not_hide_the_next() -> None:
     books = ledger(reputation(A, 0.1, NOW + HOUR))
-    assert lose(books, A, seconds(60)).reputations[A].early > 1
+    assert lose(books, A, seconds(60)).pool_trust[A].early > 1
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 3600))
@@ -126,7 +126,7 @@ def test_until_when_a_pool_is_avoided_is_when_it_is_on_probation(early: float, l
 @given(st.floats(0, 100), st.integers(-(10**9), 10**9))
 def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float, shift: int) -> None:
     books = ledger(reputation(A, early, NOW + seconds(shift)))
-    assert 0 <= early_loss_weight(books.reputations[A], NOW, POLICY) <= 100
+    assert 0 <= early_loss_weight(books.pool_trust[A], NOW, POLICY) <= 100
     for one in (verdict(books), verdict(books, others=())):
         assert isinstance(one, Offer) or one.until is None or one.until > NOW
 
@@ -204,8 +204,8 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     books = ledger()
     for number in range(MOST_REPUTATIONS + 5):
         books = lose(books, Pool("z", f"T{number:03}"), seconds(60), seconds(number))
-    assert len(books.reputations) == MOST_REPUTATIONS
-    assert min(one.instance_type for one in books.reputations) == "T005"
+    assert len(books.pool_trust) == MOST_REPUTATIONS
+    assert min(one.instance_type for one in books.pool_trust) == "T005"
 
 
 @pytest.mark.parametrize(
@@ -220,14 +220,14 @@ def test_what_is_lost_is_remembered_of_its_pool(other: dict, reclaims: int, earl
     lost = member("ins-1", **({"launched_at": ago(60)} | other))
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=lost.launched_at, on_demand=lost.on_demand)
     books = sync_ledger(ledger(lost), desired(1), observed(seen), NOW, POLICY).ledger
-    known = books.reputations.get(A)
+    known = books.pool_trust.get(A)
     assert (known.reclaims if known else 0, known.early if known else 0.0) == (reclaims, early)
 
 
 def test_what_somebody_released_outside_is_not_the_pool_s_doing() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=ago(60), last_operation="TerminateInstances")
     books = sync_ledger(ledger(member("ins-1", launched_at=ago(60))), desired(1), observed(seen), NOW, POLICY).ledger
-    assert books.reputations == {}
+    assert books.pool_trust == {}
 
 
 # --- plays -----------------------------------------------------------------------------------------------------------

@@ -77,7 +77,7 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
         absent=shuffled(seen.absent, order),
         market=replace(seen.market, offerings=shuffled(seen.market.offerings, order)),
     )
-    other_before = replace(before, members=shuffled(before.members, order), rests=shuffled(before.rests, order))
+    other_before = replace(before, members=shuffled(before.members, order), backoffs=shuffled(before.backoffs, order))
     books, other_books = (
         sync_ledger(before, spec, seen, NOW, POLICY),
         sync_ledger(other_before, spec, other_seen, NOW, POLICY),
@@ -193,7 +193,7 @@ def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outco
         if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt)
     }
     for old in books.intents:
-        if old.doubtful and old.sequence not in settling:
+        if old.answer_lost and old.sequence not in settling:
             assert old.sequence in {item.sequence for item in after.intents}
 
 

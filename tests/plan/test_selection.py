@@ -94,7 +94,7 @@ def test_who_names_types_gets_them_whatever_is_quoted() -> None:
 
 @pytest.mark.parametrize(
     ("quotes", "word"),
-    [(Market(), "not known yet"), (Market(doubt="they are empty"), "not believed: they are empty")],
+    [(Market(), "not known yet"), (Market(unreliable_because="they are empty"), "not believed: they are empty")],
 )
 def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(quotes: Market, word: str) -> None:
     spec = with_pools(desired(2, [], requirements=Requirements(), placements=tuple(ZONES), template=TEMPLATE), quotes)

@@ -117,7 +117,7 @@ def intent_of(dice: Dice, spec: Desired) -> Intent:
         sequence=dice.choice(SEQUENCES),
         pool=dice.choice(POOLS),
         created_at=NOW - seconds(dice.randint(0, 200) if dice.chance(2) else dice.randint(0, 900)),
-        doubtful=dice.chance(2),
+        answer_lost=dice.chance(2),
         sent_at=dice.maybe(dice.moment),
         found=frozenset(dice.sample(IDS, dice.choice([0, 0, 0, 1, 2]))),
     )
@@ -281,7 +281,7 @@ def with_memories(dice: Dice, spec: Desired, books: Ledger) -> Ledger:
             on_demand=on_demand,
             bid=bid,
             created_at=NOW - seconds(dice.randint(0, 200)),
-            doubtful=dice.chance(2),
+            answer_lost=dice.chance(2),
             sent_at=dice.maybe(dice.moment),
         )
         books = books.with_intent(made)
@@ -289,12 +289,12 @@ def with_memories(dice: Dice, spec: Desired, books: Ledger) -> Ledger:
         made_rest = _rest(dice)
         if dice.chance(2):
             numbers = {"vcpu": dice.maybe(lambda: dice.randint(1, 4)), "in_use": dice.maybe(lambda: dice.randint(0, 4))}
-            books = books.with_rest(replace(made_rest, pool=rested, **numbers))
+            books = books.with_backoff(replace(made_rest, pool=rested, **numbers))
     weights = [0.0, 0.7, 1.0, 1.5, 1.93, 2.5]
     return replace(
         books,
         members=members,
-        reputations={
+        pool_trust={
             pool: PoolTrust(pool=pool, reclaims=dice.randint(1, 9), early=dice.choice(weights), as_of=dice.moment())
             for pool in dice.some(POOLS)
         },
@@ -322,7 +322,9 @@ def market_situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learne
     books = with_memories(dice, spec, books)
     instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in seen.instances.items()}
     quotes = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}
-    quoted = replace(market(quotes, dice.some(POOLS)), doubt=dice.maybe(lambda: "they are empty", one_in=8))
+    quoted = replace(
+        market(quotes, dice.some(POOLS)), unreliable_because=dice.maybe(lambda: "they are empty", one_in=8)
+    )
     learned = replace(learned, not_on_demand=frozenset(dice.some(POOLS)) if dice.chance(4) else frozenset())
     return spec, books, replace(seen, instances=instances, market=quoted), learned
 

@@ -94,7 +94,8 @@ PRICEY = Caps(Decimal("0.2"))
             [str(A), "on-demand price is not quoted", "a plain maxPrice needs no quotes"], id="no-list-price",
         ),
         pytest.param(
-            one(caps=Caps(in_total=Decimal(5))), ledger(), replace(QUOTES, doubt="they are empty"), "MarketUnreadable",
+            one(caps=Caps(in_total=Decimal(5))), ledger(),
+            replace(QUOTES, unreliable_because="they are empty"), "MarketUnreadable",
             ["not believed: they are empty", "read again every minute"], id="a-market-nobody-believes",
         ),
         pytest.param(
@@ -151,7 +152,7 @@ SOLD_OUT = rest(A)
             "no price on demand is quoted", id="no-price",
         ),
         pytest.param(
-            one(fallback=fallback()), ledger(SOLD_OUT, **SHORT), replace(QUOTES, doubt="they are empty"),
+            one(fallback=fallback()), ledger(SOLD_OUT, **SHORT), replace(QUOTES, unreliable_because="they are empty"),
             "not believed: they are empty", id="no-belief",
         ),
     ],

@@ -63,7 +63,7 @@ _SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND = 1, 2, 4, 8
 
 #: Fields of the ledger's dataclasses that are called otherwise in `status.ledger`: name in the code to name there. A
 #: renamed field keeps its old name there. Otherwise an operator could not read what the version before has written.
-WIRE: dict[str, str] = {"answer_lost": "doubtful", "kind": "doubt"}
+WIRE: dict[str, str] = {"answer_lost": "doubtful", "end_unconfirmed": "doubted", "kind": "doubt"}
 
 
 class _LedgerModel(BaseModel):
@@ -114,13 +114,13 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         pools=tuple(pools),
         templates=tuple(templates),
         lots=_lots(alike, pools, templates),
-        rests=tuple(sorted(ledger.rests.values(), key=lambda rest: rest.pool or ("", ""))),
+        rests=tuple(sorted(ledger.backoffs.values(), key=lambda rest: rest.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
         quarantine_looks=ledger.quarantine_looks,
         attempted_generation=ledger.attempted_generation,
         account=ledger.account,
-        refused=ledger.refused,
-        reputations=tuple(ledger.reputations[pool] for pool in sorted(ledger.reputations)),
+        refused=ledger.state_refused,
+        reputations=tuple(ledger.pool_trust[pool] for pool in sorted(ledger.pool_trust)),
         spending=ledger.spending,
         short_since=ledger.short_since,
         spot_since=ledger.spot_since,
@@ -207,13 +207,13 @@ def decode(raw: Any) -> Ledger:
         sequence=flat.sequence,
         intents=tuple(sorted(flat.intents, key=lambda intent: intent.sequence)),
         members={member.id: member for member in members},
-        rests={rest.pool: rest for rest in flat.rests},
+        backoffs={rest.pool: rest for rest in flat.rests},
         quarantine_until=flat.quarantine_until,
         quarantine_looks=flat.quarantine_looks,
         attempted_generation=flat.attempted_generation,
         account=flat.account,
-        refused=flat.refused,
-        reputations={one.pool: one for one in flat.reputations},
+        state_refused=flat.refused,
+        pool_trust={one.pool: one for one in flat.reputations},
         spending=flat.spending,
         short_since=flat.short_since,
         spot_since=flat.spot_since,
@@ -226,7 +226,7 @@ def decode(raw: Any) -> Ledger:
 
 def _as_written(member: Member) -> Member:
     """The same without what is never written down."""
-    return replace(member, doubted=False) if member.doubted else member
+    return replace(member, end_unconfirmed=False) if member.end_unconfirmed else member
 
 
 def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:

@@ -152,7 +152,9 @@ class Inventory:
             absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
             searched=frozenset(names),
             market=self._market.latest,
-            kin=frozenset(sweep.bound_to(binding_of(environment_id))) - {environment_id} if is_alone else frozenset(),
+            other_identities=frozenset(sweep.bound_to(binding_of(environment_id))) - {environment_id}
+            if is_alone
+            else frozenset(),
         )
 
     def _absences(

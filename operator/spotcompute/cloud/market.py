@@ -61,7 +61,7 @@ class MarketReader:
             _log.warning("market_unreadable", account=self._provider.account, error=str(error))
             read_at = self.latest.observed_at
             if read_at is None or self._since(read_at) > STALE_QUOTES:
-                self.latest = replace(self.latest, doubt=f"they cannot be read: {error.code}")
+                self.latest = replace(self.latest, unreliable_because=f"they cannot be read: {error.code}")
             return
         doubt = quotes_flaw(offerings, self.latest.offerings)
         if doubt is None:
@@ -75,7 +75,7 @@ class MarketReader:
             return
         if self._doubtful_readings == 1:
             _log.warning("market_doubted", account=self._provider.account, why=doubt)
-        self.latest = replace(self.latest, doubt=doubt)
+        self.latest = replace(self.latest, unreliable_because=doubt)
 
     def _since(self, moment: datetime) -> timedelta:
         """How old that is. A time to come is as old as it is far: the clock has been set back since."""

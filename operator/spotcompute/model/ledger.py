@@ -64,7 +64,7 @@ class StateRefusalKind(StrEnum):
 class StateRefusal:
     """What was not believed, and since when it has not been: told for a while, so that somebody sees it."""
 
-    doubt: StateRefusalKind
+    kind: StateRefusalKind
     message: str
     refused_at: datetime
 
@@ -89,7 +89,7 @@ class Intent:
     template_digest: str
     created_at: datetime
     sent_at: datetime | None = None
-    doubtful: bool = False
+    answer_lost: bool = False
     found: frozenset[str] = frozenset()
     bid: Decimal | None = None
     on_demand: bool = False
@@ -134,7 +134,7 @@ class Member:
     lost: Cause | None = None
     termination: Termination | None = None
     on_demand: bool = False
-    doubted: bool = False
+    end_unconfirmed: bool = False
 
     @property
     def claims_end(self) -> bool:
@@ -205,13 +205,13 @@ class Ledger:
     sequence: int = 0
     intents: tuple[Intent, ...] = ()
     members: Mapping[str, Member] = field(default_factory=dict)
-    rests: Mapping[Pool | None, Backoff] = field(default_factory=dict)
+    backoffs: Mapping[Pool | None, Backoff] = field(default_factory=dict)
     quarantine_until: datetime | None = None
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
-    refused: StateRefusal | None = None
-    reputations: Mapping[Pool, PoolTrust] = field(default_factory=dict)
+    state_refused: StateRefusal | None = None
+    pool_trust: Mapping[Pool, PoolTrust] = field(default_factory=dict)
     spending: Spending | None = None
     short_since: datetime | None = None
     spot_since: datetime | None = None
@@ -247,10 +247,10 @@ class Ledger:
         """The same ledger without that intent."""
         return replace(self, intents=tuple(item for item in self.intents if item.sequence != sequence))
 
-    def with_rest(self, rest: Backoff) -> Ledger:
+    def with_backoff(self, rest: Backoff) -> Ledger:
         """The same ledger with that rest added or replaced."""
-        return replace(self, rests={**self.rests, rest.pool: rest})
+        return replace(self, backoffs={**self.backoffs, rest.pool: rest})
 
-    def without_rest(self, pool: Pool | None) -> Ledger:
+    def without_backoff(self, pool: Pool | None) -> Ledger:
         """The same ledger without that rest."""
-        return replace(self, rests={key: value for key, value in self.rests.items() if key != pool})
+        return replace(self, backoffs={key: value for key, value in self.backoffs.items() if key != pool})

@@ -43,4 +43,4 @@ class Observation:
     searched: frozenset[str] = frozenset()
     market: Market = field(default_factory=Market)
     account: str = ""
-    kin: frozenset[str] = frozenset()
+    other_identities: frozenset[str] = frozenset()

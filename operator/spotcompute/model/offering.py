@@ -88,7 +88,7 @@ class Market:
 
     offerings: Mapping[Pool, Offering] = field(default_factory=dict)
     observed_at: datetime | None = None
-    doubt: str | None = None
+    unreliable_because: str | None = None
     tenures: Mapping[Pool, Tenure] = field(default_factory=dict)
     extras: Mapping[str, Decimal] = field(default_factory=dict)
 

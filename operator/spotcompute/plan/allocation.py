@@ -29,8 +29,8 @@ from spotcompute.plan.pool_trust import early_loss_weight, trust_of
 class Obstacle(StrEnum):
     """Why a pool is not asked now; also the reason a person reads."""
 
-    RESTING = "Resting"
-    ZONE_RESTING = "ZoneResting"
+    BACKING_OFF = "Resting"
+    ZONE_BACKING_OFF = "ZoneResting"
     RECLAIMS_EARLY = "ReclaimsEarly"
     NOT_QUOTED = "MarketUnreadable"
     OVER_BUDGET = "OverBudget"
@@ -56,7 +56,7 @@ class RejectedPool:
     why: Obstacle
     detail: str
     until: datetime | None = None
-    rest: Backoff | None = None
+    backoff: Backoff | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ def _verdicts(
 def _has_refused(ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
     """True when the pool is not to be asked for the whole, or has refused it: a rest that is over is still there."""
     pool = verdict.pool
-    return isinstance(verdict, RejectedPool) or pool in ledger.rests or whole_zone(pool.zone) in ledger.rests
+    return isinstance(verdict, RejectedPool) or pool in ledger.backoffs or whole_zone(pool.zone) in ledger.backoffs
 
 
 class _Judge:
@@ -123,12 +123,12 @@ class _Judge:
         return self._resting(pool) or self._avoided(pool) or self._priced(pool)
 
     def _resting(self, pool: Pool) -> RejectedPool | None:
-        rest = self._ledger.rests.get(pool)
+        rest = self._ledger.backoffs.get(pool)
         if rest is not None and self._now < rest.until:
-            return RejectedPool(pool, Obstacle.RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
+            return RejectedPool(pool, Obstacle.BACKING_OFF, f"{rest.code}: {rest.message}", rest.until, rest)
         rest = zone_rest(self._ledger, pool, self._market)
         if rest is not None and self._now < rest.until:
-            return RejectedPool(pool, Obstacle.ZONE_RESTING, f"{rest.code}: {rest.message}", rest.until, rest)
+            return RejectedPool(pool, Obstacle.ZONE_BACKING_OFF, f"{rest.code}: {rest.message}", rest.until, rest)
         return None
 
     def _avoided(self, pool: Pool) -> RejectedPool | None:
@@ -136,7 +136,7 @@ class _Judge:
         if stands.avoided_until is not None:
             until = stands.avoided_until
             if self._none_is_trusted:
-                reputation = self._ledger.reputations[pool]
+                reputation = self._ledger.pool_trust[pool]
                 until = min(until, min(reputation.as_of, self._now) + self._policy.last_resort)
             if self._now < until:
                 return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
@@ -158,7 +158,7 @@ class _Judge:
 
     def _outlived(self, pool: Pool) -> int:
         """Instances of the pool that are older than its last loss: they say nothing of what is launched now."""
-        as_of = self._ledger.reputations[pool].as_of
+        as_of = self._ledger.pool_trust[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 
     def _priced(self, pool: Pool) -> Offer | RejectedPool:
@@ -195,7 +195,7 @@ _RECLAIMS_EARLY = "it has taken instances back soon after their launch"
 
 def zone_rest(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
     """The rest of the whole zone, if it is one for this type, and nothing has been given back there since."""
-    rest = ledger.rests.get(whole_zone(pool.zone))
+    rest = ledger.backoffs.get(whole_zone(pool.zone))
     if rest is None:
         return None
     vcpu = market.vcpu(pool)
@@ -249,7 +249,7 @@ def _cheapness(pools: Sequence[Pool], market: Market) -> dict[Pool, float]:
 def _lasting(pool: Pool, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> float:
     offering = market.offerings.get(pool)
     stock = Stock.UNKNOWN if offering is None else Stock.NONE if offering.sold_out else offering.stock
-    reputation = ledger.reputations.get(pool)
+    reputation = ledger.pool_trust.get(pool)
     early = early_loss_weight(reputation, now, policy) if reputation else 0.0
     return _STOCK_WORTH[stock] * float(0.5**early)
 
@@ -291,7 +291,7 @@ def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned:
 
 def next_attempt(desired: Desired, ledger: Ledger, ranking: Ranking, now: datetime) -> datetime | None:
     """When a pool may be asked again: `now` when one may be asked already, None when no time will do it."""
-    whole = ledger.rests.get(None)
+    whole = ledger.backoffs.get(None)
     earliest = max(now, whole.until) if whole else now
     if ranking.kept:
         return earliest

@@ -76,7 +76,7 @@ def backoff_after(
     in step, and yet the same history gives the same waits.
     """
     where = _who_rests(pool, trouble, on_demand)
-    before = ledger.rests.get(where)
+    before = ledger.backoffs.get(where)
     in_a_row = before is not None and now - before.failed_at < policy.failure_memory and before.generation == generation
     failures = before.failures + 1 if before and in_a_row else 1
     wait = min(policy.backoff_max, policy.backoff_base * (1 << min(failures - 1, 20)))
@@ -127,18 +127,18 @@ def without_stale_backoffs(
     pools |= {whole_zone(pool.zone) for pool in pools} | {ON_DEMAND}
     kept = {
         where: rest
-        for where, rest in ledger.rests.items()
+        for where, rest in ledger.backoffs.items()
         if rest.generation == generation and (where is None or where in pools) and rest.until - now <= longest
     }
-    if len(kept) == len(ledger.rests):
+    if len(kept) == len(ledger.backoffs):
         return ledger
     result = ledger
-    for where in ledger.rests.keys() - kept.keys():
-        result = result.without_rest(where)
+    for where in ledger.backoffs.keys() - kept.keys():
+        result = result.without_backoff(where)
     return result
 
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
     """True while `pool` (or with None the whole environment) is not to be asked."""
-    rest = ledger.rests.get(pool)
+    rest = ledger.backoffs.get(pool)
     return rest is not None and now < rest.until

@@ -32,8 +32,8 @@ def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
     the limit is reckoned: should the price have risen since, the cloud refuses.
     """
     limits = [limit for limit in (caps.explicit(pool.instance_type),) if limit is not None]
-    if caps.need_quotes and market.doubt is not None:
-        return Bid(obstacle=f"the market's quotes are not believed: {market.doubt}")
+    if caps.need_quotes and market.unreliable_because is not None:
+        return Bid(obstacle=f"the market's quotes are not believed: {market.unreliable_because}")
     if caps.percent_of_on_demand is not None:
         full = market.list_price(pool)
         if not full:

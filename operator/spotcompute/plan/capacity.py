@@ -14,7 +14,7 @@ def occupies(member: Member) -> bool:
 
     A release counts from the moment the cloud shows it, not from when it was asked for or accepted.
     """
-    return member.doubted or not member.claims_end
+    return member.end_unconfirmed or not member.claims_end
 
 
 def occupying(ledger: Ledger) -> list[Member]:

@@ -65,7 +65,7 @@ def _pools(ranking: Ranking) -> list[Pool]:
 
 def _sells(pool: Pool, market: Market) -> bool:
     offering = market.offerings.get(pool)
-    return market.doubt is None and offering is not None and not offering.sold_out
+    return market.unreliable_because is None and offering is not None and not offering.sold_out
 
 
 def on_demand_members(ledger: Ledger) -> list[Member]:
@@ -107,7 +107,7 @@ def on_demand_to_buy(
     if is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand):
         return None
     pools = [pool for pool, _ in desired.pools if pool not in learned.not_on_demand and market.list_price(pool)]
-    if not pools or market.doubt is not None:
+    if not pools or market.unreliable_because is not None:
         return None
     pool = min(pools, key=lambda one: market.list_price(one) or 0)
     count = min(shortfall(ledger, desired.replicas), _room(desired, fallback, ledger, market, pool))

@@ -40,7 +40,7 @@ def sync_ledger(ledger: Ledger, desired: Desired, observed: Observation, now: da
     clerk.adopt()
     for instance_id in sorted(ledger.members.keys() | clerk.ledger.members.keys()):
         clerk.examine(clerk.ledger.members[instance_id])
-    named = clerk.ledger.rests if desired.unmet is not None else (pool for pool, _ in desired.pools)
+    named = clerk.ledger.backoffs if desired.unmet is not None else (pool for pool, _ in desired.pools)
     pools = frozenset(pool for pool in named if pool is not None)
     if clerk.ledger.members:
         clerk.ledger = replace(clerk.ledger, account=observed.account or None)
@@ -69,19 +69,19 @@ def with_state_refusal(
         instance_ids=instance_ids,
         message=message,
     )
-    return replace(ledger, refused=StateRefusal(doubt, message, now)), activity
+    return replace(ledger, state_refused=StateRefusal(doubt, message, now)), activity
 
 
 def _without_old_refusal(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
     """Forget a refusal once it has been told for long enough, and the waiting that came of it is over."""
-    refused = ledger.refused
+    refused = ledger.state_refused
     if (
         refused is None
         or ledger.quarantine_until is not None
         or abs(now - refused.refused_at) < policy.refusal_shown_for
     ):
         return ledger
-    return replace(ledger, refused=None)
+    return replace(ledger, state_refused=None)
 
 
 def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
@@ -232,8 +232,8 @@ class _LedgerSync:
         else:
             # Its place is free when the cloud has shown its end, and not because the entry says so.
             is_doubted = member.claims_end and not (absence is not None and absence.had_ended)
-            if is_doubted != member.doubted:
-                self.ledger = self.ledger.with_member(replace(member, doubted=is_doubted))
+            if is_doubted != member.end_unconfirmed:
+                self.ledger = self.ledger.with_member(replace(member, end_unconfirmed=is_doubted))
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
         if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
@@ -266,7 +266,7 @@ class _LedgerSync:
                 member.id,
                 f"{member.id} was recorded as ended, but the cloud shows it {instance.state}",
             )
-        updated = replace(updated, doubted=updated.claims_end and not instance.has_ended)
+        updated = replace(updated, end_unconfirmed=updated.claims_end and not instance.has_ended)
         if instance.has_ended and not member.claims_end:
             if member.termination is None:
                 updated = replace(updated, lost=_cause_of_end(instance))
@@ -329,11 +329,11 @@ class _LedgerSync:
                 self.ledger, member.pool, trouble, error, self._desired.generation, self._now, self._policy
             )
             if self._desired.placement(member.pool) is not None and not self._rests_already(rest.pool):
-                self.ledger = self.ledger.with_rest(rest)
+                self.ledger = self.ledger.with_backoff(rest)
 
     def _rests_already(self, pool: object) -> bool:
         """Several losses seen in one run are one failure of their pool."""
-        rest = next((rest for rest in self.ledger.rests.values() if rest.pool == pool), None)
+        rest = next((rest for rest in self.ledger.backoffs.values() if rest.pool == pool), None)
         return rest is not None and rest.failed_at == self._now
 
     def _refuse(self, doubt: StateRefusalKind, instance_id: str, message: str) -> None:

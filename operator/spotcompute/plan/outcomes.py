@@ -76,7 +76,7 @@ class _LaunchOutcome:
             self._accepted(result)
         elif isinstance(result, OutcomeUnknown):
             self._doubt(result)
-        elif isinstance(result, (Refused, NotSent)) and not self._intent.doubtful:
+        elif isinstance(result, (Refused, NotSent)) and not self._intent.answer_lost:
             self._refused(result)
         else:
             self._doubt(result)
@@ -106,11 +106,11 @@ class _LaunchOutcome:
                     on_demand=intent.on_demand,
                 )
                 self.ledger = self.ledger.with_member(member)
-        self.ledger = self.ledger.without_intent(intent.sequence).without_rest(None)
+        self.ledger = self.ledger.without_intent(intent.sequence).without_backoff(None)
         for where in (ON_DEMAND,) if intent.on_demand else (intent.pool, whole_zone(intent.pool.zone)):
-            rest = self.ledger.rests.get(where)
+            rest = self.ledger.backoffs.get(where)
             if rest is not None and rest.trouble not in _OF_LASTING and self._is_about_such(rest):
-                self.ledger = self.ledger.without_rest(where)
+                self.ledger = self.ledger.without_backoff(where)
         if not intent.on_demand:
             self._learn_sale(intent, len(receipt.instance_ids))
         self._tell(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
@@ -143,7 +143,7 @@ class _LaunchOutcome:
 
     def _doubt(self, error: CloudError) -> None:
         """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""
-        self.ledger = self.ledger.with_intent(replace(self._intent, doubtful=True, sent_at=self._now))
+        self.ledger = self.ledger.with_intent(replace(self._intent, answer_lost=True, sent_at=self._now))
         trouble = trouble_of(error) if isinstance(error, OutcomeUnknown) else Trouble.CLOUD_UNREACHABLE
         self._rest(trouble, error)
         self._tell_failure(trouble, error, ActivityState.SUBMITTED)
@@ -160,13 +160,13 @@ class _LaunchOutcome:
             vcpu=self._launch.vcpu,
             on_demand=self._intent.on_demand,
         )
-        self.ledger = self.ledger.with_rest(rest)
+        self.ledger = self.ledger.with_backoff(rest)
         if self._intent.on_demand:
             refused = self.learned.not_on_demand | {self._intent.pool}
             self.learned = replace(self.learned, not_on_demand=refused)
 
     def _drop_unless_doubtful(self) -> None:
-        if not self._intent.doubtful:
+        if not self._intent.answer_lost:
             self.ledger = self.ledger.without_intent(self._intent.sequence)
 
     def _tell_failure(self, trouble: Trouble, error: CloudError, state: ActivityState) -> None:

@@ -191,7 +191,7 @@ def _replays(
         return ledger, ()
     replays: list[Action] = []
     for intent in repeatable:
-        marked = replace(intent, sent_at=now, doubtful=True)
+        marked = replace(intent, sent_at=now, answer_lost=True)
         ledger = ledger.with_intent(marked)
         request = build_request(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
         replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
@@ -205,7 +205,7 @@ def _launches(
     desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Learned
 ) -> tuple[Ledger, tuple[Action, ...]]:
     missing = shortfall(ledger, desired.replicas)
-    if missing == 0 or observed.kin or not may_launch(desired, ledger, learned):
+    if missing == 0 or observed.other_identities or not may_launch(desired, ledger, learned):
         return ledger, ()
     choice = _choice(desired, ledger, observed.market, now, policy, learned, missing)
     if choice is None:

@@ -32,16 +32,16 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
     ended by the same stroke, as far as anybody can tell: a pool of which two instances are taken at once has failed
     once. Else an environment with one pool would wait half an hour for it.
     """
-    before = ledger.reputations.get(member.pool) or PoolTrust(pool=member.pool, reclaims=0, early=0.0, as_of=now)
+    before = ledger.pool_trust.get(member.pool) or PoolTrust(pool=member.pool, reclaims=0, early=0.0, as_of=now)
     noted = replace(before, reclaims=before.reclaims + 1)
     is_same_stroke = before.early > 0 and member.launched_at <= before.as_of <= now
     if is_early(member, now, policy) and not is_same_stroke:
         weight = early_loss_weight(before, now, policy) + 1.0
         noted = replace(noted, early=round(min(policy.early_limit, weight), 3), as_of=now)
-    kept = {**ledger.reputations, member.pool: noted}
+    kept = {**ledger.pool_trust, member.pool: noted}
     while len(kept) > MOST_REPUTATIONS:
         del kept[min(kept, key=lambda one: (kept[one].as_of, one))]
-    return replace(ledger, reputations=kept)
+    return replace(ledger, pool_trust=kept)
 
 
 def early_loss_weight(reputation: PoolTrust, now: datetime, policy: Policy) -> float:
@@ -64,7 +64,7 @@ def trust_of(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Trust
     """How `pool` stands. Trusted again is one whose instance has outlived the early time since the last loss, and one
     that has lost nothing for long.
     """
-    reputation = ledger.reputations.get(pool)
+    reputation = ledger.pool_trust.get(pool)
     if (
         reputation is None
         or reputation.early < policy.avoid_from

@@ -101,7 +101,7 @@ def make_quote(desired: Desired, ledger: Ledger, market: Market, now: datetime, 
     As if it began now: no pool rests, since any change of the spec ends all rests. A pool from which the quotes
     promise nothing is asked all the same, but not counted on.
     """
-    desired, ledger = replace(desired, paused=False), replace(ledger, rests={})
+    desired, ledger = replace(desired, paused=False), replace(ledger, backoffs={})
     missing = shortfall(ledger, desired.replicas)
     if not desired.pools:
         return Quote(missing, (), (), desired.unmet or "no type that is sold as spot here meets the requirements")

@@ -20,7 +20,7 @@ def with_pools(desired: Desired, market: Market) -> Desired:
     if desired.requirements is None or desired.deleting:
         return desired
     if not market.offerings:
-        why = f"not believed: {market.doubt}" if market.doubt else "not known yet"
+        why = f"not believed: {market.unreliable_because}" if market.unreliable_because else "not known yet"
         return replace(desired, pools=(), unmet=f"which types there are: the market's quotes are {why}")
     fitting = [offering for offering in market.offerings.values() if desired.requirements.fits(offering)]
     pools = [

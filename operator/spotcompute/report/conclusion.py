@@ -84,8 +84,9 @@ def conclude(desired: Desired, ledger: Ledger, observed: Observation, now: datet
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
     missing = shortfall(ledger, desired.replicas)
     if missing > 0:
-        if observed.kin:
-            message = f"{counts}; instances of this object live under {', '.join(sorted(observed.kin))}: not launching"
+        if observed.other_identities:
+            others = ", ".join(sorted(observed.other_identities))
+            message = f"{counts}; instances of this object live under {others}: not launching"
             return Conclusion("Waiting", Reason.IDENTITY_CONFLICT, message)
         return _missing(desired, ledger, observed, counts, missing, now, policy)
     if ledger.intents:
@@ -145,9 +146,11 @@ def confirming_empty() -> Conclusion:
 
 def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
     """One condition more while something was not believed lately; none otherwise."""
-    if ledger is None or ledger.refused is None:
+    if ledger is None or ledger.state_refused is None:
         return []
-    return [Condition(ConditionType.STATE_REFUSED, "True", str(ledger.refused.doubt), ledger.refused.message)]
+    return [
+        Condition(ConditionType.STATE_REFUSED, "True", str(ledger.state_refused.kind), ledger.state_refused.message)
+    ]
 
 
 def _missing(
@@ -188,7 +191,7 @@ def gang_condition(desired: Desired, ledger: Ledger, observed: Observation) -> l
 
 def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
     """The one attempt is over and something is missing: it failed, or what it brought was lost."""
-    rests = [rest for rest in ledger.rests.values() if _is_refusal(rest) and rest.generation == desired.generation]
+    rests = [rest for rest in ledger.backoffs.values() if _is_refusal(rest) and rest.generation == desired.generation]
     if rests:
         last = max(rests, key=lambda rest: rest.failed_at)
         message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"

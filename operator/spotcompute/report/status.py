@@ -225,9 +225,9 @@ def _pool(
     rejected: RejectedPool | None = None,
     score: float | None = None,
 ) -> dict[str, Any]:
-    rest: Backoff | None = ledger.rests.get(pool) or (rejected.rest if rejected else None)
+    rest: Backoff | None = ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
     offering = market.offerings.get(pool)
-    reputation = ledger.reputations.get(pool)
+    reputation = ledger.pool_trust.get(pool)
     state = pool_state(rest, rejected, now)
     until = rejected.until if rejected else rest.until if rest and state != "Available" else None
     return PoolStatus(
@@ -243,6 +243,6 @@ def _pool(
         reclaims=reputation.reclaims if reputation else None,
         score=f"{score:.2f}" if score is not None else None,
         stock=str(offering.stock) if offering and score is not None else None,
-        note=rejected.detail if rejected and rejected.rest is None else None,
+        note=rejected.detail if rejected and rejected.backoff is None else None,
         next_attempt_time=to_text(until) if until else None,
     ).to_json()

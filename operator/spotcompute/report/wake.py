@@ -29,7 +29,9 @@ def next_wake(
 ) -> timedelta:
     """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
     moments = [now + resync]
-    is_held_up = bool(observed.kin) or any(may_await_answer(intent, now, policy) for intent in ledger.intents)
+    is_held_up = bool(observed.other_identities) or any(
+        may_await_answer(intent, now, policy) for intent in ledger.intents
+    )
     if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Learned()) and not is_held_up:
         ranking = rank(desired, ledger, observed.market, now, policy)
         at = next_attempt(desired, ledger, ranking, now) if desired.pools else None
@@ -39,12 +41,12 @@ def next_wake(
         moments.append(now + policy.backoff_max)  # so that its quote follows the market
     if not desired.deleting and not desired.paused:
         moments.extend(moment for moment in _of_the_market(desired, ledger, now, policy) if moment is not None)
-    if observed.kin:
+    if observed.other_identities:
         moments.append(now + policy.poll_interval)
-    if ledger.refused is not None:
-        moments.append(max(now + policy.poll_interval, ledger.refused.refused_at + policy.refusal_shown_for))
+    if ledger.state_refused is not None:
+        moments.append(max(now + policy.poll_interval, ledger.state_refused.refused_at + policy.refusal_shown_for))
     if ledger.intents:
-        rest = ledger.rests.get(None)
+        rest = ledger.backoffs.get(None)
         youngest = max(intent.created_at for intent in ledger.intents)
         moments.append(max(_next_look(youngest, now, policy), rest.until if rest else now))
     if ledger.quarantine_until is not None:

@@ -39,7 +39,7 @@ def why_short(
     if not desired.pools:
         text = "spec.instanceRequirements: no type that is sold as spot in these placements meets them. Widen them"
         return Why(Reason.NO_MATCHING_TYPE, text, stalled=True)
-    whole = ledger.rests.get(None) if is_backing_off(ledger, None, now) else None
+    whole = ledger.backoffs.get(None) if is_backing_off(ledger, None, now) else None
     if whole is not None:
         found = _of_rests([whole], market, desired)
     elif ranking.kept:
@@ -57,8 +57,8 @@ def why_short(
 
 def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desired) -> Why:
     """What would end the wait first decides: a refusal that time ends, then the rest."""
-    rests = [one.rest for one in rejected if one.rest is not None]
-    others = [one for one in rejected if one.rest is None]
+    rests = [one.backoff for one in rejected if one.backoff is not None]
+    others = [one for one in rejected if one.backoff is None]
     if rests and not (others and all(rest.trouble in FOR_A_PERSON for rest in rests)):
         return _of_rests(rests, market, desired, is_all=not others)
     order = list(Obstacle)
@@ -108,11 +108,11 @@ def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datet
     if not is_due(fallback, ledger, now, policy):
         at = due_at(fallback, ledger, policy)
         return f"On demand from {to_text(at)}" if at is not None else ""
-    rest = ledger.rests.get(ON_DEMAND)
+    rest = ledger.backoffs.get(ON_DEMAND)
     if rest is not None and is_backing_off(ledger, ON_DEMAND, now):
         return f"On demand refused too: {rest.code}: {rest.message}"
-    if market.doubt is not None:
-        return f"Nothing is bought on demand by quotes that are not believed: {market.doubt}"
+    if market.unreliable_because is not None:
+        return f"Nothing is bought on demand by quotes that are not believed: {market.unreliable_because}"
     if not any(market.list_price(pool) for pool, _ in desired.pools):
         return "Nothing is bought on demand, since no price on demand is quoted"
     return "The caps of onDemandFallback allow no more on demand"
@@ -129,8 +129,8 @@ _ADVICE = {
 }
 
 _ADVICE_ON_OBSTACLES = {
-    Obstacle.RESTING: "",
-    Obstacle.ZONE_RESTING: "",
+    Obstacle.BACKING_OFF: "",
+    Obstacle.ZONE_BACKING_OFF: "",
     Obstacle.RECLAIMS_EARLY: "More instanceTypes or placements would help",
     Obstacle.NOT_QUOTED: "It is read again every minute; a plain maxPrice needs no quotes",
     Obstacle.OVER_BUDGET: "Raise limits.maxHourlyCost, or lower replicas",
