@@ -65,9 +65,13 @@ async def test_a_reading_that_is_not_believed_leaves_what_was(
         await asyncio.sleep(60)
         seen = (await inventory.observe(ENV, [], [])).market
         if believed_after is not None and reading >= believed_after:
-            assert (len(seen.offerings), seen.doubt) == (len(prices), None)
+            assert (len(seen.offerings), seen.unreliable_because) == (len(prices), None)
         else:
-            assert (seen.offerings, seen.observed_at, seen.doubt) == (first.offerings, first.observed_at, doubt)
+            assert (seen.offerings, seen.observed_at, seen.unreliable_because) == (
+                first.offerings,
+                first.observed_at,
+                doubt,
+            )
 
 
 async def test_the_doubt_is_over_with_the_next_good_reading() -> None:
