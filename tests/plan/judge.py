@@ -152,8 +152,8 @@ def _about_on_demand(desired: Desired, ledger: Ledger, market: Market, plan: Pla
         return
     held = sum(member.on_demand and takes_a_place(member) for member in plan.ledger.members.values())
     held += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if one.on_demand)
-    if held > fallback.most:
-        yield f"{held} on demand, and {fallback.most} are the most"
+    if held > fallback.count_max:
+        yield f"{held} on demand, and {fallback.count_max} are the most"
     cost = _cost(plan.ledger, market, only_on_demand=True)
     if fallback.hourly is not None and (cost is None or cost > fallback.hourly):
         yield f"on demand costs {cost}, and {fallback.hourly} is the most"
@@ -184,13 +184,13 @@ def _about_rests(desired: Desired, ledger: Ledger, now: datetime, plan: Plan) ->
 
 def _about_gangs(desired: Desired, ledger: Ledger, now: datetime, plan: Plan) -> Iterator[str]:
     gang, fresh = desired.gang, [launch for launch in launches(plan.actions) if not launch.replay]
-    if gang is None or not fresh or ledger.broken_up_at is None or gang.least > 100:
+    if gang is None or not fresh or ledger.broken_up_at is None or gang.count_min > 100:
         return
     is_new = not ledger.intents and not any(
         takes_a_place(member) and member.termination is None for member in ledger.members.values()
     )
     is_soon = now - min(ledger.broken_up_at, now) < gang.hold
-    if is_new and is_soon and sum(launch.intent.count for launch in fresh) < gang.least:
+    if is_new and is_soon and sum(launch.intent.count for launch in fresh) < gang.count_min:
         yield "a part of a gang right after one was given up"
 
 
@@ -206,7 +206,7 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
         yield "spot, or what nobody asked to stand in, gives way to spot"
     if broken:
         staying = [one for one in ledger.members.values() if takes_a_place(one) and one.termination is None]
-        if desired.gang is None or len(staying) >= desired.gang.least:
+        if desired.gang is None or len(staying) >= desired.gang.count_min:
             yield "a gang is given up that is complete"
     known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED}
     known |= {Cause.STOPPED_OUTSIDE, Cause.STUCK_PENDING, Cause.RECYCLE_BIN}

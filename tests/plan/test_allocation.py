@@ -123,7 +123,7 @@ D = Pool(A.zone, "S5.LARGE8")
 
 def offers(wishes: Desired, books: Ledger, quotes: Market | None = None) -> list[tuple[Pool, int]]:
     """Who may be asked, for how many at most."""
-    return [(one.pool, one.most) for one in rank(wishes, books, quotes or Market(), NOW, POLICY).kept]
+    return [(one.pool, one.count_max) for one in rank(wishes, books, quotes or Market(), NOW, POLICY).kept]
 
 
 @pytest.mark.parametrize(
@@ -200,10 +200,10 @@ def test_a_whole_waits_until_there_is_room_for_it() -> None:
     """Else it would be made beside what is still leaving, beyond replicas."""
     spec = desired(3, one_time=True)
     books = ledger(member("i-1", termination=released()))
-    assert rank(spec, books, Market(), NOW, POLICY).least == 2
+    assert rank(spec, books, Market(), NOW, POLICY).count_min == 2
     assert offers(spec, books)[0] == (A, 2)
     gang = desired(3, gang=Gang(3, seconds(60)))
-    assert rank(gang, books, Market(), NOW, POLICY).least == 3
+    assert rank(gang, books, Market(), NOW, POLICY).count_min == 3
     assert offers(gang, books) == []
 
 

@@ -170,7 +170,7 @@ ON_PROBATION = reputation(A, 1.5, ago(1801))
 def test_on_probation_one_instance_is_tried(entries: list, most: int, until: float | None) -> None:
     one = verdict(ledger(ON_PROBATION, *entries))
     if isinstance(one, Offer):
-        assert (one.most, None) == (most, until)
+        assert (one.count_max, None) == (most, until)
     else:
         assert (0, one.why) == (most, Obstacle.RECLAIMS_EARLY)
         assert one.until == (None if until is None else NOW + seconds(until))

@@ -252,7 +252,7 @@ def with_wishes(dice: Dice, spec: Desired) -> Desired:
 def _fallback(dice: Dice) -> Fallback:
     return Fallback(
         after=seconds(dice.choice([0, 60, 600])),
-        most=dice.randint(0, 6),
+        count_max=dice.randint(0, 6),
         hourly=dice.maybe(lambda: Decimal(dice.choice(["0.9", "1", "3.5"]))),
         stable_for=seconds(dice.choice([60, 900])),
         deadline=dice.maybe(dice.moment, one_in=4),

@@ -281,7 +281,7 @@ class FallbackSpec(SpecPart):
         """The same in the operator's nouns."""
         return Fallback(
             after=timedelta(seconds=self.after_seconds),
-            most=self.max_replicas,
+            count_max=self.max_replicas,
             hourly=_amount(self.max_hourly_cost),
             stable_for=timedelta(seconds=self.stable_for_seconds),
             deadline=from_text(self.deadline) if self.deadline is not None else None,

@@ -98,7 +98,7 @@ class Fallback:
     """When and how far on-demand instances may stand in for spot; `hourly` is the most they may cost together."""
 
     after: timedelta
-    most: int
+    count_max: int
     hourly: Decimal | None
     stable_for: timedelta
     deadline: datetime | None = None
@@ -108,7 +108,7 @@ class Fallback:
 class Gang:
     """Fewer than `least` instances are of no use: they are held for `hold`, and then let go."""
 
-    least: int
+    count_min: int
     hold: timedelta
 
 

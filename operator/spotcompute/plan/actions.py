@@ -27,7 +27,7 @@ class Launch:
     replay: bool = False
     vcpu: int | None = None
     price: Decimal | None = None
-    least: int = 1
+    count_min: int = 1
 
 
 @dataclass(frozen=True, slots=True)

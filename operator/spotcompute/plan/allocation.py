@@ -45,7 +45,7 @@ class Offer:
     pool: Pool
     score: float
     bid: Decimal | None
-    most: int
+    count_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class Ranking:
 
     kept: tuple[Offer, ...]
     rejected: tuple[RejectedPool, ...]
-    least: int = 1
+    count_min: int = 1
 
     @property
     def next_at(self) -> datetime | None:
@@ -261,7 +261,7 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[O
         zones[intent.pool.zone] += intent.missing
     even = -(-desired.replicas // max(1, len({placement.zone for _, placement in desired.pools})))
     level = [
-        Offer(offer.pool, offer.score, offer.bid, min(offer.most, max(1, even - zones[offer.pool.zone])))
+        Offer(offer.pool, offer.score, offer.bid, min(offer.count_max, max(1, even - zones[offer.pool.zone])))
         for offer in kept
     ]
     return sorted(level, key=lambda offer: zones[offer.pool.zone])
@@ -274,13 +274,13 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime
     """The best pool that may be asked and has not run dry in this run; None when there is none."""
     if is_backing_off(ledger, None, now):
         return None
-    least = ranking.least
+    least = ranking.count_min
     return next((offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least), None)
 
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
     """All that is wanted and allowed; half of what the pool has just refused; one when it is likely to refuse."""
-    wanted = min(wanted, offer.most)
+    wanted = min(wanted, offer.count_max)
     if offer.pool in learned.room_below:
         return min(wanted, max(1, learned.room_below[offer.pool] // 2))
     offering = market.offerings.get(offer.pool)

@@ -60,7 +60,7 @@ def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) 
     if intent.on_demand:
         bought = sum(member.on_demand for member in occupying(ledger))
         asked = sum(one.missing for one in ledger.intents if one.on_demand)
-        if fallback is None or bought + asked > fallback.most:
+        if fallback is None or bought + asked > fallback.count_max:
             return False
         return _is_kept(fallback.hourly, hourly_cost_on_demand(ledger, market))
     now = bid_for(Caps(caps.per_instance, caps.by_type, caps.percent_of_on_demand), intent.pool, market)

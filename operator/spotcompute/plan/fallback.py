@@ -117,7 +117,7 @@ def on_demand_to_buy(
 def _room(desired: Desired, fallback: Fallback, ledger: Ledger, market: Market, pool: Pool) -> int:
     """How many the caps on number, on what on demand costs, and on what everything costs leave."""
     bought = sum(member.on_demand for member in occupying(ledger))
-    room = fallback.most - bought - sum(intent.missing for intent in ledger.intents if intent.on_demand)
+    room = fallback.count_max - bought - sum(intent.missing for intent in ledger.intents if intent.on_demand)
     unit = cost_of(pool, True, market)
     for limit, spent in (
         (fallback.hourly, hourly_cost_on_demand(ledger, market)),

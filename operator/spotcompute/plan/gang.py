@@ -28,12 +28,12 @@ def with_gang_clocks(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
 
 def is_incomplete(gang: Gang, ledger: Ledger) -> bool:
     """True while there is something, and not enough of it."""
-    return 0 < _staying(ledger) < gang.least
+    return 0 < _staying(ledger) < gang.count_min
 
 
 def is_complete(gang: Gang, ledger: Ledger) -> bool:
     """True while there is enough."""
-    return _staying(ledger) >= gang.least
+    return _staying(ledger) >= gang.count_min
 
 
 def _staying(ledger: Ledger) -> int:
@@ -44,7 +44,7 @@ def gang_to_release(desired: Desired, ledger: Ledger, now: datetime) -> list[Mem
     """What has to be let go because the rest has not come in time: all of it, or nothing."""
     if desired.gang is None or ledger.incomplete_since is None:
         return []
-    if _staying(ledger) + in_flight(ledger) >= desired.gang.least and in_flight(ledger):
+    if _staying(ledger) + in_flight(ledger) >= desired.gang.count_min and in_flight(ledger):
         return []  # what is on its way may be the rest of it, and is bought already
     if not is_incomplete(desired.gang, ledger) or now - ledger.incomplete_since < desired.gang.hold:
         return []
@@ -61,8 +61,8 @@ def smallest_useful_count(desired: Desired, ledger: Ledger, now: datetime, polic
     gang = desired.gang
     if gang is None or is_complete(gang, ledger) or _staying(ledger) + in_flight(ledger) > 0:
         return 1
-    fits_one_call = gang.least <= MAX_LAUNCH_COUNT
-    return 1 if not fits_one_call and may_buy_parts(desired, ledger, now, policy) else gang.least
+    fits_one_call = gang.count_min <= MAX_LAUNCH_COUNT
+    return 1 if not fits_one_call and may_buy_parts(desired, ledger, now, policy) else gang.count_min
 
 
 def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> bool:
@@ -71,7 +71,7 @@ def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Polic
     Not for a while after one had to be given up, and not while places for the whole are still being freed.
     """
     gang = desired.gang
-    if gang is None or desired.one_time or shortfall(ledger, desired.replicas) < gang.least:
+    if gang is None or desired.one_time or shortfall(ledger, desired.replicas) < gang.count_min:
         return False
     return ledger.broken_up_at is None or now >= parts_allowed_at(gang, ledger.broken_up_at, policy)
 

@@ -97,7 +97,7 @@ def launch_of(desired: Desired, choice: Choice, count: int, sequence: int, now: 
     )
     price = price_of(choice.pool, choice.on_demand, market)
     vcpu = market.vcpu(choice.pool)
-    return Launch(intent, request, choice.because, vcpu=vcpu, price=price, least=choice.least)
+    return Launch(intent, request, choice.because, vcpu=vcpu, price=price, count_min=choice.least)
 
 
 def request_for(

@@ -139,7 +139,7 @@ class _LaunchOutcome:
 
     def _may_ask_for_fewer(self, trouble: Trouble) -> bool:
         is_spot = not self._intent.on_demand and not self._desired.one_time
-        return is_spot and trouble in SPLITTABLE and self._intent.count > self._launch.least
+        return is_spot and trouble in SPLITTABLE and self._intent.count > self._launch.count_min
 
     def _doubt(self, error: CloudError) -> None:
         """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""

@@ -227,7 +227,7 @@ def _choice(
 ) -> Choice | None:
     """Spot if any pool may be asked for it, on demand if that is wanted and due, or nothing."""
     ranking = rank(desired, ledger, market, now, policy)
-    least, offer = ranking.least, next_offer(ranking, ledger, learned, now)
+    least, offer = ranking.count_min, next_offer(ranking, ledger, learned, now)
     because = f"{missing} of {desired.replicas} missing"
     if offer is not None:
         total = max(least, how_many(missing, offer, ledger, market, learned))

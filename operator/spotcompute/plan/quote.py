@@ -155,7 +155,7 @@ def _chosen(desired: Desired, ledger: Ledger, market: Market, now: datetime, pol
         offer = next_offer(ranking, ledger, Learned(), now)
         if offer is None:
             break
-        count = max(ranking.least, how_many(missing, offer, ledger, market, Learned()))
+        count = max(ranking.count_min, how_many(missing, offer, ledger, market, Learned()))
         ledger = ledger.with_intent(_bought(offer, count, step, now))
         before = lots.get(offer.pool)
         lots[offer.pool] = Lot(

@@ -175,14 +175,14 @@ def _held_for(desired: Desired, ledger: Ledger) -> str:
     if desired.gang is None or ledger.incomplete_since is None:
         return ""
     until = to_text(ledger.incomplete_since + desired.gang.hold)
-    return f", and fewer than {desired.gang.least} are let go at {until}"
+    return f", and fewer than {desired.gang.count_min} are let go at {until}"
 
 
 def gang_condition(desired: Desired, ledger: Ledger, observed: Observation) -> list[Condition]:
     """One condition more for a gang: whether there is enough of it; none otherwise."""
     if desired.gang is None or desired.deleting:
         return []
-    ready, least = ready_count(ledger, observed.instances), desired.gang.least
+    ready, least = ready_count(ledger, observed.instances), desired.gang.count_min
     message = f"{ready} of at least {least} instances run"
     if ready >= least:
         return [Condition(ConditionType.GANG_READY, "True", Reason.GANG_COMPLETE, message)]

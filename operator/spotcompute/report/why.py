@@ -103,7 +103,7 @@ def _cap(rest: Backoff, desired: Desired) -> Decimal | None:
 def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> str:
     """When on demand will stand in, or why it does not."""
     fallback = desired.fallback
-    if fallback is None or fallback.most == 0 or ledger.short_since is None:
+    if fallback is None or fallback.count_max == 0 or ledger.short_since is None:
         return ""
     if not is_due(fallback, ledger, now, policy):
         at = due_at(fallback, ledger, policy)
