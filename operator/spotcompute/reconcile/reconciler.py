@@ -108,7 +108,7 @@ class Reconciler:
         raw = self._store.get(uid)
         if raw is None:
             return None
-        with self._journal.entry(raw) as entry:
+        with self._journal.run(raw) as entry:
             unsaved: list[Outcome] = []
             for _ in range(CONFLICTS_AT_ONCE):
                 try:
@@ -150,7 +150,7 @@ class Reconciler:
             raw = await self._write(
                 raw, problem_status(previous, problem.conclusion, ledger, environment.generation, now)
             )
-            await self._journal.tell(raw, (), entry)
+            await self._journal.record(raw, (), entry)
             return problem.retry_after.total_seconds()
 
     # --- desire ------------------------------------------------------------------------------------------------------
@@ -312,7 +312,7 @@ class Reconciler:
     async def _tell(self, run: _Run) -> None:
         """Tell of what has been promised in status by now; each activity once."""
         activities, run.activities = run.activities, []
-        await self._journal.tell(run.raw, activities, run.entry)
+        await self._journal.record(run.raw, activities, run.entry)
 
     async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
         written = await self._kube.write_status(raw, status)

@@ -39,7 +39,7 @@ class Recorder:
         self._kube, self._numbers = kube, itertools.count(1)
 
     @contextmanager
-    def entry(self, raw: KubeObject) -> Iterator[RunRecord]:
+    def run(self, raw: KubeObject) -> Iterator[RunRecord]:
         """One reconcile: every line logged within says which, and the last one what it came to, however it ended."""
         metadata = raw["metadata"]
         entry = RunRecord(_conclusion(raw.get("status") or {}))
@@ -59,7 +59,7 @@ class Recorder:
         """The reconcile that is being told of goes on with a newer version of its object."""
         structlog.contextvars.bind_contextvars(generation=_generation(raw))
 
-    async def tell(self, raw: KubeObject, activities: Sequence[Activity], entry: RunRecord) -> None:
+    async def record(self, raw: KubeObject, activities: Sequence[Activity], entry: RunRecord) -> None:
         """Status holds `activities` now: count them and post their Events. Each is told once."""
         entry.conclusion = _conclusion(raw.get("status") or {})
         entry.activities += activities
