@@ -59,7 +59,7 @@ async def find_field_errors(
     unchecked = None if route else quote.unmet or "there is no pool to ask about"
     try:
         for stop in route:
-            await trial.visit(stop)
+            await trial.probe(stop)
     except _Unanswered as reason:
         unchecked = str(reason)
     # What the cloud itself says of a field is better than what its market lets one conclude.
@@ -83,7 +83,7 @@ class _DryRunSearch:
         self._answers: dict[LaunchRequest, CloudError | None] = {}
         self._calls_left = MOST_CALLS
 
-    async def visit(self, stop: Probe) -> None:
+    async def probe(self, stop: Probe) -> None:
         """Find what is wrong with one placement, and with the template unless that is known by now."""
         if self.is_template_known or self.is_out_of_calls:
             await self._visit_network(stop)
