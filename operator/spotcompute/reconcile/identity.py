@@ -127,7 +127,7 @@ class Identities:
         try:
             return await inventory.environments_bound_to(self._binding(environment))
         except CloudError as error:
-            raise self._reach.blind(environment, inventory, error) from None
+            raise self._reach.unreadable(environment, inventory, error) from None
 
     async def _left_behind(self, environment: Environment, deleted_at: datetime) -> tuple[str, ...]:
         """The same of an object that is to go and remembers no launch: etcd restored from a backup has forgotten some.
@@ -156,7 +156,7 @@ class Identities:
             )
             if since > patience:
                 return ()
-            raise self._reach.blind(environment, inventory, error) from None
+            raise self._reach.unreadable(environment, inventory, error) from None
         if not alive and not inventory.has_shown_none(ours):
             raise Problem(confirming_empty(), self._policy.poll_interval)
         return alive

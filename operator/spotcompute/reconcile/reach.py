@@ -66,7 +66,7 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.backoff_max) from None
 
-    def blind(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
+    def unreadable(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
         """The cloud does not show what there is: nothing is decided on half a view."""
         _log.debug("blind", error=str(error))
         if isinstance(error, InvalidCredentials):

@@ -209,7 +209,7 @@ class Reconciler:
                 run.ledger.environment_id, run.ledger.members.keys(), names, self._reckons_with_quotes(run)
             )
         except CloudError as error:
-            raise self._reach.blind(run.environment, run.inventory, error) from None
+            raise self._reach.unreadable(run.environment, run.inventory, error) from None
         if is_another_account(run.ledger, observed):
             message = (
                 "the key in use now shows none of the environment's instances: it seems to be of another account, so"
