@@ -9,7 +9,7 @@ import pytest
 
 from plan.given import NOW, POLICY, A, B, C, desired, ledger, market
 from spotcompute.model.desired import AllocationStrategy
-from spotcompute.model.market_readings import HALF_LIFE, expected_hours, relative, with_tenures
+from spotcompute.model.market_readings import HALF_LIFE, expected_stay_hours, relative, with_expected_stays
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import rank, scores
 
@@ -21,7 +21,7 @@ def watched(*readings: tuple[float, list[Pool]], prices: dict[Pool, str | None] 
     """What is known after readings at so many hours, in each of which some pools were sold out."""
     known = Market()
     for hours, sold_out in readings:
-        known = with_tenures(replace(market(prices, sold_out), observed_at=NOW + hours * HOUR), known)
+        known = with_expected_stays(replace(market(prices, sold_out), observed_at=NOW + hours * HOUR), known)
     return known
 
 
@@ -32,26 +32,26 @@ def test_nothing_is_known_at_first_and_all_pools_are_alike() -> None:
 
 def test_a_pool_that_closes_often_is_expected_to_close_soon() -> None:
     flapping = watched(*[(hour, [A] if hour % 2 else []) for hour in range(48)])
-    assert expected_hours(flapping.tenures[A]) < 2
-    assert expected_hours(flapping.tenures[B]) > 40
+    assert expected_stay_hours(flapping.expected_stays[A]) < 2
+    assert expected_stay_hours(flapping.expected_stays[B]) > 40
     assert relative([A, B], flapping)[B] == 1.0
 
 
 def test_the_longer_a_pool_is_open_the_longer_it_is_expected_to_stay() -> None:
     young = watched((0, []), (10, [A]), (11, []), (12, []))
     old = watched((0, []), (10, [A]), (11, []), (30, []))
-    assert expected_hours(old.tenures[A]) > expected_hours(young.tenures[A])
+    assert expected_stay_hours(old.expected_stays[A]) > expected_stay_hours(young.expected_stays[A])
 
 
 def test_what_was_long_ago_counts_less() -> None:
-    before = watched((0, []), (10, [A]), (11, [])).tenures[A]
-    late = watched((0, []), (10, [A]), (11, []), (11 + HALF_LIFE / HOUR, [])).tenures[A]
+    before = watched((0, []), (10, [A]), (11, [])).expected_stays[A]
+    late = watched((0, []), (10, [A]), (11, []), (11 + HALF_LIFE / HOUR, [])).expected_stays[A]
     assert late.closings == pytest.approx(before.closings / 2)
 
 
 def test_a_clock_that_is_set_back_breaks_nothing() -> None:
     back = watched((5, []), (0, [A]), (6, []))
-    assert all(expected_hours(one) > 0 for one in back.tenures.values())
+    assert all(expected_stay_hours(one) > 0 for one in back.expected_stays.values())
 
 
 @pytest.mark.parametrize(

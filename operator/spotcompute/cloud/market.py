@@ -15,7 +15,7 @@ import structlog
 
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
-from spotcompute.model.market_readings import has_prices, quotes_flaw, with_tenures
+from spotcompute.model.market_readings import has_prices, quotes_flaw, with_expected_stays
 from spotcompute.model.offering import Market
 
 _log = structlog.get_logger(__name__)
@@ -71,7 +71,7 @@ class MarketReader:
         if doubt is None or (has_prices(offerings) and self._doubtful_readings >= BELIEVED_AFTER):
             self._doubtful_readings = 0
             fresh = Market({offering.pool: offering for offering in offerings}, now)
-            self.latest = with_tenures(fresh, self.latest)
+            self.latest = with_expected_stays(fresh, self.latest)
             return
         if self._doubtful_readings == 1:
             _log.warning("market_doubted", account=self._provider.account, why=doubt)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from spotcompute.model.offering import Market, Offering, Pool, Tenure
+from spotcompute.model.offering import ExpectedStay, Market, Offering, Pool
 
 #: What was seen longer ago counts half: markets change over days.
 HALF_LIFE = timedelta(days=3)
@@ -20,25 +20,25 @@ HALF_LIFE = timedelta(days=3)
 _PRIOR_HOURS = 1.0
 
 
-def with_tenures(market: Market, before: Market) -> Market:
+def with_expected_stays(market: Market, before: Market) -> Market:
     """`market`, a new reading, with what `before` and it say together of how long pools stay open."""
     if market.observed_at is None:
         return market
-    tenures = {
-        offering.pool: _noted(before.tenures.get(offering.pool), offering, market.observed_at)
+    expected_stays = {
+        offering.pool: _noted(before.expected_stays.get(offering.pool), offering, market.observed_at)
         for offering in market.offerings.values()
     }
-    return replace(market, tenures=tenures)
+    return replace(market, expected_stays=expected_stays)
 
 
-def _noted(before: Tenure | None, offering: Offering, now: datetime) -> Tenure:
+def _noted(before: ExpectedStay | None, offering: Offering, now: datetime) -> ExpectedStay:
     is_open = not offering.sold_out
     if before is None:
-        return Tenure(0.0, 0.0, now if is_open else None, now)
+        return ExpectedStay(0.0, 0.0, now if is_open else None, now)
     passed = max(0.0, (now - before.as_of).total_seconds())
     kept = 0.5 ** (passed / HALF_LIFE.total_seconds())
     was_open = before.open_since is not None
-    return Tenure(
+    return ExpectedStay(
         open_seconds=before.open_seconds * kept + (passed if was_open else 0.0),
         closings=before.closings * kept + (1.0 if was_open and not is_open else 0.0),
         open_since=(before.open_since or now) if is_open else None,
@@ -46,21 +46,21 @@ def _noted(before: Tenure | None, offering: Offering, now: datetime) -> Tenure:
     )
 
 
-def expected_hours(tenure: Tenure | None) -> float:
+def expected_stay_hours(expected_stay: ExpectedStay | None) -> float:
     """How long the pool may stay open: its open time by the number of its ends, and the longer the present one lasts
     the more.
     """
-    if tenure is None:
+    if expected_stay is None:
         return _PRIOR_HOURS
-    mean = (tenure.open_seconds / 3600 + _PRIOR_HOURS) / (tenure.closings + 1)
-    since = tenure.open_since
-    age = max(0.0, (tenure.as_of - since).total_seconds() / 3600) if since is not None else 0.0
+    mean = (expected_stay.open_seconds / 3600 + _PRIOR_HOURS) / (expected_stay.closings + 1)
+    since = expected_stay.open_since
+    age = max(0.0, (expected_stay.as_of - since).total_seconds() / 3600) if since is not None else 0.0
     return mean * math.sqrt(1 + age)
 
 
 def relative(pools: Iterable[Pool], market: Market) -> dict[Pool, float]:
     """The expectation of each pool as a part of the best one's: from 0 to 1."""
-    hours = {pool: expected_hours(market.tenures.get(pool)) for pool in pools}
+    hours = {pool: expected_stay_hours(market.expected_stays.get(pool)) for pool in pools}
     best = max(hours.values(), default=1.0)
     return {pool: value / best for pool, value in hours.items()}
 

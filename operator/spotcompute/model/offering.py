@@ -68,7 +68,7 @@ class Offering:
 
 
 @dataclass(frozen=True, slots=True)
-class Tenure:
+class ExpectedStay:
     """For how long the market has offered a pool, and how often that came to an end; both count less with time."""
 
     open_seconds: float
@@ -81,7 +81,7 @@ class Tenure:
 class Market:
     """All offerings of one account and region, as read at `observed_at`; empty when never read.
 
-    `doubt` says why what was read since then is not believed; None when the last reading was. `tenures` are what all
+    `doubt` says why what was read since then is not believed; None when the last reading was. `expected_stays` are what all
     readings so far say together. `extras` are what disks and bandwidth of one instance cost per hour, by zone where
     that is known: those of the environment that looks, since each equips its machines as it likes.
     """
@@ -89,7 +89,7 @@ class Market:
     offerings: Mapping[Pool, Offering] = field(default_factory=dict)
     observed_at: datetime | None = None
     unreliable_because: str | None = None
-    tenures: Mapping[Pool, Tenure] = field(default_factory=dict)
+    expected_stays: Mapping[Pool, ExpectedStay] = field(default_factory=dict)
     extras: Mapping[str, Decimal] = field(default_factory=dict)
 
     def price(self, pool: Pool) -> Decimal | None:

@@ -229,8 +229,8 @@ def scores(desired: Desired, ledger: Ledger, market: Market, now: datetime, poli
     cheapness = _cheapness(pools, market)
     if desired.strategy is AllocationStrategy.LOWEST_PRICE:
         return cheapness
-    tenure = relative(pools, market)
-    lasting = {pool: tenure[pool] * _lasting(pool, ledger, market, now, policy) for pool in pools}
+    expected_stay = relative(pools, market)
+    lasting = {pool: expected_stay[pool] * _lasting(pool, ledger, market, now, policy) for pool in pools}
     if desired.strategy is AllocationStrategy.CAPACITY_OPTIMIZED:
         return lasting
     return {pool: cheapness[pool] ** _PRICE_WEIGHT * lasting[pool] for pool in pools}
