@@ -149,7 +149,7 @@ async def _run(settings: Settings) -> None:
     async with AsyncExitStack() as open_parts:
         open_parts.push_async_callback(connection.close)
         try:
-            open_parts.enter_context(metrics.served(settings.listen_host, settings.metrics_port))
+            open_parts.enter_context(metrics.serve_metrics(settings.listen_host, settings.metrics_port))
             await open_parts.enter_async_context(serve_probes(health, settings.listen_host, settings.health_port))
         except OSError as error:
             raise click.ClickException(

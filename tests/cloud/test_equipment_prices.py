@@ -10,7 +10,7 @@ import pytest
 
 from cloud.scripted import ScriptedCloud, clock
 from plan.given import A, market
-from spotcompute.cloud.equipment_prices import KEPT, MOST_ANSWERS, PATIENCE, RETRY, EquipmentPrices
+from spotcompute.cloud.equipment_prices import ANSWERS_MAX, KEPT, PATIENCE, RETRY, EquipmentPrices
 from spotcompute.cloud.errors import InvalidCredentials, Throttled
 from spotcompute.model.launch import Disk, Template
 from spotcompute.model.offering import Market, Pool
@@ -122,12 +122,12 @@ async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> N
 async def test_memory_is_bounded() -> None:
     cloud = cloud_with("1.25")
     prices = EquipmentPrices(cloud, clock)
-    for size in range(MOST_ANSWERS + 2):
+    for size in range(ANSWERS_MAX + 2):
         await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", size)))
-    await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", MOST_ANSWERS + 1)))
-    assert len(cloud.times("price")) == MOST_ANSWERS + 2
+    await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", ANSWERS_MAX + 1)))
+    assert len(cloud.times("price")) == ANSWERS_MAX + 2
     await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", 0)))
-    assert len(cloud.times("price")) == MOST_ANSWERS + 3
+    assert len(cloud.times("price")) == ANSWERS_MAX + 3
 
 
 async def test_nobody_waits_long_for_an_answer_and_it_is_known_when_it_comes() -> None:

@@ -143,7 +143,7 @@ def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY
 
 def fallback(**other: Any) -> Fallback:
     """On demand stands in after ten minutes, for three at most, and gives way when spot has been well for fifteen."""
-    return Fallback(**({"after": seconds(600), "most": 3, "hourly": None, "stable_for": seconds(900)} | other))
+    return Fallback(**({"after": seconds(600), "count_max": 3, "hourly": None, "stable_for": seconds(900)} | other))
 
 
 def reputation(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclaims: int = 2) -> PoolTrust:

@@ -73,8 +73,8 @@ SHORT = {"short_since": ago(600)}
         pytest.param({}, {"short_since": ago(599)}, [], id="not-before-its-time"),
         pytest.param({}, {}, [], id="short-only-now"),
         pytest.param({"after": seconds(0)}, {}, [(B, 3)], id="without-delay"),
-        pytest.param({"most": 2}, SHORT, [(B, 2)], id="capped-by-number"),
-        pytest.param({"most": 0}, SHORT, [], id="none-allowed"),
+        pytest.param({"count_max": 2}, SHORT, [(B, 2)], id="capped-by-number"),
+        pytest.param({"count_max": 0}, SHORT, [], id="none-allowed"),
         pytest.param({"hourly": Decimal("2.9")}, SHORT, [(B, 2)], id="capped-by-money"),
         pytest.param({"hourly": Decimal("0.9")}, SHORT, [], id="too-dear"),
         pytest.param({}, SHORT | {"switched_at": ago(1799)}, [], id="gone-back-not-long-ago"),
@@ -111,7 +111,7 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
             wishes(), [member("ins-1", on_demand=True)], QUOTES, Learned(), [(B, 2)], id="what-there-is-counts"
         ),
         pytest.param(
-            wishes(stands_in={"most": 1}),
+            wishes(stands_in={"count_max": 1}),
             [member("ins-1", on_demand=True)],
             QUOTES,
             Learned(),
@@ -150,7 +150,7 @@ def test_limits_hold_disks_too(limits: dict, extra: str | None, expected: list) 
     ("stands_in", "caps"),
     [
         pytest.param({}, Caps(), id="allowed"),
-        pytest.param({"most": 1}, Caps(), id="fewer-allowed-since"),
+        pytest.param({"count_max": 1}, Caps(), id="fewer-allowed-since"),
         pytest.param({"hourly": Decimal("1.9")}, Caps(), id="less-money-since"),
         pytest.param({}, Caps(in_total=Decimal("1.9")), id="less-money-for-all-since"),
         pytest.param(None, Caps(), id="not-allowed-any-more"),
@@ -303,7 +303,7 @@ def test_in_a_market_that_flaps_there_are_two_changes_an_hour_at_most(
     def is_good(now: datetime) -> bool:
         return int((now - NOW).total_seconds()) // 300 % 2 == 0
 
-    stands_in = {"after": seconds(after), "stable_for": seconds(stable_for), "most": most}
+    stands_in = {"after": seconds(after), "stable_for": seconds(stable_for), "count_max": most}
     play = Play(
         wishes(replicas, (A, B), stands_in),
         lambda now: market({A: "0.1", B: "0.1"}, [] if is_good(now) else [A, B]),
@@ -351,7 +351,7 @@ def test_spot_that_only_looks_well_costs_one_place_and_not_all() -> None:
 def test_nobody_is_released_for_a_limit_that_was_lowered() -> None:
     books = ledger(*MACHINES, member("ins-9", pool=B))
     spec = wishes(
-        4, caps=Caps(Decimal("0.001"), in_total=Decimal("0.001")), stands_in={"most": 0, "hourly": Decimal(0)}
+        4, caps=Caps(Decimal("0.001"), in_total=Decimal("0.001")), stands_in={"count_max": 0, "hourly": Decimal(0)}
     )
     seen = observed(*(instance(key) for key in books.members), market=QUOTES)
     assert terminated_ids(planned(spec, books, seen).actions) == []

@@ -10,7 +10,7 @@ import pytest
 from plan.given import NOW, OURS, desired, intent, ledger, observed
 from spotcompute.model.identity import launch_token
 from spotcompute.plan.actions import Launch, Learned
-from spotcompute.plan.ledger_check import MOST_INTENTS, ledger_flaw
+from spotcompute.plan.ledger_check import INTENTS_MAX, ledger_flaw
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 
@@ -50,7 +50,7 @@ def retold(**fields: Any) -> Any:
         pytest.param([intent(WISHES, sequence=701)], "after the last", id="later-than-the-last"),
         pytest.param([intent(WISHES), intent(WISHES, 2)], "one sequence", id="a-sequence-twice"),
         pytest.param(
-            [intent(WISHES, sequence=number) for number in range(MOST_INTENTS + 1)], "more open", id="too-many"
+            [intent(WISHES, sequence=number) for number in range(INTENTS_MAX + 1)], "more open", id="too-many"
         ),
     ],
 )

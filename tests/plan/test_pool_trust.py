@@ -31,7 +31,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import Obstacle, Offer, RejectedPool, rank
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.pool_trust import MOST_REPUTATIONS, TRUSTED, after_loss, early_loss_weight, trust_of
+from spotcompute.plan.pool_trust import POOL_TRUST_MAX, TRUSTED, after_loss, early_loss_weight, trust_of
 
 HALF_LIFE = POLICY.half_life
 THREE_MINUTES = seconds(180)
@@ -202,9 +202,9 @@ def test_a_pool_that_only_rests_is_no_reason_to_try_a_bad_one_sooner() -> None:
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
     books = ledger()
-    for number in range(MOST_REPUTATIONS + 5):
+    for number in range(POOL_TRUST_MAX + 5):
         books = lose(books, Pool("z", f"T{number:03}"), seconds(60), seconds(number))
-    assert len(books.pool_trust) == MOST_REPUTATIONS
+    assert len(books.pool_trust) == POOL_TRUST_MAX
     assert min(one.instance_type for one in books.pool_trust) == "T005"
 
 

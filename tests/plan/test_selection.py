@@ -13,7 +13,7 @@ from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.selection import MOST_POOLS, with_pools
+from spotcompute.plan.selection import POOLS_MAX, with_pools
 
 ZONES = [Placement("gz-3", subnet_id="subnet-3"), Placement("gz-4")]
 
@@ -73,8 +73,8 @@ def test_the_order_of_the_quotes_does_not_matter(sold: list[Offering]) -> None:
 def test_too_many_pools_are_cut_as_fairly_as_placements_go() -> None:
     sold = [offering(zone, f"S5.N{number:03}", str(number)) for zone in ("gz-3", "gz-4") for number in range(1, 60)]
     pools = chosen(Requirements(), sold)
-    assert len(pools) == MOST_POOLS
-    assert sum(pool.endswith("gz-3") for pool in pools) == MOST_POOLS // 2
+    assert len(pools) == POOLS_MAX
+    assert sum(pool.endswith("gz-3") for pool in pools) == POOLS_MAX // 2
     assert "S5.N030@gz-4" in pools
     assert "S5.N031@gz-4" not in pools
 

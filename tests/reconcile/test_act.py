@@ -17,7 +17,7 @@ from spotcompute.cloud.errors import (
     Throttled,
 )
 from spotcompute.cloud.provider import CloudProvider
-from spotcompute.reconcile.act import release
+from spotcompute.reconcile.act import terminate
 
 IDS = tuple(f"ins-{number}" for number in range(250))
 
@@ -42,7 +42,7 @@ class Cloud:
 
 async def released(cloud: Cloud) -> dict[str, str | CloudError]:
     """What became of each id that has an answer."""
-    results = await release(IDS, cast(CloudProvider, cloud), "default/web")
+    results = await terminate(IDS, cast(CloudProvider, cloud), "default/web")
     return {instance_id: result for ids, result in results for instance_id in ids}
 
 

@@ -20,7 +20,7 @@ from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.faults import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
-from spotcompute.reconcile.dry_run import MOST_CALLS, find_field_errors
+from spotcompute.reconcile.dry_run import CALLS_MAX, find_field_errors
 
 PLACEMENT = Placement(POOL.zone, VPC, SUBNET)
 TEMPLATE = Template(
@@ -104,7 +104,7 @@ async def test_any_two_wrong_fields_are_named(simulated: SimulatedGround, pair: 
     template = replace(TEMPLATE, **WRONG_IN_CVMSIM[pair[0]], **WRONG_IN_CVMSIM[pair[1]])
     before = calls(simulated)
     assert fields(await found(simulated, wishes(template))) == sorted(pair)
-    assert calls(simulated) - before <= MOST_CALLS
+    assert calls(simulated) - before <= CALLS_MAX
 
 
 def calls(ground: SimulatedGround) -> int:
@@ -182,7 +182,7 @@ async def test_a_fault_in_no_words_or_misleading_ones_is_found_by_leaving_out(pa
     oracle = Oracle({part}, next(one for one in EVERY_PART if one is not part) if is_misled else None)
     (fault,) = (await tried(oracle)).faults
     assert fault.field == FIELDS[part]
-    assert oracle.asked <= MOST_CALLS
+    assert oracle.asked <= CALLS_MAX
 
 
 FIELDS = {

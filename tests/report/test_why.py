@@ -144,7 +144,7 @@ SOLD_OUT = rest(A)
             "On demand refused too: Od.Code: no", id="refused-too",
         ),
         pytest.param(
-            one(fallback=fallback(most=1)), ledger(SOLD_OUT, member("ins-1", on_demand=True), **SHORT), QUOTES,
+            one(fallback=fallback(count_max=1)), ledger(SOLD_OUT, member("ins-1", on_demand=True), **SHORT), QUOTES,
             "The caps of onDemandFallback allow no more on demand", id="capped",
         ),
         pytest.param(

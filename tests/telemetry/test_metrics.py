@@ -119,7 +119,7 @@ def test_the_names_are_those_promised() -> None:
 async def test_they_are_served_while_the_block_runs() -> None:
     port = free_port()
     url = f"http://127.0.0.1:{port}/metrics"
-    with metrics.served("127.0.0.1", port):
+    with metrics.serve_metrics("127.0.0.1", port):
         async with aiohttp.request("GET", url) as response:
             assert response.status == 200
             assert "spotenv_workqueue_depth" in await response.text()

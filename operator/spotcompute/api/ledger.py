@@ -33,7 +33,7 @@ _FAILURES = range(1, 10**6)
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 #: More than any environment can have: two instances for each wanted one, and all its pools.
-MOST_MEMBERS, BACKOFFS_MAX = 2 * MAX_REPLICAS + 1000, 1000
+MEMBERS_MAX, BACKOFFS_MAX = 2 * MAX_REPLICAS + 1000, 1000
 
 #: More instances than can have been taken back in all the time there is.
 _RECLAIMED = range(10**9)
@@ -114,7 +114,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         pools=tuple(pools),
         templates=tuple(templates),
         lots=_lots(alike, pools, templates),
-        rests=tuple(sorted(ledger.backoffs.values(), key=lambda rest: rest.pool or ("", ""))),
+        rests=tuple(sorted(ledger.backoffs.values(), key=lambda backoff: backoff.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
         quarantine_looks=ledger.quarantine_looks,
         attempted_generation=ledger.attempted_generation,
@@ -198,7 +198,7 @@ def decode(raw: Any) -> Ledger:
         raise UnreadableLedger(f"{'.'.join(str(part) for part in first['loc'])}: {first['msg']}") from None
     except RecursionError:
         raise UnreadableLedger("nested too deeply") from None
-    if sum(len(lot.ids) for lot in flat.lots) > MOST_MEMBERS:
+    if sum(len(lot.ids) for lot in flat.lots) > MEMBERS_MAX:
         raise UnreadableLedger("more entries than any environment has")
     members = tuple(_members_of(flat))
     _refuse_nonsense(flat, members)
@@ -207,7 +207,7 @@ def decode(raw: Any) -> Ledger:
         sequence=flat.sequence,
         intents=tuple(sorted(flat.intents, key=lambda intent: intent.sequence)),
         members={member.id: member for member in members},
-        backoffs={rest.pool: rest for rest in flat.rests},
+        backoffs={backoff.pool: backoff for backoff in flat.rests},
         quarantine_until=flat.quarantine_until,
         quarantine_looks=flat.quarantine_looks,
         attempted_generation=flat.attempted_generation,
@@ -235,7 +235,7 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
         raise UnreadableLedger("a time without a time zone, or in another century")
     if any(sequence not in SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
         raise UnreadableLedger("a sequence that was never given")
-    if any(rest.failures not in _FAILURES for rest in flat.rests):
+    if any(backoff.failures not in _FAILURES for backoff in flat.rests):
         raise UnreadableLedger("a rest without a failure, or after more than there is time for")
     if any(not _ID.fullmatch(member.id) for member in members):
         raise UnreadableLedger("an instance id that no cloud gives")
@@ -247,7 +247,7 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
         raise UnreadableLedger("an amount of money that nobody pays")
     if len(flat.reputations) > BACKOFFS_MAX:
         raise UnreadableLedger("more entries than any environment has")
-    if len(members) > MOST_MEMBERS or len(flat.rests) > BACKOFFS_MAX:
+    if len(members) > MEMBERS_MAX or len(flat.rests) > BACKOFFS_MAX:
         raise UnreadableLedger("more entries than any environment has")
 
 

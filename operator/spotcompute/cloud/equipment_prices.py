@@ -33,7 +33,7 @@ RETRY = timedelta(minutes=1)
 PATIENCE = timedelta(seconds=5)
 
 #: Answers remembered; the one that was asked for longest ago goes first.
-MOST_ANSWERS = 1000
+ANSWERS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +96,7 @@ class EquipmentPrices:
         else:
             extra, is_fresh = max(Decimal(0), whole - (market.list_price(pool) or whole)), True
         self._answers[key] = _Answer(extra, self._clock(), is_fresh)
-        while len(self._answers) > MOST_ANSWERS:
+        while len(self._answers) > ANSWERS_MAX:
             del self._answers[next(iter(self._answers))]
 
 

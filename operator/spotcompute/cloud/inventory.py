@@ -143,7 +143,7 @@ class Inventory:
         for name in sorted(names):
             named = await self.provider.find_by_name(name, environment_id)
             instances |= {instance.id: instance for instance in named}
-        self._note_ends(instances.values())
+        self._record_ended(instances.values())
         is_alone = all(instance.has_ended for instance in instances.values())
         return Observation(
             observed_at=sweep.started_at,
@@ -253,26 +253,26 @@ class Inventory:
         alive = frozenset(key for key, piece in by_environment.items() if any(map(_is_alive_and_ours, piece.values())))
         self._sweep = _Sweep(number, started_at, began, by_environment, alive)
         self._alive_lately.append(alive)
-        self._note_sightings(listed)
-        self._tell_news(before, self._sweep)
+        self._record_seen(listed)
+        self._report_changes(before, self._sweep)
         return self._sweep
 
-    def _note_ends(self, instances: Iterable[Instance]) -> None:
+    def _record_ended(self, instances: Iterable[Instance]) -> None:
         for instance in instances:
             if instance.has_ended:
                 self._ended[instance.id] = self._clock()
             else:
                 self._ended.pop(instance.id, None)
 
-    def _note_sightings(self, listed: Collection[Instance]) -> None:
+    def _record_seen(self, listed: Collection[Instance]) -> None:
         for instance in listed:
             self._sought.pop(instance.id, None)
-        self._note_ends(listed)
+        self._record_ended(listed)
         stale = self._clock() - timedelta(hours=1)
         self._ended = {key: moment for key, moment in self._ended.items() if moment >= stale}
         self._sought = {key: value for key, value in self._sought.items() if (value.asked_at or stale) >= stale}
 
-    def _tell_news(self, before: _Sweep | None, after: _Sweep) -> None:
+    def _report_changes(self, before: _Sweep | None, after: _Sweep) -> None:
         known = before.by_environment if before else {}
         news = {
             environment_id

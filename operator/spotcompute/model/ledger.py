@@ -247,9 +247,9 @@ class Ledger:
         """The same ledger without that intent."""
         return replace(self, intents=tuple(item for item in self.intents if item.sequence != sequence))
 
-    def with_backoff(self, rest: Backoff) -> Ledger:
+    def with_backoff(self, backoff: Backoff) -> Ledger:
         """The same ledger with that rest added or replaced."""
-        return replace(self, backoffs={**self.backoffs, rest.pool: rest})
+        return replace(self, backoffs={**self.backoffs, backoff.pool: backoff})
 
     def without_backoff(self, pool: Pool | None) -> Ledger:
         """The same ledger without that rest."""

@@ -81,9 +81,10 @@ class ExpectedStay:
 class Market:
     """All offerings of one account and region, as read at `observed_at`; empty when never read.
 
-    `doubt` says why what was read since then is not believed; None when the last reading was. `expected_stays` are what all
-    readings so far say together. `extras` are what disks and bandwidth of one instance cost per hour, by zone where
-    that is known: those of the environment that looks, since each equips its machines as it likes.
+    `unreliable_because` says why what was read since then is not believed; None when the last reading was.
+    `expected_stays` are what all readings so far say together. `extras` are what disks and bandwidth of one instance
+    cost per hour, by zone where that is known: those of the environment that looks, since each equips its machines as
+    it likes.
     """
 
     offerings: Mapping[Pool, Offering] = field(default_factory=dict)

@@ -123,12 +123,16 @@ class _Judge:
         return self._resting(pool) or self._avoided(pool) or self._priced(pool)
 
     def _resting(self, pool: Pool) -> RejectedPool | None:
-        rest = self._ledger.backoffs.get(pool)
-        if rest is not None and self._now < rest.until:
-            return RejectedPool(pool, Obstacle.BACKING_OFF, f"{rest.code}: {rest.message}", rest.until, rest)
-        rest = zone_rest(self._ledger, pool, self._market)
-        if rest is not None and self._now < rest.until:
-            return RejectedPool(pool, Obstacle.ZONE_BACKING_OFF, f"{rest.code}: {rest.message}", rest.until, rest)
+        backoff = self._ledger.backoffs.get(pool)
+        if backoff is not None and self._now < backoff.until:
+            return RejectedPool(
+                pool, Obstacle.BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
+            )
+        backoff = zone_backoff(self._ledger, pool, self._market)
+        if backoff is not None and self._now < backoff.until:
+            return RejectedPool(
+                pool, Obstacle.ZONE_BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
+            )
         return None
 
     def _avoided(self, pool: Pool) -> RejectedPool | None:
@@ -193,15 +197,15 @@ class _Judge:
 _RECLAIMS_EARLY = "it has taken instances back soon after their launch"
 
 
-def zone_rest(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
+def zone_backoff(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
     """The rest of the whole zone, if it is one for this type, and nothing has been given back there since."""
-    rest = ledger.backoffs.get(whole_zone(pool.zone))
-    if rest is None:
+    backoff = ledger.backoffs.get(whole_zone(pool.zone))
+    if backoff is None:
         return None
     vcpu = market.vcpu(pool)
-    if rest.vcpu is not None and vcpu is not None and vcpu < rest.vcpu:
+    if backoff.vcpu is not None and vcpu is not None and vcpu < backoff.vcpu:
         return None
-    return None if rest.in_use is not None and held_in_zone(ledger, pool.zone) < rest.in_use else rest
+    return None if backoff.in_use is not None and held_in_zone(ledger, pool.zone) < backoff.in_use else backoff
 
 
 def most_in_one_pool(desired: Desired) -> int:
@@ -285,7 +289,7 @@ def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned:
         return min(wanted, max(1, learned.room_below[offer.pool] // 2))
     offering = market.offerings.get(offer.pool)
     is_quoted_sold_out = offering is not None and offering.sold_out
-    is_unsure = is_quoted_sold_out or zone_rest(ledger, offer.pool, market) is not None
+    is_unsure = is_quoted_sold_out or zone_backoff(ledger, offer.pool, market) is not None
     return 1 if is_unsure and offer.pool not in learned.sells else wanted
 
 

@@ -126,9 +126,9 @@ def without_stale_backoffs(
     longest = max(policy.backoff_max, policy.blocked_recheck)
     pools |= {whole_zone(pool.zone) for pool in pools} | {ON_DEMAND}
     kept = {
-        where: rest
-        for where, rest in ledger.backoffs.items()
-        if rest.generation == generation and (where is None or where in pools) and rest.until - now <= longest
+        where: backoff
+        for where, backoff in ledger.backoffs.items()
+        if backoff.generation == generation and (where is None or where in pools) and backoff.until - now <= longest
     }
     if len(kept) == len(ledger.backoffs):
         return ledger
@@ -140,5 +140,5 @@ def without_stale_backoffs(
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
     """True while `pool` (or with None the whole environment) is not to be asked."""
-    rest = ledger.backoffs.get(pool)
-    return rest is not None and now < rest.until
+    backoff = ledger.backoffs.get(pool)
+    return backoff is not None and now < backoff.until

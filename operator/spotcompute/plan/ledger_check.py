@@ -12,7 +12,7 @@ from spotcompute.model.launch import MAX_LAUNCH_COUNT
 from spotcompute.model.ledger import Intent, Ledger
 
 #: Open launches at once: a handful for each rest, as long as launches can stay open.
-MOST_INTENTS = 500
+INTENTS_MAX = 500
 
 
 def ledger_flaw(ledger: Ledger, cluster_id: str) -> str | None:
@@ -20,7 +20,7 @@ def ledger_flaw(ledger: Ledger, cluster_id: str) -> str | None:
     sequences = [intent.sequence for intent in ledger.intents]
     if len(set(sequences)) < len(sequences):
         return "two launches of one sequence"
-    if len(sequences) > MOST_INTENTS:
+    if len(sequences) > INTENTS_MAX:
         return "more open launches than there can be"
     if sequences and max(sequences) > ledger.sequence:
         return "a launch after the last one"

@@ -325,16 +325,16 @@ class _LedgerSync:
             failed = cause is Cause.LAUNCH_FAILED
             trouble = Trouble.LAUNCH_FAILED if failed else Trouble.EARLY_LOSS
             error = Unclassified(str(cause), message)
-            rest = backoff_after(
+            backoff = backoff_after(
                 self.ledger, member.pool, trouble, error, self._desired.generation, self._now, self._policy
             )
-            if self._desired.placement(member.pool) is not None and not self._rests_already(rest.pool):
-                self.ledger = self.ledger.with_backoff(rest)
+            if self._desired.placement(member.pool) is not None and not self._rests_already(backoff.pool):
+                self.ledger = self.ledger.with_backoff(backoff)
 
     def _rests_already(self, pool: object) -> bool:
         """Several losses seen in one run are one failure of their pool."""
-        rest = next((rest for rest in self.ledger.backoffs.values() if rest.pool == pool), None)
-        return rest is not None and rest.failed_at == self._now
+        backoff = next((backoff for backoff in self.ledger.backoffs.values() if backoff.pool == pool), None)
+        return backoff is not None and backoff.failed_at == self._now
 
     def _refuse(self, doubt: StateRefusalKind, instance_id: str, message: str) -> None:
         self.ledger, activity = with_state_refusal(self.ledger, doubt, message, self._now, (instance_id,))

@@ -108,16 +108,16 @@ class _LaunchOutcome:
                 self.ledger = self.ledger.with_member(member)
         self.ledger = self.ledger.without_intent(intent.sequence).without_backoff(None)
         for where in (ON_DEMAND,) if intent.on_demand else (intent.pool, whole_zone(intent.pool.zone)):
-            rest = self.ledger.backoffs.get(where)
-            if rest is not None and rest.trouble not in _OF_LASTING and self._is_about_such(rest):
+            backoff = self.ledger.backoffs.get(where)
+            if backoff is not None and backoff.trouble not in _OF_LASTING and self._is_about_such(backoff):
                 self.ledger = self.ledger.without_backoff(where)
         if not intent.on_demand:
             self._learn_sale(intent, len(receipt.instance_ids))
         self._tell(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
 
-    def _is_about_such(self, rest: Backoff) -> bool:
+    def _is_about_such(self, backoff: Backoff) -> bool:
         """False when a smaller type was sold than the one that had no room in the quota."""
-        return rest.vcpu is None or self._launch.vcpu is None or self._launch.vcpu >= rest.vcpu
+        return backoff.vcpu is None or self._launch.vcpu is None or self._launch.vcpu >= backoff.vcpu
 
     def _learn_sale(self, intent: Intent, count: int) -> None:
         room = dict(self.learned.room_below)
@@ -149,7 +149,7 @@ class _LaunchOutcome:
         self._tell_failure(trouble, error, ActivityState.SUBMITTED)
 
     def _rest(self, trouble: Trouble, error: CloudError) -> None:
-        rest = backoff_after(
+        backoff = backoff_after(
             self.ledger,
             self._intent.pool,
             trouble,
@@ -160,7 +160,7 @@ class _LaunchOutcome:
             vcpu=self._launch.vcpu,
             on_demand=self._intent.on_demand,
         )
-        self.ledger = self.ledger.with_backoff(rest)
+        self.ledger = self.ledger.with_backoff(backoff)
         if self._intent.on_demand:
             refused = self.learned.not_on_demand | {self._intent.pool}
             self.learned = replace(self.learned, not_on_demand=refused)

@@ -77,7 +77,7 @@ def _releases(
 ) -> tuple[Ledger, tuple[Action, ...]]:
     """Record who has to go, and ask for every recorded release that is due."""
     for member, cause in _leaving(desired, ledger, observed, now, policy):
-        ledger = _noting(ledger, cause, now)
+        ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
     # One call takes instances of one charge type only.
     due: dict[tuple[Cause, bool], list[str]] = {}
@@ -95,7 +95,7 @@ def _releases(
     return ledger, tuple(Terminate(tuple(ids), cause, _because(cause, desired)) for (cause, _), ids in due.items())
 
 
-def _noting(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
+def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
     """When it was last gone back to spot, or a gang was given up."""
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)

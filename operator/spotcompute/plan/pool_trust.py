@@ -16,7 +16,7 @@ from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
 
 #: Pools remembered at most; those whose last loss is longest ago go first.
-MOST_REPUTATIONS = 100
+POOL_TRUST_MAX = 100
 
 
 def is_early(member: Member, now: datetime, policy: Policy) -> bool:
@@ -39,7 +39,7 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
         weight = early_loss_weight(before, now, policy) + 1.0
         noted = replace(noted, early=round(min(policy.early_limit, weight), 3), as_of=now)
     kept = {**ledger.pool_trust, member.pool: noted}
-    while len(kept) > MOST_REPUTATIONS:
+    while len(kept) > POOL_TRUST_MAX:
         del kept[min(kept, key=lambda one: (kept[one].as_of, one))]
     return replace(ledger, pool_trust=kept)
 

@@ -9,7 +9,7 @@ from spotcompute.model.desired import Desired, Placement
 from spotcompute.model.offering import Market, Offering, Pool
 
 #: Pools an environment works with at most: all of them stand in its status.
-MOST_POOLS = 60
+POOLS_MAX = 60
 
 
 def with_pools(desired: Desired, market: Market) -> Desired:
@@ -33,10 +33,10 @@ def with_pools(desired: Desired, market: Market) -> Desired:
 
 
 def _fairly_cut(pools: Sequence[tuple[Pool, Placement]], placements: int) -> tuple[tuple[Pool, Placement], ...]:
-    """At most `MOST_POOLS`, and as many of each placement."""
-    if len(pools) <= MOST_POOLS:
+    """At most `POOLS_MAX`, and as many of each placement."""
+    if len(pools) <= POOLS_MAX:
         return tuple(pools)
-    share, taken = max(1, MOST_POOLS // placements), dict[str, int]()
+    share, taken = max(1, POOLS_MAX // placements), dict[str, int]()
     kept: list[tuple[Pool, Placement]] = []
     for pool, placement in pools:
         taken[pool.zone] = taken.get(pool.zone, 0) + 1

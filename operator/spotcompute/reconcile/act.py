@@ -31,7 +31,7 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
     failed = False
     for action in plan.actions:
         if isinstance(action, Terminate):
-            for ids, result in await release(action.instance_ids, provider, environment):
+            for ids, result in await terminate(action.instance_ids, provider, environment):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
         elif failed and not action.replay:
             outcomes.append(Launched(action, None))
@@ -53,7 +53,7 @@ async def _launch(action: Launch, provider: CloudProvider, user_data: str | None
 Recheck = Callable[[tuple[str, ...]], Awaitable[tuple[str, ...]]]
 
 
-async def release(
+async def terminate(
     ids: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None = None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
     """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share.
@@ -64,13 +64,13 @@ async def release(
     """
     results: list[tuple[tuple[str, ...], str | CloudError]] = []
     for start in range(0, len(ids), TERMINATE_BATCH):
-        results += await _release_batch(ids[start : start + TERMINATE_BATCH], provider, caller, recheck)
+        results += await _terminate_batch(ids[start : start + TERMINATE_BATCH], provider, caller, recheck)
         if any(isinstance(result, CloudError) and not isinstance(result, _OF_ONE_INSTANCE) for _, result in results):
             break
     return results
 
 
-async def _release_batch(
+async def _terminate_batch(
     batch: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
     """Release a batch; when one id spoils it, halve it until the culprit stands alone."""
@@ -82,7 +82,7 @@ async def _release_batch(
         if len(batch) == 1:
             return [(batch, error)]
         middle = len(batch) // 2
-        first = await _release_batch(batch[:middle], provider, caller, recheck)
-        return first + await _release_batch(batch[middle:], provider, caller, recheck)
+        first = await _terminate_batch(batch[:middle], provider, caller, recheck)
+        return first + await _terminate_batch(batch[middle:], provider, caller, recheck)
     except CloudError as error:
         return [(batch, error)]

@@ -31,7 +31,7 @@ from spotcompute.plan.faults import (
 from spotcompute.plan.quote import Quote
 
 #: Dry runs that look for what is wrong with the template, besides one for the network of each further zone.
-MOST_CALLS = 8
+CALLS_MAX = 8
 
 #: Times a dry run that was refused for its rate is repeated; the pacer has slowed down meanwhile.
 REPEATS = 2
@@ -81,7 +81,7 @@ class _DryRunSearch:
         self.is_template_known = self.is_out_of_calls = False
         self._wrong: set[Part] = set()
         self._answers: dict[LaunchRequest, CloudError | None] = {}
-        self._calls_left = MOST_CALLS
+        self._calls_left = CALLS_MAX
 
     async def probe(self, stop: Probe) -> None:
         """Find what is wrong with one placement, and with the template unless that is known by now."""

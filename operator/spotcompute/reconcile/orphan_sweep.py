@@ -23,7 +23,7 @@ from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
 from spotcompute.plan.policy import Policy
-from spotcompute.reconcile.act import release
+from spotcompute.reconcile.act import terminate
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -212,7 +212,7 @@ class OrphanSweep:
             lonely = await self._without_owner([found[instance_id] for instance_id in ids])
             return tuple(sorted(instance.id for instance in lonely))
 
-        for some, result in await release(tuple(sorted(found)), inventory.provider, CALLER, without_owner):
+        for some, result in await terminate(tuple(sorted(found)), inventory.provider, CALLER, without_owner):
             if isinstance(result, CloudError):
                 _log.warning("orphans_not_released", instances=list(some), error=str(result))
             else:

@@ -191,18 +191,22 @@ def gang_condition(desired: Desired, ledger: Ledger, observed: Observation) -> l
 
 def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
     """The one attempt is over and something is missing: it failed, or what it brought was lost."""
-    rests = [rest for rest in ledger.backoffs.values() if _is_refusal(rest) and rest.generation == desired.generation]
-    if rests:
-        last = max(rests, key=lambda rest: rest.failed_at)
+    backoffs = [
+        backoff
+        for backoff in ledger.backoffs.values()
+        if _is_refusal(backoff) and backoff.generation == desired.generation
+    ]
+    if backoffs:
+        last = max(backoffs, key=lambda backoff: backoff.failed_at)
         message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"
         return Conclusion("Failed", str(last.trouble), message, stalled=True)
     message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
     return Conclusion("Failed", Reason.LOST, message, stalled=True)
 
 
-def _is_refusal(rest: Backoff) -> bool:
+def _is_refusal(backoff: Backoff) -> bool:
     """False for the rest that follows an early loss: then the attempt itself had succeeded."""
-    return rest.trouble is not Trouble.EARLY_LOSS
+    return backoff.trouble is not Trouble.EARLY_LOSS
 
 
 _STATES: dict[Obstacle, PoolState] = {
@@ -214,13 +218,13 @@ _STATES: dict[Obstacle, PoolState] = {
 }
 
 
-def pool_state(rest: Backoff | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
+def pool_state(backoff: Backoff | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
     """`Available`, `Resting`, `Invalid` when a person must correct something first, or another reason not to ask."""
     if rejected is not None and rejected.why in _STATES:
         return _STATES[rejected.why]
-    if rest is None or now >= rest.until:
+    if backoff is None or now >= backoff.until:
         return "Available"
-    return "Invalid" if rest.trouble is Trouble.INVALID_CONFIGURATION else "Resting"
+    return "Invalid" if backoff.trouble is Trouble.INVALID_CONFIGURATION else "Resting"
 
 
 def instances_in(ledger: Ledger, pool: Pool) -> int:

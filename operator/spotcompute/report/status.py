@@ -225,11 +225,11 @@ def _pool(
     rejected: RejectedPool | None = None,
     score: float | None = None,
 ) -> dict[str, Any]:
-    rest: Backoff | None = ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
+    backoff: Backoff | None = ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
     offering = market.offerings.get(pool)
     reputation = ledger.pool_trust.get(pool)
-    state = pool_state(rest, rejected, now)
-    until = rejected.until if rejected else rest.until if rest and state != "Available" else None
+    state = pool_state(backoff, rejected, now)
+    until = rejected.until if rejected else backoff.until if backoff and state != "Available" else None
     return PoolStatus(
         zone=pool.zone,
         instance_type=pool.instance_type,
@@ -237,9 +237,9 @@ def _pool(
         instances=instances_in(ledger, pool),
         price_per_hour=optional_money(offering.price_per_hour if offering else None),
         on_demand_price_per_hour=optional_money(offering.on_demand_price_per_hour if offering else None),
-        last_error=f"{rest.code}: {rest.message}" if rest else None,
-        reason=str(rest.trouble) if rest else None,
-        failures=rest.failures if rest else None,
+        last_error=f"{backoff.code}: {backoff.message}" if backoff else None,
+        reason=str(backoff.trouble) if backoff else None,
+        failures=backoff.failures if backoff else None,
         reclaims=reputation.reclaims if reputation else None,
         score=f"{score:.2f}" if score is not None else None,
         stock=str(offering.stock) if offering and score is not None else None,

@@ -46,9 +46,9 @@ def next_wake(
     if ledger.state_refused is not None:
         moments.append(max(now + policy.poll_interval, ledger.state_refused.refused_at + policy.refusal_shown_for))
     if ledger.intents:
-        rest = ledger.backoffs.get(None)
+        backoff = ledger.backoffs.get(None)
         youngest = max(intent.created_at for intent in ledger.intents)
-        moments.append(max(_next_look(youngest, now, policy), rest.until if rest else now))
+        moments.append(max(_next_look(youngest, now, policy), backoff.until if backoff else now))
     if ledger.quarantine_until is not None:
         moments.append(max(_next_look(ledger.quarantine_until, now, policy), ledger.quarantine_until))
     looks = (_of_member(member, observed, now, policy) for member in ledger.members.values())

@@ -57,10 +57,10 @@ def why_short(
 
 def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desired) -> Why:
     """What would end the wait first decides: a refusal that time ends, then the rest."""
-    rests = [one.backoff for one in rejected if one.backoff is not None]
+    backoffs = [one.backoff for one in rejected if one.backoff is not None]
     others = [one for one in rejected if one.backoff is None]
-    if rests and not (others and all(rest.trouble in FOR_A_PERSON for rest in rests)):
-        return _of_rests(rests, market, desired, is_all=not others)
+    if backoffs and not (others and all(backoff.trouble in FOR_A_PERSON for backoff in backoffs)):
+        return _of_rests(backoffs, market, desired, is_all=not others)
     order = list(Obstacle)
     first = min(others, key=lambda one: (order.index(one.why), str(one.pool)))
     advice = _ADVICE_ON_OBSTACLES[first.why]
@@ -68,36 +68,36 @@ def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desi
     return Why(str(first.why), f"{first.pool}: {first.detail}. {advice}", stalled)
 
 
-def _of_rests(rests: Sequence[Backoff], market: Market, desired: Desired, is_all: bool = True) -> Why:
-    decisive = decisive_backoff(rests)
-    stalled = is_all and all(rest.trouble in FOR_A_PERSON for rest in rests)
+def _of_rests(backoffs: Sequence[Backoff], market: Market, desired: Desired, is_all: bool = True) -> Why:
+    decisive = decisive_backoff(backoffs)
+    stalled = is_all and all(backoff.trouble in FOR_A_PERSON for backoff in backoffs)
     is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, desired) is None
     advice = "" if is_unbounded else _ADVICE.get(decisive.trouble, "")
     text = _explained(decisive, market, desired)
     return Why(str(decisive.trouble), f"{text}. {advice}" if advice else text, stalled)
 
 
-def decisive_backoff(rests: Sequence[Backoff]) -> Backoff:
+def decisive_backoff(backoffs: Sequence[Backoff]) -> Backoff:
     """The rest that names the reason: the trouble most likely to end by itself, since that ends the wait."""
     order = list(Trouble)
-    return min(rests, key=lambda rest: (rest.trouble in FOR_A_PERSON, order.index(rest.trouble)))
+    return min(backoffs, key=lambda backoff: (backoff.trouble in FOR_A_PERSON, order.index(backoff.trouble)))
 
 
-def _explained(rest: Backoff, market: Market, desired: Desired) -> str:
-    where = f" in {rest.pool}" if rest.pool else ""
-    request = f" (request {rest.request_id})" if rest.request_id else ""
-    text = f"{rest.code}{where}: {rest.message}{request}"
-    cap = _cap(rest, desired)
-    if rest.trouble is Trouble.PRICE_TOO_LOW and cap is not None:
-        price = market.price(rest.pool) if rest.pool else None
+def _explained(backoff: Backoff, market: Market, desired: Desired) -> str:
+    where = f" in {backoff.pool}" if backoff.pool else ""
+    request = f" (request {backoff.request_id})" if backoff.request_id else ""
+    text = f"{backoff.code}{where}: {backoff.message}{request}"
+    cap = _cap(backoff, desired)
+    if backoff.trouble is Trouble.PRICE_TOO_LOW and cap is not None:
+        price = market.price(backoff.pool) if backoff.pool else None
         # A quote within the bid is older than the refusal, and showing it would seem to deny the refusal.
         quote = f"the market asks {price} per hour, " if price is not None and price > cap else ""
         text += f"; {quote}maxPrice is {cap}"
     return text
 
 
-def _cap(rest: Backoff, desired: Desired) -> Decimal | None:
-    return desired.caps.explicit(rest.pool.instance_type) if rest.pool else None
+def _cap(backoff: Backoff, desired: Desired) -> Decimal | None:
+    return desired.caps.explicit(backoff.pool.instance_type) if backoff.pool else None
 
 
 def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> str:
@@ -108,9 +108,9 @@ def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datet
     if not is_due(fallback, ledger, now, policy):
         at = due_at(fallback, ledger, policy)
         return f"On demand from {to_text(at)}" if at is not None else ""
-    rest = ledger.backoffs.get(ON_DEMAND)
-    if rest is not None and is_backing_off(ledger, ON_DEMAND, now):
-        return f"On demand refused too: {rest.code}: {rest.message}"
+    backoff = ledger.backoffs.get(ON_DEMAND)
+    if backoff is not None and is_backing_off(ledger, ON_DEMAND, now):
+        return f"On demand refused too: {backoff.code}: {backoff.message}"
     if market.unreliable_because is not None:
         return f"Nothing is bought on demand by quotes that are not believed: {market.unreliable_because}"
     if not any(market.list_price(pool) for pool, _ in desired.pools):

@@ -153,7 +153,7 @@ def _samples(obj: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], flo
 
 
 @contextmanager
-def served(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
+def serve_metrics(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
     """Answer GET /metrics while the block runs, from a thread of its own; not at all when `port` is 0.
 
     Raises OSError when the port is taken.
