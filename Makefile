@@ -100,8 +100,10 @@ mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see 
 explore: $(READY)  ## look for counterexamples of every property at random, ten times over
 	@for round in {1..10}; do $(BIN)/pytest -q -n $(WORKERS) -m hypothesis --hypothesis-profile=explore tests; done
 
-prove: $(READY)  ## play 100,000 histories and 50,000 fault pairs (hours; resumable), and print the figures
-	$(BIN)/python tests/simulation/prove.py $(PROVE)
+MINUTES ?= 30
+.PHONY: prove
+prove: $(READY) assets  ## play new faults for MINUTES=30 on all cores (SEED=n: the same again; PLAY='…': one play again)
+	@$(BIN)/python tests/simulation/prove.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED)) $(if $(PLAY),--play '$(PLAY)')
 
 SITE := .cache/site
 $(SITE)/.installed: docs/requirements.lock

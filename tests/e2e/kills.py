@@ -177,6 +177,24 @@ SCENARIOS: dict[str, Scenario] = {
     "two-environments": Scenario(_one_each, _two, _both),
 }
 
+#: One of its rounds in twenty waits for that horizon.
+SLOWEST = "delete-while-creating"
+
+
+class TimeBox:
+    """Time that is shared by parts played one after the other: each may take an equal part of what is left."""
+
+    def __init__(self, seconds: float, parts: int) -> None:
+        """`seconds` from now on; infinite for no limit."""
+        self._until, self._parts = time.monotonic() + seconds, parts
+
+    def open_next(self) -> float:
+        """When the next part must end, on `time.monotonic()`'s clock: now or earlier when no time is left."""
+        now = time.monotonic()
+        end = now + (self._until - now) / self._parts
+        self._parts -= 1
+        return end
+
 
 def points(names: list[str]) -> list[Point]:
     """Every request of a recorded round, in every phase."""

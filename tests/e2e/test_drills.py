@@ -1,7 +1,7 @@
 """Drills that take their time: frozen replicas, an API server that restarts or goes back in time, races by the hundred.
 
 Apart from `test_crashes`, because each of these comes in two lengths: short here, and as long as it was promised with
-`DRILLS=all`. What they came to is kept in the file `DRILLS_STATE`.
+`DRILLS=all`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import os
 import random
 import time
 from collections.abc import Callable
-from pathlib import Path
 from threading import Thread
 
 import pytest
@@ -27,19 +26,11 @@ pytestmark = pytest.mark.e2e
 Start = Callable[..., Operator]
 
 IS_LONG = os.environ.get("DRILLS") == "all"
-STATE = Path(os.environ["DRILLS_STATE"]) if os.environ.get("DRILLS_STATE") else None
 FREEZE_SECONDS = 60.0 if IS_LONG else 6.0
 RACES = 1000 if IS_LONG else 50
 AUDIT_SECONDS = 45 if IS_LONG else 1
 VERSIONS_LOST = 200 if IS_LONG else 0
 AT_ONCE = 50
-
-
-def note(drill: str, **figures: float) -> None:
-    """Keep what a drill came to."""
-    if STATE is not None:
-        with STATE.open("a") as file:
-            file.write(json.dumps({"drill": drill, **figures}) + "\n")
 
 
 @pytest.mark.parametrize("kind", ["hang", "hang_after_commit"])
@@ -64,7 +55,6 @@ def test_a_replica_frozen_in_mid_create_does_no_harm_when_it_thaws(
     stage.scale(3)
     stage.until_ready(3)
     assert len(stage.cloud.instances(stage.account, gone=True)) == 5
-    note("freeze", seconds=FREEZE_SECONDS)
 
 
 def test_an_api_server_that_restarts_in_mid_create_costs_nothing(
@@ -81,7 +71,6 @@ def test_an_api_server_that_restarts_in_mid_create_costs_nothing(
     stage.until_ready(4)
     assert len(stage.cloud.instances(stage.account, gone=True)) == 4
     assert operator.is_running
-    note("apiserver-restarted")
 
 
 def test_etcd_that_is_restored_under_the_operator_ends_nothing_that_is_wanted_and_leaks_nothing(
@@ -118,7 +107,6 @@ def test_etcd_that_is_restored_under_the_operator_ends_nothing_that_is_wanted_an
     stage.kubectl.run("delete", "sce", "old", "--wait=false")
     stage.kubectl.run("patch", "sce", "old", "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
     stage.cloud.post("terminate", account=stage.account.uin, count=1)
-    note("etcd-restored")
 
 
 def _tags(row: dict[str, dict[str, str]]) -> list[str]:
@@ -142,7 +130,6 @@ def test_deletion_races_the_finalizer_and_nothing_is_left(stage: Stage, own_oper
         left = [row["id"] for row in stage.cloud.instances(stage.account) if row["live"]]
         assert not left, f"gone, but {left} live"
     assert operator.is_running
-    note("races", count=RACES, launched=len(stage.cloud.instances(stage.account, gone=True)))
 
 
 def _delete(stage: Stage, names: list[str], delay: float) -> None:

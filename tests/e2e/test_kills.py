@@ -1,28 +1,39 @@
-"""kill -9 at the requests of recorded rounds: some here, every one of them with `KILLS=all`.
+"""kill -9 at the requests of recorded rounds: some in `make test`, others in `make prove`, and those that once failed.
 
-`KILLS` is how many points of each scenario; progress and what is done already are kept in the file `KILLS_STATE`.
+`KILLS` is how many points of each scenario, drawn by `KILLS_SEED`. With `KILLS_SECONDS` there are as many as that time
+allows; each is a line of the file `KILLS_LOG`. `KILLS_ONLY` repeats one: `create: kube PATCH status #2, reply received,
+then`.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from e2e.kills import SCENARIOS, Round, play, points, some
-from e2e.proxy import Proxy
+from e2e.kills import SCENARIOS, SLOWEST, Round, TimeBox, play, points, some
+from e2e.proxy import Point, Proxy
 from e2e.running import Operator
 from e2e.simulator import Simulator
 from e2e.stage import Stage
+from simulation.plays import REGRESSIONS
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 10_000 if os.environ.get("KILLS") == "all" else int(os.environ.get("KILLS", "2"))
-STATE = Path(os.environ["KILLS_STATE"]) if os.environ.get("KILLS_STATE") else None
+SEED = os.environ.get("KILLS_SEED", "")
+ONLY = os.environ.get("KILLS_ONLY", "")
+LOG = Path(os.environ["KILLS_LOG"]) if os.environ.get("KILLS_LOG") else None
+SECONDS = float(os.environ.get("KILLS_SECONDS", math.inf))
+COUNT = int(os.environ.get("KILLS", "2" if math.inf == SECONDS else "10000"))
+#: In another order for each seed, as a short time box may end before the last; the slowest is always last.
+NAMES = sorted(random.Random(SEED).sample(sorted(SCENARIOS), len(SCENARIOS)), key=SLOWEST.__eq__)
+BOX = TimeBox(SECONDS, len(NAMES))
 
 
 @pytest.fixture
@@ -41,28 +52,37 @@ def around(stage: Stage, cloud: Simulator, operator_kubeconfig: Path, tmp_path: 
         stage.kubectl.run("patch", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
 
 
-@pytest.mark.parametrize("name", sorted(SCENARIOS))
+@pytest.mark.parametrize("name", NAMES)
 def test_killed_at_requests_of(name: str, around: Round) -> None:
-    done = _done(name)
+    until = BOX.open_next()
+    if time.monotonic() >= until:
+        pytest.skip("the time of KILLS_SECONDS is over")
     names, _ = play(around, SCENARIOS[name], None)
-    chosen = [point for point in some(points(names), KILLS, name) if str(point) not in done]
-    for count, point in enumerate(chosen, 1):
-        started = time.monotonic()
+    for point in _chosen(name, points(names)):
+        if time.monotonic() >= until:
+            break
+        started, struck, violation = time.monotonic(), False, ""
         try:
             _, struck = play(around, SCENARIOS[name], point)
         except AssertionError as failure:
+            violation = str(failure)
             raise AssertionError(f"{name}, killed at {point}: {failure}") from None
-        _note(name, str(point), struck, time.monotonic() - started, f"{count}/{len(chosen)}")
+        finally:
+            _log(f"kill {name}: {point}", struck, time.monotonic() - started, violation)
 
 
-def _done(name: str) -> set[str]:
-    if STATE is None or not STATE.exists():
-        return set()
-    return {row["point"] for row in map(json.loads, STATE.read_text().splitlines()) if row["scenario"] == name}
+def _chosen(name: str, candidates: list[Point]) -> list[Point]:
+    """Which points of a scenario are struck, in order: those that once failed, then others drawn by the seed."""
+    if ONLY:
+        found = [point for point in candidates if f"{name}: {point}" == ONLY]
+        assert found, f"{name} makes no such request; it makes {sorted({point.name for point in candidates})}"
+        return found
+    kept = [point for point in candidates if f"kill {name}: {point}" in REGRESSIONS]
+    return kept + [point for point in some(candidates, COUNT, name + SEED) if point not in kept]
 
 
-def _note(name: str, point: str, struck: bool, seconds: float, count: str) -> None:
-    if STATE is not None:
-        row = {"scenario": name, "point": point, "struck": struck, "seconds": round(seconds, 1), "count": count}
-        with STATE.open("a") as file:
+def _log(kill: str, struck: bool, seconds: float, violation: str) -> None:
+    if LOG is not None:
+        row = {"kill": kill, "struck": struck, "seconds": round(seconds, 1), "violation": violation}
+        with LOG.open("a") as file:
             file.write(json.dumps(row) + "\n")

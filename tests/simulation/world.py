@@ -80,9 +80,7 @@ class Outcome:
     digest: str
     launched: int
     calls: int
-    boundaries: int
     replicas: int
-    environments: int
     records: int
     longest_orphan: float
     features: frozenset[str]
@@ -175,7 +173,6 @@ class Replica:
         return self._world.skews.get(self.number, 0.0)
 
     def _boundary(self, name: str) -> None:
-        self._world.boundaries += 1
         self._world.note(f"r{self.number} {name}")
 
     def _nonce(self) -> str:
@@ -257,7 +254,6 @@ class World:
         self.names = list(names)
         self._bindings = {binding(self.cluster, "default", name): name for name in NAMES_OF_ENVIRONMENTS}
         self.replicas: list[Replica] = []
-        self.boundaries = 0
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
         self.features: set[str] = set()
         self.longest_orphan = 0.0
@@ -508,9 +504,7 @@ class World:
             digest=hashlib.sha256("".join(self.log).encode()).hexdigest()[:16],
             launched=sum(ENVIRONMENT_TAG in instance.order.tags for instance in world.instances.values()),
             calls=sum(1 for _ in self.cloud.simulator.ledger.requests()),
-            boundaries=self.boundaries,
             replicas=len(self.replicas),
-            environments=len(self.names),
             records=self.records.count,
             longest_orphan=self.longest_orphan,
             features=frozenset(self.features),

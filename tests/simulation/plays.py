@@ -1,0 +1,67 @@
+"""Every play has a name, in which `make prove` reports a failure and regressions.json keeps it.
+
+    history 3071250
+    history-without-market 30239
+    points create-5 12:NO_REPLY:CRASH 30:BEFORE_SEND:TIMEOUT
+    kill create: kube PATCH status #2, carried out, no reply
+
+A play in virtual time is deterministic: its name is all that is needed to play it again. A kill meets real processes,
+and tests/e2e/kills.py plays it.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+
+from simulation.faultpoint import Cell, Kind, Phase
+from simulation.history import run
+from simulation.scenarios import SCENARIOS, Cells, pairs, play, single_points
+from simulation.world import Outcome
+
+#: What once failed, by name, and what it showed.
+REGRESSIONS: dict[str, str] = {
+    row["play"]: row["why"] for row in json.loads((Path(__file__).parent / "regressions.json").read_text())
+}
+
+
+def play_named(name: str) -> Outcome:
+    """Play what `name` says, in virtual time. Raises ValueError or KeyError when no such play has that name."""
+    kind, *words = name.split()
+    if kind in ("history", "history-without-market"):
+        (seed,) = words
+        return run(int(seed), with_market=kind == "history")
+    if kind == "points":
+        return play(words[0], dict(map(_point, words[1:])))[0]
+    raise ValueError(f"no play is called {name!r}")
+
+
+def histories(seed: int) -> Iterator[str]:
+    """Names of random histories, without end: each number from `seed` on is the seed of one."""
+    return (f"history {number}" for number in count(seed))
+
+
+def singles(seed: int) -> Iterator[str]:
+    """Names of all single fault points of all scenarios, each once, in an order drawn from `seed`."""
+    names = [_name(scenario, cells) for scenario in SCENARIOS for cells in single_points(scenario)]
+    random.Random(f"{seed}/singles").shuffle(names)
+    return iter(names)
+
+
+def fault_pairs(seed: int) -> Iterator[str]:
+    """Names of pairs of fault points drawn from `seed`, without end, of each scenario in turn."""
+    drawn = {name: pairs(name, random.Random(f"{seed}/{name}")) for name in SCENARIOS}
+    return (_name(scenario, next(drawn[scenario])) for scenario in cycle(SCENARIOS))
+
+
+def _name(scenario: str, cells: Cells) -> str:
+    points = (f"{number}:{phase.name}:{kind.name}" for number, (phase, kind) in sorted(cells.items()))
+    return " ".join(["points", scenario, *points])
+
+
+def _point(text: str) -> tuple[int, Cell]:
+    number, phase, kind = text.split(":")
+    return int(number), (Phase[phase], Kind[kind])
