@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tencentcloud.cvm.v20170312 import models
 
-from plan.given import market
+from plan.given import market_of
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.api.environment import Environment
 from spotcompute.api.spec import RequirementsSpec
@@ -40,9 +40,9 @@ def fields(
         yield from fields(field, here, (field, *above))
 
 
-SPEC, STATUS = list(fields(ROOT["spec"], "spec")), list(fields(ROOT["status"], "status"))
-DESCRIPTIONS = {path: field.get("description", "") for path, field, _ in SPEC + STATUS}
-LEAVES = [(path, field, above) for path, field, above in SPEC if "properties" not in field.get("items", field)]
+DESIRED, STATUS = list(fields(ROOT["spec"], "spec")), list(fields(ROOT["status"], "status"))
+DESCRIPTIONS = {path: field.get("description", "") for path, field, _ in DESIRED + STATUS}
+LEAVES = [(path, field, above) for path, field, above in DESIRED if "properties" not in field.get("items", field)]
 
 
 @pytest.mark.parametrize("path", DESCRIPTIONS)
@@ -62,7 +62,7 @@ def required(path: str) -> bool:
     return name in schema.get("items", schema).get("required", ())
 
 
-@pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field, _ in SPEC])
+@pytest.mark.parametrize(("path", "field"), [pytest.param(path, field, id=path) for path, field, _ in DESIRED])
 def test_what_holds_when_a_field_is_left_out_is_said(path: str, field: Schema) -> None:
     """`kubectl explain` shows no defaults."""
     default = field.get("default")
@@ -220,7 +220,7 @@ def request_of(spec: dict[str, Any]) -> dict[str, Any]:
     environment = Environment.of({"metadata": metadata, "spec": spec})
     desired = environment.desired(environment.spec(), Ownership("cluster-1", "a1b2c3d4e5-f6g7h8"), None)
     ((pool, _),) = desired.pools
-    bid = bid_for(desired.caps, pool, market({pool: "0.02"})).limit  # ten times that on demand
+    bid = bid_for(desired.caps, pool, market_of({pool: "0.02"})).limit  # ten times that on demand
     launch = request_for(desired, pool, desired.replicas or 1, 1, bid)
     assert launch is not None
     request = models.RunInstancesRequest()

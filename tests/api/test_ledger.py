@@ -12,8 +12,21 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from plan.given import NOW, OURS, POLICY, A, accepted, desired, intent, ledger, member, observed, reputation, rest
-from plan.worlds import Dice, ledger_of, seeds, spec_of, with_memories
+from plan.given import (
+    NOW,
+    OURS,
+    POLICY,
+    A,
+    accepted,
+    desired_of,
+    intent,
+    ledger_of,
+    member,
+    observed_of,
+    reputation,
+    rest,
+)
+from plan.worlds import Dice, random_desired, random_ledger, seeds, with_memories
 from spotcompute.api.ledger import UnreadableLedger, decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
@@ -21,15 +34,15 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 
-SPEC = desired(3)
-FULL = ledger(
-    intent(SPEC, 2, sent_at=NOW, answer_lost=True, found=frozenset({"ins-9", "ins-8"})),
+DESIRED = desired_of(3)
+FULL = ledger_of(
+    intent(DESIRED, 2, sent_at=NOW, answer_lost=True, found=frozenset({"ins-9", "ins-8"})),
     member("ins-2", lost=Cause.RECLAIMED, sequence=4, termination=accepted()),
     member("ins-1"),
     rest(A),
     rest(None, Trouble.RATE_LIMITED, request_id=None),
-    intent(SPEC, 1, 701, on_demand=True),
-    intent(SPEC, 1, 702, bid=Decimal("0.25")),
+    intent(DESIRED, 1, 701, on_demand=True),
+    intent(DESIRED, 1, 702, bid=Decimal("0.25")),
     member("ins-3", on_demand=True),
     rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=2, in_use=0),
     rest(ON_DEMAND),
@@ -51,8 +64,8 @@ FULL = ledger(
 @example(0)
 def test_what_is_written_is_read_back(seed: int) -> None:
     dice = Dice(seed)
-    books = with_memories(dice, SPEC, ledger_of(dice, spec_of(dice)))
-    assert decode(json.loads(json.dumps(encode(books)))) == books
+    ledger = with_memories(dice, DESIRED, random_ledger(dice, random_desired(dice)))
+    assert decode(json.loads(json.dumps(encode(ledger)))) == ledger
 
 
 def test_every_field_survives() -> None:
@@ -64,8 +77,8 @@ def test_an_empty_ledger_is_small() -> None:
 
 
 def test_equal_ledgers_give_equal_text_in_whatever_order_they_grew() -> None:
-    entries = [member("ins-1"), member("ins-2"), rest(A), rest(None), intent(SPEC, 1, 1), intent(SPEC, 1, 2)]
-    assert json.dumps(encode(ledger(*entries))) == json.dumps(encode(ledger(*reversed(entries))))
+    entries = [member("ins-1"), member("ins-2"), rest(A), rest(None), intent(DESIRED, 1, 1), intent(DESIRED, 1, 2)]
+    assert json.dumps(encode(ledger_of(*entries))) == json.dumps(encode(ledger_of(*reversed(entries))))
 
 
 def test_names_are_those_of_kubernetes() -> None:
@@ -198,13 +211,13 @@ def places(value: Any, path: tuple[str | int, ...] = ()) -> list[tuple[str | int
 @settings(max_examples=600)
 @given(st.sampled_from(places(encode(FULL))), plausible | junk)
 def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int, ...], value: Any) -> None:
-    """What passes the door must not fail behind it: books and plan are total on whatever can be read."""
+    """What can be read must be worked with: sync and plan are total on it."""
     try:
-        books = decode(broken(*path, value=value))
+        ledger = decode(broken(*path, value=value))
     except UnreadableLedger:
         return
-    kept = sync_ledger(books, SPEC, observed(), NOW, POLICY).ledger
-    planned = make_plan(SPEC, kept, observed(), NOW, POLICY, Learned()).ledger
+    kept = sync_ledger(ledger, DESIRED, observed_of(), NOW, POLICY).ledger
+    planned = make_plan(DESIRED, kept, observed_of(), NOW, POLICY, Learned()).ledger
     written = {key: replace(item, end_unconfirmed=False) for key, item in planned.members.items()}
     assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)
     assert OURS.cluster_id

@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from cloud.scripted import ScriptedCloud, clock
-from plan.given import A, market
+from plan.given import A, market_of
 from spotcompute.cloud.equipment_prices import ANSWERS_MAX, KEPT, PATIENCE, RETRY, EquipmentPrices
 from spotcompute.cloud.errors import InvalidCredentials, Throttled
 from spotcompute.model.launch import Disk, Template
@@ -20,15 +20,15 @@ pytestmark = pytest.mark.looptime
 PLAIN = Template("img-1")
 LARGE = replace(PLAIN, system_disk=Disk("CLOUD_SSD", 500))
 B, ELSEWHERE = Pool(A.zone, "S5.LARGE8"), Pool("zone-z", "S5.MEDIUM4")
-QUOTES = market({A: "0.1", B: "0.2"}, extra=None)  # 1 and 2 on demand
+MARKET = market_of({A: "0.1", B: "0.2"}, extra=None)  # 1 and 2 on demand
 
 
 def cloud_with(*prices: str, **other: object) -> ScriptedCloud:
     return ScriptedCloud(list_prices={A.zone: Decimal(prices[0])}, **other)
 
 
-async def ask(prices: EquipmentPrices, template: Template = PLAIN, quotes: Market = QUOTES) -> dict[str, Decimal]:
-    return dict(await prices.extras_for(template, [A, B], quotes, "env"))
+async def ask(prices: EquipmentPrices, template: Template = PLAIN, market: Market = MARKET) -> dict[str, Decimal]:
+    return dict(await prices.extras_for(template, [A, B], market, "env"))
 
 
 async def test_what_is_more_than_the_machine_is_its_equipments() -> None:
@@ -98,16 +98,16 @@ async def test_whoever_stops_waiting_leaves_the_answer_to_the_others() -> None:
 
 
 @pytest.mark.parametrize(
-    ("quotes", "asked"),
+    ("market", "asked"),
     [
         pytest.param(Market(), [], id="no-machine-alone-to-compare-with"),
-        pytest.param(market({A: "0.2", B: "0.1"}), [B], id="the-cheapest"),
-        pytest.param(market({A: "0.1", B: "0.2"}, sold_out=[A]), [B], id="one-that-is-in-stock"),
-        pytest.param(market({A: "0.1", B: "0.2"}, sold_out=[A, B]), [A], id="or-else-one-that-is-not"),
-        pytest.param(market({A: None, ELSEWHERE: "0.1"}), [ELSEWHERE], id="one-of-each-zone-with-a-price"),
+        pytest.param(market_of({A: "0.2", B: "0.1"}), [B], id="the-cheapest"),
+        pytest.param(market_of({A: "0.1", B: "0.2"}, sold_out=[A]), [B], id="one-that-is-in-stock"),
+        pytest.param(market_of({A: "0.1", B: "0.2"}, sold_out=[A, B]), [A], id="or-else-one-that-is-not"),
+        pytest.param(market_of({A: None, ELSEWHERE: "0.1"}), [ELSEWHERE], id="one-of-each-zone-with-a-price"),
     ],
 )
-async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> None:
+async def test_which_pool_is_asked_about(market: Market, asked: list[Pool]) -> None:
     pools: list[Pool] = []
 
     class Asked(ScriptedCloud):
@@ -115,7 +115,7 @@ async def test_which_pool_is_asked_about(quotes: Market, asked: list[Pool]) -> N
             pools.append(pool)
             return Decimal(100)
 
-    await EquipmentPrices(Asked(), clock).extras_for(PLAIN, [A, B, ELSEWHERE], quotes, "env")
+    await EquipmentPrices(Asked(), clock).extras_for(PLAIN, [A, B, ELSEWHERE], market, "env")
     assert pools == asked
 
 

@@ -46,9 +46,9 @@ async def test_each_environment_gets_its_own_slice_of_one_sweep() -> None:
 async def test_a_hundred_who_ask_at_once_share_one_sweep() -> None:
     cloud = ScriptedCloud(listed=[MINE], latency=2)
     inventory = inventory_of(cloud)
-    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(100)))
+    observed = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(100)))
     assert cloud.times("list") == [0]
-    assert all(item.instances == {"ins-1": MINE} for item in seen)
+    assert all(item.instances == {"ins-1": MINE} for item in observed)
 
 
 async def test_who_gives_up_waiting_does_not_take_the_sweep_from_the_others() -> None:
@@ -73,8 +73,8 @@ async def test_a_sweep_is_believed_for_two_rounds_and_not_longer() -> None:
 async def test_an_observation_is_as_old_as_the_start_of_its_sweep() -> None:
     inventory = inventory_of(ScriptedCloud(listed=[MINE], latency=3))
     before = clock()
-    seen = await inventory.observe(ENV, ["ins-9"], [])
-    assert seen.observed_at == before
+    observed = await inventory.observe(ENV, ["ins-9"], [])
+    assert observed.observed_at == before
     assert clock() > before
 
 
@@ -91,19 +91,19 @@ async def test_an_observation_is_complete_or_there_is_none(call: str) -> None:
 async def test_ids_that_the_sweep_lacks_are_looked_up_a_hundred_at_a_time() -> None:
     cloud = ScriptedCloud(listed=[MINE])
     wanted = [f"ins-{n:04}" for n in range(250)]
-    seen = await inventory_of(cloud).observe(ENV, ["ins-1", *wanted], [])
+    observed = await inventory_of(cloud).observe(ENV, ["ins-1", *wanted], [])
     assert [len(batch) for batch in cloud.asked] == [100, 100, 50]
     assert not any("ins-1" in batch for batch in cloud.asked)
-    assert set(seen.absent) == set(wanted)
+    assert set(observed.absent) == set(wanted)
 
 
 async def test_an_instance_not_listed_yet_is_found_by_id_and_by_name() -> None:
     by_id, by_name = instance("ins-7", ownership=None), instance("ins-8", name="web-web001-700", ownership=None)
     cloud = ScriptedCloud(listed=[MINE], hidden=[by_id, by_name])
-    seen = await inventory_of(cloud).observe(ENV, ["ins-1", "ins-7"], ["web-web001-700"])
-    assert set(seen.instances) == {"ins-1", "ins-7", "ins-8"}
-    assert seen.searched == {"web-web001-700"}
-    assert seen.absent == {}
+    observed = await inventory_of(cloud).observe(ENV, ["ins-1", "ins-7"], ["web-web001-700"])
+    assert set(observed.instances) == {"ins-1", "ins-7", "ins-8"}
+    assert observed.searched == {"web-web001-700"}
+    assert observed.absent == {}
 
 
 # --- failures --------------------------------------------------------------------------------------------------------

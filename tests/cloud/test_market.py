@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from cloud.scripted import ENV, MINE, ScriptedCloud, inventory_of
-from plan.given import A, market
+from plan.given import A, market_of
 from spotcompute.cloud.errors import Throttled
 from spotcompute.model.offering import Offering, Pool
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.looptime
 
 
 async def test_quotes_are_read_once_a_minute() -> None:
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    cloud = ScriptedCloud(offerings=list(market_of({A: "0.1"}).offerings.values()))
     inventory = inventory_of(cloud)
     for _ in range(13):
         assert (await inventory.observe(ENV, [], [])).market.price(A) is not None
@@ -24,7 +24,7 @@ async def test_quotes_are_read_once_a_minute() -> None:
 
 
 async def test_a_market_that_cannot_be_read_keeps_its_last_quotes() -> None:
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()))
+    cloud = ScriptedCloud(offerings=list(market_of({A: "0.1"}).offerings.values()))
     inventory = inventory_of(cloud)
     first = await inventory.observe(ENV, [], [])
     cloud.trouble["market"] = Throttled("RequestLimitExceeded", "slow down")
@@ -42,7 +42,7 @@ async def test_a_market_that_was_never_read_is_empty_and_not_an_error() -> None:
 def quoting(*prices: str | None) -> list[Offering]:
     """What a reading shows: as many pools of one zone, at these prices."""
     names = [Pool("ap-guangzhou-3", f"S5.N{number}") for number in range(len(prices))]
-    return list(market(dict(zip(names, prices, strict=True))).offerings.values())
+    return list(market_of(dict(zip(names, prices, strict=True))).offerings.values())
 
 
 @pytest.mark.parametrize(
@@ -63,11 +63,11 @@ async def test_a_reading_that_is_not_believed_leaves_what_was(
     cloud.offerings = quoting(*prices)
     for reading in range(1, 6):
         await asyncio.sleep(60)
-        seen = (await inventory.observe(ENV, [], [])).market
+        market = (await inventory.observe(ENV, [], [])).market
         if believed_after is not None and reading >= believed_after:
-            assert (len(seen.offerings), seen.unreliable_because) == (len(prices), None)
+            assert (len(market.offerings), market.unreliable_because) == (len(prices), None)
         else:
-            assert (seen.offerings, seen.observed_at, seen.unreliable_because) == (
+            assert (market.offerings, market.observed_at, market.unreliable_because) == (
                 first.offerings,
                 first.observed_at,
                 doubt,
@@ -105,8 +105,8 @@ async def test_who_reckons_with_prices_has_them_read_now_and_others_do_not() -> 
 
 async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
     """Else, after a restart, all but the first environment would rank its pools without prices."""
-    cloud = ScriptedCloud(offerings=list(market({A: "0.1"}).offerings.values()), latency=1)
+    cloud = ScriptedCloud(offerings=list(market_of({A: "0.1"}).offerings.values()), latency=1)
     inventory = inventory_of(cloud)
-    seen = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))
-    assert [item.market.price(A) is not None for item in seen] == [True, True, True]
+    observed = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))
+    assert [item.market.price(A) is not None for item in observed] == [True, True, True]
     assert len(cloud.times("market")) == 1

@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from plan.given import NOW, POLICY, A, B, C, desired, ledger, market
+from plan.given import NOW, POLICY, A, B, C, desired_of, ledger_of, market_of
 from spotcompute.model.desired import AllocationStrategy
 from spotcompute.model.market_readings import HALF_LIFE, expected_stay_hours, relative, with_expected_stays
 from spotcompute.model.offering import Market, Pool
@@ -21,7 +21,7 @@ def watched(*readings: tuple[float, list[Pool]], prices: dict[Pool, str | None] 
     """What is known after readings at so many hours, in each of which some pools were sold out."""
     known = Market()
     for hours, sold_out in readings:
-        known = with_expected_stays(replace(market(prices, sold_out), observed_at=NOW + hours * HOUR), known)
+        known = with_expected_stays(replace(market_of(prices, sold_out), observed_at=NOW + hours * HOUR), known)
     return known
 
 
@@ -64,19 +64,19 @@ def test_a_clock_that_is_set_back_breaks_nothing() -> None:
 )
 def test_strategies_weigh_stay_and_price(strategy: str, first: Pool) -> None:
     known = watched(*[(hour, [A, B] if hour % 2 else []) for hour in range(49)])
-    wishes = desired(strategy=AllocationStrategy(strategy))
-    assert rank(wishes, ledger(), known, NOW, POLICY).kept[0].pool == first
+    desired = desired_of(strategy=AllocationStrategy(strategy))
+    assert rank(desired, ledger_of(), known, NOW, POLICY).kept[0].pool == first
 
 
 def test_a_much_lower_price_beats_a_little_longer_stay() -> None:
     known = watched((0, []), (1, [A]), (2, []), (30, []), prices={A: "0.05", B: "0.10"})
-    wishes = desired(pools=[A, B], strategy=AllocationStrategy.PRICE_CAPACITY_OPTIMIZED)
-    assert rank(wishes, ledger(), known, NOW, POLICY).kept[0].pool == A
+    desired = desired_of(pools=[A, B], strategy=AllocationStrategy.PRICE_CAPACITY_OPTIMIZED)
+    assert rank(desired, ledger_of(), known, NOW, POLICY).kept[0].pool == A
 
 
 @pytest.mark.parametrize("strategy", list(AllocationStrategy))
 def test_every_score_is_between_nothing_and_one(strategy: AllocationStrategy) -> None:
     known = watched(*[(hour, [A] if hour % 3 else [B]) for hour in range(20)])
-    found = scores(desired(strategy=strategy), ledger(), known, NOW, POLICY)
+    found = scores(desired_of(strategy=strategy), ledger_of(), known, NOW, POLICY)
     assert all(0 <= score <= 1 for score in found.values())
     assert max(found.values()) > 0

@@ -47,8 +47,8 @@ def ago(count: float) -> datetime:
     return NOW - seconds(count)
 
 
-def desired(replicas: int = 3, pools: Iterable[Pool] = (A, B, C), **other: Any) -> Desired:
-    """A spec of `replicas` instances in `pools`."""
+def desired_of(replicas: int = 3, pools: Iterable[Pool] = (A, B, C), **other: Any) -> Desired:
+    """`replicas` instances wanted in `pools`."""
     defaults: dict[str, Any] = {
         "ownership": OURS,
         "owner": "default@web",
@@ -96,11 +96,11 @@ def accepted() -> Termination:
 
 
 def intent(
-    wishes: Desired, count: int = 1, sequence: int = 700, pool: Pool = A, on_demand: bool = False, **other: Any
+    desired: Desired, count: int = 1, sequence: int = 700, pool: Pool = A, on_demand: bool = False, **other: Any
 ) -> Intent:
-    """An open launch exactly as the planner would have made it for `wishes`, twenty seconds ago."""
-    bid = other.pop("bid", None if on_demand else wishes.caps.explicit(pool.instance_type))
-    request = request_for(wishes, pool, count, sequence, bid, on_demand)
+    """An open launch exactly as the planner would have made it for `desired`, twenty seconds ago."""
+    bid = other.pop("bid", None if on_demand else desired.caps.explicit(pool.instance_type))
+    request = request_for(desired, pool, count, sequence, bid, on_demand)
     assert request is not None
     made = Intent(
         sequence=sequence,
@@ -151,7 +151,7 @@ def reputation(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclai
     return PoolTrust(pool=pool, reclaims=reclaims, early=early, as_of=as_of)
 
 
-def ledger(*entries: Member | Intent | Backoff | PoolTrust, **other: Any) -> Ledger:
+def ledger_of(*entries: Member | Intent | Backoff | PoolTrust, **other: Any) -> Ledger:
     """A ledger that holds `entries`."""
     result = Ledger(OURS.environment_id, **({"sequence": 700} | other))
     for entry in entries:
@@ -166,7 +166,7 @@ def ledger(*entries: Member | Intent | Backoff | PoolTrust, **other: Any) -> Led
     return result
 
 
-def observed(
+def observed_of(
     *instances: Instance,
     absent: Mapping[str, Absence] | None = None,
     searched: Iterable[str] = (),
@@ -183,7 +183,7 @@ def observed(
     )
 
 
-def market(prices: Mapping[Pool, str | None], sold_out: Iterable[Pool] = (), extra: str | None = "0") -> Market:
+def market_of(prices: Mapping[Pool, str | None], sold_out: Iterable[Pool] = (), extra: str | None = "0") -> Market:
     """Quotes: a price per hour for each pool, ten times that on demand; `extra` for what comes with an instance."""
     unavailable = frozenset(sold_out)
     return Market(

@@ -47,13 +47,13 @@ class Play:
     On demand everything is to be had.
     """
 
-    spec: Desired
-    quotes: Callable[[datetime], Market]
+    desired: Desired
+    market: Callable[[datetime], Market]
     room: Callable[[Pool, datetime], int] = lambda pool, now: 1000
     life: Callable[[Pool, datetime], timedelta | None] = lambda pool, now: None
     on_demand_room: int = 1000
     now: datetime = NOW
-    books: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
+    ledger: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
     machines: dict[str, Machine] = field(default_factory=dict)
     launched: list[tuple[datetime, Launch]] = field(default_factory=list)
     asked: list[tuple[datetime, Launch]] = field(default_factory=list)
@@ -65,8 +65,8 @@ class Play:
         until = self.now + duration
         while self.now < until:
             self._reconcile()
-            seen = self._observed()
-            wake = self.now + next_wake(self.spec, self.books, seen, self.now, POLICY, RESYNC)
+            observed = self._observed()
+            wake = self.now + next_wake(self.desired, self.ledger, observed, self.now, POLICY, RESYNC)
             events = [one.reclaimed_at for one in self.machines.values() if one.reclaimed_at and not one.ended_at]
             self.now = min([wake, until, *(event for event in events if event > self.now)])
             for machine in self.machines.values():
@@ -86,17 +86,17 @@ class Play:
         learned = Learned()
         for _ in range(40):
             self.looks += 1
-            seen = self._observed()
-            books = sync_ledger(self.books, self.spec, seen, self.now, POLICY).ledger
-            plan = make_plan(self.spec, books, seen, self.now, POLICY, learned)
-            assert complaints(self.spec, books, seen, self.now, plan) == []
-            self.books = plan.ledger
+            observed = self._observed()
+            ledger = sync_ledger(self.ledger, self.desired, observed, self.now, POLICY).ledger
+            plan = make_plan(self.desired, ledger, observed, self.now, POLICY, learned)
+            assert complaints(self.desired, ledger, observed, self.now, plan) == []
+            self.ledger = plan.ledger
             if not plan.actions:
                 return
             outcomes = [self._perform(action) for action in plan.actions]
-            assert self.live() <= self.spec.replicas
-            folded = apply_outcomes(self.books, outcomes, self.spec, self.now, POLICY, learned)
-            self.books, learned = folded.ledger, replace(folded.learned, one_time_started=True)
+            assert self.live() <= self.desired.replicas
+            folded = apply_outcomes(self.ledger, outcomes, self.desired, self.now, POLICY, learned)
+            self.ledger, learned = folded.ledger, replace(folded.learned, one_time_started=True)
 
     def _perform(self, action: Launch | Terminate) -> Outcome:
         if isinstance(action, Terminate):
@@ -136,7 +136,7 @@ class Play:
                 ownership=OURS,
                 on_demand=machine.launch.intent.on_demand,
             )
-        return Observation(self.now, listed, absent, market=self.quotes(self.now))
+        return Observation(self.now, listed, absent, market=self.market(self.now))
 
 
 def most_in_an_hour(moments: list[datetime]) -> int:

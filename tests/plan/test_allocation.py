@@ -17,10 +17,10 @@ from plan.given import (
     B,
     C,
     ago,
-    desired,
+    desired_of,
     intent,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
     released,
     reputation,
@@ -39,7 +39,7 @@ CHEAPEST = {"strategy": AllocationStrategy.LOWEST_PRICE}
 
 
 @pytest.mark.parametrize(
-    ("strategy", "quotes", "order"),
+    ("strategy", "prices", "order"),
     [
         pytest.param("Prioritized", {A: "3", B: "2", C: "1"}, [A, B, C], id="prioritized-ignores-prices"),
         pytest.param("LowestPrice", {A: "3", B: "2", C: "1"}, [C, B, A], id="cheapest-first"),
@@ -50,19 +50,20 @@ CHEAPEST = {"strategy": AllocationStrategy.LOWEST_PRICE}
         pytest.param("LowestPrice", {}, [A, B, C], id="without-a-market-as-written"),
     ],
 )
-def test_pools_are_ranked(strategy: str, quotes: dict[Pool, str | None], order: list[Pool]) -> None:
-    assert ranked(desired(strategy=AllocationStrategy(strategy)), market(quotes)) == order
+def test_pools_are_ranked(strategy: str, prices: dict[Pool, str | None], order: list[Pool]) -> None:
+    assert ranked(desired_of(strategy=AllocationStrategy(strategy)), market_of(prices)) == order
 
 
-def ranked(wishes: Desired, quotes: Market, books: Ledger | None = None) -> list[Pool]:
+def ranked(desired: Desired, market: Market, ledger: Ledger | None = None) -> list[Pool]:
     """The pools that may be asked, best first."""
-    return [offer.pool for offer in rank(wishes, books or ledger(), quotes, NOW, POLICY).kept]
+    return [offer.pool for offer in rank(desired, ledger or ledger_of(), market, NOW, POLICY).kept]
 
 
 def test_ranking_does_not_depend_on_the_order_of_the_quotes() -> None:
     prices = {A: "2", B: "1", C: "2"}
     orders = {
-        tuple(ranked(desired(**CHEAPEST), market(dict(items)))) for items in itertools.permutations(prices.items())
+        tuple(ranked(desired_of(**CHEAPEST), market_of(dict(items))))
+        for items in itertools.permutations(prices.items())
     }
     assert orders == {(B, A, C)}
 
@@ -83,18 +84,18 @@ def test_ranking_does_not_depend_on_the_order_of_the_quotes() -> None:
     ],
 )
 def test_the_next_pool_neither_rests_nor_has_run_dry(rests: list, learned: Learned, expected: Pool | None) -> None:
-    assert next_pool(desired(), ledger(*rests), Market(), learned) == expected
+    assert next_pool(desired_of(), ledger_of(*rests), Market(), learned) == expected
 
 
-def next_pool(wishes: Desired, books: Ledger, quotes: Market, learned: Learned) -> Pool | None:
+def next_pool(desired: Desired, ledger: Ledger, market: Market, learned: Learned) -> Pool | None:
     """The pool that is asked next."""
-    offer = next_offer(rank(wishes, books, quotes, NOW, POLICY), books, learned, NOW)
+    offer = next_offer(rank(desired, ledger, market, NOW, POLICY), ledger, learned, NOW)
     return offer.pool if offer else None
 
 
 def test_a_quote_of_sold_out_never_vetoes_a_pool() -> None:
-    quotes = market({A: "1"}, sold_out=[A])
-    assert next_pool(desired(pools=[A], **CHEAPEST), ledger(), quotes, Learned()) == A
+    market = market_of({A: "1"}, sold_out=[A])
+    assert next_pool(desired_of(pools=[A], **CHEAPEST), ledger_of(), market, Learned()) == A
 
 
 @pytest.mark.parametrize(
@@ -113,7 +114,7 @@ def test_a_quote_of_sold_out_never_vetoes_a_pool() -> None:
 )
 def test_how_many_are_asked_for(wanted: int, learned: Learned, sold_out: list[Pool], count: int) -> None:
     offer = Offer(A, 1.0, None, 100)
-    assert how_many(wanted, offer, ledger(), market({A: "1", B: "1"}, sold_out), learned) == count
+    assert how_many(wanted, offer, ledger_of(), market_of({A: "1", B: "1"}, sold_out), learned) == count
 
 
 # --- the market ------------------------------------------------------------------------------------------------------
@@ -121,9 +122,9 @@ def test_how_many_are_asked_for(wanted: int, learned: Learned, sold_out: list[Po
 D = Pool(A.zone, "S5.LARGE8")
 
 
-def offers(wishes: Desired, books: Ledger, quotes: Market | None = None) -> list[tuple[Pool, int]]:
+def offers(desired: Desired, ledger: Ledger, market: Market | None = None) -> list[tuple[Pool, int]]:
     """Who may be asked, for how many at most."""
-    return [(one.pool, one.count_max) for one in rank(wishes, books, quotes or Market(), NOW, POLICY).kept]
+    return [(one.pool, one.count_max) for one in rank(desired, ledger, market or Market(), NOW, POLICY).kept]
 
 
 @pytest.mark.parametrize(
@@ -136,15 +137,15 @@ def offers(wishes: Desired, books: Ledger, quotes: Market | None = None) -> list
     ],
 )
 def test_pools_are_ranked_by_stock_and_memory(strategy: str, entries: list, order: list[Pool]) -> None:
-    quotes = market({A: "0.1", B: "0.12", C: "0.3"}, [C])
+    market = market_of({A: "0.1", B: "0.12", C: "0.3"}, [C])
     stocked = {
         pool: replace(one, stock={A: Stock.LOW, B: Stock.NORMAL, C: Stock.ENOUGH}[pool])
-        for pool, one in quotes.offerings.items()
+        for pool, one in market.offerings.items()
     }
-    quotes = replace(quotes, offerings=stocked)
-    spec = desired(strategy=AllocationStrategy(strategy))
-    assert ranked(spec, quotes, ledger(*entries)) == order
-    assert all(0 <= score <= 1 for score in scores(spec, ledger(*entries), quotes, NOW, POLICY).values())
+    market = replace(market, offerings=stocked)
+    desired = desired_of(strategy=AllocationStrategy(strategy))
+    assert ranked(desired, market, ledger_of(*entries)) == order
+    assert all(0 <= score <= 1 for score in scores(desired, ledger_of(*entries), market, NOW, POLICY).values())
 
 
 @pytest.mark.parametrize(
@@ -154,12 +155,12 @@ def test_pools_are_ranked_by_stock_and_memory(strategy: str, entries: list, orde
         pytest.param(6, [member("i-1"), member("i-2", pool=B)], [(C, 2), (A, 1), (B, 1)], id="the-emptiest-first"),
         pytest.param(5, [member(f"i-{n}") for n in range(4)], [(B, 2), (C, 2), (A, 1)], id="never-none-at-all"),
         pytest.param(6, [member("i-1", on_demand=True)], [(B, 2), (C, 2), (A, 1)], id="on-demand-counts-in-its-zone"),
-        pytest.param(6, [intent(desired(6), 2)], [(B, 2), (C, 2), (A, 1)], id="what-is-on-its-way-counts"),
+        pytest.param(6, [intent(desired_of(6), 2)], [(B, 2), (C, 2), (A, 1)], id="what-is-on-its-way-counts"),
         pytest.param(6, [rest(B)], [(A, 2), (C, 2)], id="without-the-one-that-rests"),
     ],
 )
 def test_zones_are_filled_evenly(replicas: int, entries: list, expected: list) -> None:
-    assert offers(desired(replicas, zone_policy=ZonePolicy.BALANCED), ledger(*entries)) == expected
+    assert offers(desired_of(replicas, zone_policy=ZonePolicy.BALANCED), ledger_of(*entries)) == expected
 
 
 @pytest.mark.parametrize(
@@ -170,11 +171,11 @@ def test_zones_are_filled_evenly(replicas: int, entries: list, expected: list) -
         pytest.param(1, [], [(A, 1), (B, 1), (C, 1)], id="one-at-least"),
         pytest.param(50, [member(f"i-{n}") for n in range(3)], [(B, 3), (C, 3)], id="full"),
         pytest.param(50, [member(f"i-{n}", on_demand=True) for n in range(3)], [(A, 3), (B, 3), (C, 3)], id="as-spot"),
-        pytest.param(50, [intent(desired(6), 2)], [(A, 1), (B, 3), (C, 3)], id="what-is-on-its-way-counts"),
+        pytest.param(50, [intent(desired_of(6), 2)], [(A, 1), (B, 3), (C, 3)], id="what-is-on-its-way-counts"),
     ],
 )
 def test_no_pool_gets_more_than_its_share(share: int, entries: list, expected: list) -> None:
-    assert offers(desired(6, share=share), ledger(*entries)) == expected
+    assert offers(desired_of(6, share=share), ledger_of(*entries)) == expected
 
 
 @pytest.mark.parametrize(
@@ -189,22 +190,22 @@ def test_no_pool_gets_more_than_its_share(share: int, entries: list, expected: l
     ],
 )
 def test_a_zone_rests_for_whom_it_concerns(other: dict, held: int, kept: list[Pool]) -> None:
-    quotes = market({A: "1", C: "1", D: "1"})
-    quotes = replace(quotes, offerings={**quotes.offerings, D: replace(quotes.offerings[D], vcpu=4)})
+    market = market_of({A: "1", C: "1", D: "1"})
+    market = replace(market, offerings={**market.offerings, D: replace(market.offerings[D], vcpu=4)})
     members = [member(f"i-{number}") for number in range(held)]
-    books = ledger(*members, rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, **other))
-    assert ranked(desired(3, [D, A, C]), quotes, books) == kept
+    ledger = ledger_of(*members, rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, **other))
+    assert ranked(desired_of(3, [D, A, C]), market, ledger) == kept
 
 
 def test_a_whole_waits_until_there_is_room_for_it() -> None:
     """Else it would be made beside what is still leaving, beyond replicas."""
-    spec = desired(3, one_time=True)
-    books = ledger(member("i-1", termination=released()))
-    assert rank(spec, books, Market(), NOW, POLICY).count_min == 2
-    assert offers(spec, books)[0] == (A, 2)
-    gang = desired(3, gang=Gang(3, seconds(60)))
-    assert rank(gang, books, Market(), NOW, POLICY).count_min == 3
-    assert offers(gang, books) == []
+    desired = desired_of(3, one_time=True)
+    ledger = ledger_of(member("i-1", termination=released()))
+    assert rank(desired, ledger, Market(), NOW, POLICY).count_min == 2
+    assert offers(desired, ledger)[0] == (A, 2)
+    gang = desired_of(3, gang=Gang(3, seconds(60)))
+    assert rank(gang, ledger, Market(), NOW, POLICY).count_min == 3
+    assert offers(gang, ledger) == []
 
 
 @settings(max_examples=400, deadline=None)
@@ -212,16 +213,16 @@ def test_a_whole_waits_until_there_is_room_for_it() -> None:
 def test_ranking_is_total_and_the_same_in_any_order(
     situation: tuple[Desired, Ledger, Observation, Learned], order: random.Random
 ) -> None:
-    spec, books, seen, _ = situation
-    ranking = rank(spec, books, seen.market, NOW, POLICY)
-    assert sorted(one.pool for one in (*ranking.kept, *ranking.rejected)) == sorted(pool for pool, _ in spec.pools)
-    mixed = [list(entries.items()) for entries in (books.members, books.backoffs, books.pool_trust)]
+    desired, ledger, observed, _ = situation
+    ranking = rank(desired, ledger, observed.market, NOW, POLICY)
+    assert sorted(one.pool for one in (*ranking.kept, *ranking.rejected)) == sorted(pool for pool, _ in desired.pools)
+    mixed = [list(entries.items()) for entries in (ledger.members, ledger.backoffs, ledger.pool_trust)]
     for items in mixed:
         order.shuffle(items)
     members, rests, reputations = map(dict, mixed)
-    other = replace(books, members=members, backoffs=rests, pool_trust=reputations)
-    offerings = list(seen.market.offerings.items())
+    other = replace(ledger, members=members, backoffs=rests, pool_trust=reputations)
+    offerings = list(observed.market.offerings.items())
     order.shuffle(offerings)
-    assert rank(spec, other, replace(seen.market, offerings=dict(offerings)), NOW, POLICY) == ranking
-    at = next_attempt(spec, books, ranking, NOW)
+    assert rank(desired, other, replace(observed.market, offerings=dict(offerings)), NOW, POLICY) == ranking
+    at = next_attempt(desired, ledger, ranking, NOW)
     assert at is None or at >= NOW

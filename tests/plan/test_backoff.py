@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, POLICY, A, B, C, ago, desired, ledger, rest, seconds
+from plan.given import NOW, POLICY, A, B, C, ago, desired_of, ledger_of, rest, seconds
 from spotcompute.cloud import errors
 from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
@@ -28,8 +28,8 @@ from spotcompute.plan.policy import Policy
 SOLD_OUT = errors.InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType", "sold out", "req-9")
 
 
-def fail(books: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Backoff:
-    return backoff_after(books, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
+def fail(ledger: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Backoff:
+    return backoff_after(ledger, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
 
 
 ERRORS = [
@@ -72,48 +72,48 @@ def test_troubles_are_of_one_sort_only() -> None:
 
 
 def test_the_first_rest_keeps_the_words_of_the_cloud() -> None:
-    first = fail(ledger())
+    first = fail(ledger_of())
     assert (first.code, first.message, first.request_id) == (SOLD_OUT.code, SOLD_OUT.message, SOLD_OUT.request_id)
     assert (first.pool, first.failures, first.since, first.failed_at) == (A, 1, NOW, NOW)
 
 
 def test_waits_double_from_the_base_up_to_the_limit_and_jitter_only_shortens_them() -> None:
-    books, at, waits = ledger(), 0.0, []
+    ledger, at, waits = ledger_of(), 0.0, []
     for _ in range(8):
-        latest = fail(books, at=at)
+        latest = fail(ledger, at=at)
         waits.append((latest.until - latest.failed_at).total_seconds())
-        books, at = books.with_backoff(latest), (latest.until - NOW).total_seconds()
+        ledger, at = ledger.with_backoff(latest), (latest.until - NOW).total_seconds()
     full = [5, 10, 20, 40, 60, 60, 60, 60]
     assert all(0.8 * most <= wait <= most for wait, most in zip(waits, full, strict=True)), waits
 
 
 @pytest.mark.parametrize("trouble", sorted(OF_THE_WHOLE))
 def test_trouble_of_the_account_rests_the_whole_environment(trouble: Trouble) -> None:
-    assert fail(ledger(), trouble).pool is None
+    assert fail(ledger_of(), trouble).pool is None
 
 
 @pytest.mark.parametrize("trouble", sorted(OF_THE_ZONE))
 def test_trouble_of_a_zone_rests_all_its_types(trouble: Trouble) -> None:
-    assert fail(ledger(), trouble).pool == whole_zone(A.zone)
+    assert fail(ledger_of(), trouble).pool == whole_zone(A.zone)
 
 
 def test_a_quota_is_asked_again_after_five_minutes_and_not_sooner() -> None:
-    assert fail(ledger(), Trouble.QUOTA_EXCEEDED).until == NOW + POLICY.blocked_recheck
+    assert fail(ledger_of(), Trouble.QUOTA_EXCEEDED).until == NOW + POLICY.blocked_recheck
 
 
 @pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
 def test_trouble_of_buying_on_demand_is_no_trouble_of_the_pool(trouble: Trouble) -> None:
-    made = backoff_after(ledger(), A, trouble, SOLD_OUT, 1, NOW, POLICY, on_demand=True)
+    made = backoff_after(ledger_of(), A, trouble, SOLD_OUT, 1, NOW, POLICY, on_demand=True)
     assert made.pool == ON_DEMAND
 
 
 @pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE - OF_THE_ZONE))
 def test_trouble_of_a_pool_rests_that_pool(trouble: Trouble) -> None:
-    assert fail(ledger(), trouble).pool == A
+    assert fail(ledger_of(), trouble).pool == A
 
 
 def test_an_invalid_configuration_is_rechecked_slowly() -> None:
-    wait = fail(ledger(), Trouble.INVALID_CONFIGURATION).until - NOW
+    wait = fail(ledger_of(), Trouble.INVALID_CONFIGURATION).until - NOW
     assert POLICY.blocked_recheck * 0.8 <= wait <= POLICY.blocked_recheck
 
 
@@ -129,13 +129,13 @@ def test_an_invalid_configuration_is_rechecked_slowly() -> None:
     ],
 )
 def test_what_counts_as_in_a_row(before: Backoff, failures: int, is_since_then: bool) -> None:
-    after = fail(ledger(before))
+    after = fail(ledger_of(before))
     assert after.failures == failures
     assert after.since == (before.since if is_since_then else NOW)
 
 
 def test_the_same_history_gives_the_same_wait_and_another_environment_another() -> None:
-    assert fail(ledger()) == fail(ledger())
+    assert fail(ledger_of()) == fail(ledger_of())
     others = {backoff_after(Ledger(f"env-{n}"), A, Trouble.NO_ROOM, SOLD_OUT, 1, NOW, POLICY).until for n in range(50)}
     assert len(others) > 10, "a thousand environments would ask in step"
 
@@ -153,8 +153,8 @@ def test_no_rest_is_longer_than_its_limit(
     policy = Policy(backoff_base=seconds(base), backoff_max=seconds(limit))
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = rest(where, trouble, failures=failures) if failures else None
-    books = Ledger(environment, backoffs={where: before} if before else {})
-    wait = backoff_after(books, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
+    ledger = Ledger(environment, backoffs={where: before} if before else {})
+    wait = backoff_after(ledger, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
     longest = policy.blocked_recheck if trouble in slow else policy.backoff_max
     assert timedelta(0) < wait <= longest
@@ -169,13 +169,13 @@ def test_no_rest_is_longer_than_its_limit(
 )
 def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble, Pool, float]]) -> None:
     """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
-    books, now, limit = ledger(), NOW, max(POLICY.backoff_max, POLICY.blocked_recheck)
+    ledger, now, limit = ledger_of(), NOW, max(POLICY.backoff_max, POLICY.blocked_recheck)
     for trouble, pool, pause in history:
-        books = books.with_backoff(backoff_after(books, pool, trouble, SOLD_OUT, 1, now, POLICY))
+        ledger = ledger.with_backoff(backoff_after(ledger, pool, trouble, SOLD_OUT, 1, now, POLICY))
         now += seconds(pause)
-        books = without_stale_backoffs(books, frozenset({A, B, C}), 1, now, POLICY)
-        wishes = desired(pools=[A, B, C])
-        at = next_attempt(wishes, books, rank(wishes, books, Market(), now, POLICY), now)
+        ledger = without_stale_backoffs(ledger, frozenset({A, B, C}), 1, now, POLICY)
+        desired = desired_of(pools=[A, B, C])
+        at = next_attempt(desired, ledger, rank(desired, ledger, Market(), now, POLICY), now)
         assert at is not None
         assert now <= at <= now + limit
 
@@ -194,8 +194,8 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
     ],
 )
 def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
-    books = without_stale_backoffs(ledger(one), frozenset({A, B}), 1, NOW, POLICY)
-    assert bool(books.backoffs) is kept
+    ledger = without_stale_backoffs(ledger_of(one), frozenset({A, B}), 1, NOW, POLICY)
+    assert bool(ledger.backoffs) is kept
 
 
 @pytest.mark.parametrize(
@@ -214,21 +214,21 @@ def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
     ],
 )
 def test_when_the_next_attempt_is(rests: list[Backoff], expected: float) -> None:
-    assert at_of(ledger(*rests), [A, B]) == NOW + seconds(expected)
+    assert at_of(ledger_of(*rests), [A, B]) == NOW + seconds(expected)
 
 
-def at_of(books: Ledger, pools: list[Pool]) -> datetime | None:
+def at_of(ledger: Ledger, pools: list[Pool]) -> datetime | None:
     """When the next attempt is."""
-    wishes = desired(pools=pools)
-    return next_attempt(wishes, books, rank(wishes, books, Market(), NOW, POLICY), NOW)
+    desired = desired_of(pools=pools)
+    return next_attempt(desired, ledger, rank(desired, ledger, Market(), NOW, POLICY), NOW)
 
 
 def test_without_pools_there_is_nothing_to_wait_for() -> None:
-    assert at_of(ledger(), []) is None
+    assert at_of(ledger_of(), []) is None
 
 
 def test_a_rest_is_over_at_its_very_end() -> None:
-    books = ledger(rest(A, until=NOW + seconds(1)))
-    assert [is_backing_off(books, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
-    assert not is_backing_off(books, B, NOW)
-    assert not is_backing_off(books, None, NOW)
+    ledger = ledger_of(rest(A, until=NOW + seconds(1)))
+    assert [is_backing_off(ledger, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
+    assert not is_backing_off(ledger, B, NOW)
+    assert not is_backing_off(ledger, None, NOW)

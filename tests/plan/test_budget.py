@@ -16,14 +16,14 @@ from plan.given import (
     B,
     C,
     ago,
-    desired,
+    desired_of,
     instance,
     intent,
     launches,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     terminated_ids,
 )
 from spotcompute.model.desired import Caps
@@ -35,7 +35,7 @@ from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand,
 from spotcompute.plan.planner import make_plan
 
 #: 2.00 an hour on demand.
-QUOTES = market({A: "0.2", B: "0.1", C: None})
+MARKET = market_of({A: "0.2", B: "0.1", C: None})
 BIG = Pool(A.zone, "S5.LARGE8")
 
 
@@ -59,30 +59,30 @@ def money(text: str) -> Decimal:
     ],
 )
 def test_the_bid_is_within_every_cap(caps: Caps, limit: str | None) -> None:
-    bid = bid_for(caps, A, QUOTES)
+    bid = bid_for(caps, A, MARKET)
     assert (bid.limit, bid.obstacle) == (None if limit is None else money(limit), None)
 
 
 @pytest.mark.parametrize("caps", [Caps(percent_of_on_demand=30), Caps(in_total=money("9"))])
 @pytest.mark.parametrize(
-    "quotes",
+    "market",
     [
         pytest.param(Market(), id="never-read"),
-        pytest.param(market({A: None}), id="not-quoted"),
-        pytest.param(market({A: "0"}), id="quoted-as-nothing"),
-        pytest.param(replace(QUOTES, unreliable_because="they are empty"), id="not-believed"),
+        pytest.param(market_of({A: None}), id="not-quoted"),
+        pytest.param(market_of({A: "0"}), id="quoted-as-nothing"),
+        pytest.param(replace(MARKET, unreliable_because="they are empty"), id="not-believed"),
     ],
 )
-def test_without_a_price_nothing_is_bought_where_one_is_needed(caps: Caps, quotes: Market) -> None:
-    assert bid_for(caps, A, quotes).obstacle
-    plan = make_plan(desired(3, [A], caps=caps), ledger(), observed(market=quotes), NOW, POLICY, Learned())
+def test_without_a_price_nothing_is_bought_where_one_is_needed(caps: Caps, market: Market) -> None:
+    assert bid_for(caps, A, market).obstacle
+    plan = make_plan(desired_of(3, [A], caps=caps), ledger_of(), observed_of(market=market), NOW, POLICY, Learned())
     assert plan.actions == ()
-    assert bid_for(Caps(money("0.3")), A, quotes).limit == money("0.3")
+    assert bid_for(Caps(money("0.3")), A, market).limit == money("0.3")
 
 
 @given(st.decimals("0.00000001", "1000", places=8), st.integers(1, 100))
 def test_a_percentage_is_never_rounded_up(price: Decimal, percent: int) -> None:
-    limit = bid_for(Caps(percent_of_on_demand=percent), A, market({A: str(price)})).limit
+    limit = bid_for(Caps(percent_of_on_demand=percent), A, market_of({A: str(price)})).limit
     assert limit is not None
     assert limit <= price * 10 * percent / 100
 
@@ -104,20 +104,20 @@ def test_how_many_fit_under_a_limit(limit: str | None, spent: str | None, unit: 
 
 
 def test_everything_that_may_exist_costs_something() -> None:
-    books = ledger(
+    ledger = ledger_of(
         member("ins-1"),
         member("ins-2", pool=B, on_demand=True),
         member("ins-3", lost=Cause.RECLAIMED),
-        intent(desired(), 2),
-        intent(desired(), 3, 701, B, on_demand=True),
+        intent(desired_of(), 2),
+        intent(desired_of(), 3, 701, B, on_demand=True),
     )
-    assert hourly_cost(books, QUOTES) == money("0.2") + 1 + 2 * money("0.2") + 3
-    assert hourly_cost_on_demand(books, QUOTES) == 4
+    assert hourly_cost(ledger, MARKET) == money("0.2") + 1 + 2 * money("0.2") + 3
+    assert hourly_cost_on_demand(ledger, MARKET) == 4
 
 
 @pytest.mark.parametrize("price", [None, "0"])
 def test_what_has_no_price_is_not_free(price: str | None) -> None:
-    assert hourly_cost(ledger(member("ins-1")), market({A: price})) is None
+    assert hourly_cost(ledger_of(member("ins-1")), market_of({A: price})) is None
 
 
 @pytest.mark.parametrize(
@@ -132,9 +132,9 @@ def test_what_has_no_price_is_not_free(price: str | None) -> None:
 )
 def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list) -> None:
     members = [member(f"ins-{number}") for number in range(held)]
-    spec = desired(5, [B, C, A], caps=Caps(in_total=money(in_total)))
-    seen = observed(*(instance(one.id) for one in members), market=QUOTES)
-    plan = make_plan(spec, ledger(*members), seen, NOW, POLICY, Learned())
+    desired = desired_of(5, [B, C, A], caps=Caps(in_total=money(in_total)))
+    observed = observed_of(*(instance(one.id) for one in members), market=MARKET)
+    plan = make_plan(desired, ledger_of(*members), observed, NOW, POLICY, Learned())
     assert [(launch.intent.pool, launch.intent.count) for launch in launches(plan.actions)] == expected
 
 
@@ -148,8 +148,8 @@ def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list
     ],
 )
 def test_the_limit_of_the_whole_holds_disks_too(in_total: str, extra: str | None, count: int) -> None:
-    spec, quotes = desired(5, [A], caps=Caps(in_total=money(in_total))), market({A: "0.1"}, extra=extra)
-    plan = make_plan(spec, ledger(), observed(market=quotes), NOW, POLICY, Learned())
+    desired, market = desired_of(5, [A], caps=Caps(in_total=money(in_total))), market_of({A: "0.1"}, extra=extra)
+    plan = make_plan(desired, ledger_of(), observed_of(market=market), NOW, POLICY, Learned())
     assert sum(launch.intent.count for launch in launches(plan.actions)) == count
 
 
@@ -168,10 +168,10 @@ def test_the_limit_of_the_whole_holds_disks_too(in_total: str, extra: str | None
     ],
 )
 def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, is_repeated: bool) -> None:
-    open_one = intent(desired(3, caps=Caps(money("0.2"))), 2, answer_lost=True, sent_at=ago(20))
-    spec = desired(3, caps=caps)
-    seen = observed(instance("ins-1"), market=QUOTES)
-    plan = make_plan(spec, ledger(member("ins-1"), open_one), seen, NOW, POLICY, Learned())
+    open_one = intent(desired_of(3, caps=Caps(money("0.2"))), 2, answer_lost=True, sent_at=ago(20))
+    desired = desired_of(3, caps=caps)
+    observed = observed_of(instance("ins-1"), market=MARKET)
+    plan = make_plan(desired, ledger_of(member("ins-1"), open_one), observed, NOW, POLICY, Learned())
     replays = [action for action in plan.actions if isinstance(action, Launch) and action.replay]
     assert bool(replays) is is_repeated
     assert all(replay.request.max_price == money("0.2") for replay in replays)
@@ -181,14 +181,14 @@ def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, i
     "caps", [Caps(money("0.001")), Caps(percent_of_on_demand=1), Caps(in_total=money("0.001")), Caps()]
 )
 def test_an_edit_of_a_cap_ends_nothing(caps: Caps) -> None:
-    books = ledger(member("ins-1"), member("ins-2", pool=B))
-    seen = observed(instance("ins-1"), instance("ins-2", pool=B), market=QUOTES)
-    plan = make_plan(desired(2, caps=caps, generation=2), books, seen, NOW, POLICY, Learned())
+    ledger = ledger_of(member("ins-1"), member("ins-2", pool=B))
+    observed = observed_of(instance("ins-1"), instance("ins-2", pool=B), market=MARKET)
+    plan = make_plan(desired_of(2, caps=caps, generation=2), ledger, observed, NOW, POLICY, Learned())
     assert terminated_ids(plan.actions) == []
 
 
 def test_each_pool_says_why_it_is_too_dear_or_has_no_price() -> None:
-    ranking = rank(desired(3, caps=Caps(in_total=money("0.15"))), ledger(), QUOTES, NOW, POLICY)
+    ranking = rank(desired_of(3, caps=Caps(in_total=money("0.15"))), ledger_of(), MARKET, NOW, POLICY)
     assert [offer.pool for offer in ranking.kept] == [B]
     assert {one.pool: one.why for one in ranking.rejected} == {A: Obstacle.OVER_BUDGET, C: Obstacle.NOT_QUOTED}
 
@@ -197,7 +197,7 @@ def test_each_pool_says_why_it_is_too_dear_or_has_no_price() -> None:
 def test_without_new_fields_a_request_is_what_it_always_was(on_demand: bool) -> None:
     """Its digest stands in ledgers and tokens: 12 digits that were written before there was a market."""
     request = launches(
-        make_plan(desired(2, caps=Caps(money("0.25"))), ledger(), observed(), NOW, POLICY, Learned()).actions
+        make_plan(desired_of(2, caps=Caps(money("0.25"))), ledger_of(), observed_of(), NOW, POLICY, Learned()).actions
     )[0].request
     assert "on_demand" not in request.to_json()
     assert (replace(request, on_demand=on_demand).digest == request.digest) is not on_demand

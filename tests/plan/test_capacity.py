@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from plan.given import A, accepted, ago, desired, instance, intent, ledger, member, released, seconds
+from plan.given import A, accepted, ago, desired_of, instance, intent, ledger_of, member, released, seconds
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.plan.capacity import in_flight, is_ready, is_stuck, occupies, ready_count, shortfall, surplus
 
-WISHES = desired(5)
+DESIRED = desired_of(5)
 
 
 @pytest.mark.parametrize(
@@ -28,46 +28,46 @@ def test_what_nothing_proves_to_be_gone_takes_a_place(who: Member, takes_a_place
 
 
 @pytest.mark.parametrize(
-    ("books", "missing", "too_many"),
+    ("ledger", "missing", "too_many"),
     [
-        pytest.param(ledger(), 3, 0, id="nothing-yet"),
-        pytest.param(ledger(*[member(f"ins-{n}") for n in range(3)]), 0, 0, id="as-wanted"),
-        pytest.param(ledger(*[member(f"ins-{n}") for n in range(5)]), 0, 2, id="two-too-many"),
-        pytest.param(ledger(member("ins-1"), intent(WISHES, 2)), 0, 0, id="launches-in-flight-count-as-there"),
-        pytest.param(ledger(intent(WISHES, 5)), 0, 0, id="more-in-flight-than-wanted-is-not-a-known-surplus"),
+        pytest.param(ledger_of(), 3, 0, id="nothing-yet"),
+        pytest.param(ledger_of(*[member(f"ins-{n}") for n in range(3)]), 0, 0, id="as-wanted"),
+        pytest.param(ledger_of(*[member(f"ins-{n}") for n in range(5)]), 0, 2, id="two-too-many"),
+        pytest.param(ledger_of(member("ins-1"), intent(DESIRED, 2)), 0, 0, id="launches-in-flight-count-as-there"),
+        pytest.param(ledger_of(intent(DESIRED, 5)), 0, 0, id="more-in-flight-than-wanted-is-not-a-known-surplus"),
         pytest.param(
-            ledger(intent(WISHES, 5, found=frozenset({"ins-1", "ins-2"})), member("ins-1"), member("ins-2")),
+            ledger_of(intent(DESIRED, 5, found=frozenset({"ins-1", "ins-2"})), member("ins-1"), member("ins-2")),
             0,
             0,
             id="found-instances-are-not-counted-twice",
         ),
         pytest.param(
-            ledger(*[member(f"ins-{n}") for n in range(3)], member("ins-9", termination=released())),
+            ledger_of(*[member(f"ins-{n}") for n in range(3)], member("ins-9", termination=released())),
             0,
             0,
             id="one-on-its-way-out-is-neither-missing-nor-too-many",
         ),
         pytest.param(
-            ledger(*[member(f"ins-{n}") for n in range(2)], member("ins-9", termination=accepted())),
+            ledger_of(*[member(f"ins-{n}") for n in range(2)], member("ins-9", termination=accepted())),
             1,
             0,
             id="an-accepted-release-frees-its-place",
         ),
         pytest.param(
-            ledger(member("ins-1"), member("ins-2", lost=Cause.RECLAIMED), member("ins-3", lost=Cause.DISAPPEARED)),
+            ledger_of(member("ins-1"), member("ins-2", lost=Cause.RECLAIMED), member("ins-3", lost=Cause.DISAPPEARED)),
             2,
             0,
             id="the-lost-are-replaced",
         ),
     ],
 )
-def test_shortfall_and_surplus_of_three_wanted(books: Ledger, missing: int, too_many: int) -> None:
-    assert (shortfall(books, 3), surplus(books, 3)) == (missing, too_many)
+def test_shortfall_and_surplus_of_three_wanted(ledger: Ledger, missing: int, too_many: int) -> None:
+    assert (shortfall(ledger, 3), surplus(ledger, 3)) == (missing, too_many)
 
 
 def test_an_instance_found_twice_over_never_makes_the_flight_negative() -> None:
-    books = ledger(intent(WISHES, 1, found=frozenset({"ins-1", "ins-2", "ins-3"})))
-    assert in_flight(books) == 0
+    ledger = ledger_of(intent(DESIRED, 1, found=frozenset({"ins-1", "ins-2", "ins-3"})))
+    assert in_flight(ledger) == 0
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_instance_found_twice_over_never_makes_the_flight_negative() -> None:
 )
 def test_ready_is_running_and_meant_to_stay(who: Member, seen: Instance | None, ready: bool) -> None:
     assert is_ready(who, seen) is ready
-    assert ready_count(ledger(who), {"ins-1": seen} if seen else {}) == int(ready)
+    assert ready_count(ledger_of(who), {"ins-1": seen} if seen else {}) == int(ready)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from plan.given import desired
+from plan.given import desired_of
 from plan.tiny import SHORT, Cloud, Loop, change
 from plan.worlds import POOLS, Dice
 
@@ -22,13 +22,13 @@ def troubled(seed: int) -> Loop:
     """A world after a hard time."""
     dice = Dice(seed)
     cloud = Cloud(dice, stock={pool: dice.choice([0, 1, 3, 99]) for pool in POOLS})
-    loop = Loop(cloud, desired(dice.randint(1, 5)))
+    loop = Loop(cloud, desired_of(dice.randint(1, 5)))
     for _ in range(25):
         if dice.chance(12):
-            loop.spec = change(dice, loop.spec)
+            loop.desired = change(dice, loop.desired)
         if dice.chance(50):
             loop.lose_status()
-        loop.most_wanted = max(loop.most_wanted, loop.spec.replicas)
+        loop.most_wanted = max(loop.most_wanted, loop.desired.replicas)
         loop.run()
         cloud.advance(dice.choice([0.5, 1, 2, 5, 10]))
         assert cloud.live() <= loop.most_wanted, "a launch that came late made one too many"
@@ -49,12 +49,12 @@ def calm(loop: Loop) -> int:
 def test_every_world_becomes_what_the_spec_says_and_then_nothing_more_happens(batch: int) -> None:
     for seed in range(batch * WORLDS, (batch + 1) * WORLDS):
         loop = troubled(seed)
-        loop.spec = replace(loop.spec, paused=False)
+        loop.desired = replace(loop.desired, paused=False)
         quiet = calm(loop)
-        assert loop.cloud.live() == loop.spec.replicas, f"seed {seed}"
+        assert loop.cloud.live() == loop.desired.replicas, f"seed {seed}"
         assert quiet >= 5, f"seed {seed}: still busy"
-        assert loop.books.intents == (), f"seed {seed}"
-        assert set(loop.books.members) == set(loop.cloud.machines), f"seed {seed}"
+        assert loop.ledger.intents == (), f"seed {seed}"
+        assert set(loop.ledger.members) == set(loop.cloud.machines), f"seed {seed}"
 
 
 @pytest.mark.parametrize("batch", range(BATCHES // 2))
@@ -62,12 +62,12 @@ def test_deleting_leaves_nothing_behind(batch: int) -> None:
     """The finalizer goes when ledger and intents are empty; at that moment nothing may live, nor ever come to life."""
     for seed in range(batch * WORLDS, (batch + 1) * WORLDS):
         loop = troubled(seed)
-        loop.spec = desired(0, deleting=True, generation=99)
+        loop.desired = desired_of(0, deleting=True, generation=99)
         for _ in range(CALM_SECONDS // 2):
             loop.run()
-            if loop.books.is_empty:
+            if loop.ledger.is_empty:
                 break
             loop.cloud.advance(4)
             loop.cloud.calm = loop.cloud.calm or loop.cloud.dice.chance(6)
-        assert loop.books.is_empty, f"seed {seed}: never done"
+        assert loop.ledger.is_empty, f"seed {seed}: never done"
         assert (loop.cloud.live(), loop.cloud.late) == (0, []), f"seed {seed}: left behind"

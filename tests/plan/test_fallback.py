@@ -17,15 +17,15 @@ from plan.given import (
     B,
     C,
     ago,
-    desired,
+    desired_of,
     fallback,
     instance,
     intent,
     launches,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     released,
     rest,
     seconds,
@@ -41,24 +41,24 @@ from spotcompute.plan.fallback import due_at, is_due, next_fallback_check
 from spotcompute.plan.planner import make_plan
 
 HOUR = seconds(3600)
-QUOTES = market({A: "0.2", B: "0.1", C: "0.3"})
+MARKET = market_of({A: "0.2", B: "0.1", C: "0.3"})
 ALL_REST = [rest(pool) for pool in (A, B, C)]
 
 
-def wishes(
+def desired_with_fallback(
     replicas: int = 3, pools: tuple[Pool, ...] = (A, B, C), stands_in: dict | None = None, **other: Any
 ) -> Desired:
-    return desired(replicas, pools, fallback=fallback(**(stands_in or {})), **other)
+    return desired_of(replicas, pools, fallback=fallback(**(stands_in or {})), **other)
 
 
-def planned(spec: Desired, books: Ledger, seen: Observation, learned: Learned | None = None) -> Plan:
-    return make_plan(spec, books, seen, NOW, POLICY, learned or Learned())
+def planned(desired: Desired, ledger: Ledger, observed: Observation, learned: Learned | None = None) -> Plan:
+    return make_plan(desired, ledger, observed, NOW, POLICY, learned or Learned())
 
 
-def bought(spec: Desired, books: Ledger, quotes: Market = QUOTES, learned: Learned | None = None) -> list[tuple]:
+def bought(desired: Desired, ledger: Ledger, market: Market = MARKET, learned: Learned | None = None) -> list[tuple]:
     """What is asked for on demand, while spot rests."""
-    seen = observed(*(instance(key) for key in books.members), market=quotes)
-    plan = planned(spec, books, seen, learned)
+    observed = observed_of(*(instance(key) for key in ledger.members), market=market)
+    plan = planned(desired, ledger, observed, learned)
     assert all(launch.intent.on_demand for launch in launches(plan.actions))
     return [(launch.intent.pool, launch.intent.count) for launch in launches(plan.actions)]
 
@@ -84,36 +84,65 @@ SHORT = {"short_since": ago(600)}
     ],
 )
 def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) -> None:
-    assert bought(wishes(stands_in=stands_in), ledger(*ALL_REST, **remembered)) == expected
+    assert bought(desired_with_fallback(stands_in=stands_in), ledger_of(*ALL_REST, **remembered)) == expected
 
 
 @pytest.mark.parametrize(
-    ("spec", "entries", "quotes", "learned", "expected"),
+    ("desired", "entries", "market", "learned", "expected"),
     [
-        pytest.param(desired(3), [], QUOTES, Learned(), [], id="never-without-being-asked"),
-        pytest.param(wishes(paused=True), [], QUOTES, Learned(), [], id="paused"),
-        pytest.param(wishes(0, deleting=True), [], QUOTES, Learned(), [], id="deleting"),
-        pytest.param(wishes(one_time=True), [], QUOTES, Learned(), [], id="one-time"),
-        pytest.param(wishes(caps=Caps(in_total=Decimal(2))), [], QUOTES, Learned(), [(B, 2)], id="the-limit-of-all"),
+        pytest.param(desired_of(3), [], MARKET, Learned(), [], id="never-without-being-asked"),
+        pytest.param(desired_with_fallback(paused=True), [], MARKET, Learned(), [], id="paused"),
+        pytest.param(desired_with_fallback(0, deleting=True), [], MARKET, Learned(), [], id="deleting"),
+        pytest.param(desired_with_fallback(one_time=True), [], MARKET, Learned(), [], id="one-time"),
         pytest.param(
-            wishes(caps=Caps(per_instance=Decimal("0.01"))), [], QUOTES, Learned(), [(B, 3)], id="no-spot-cap"
-        ),
-        pytest.param(wishes(), [rest(ON_DEMAND)], QUOTES, Learned(), [], id="on-demand-rests"),
-        pytest.param(wishes(), [rest(None, Trouble.RATE_LIMITED)], QUOTES, Learned(), [], id="the-whole-rests"),
-        pytest.param(
-            wishes(), [rest(ON_DEMAND)], QUOTES, Learned(not_on_demand=frozenset({B})), [(A, 3)], id="the-next-pool"
-        ),
-        pytest.param(
-            wishes(), [], market({A: "0", B: None, C: "1"}), Learned(), [(C, 3)], id="only-where-a-price-is-quoted"
-        ),
-        pytest.param(wishes(), [], market({}), Learned(), [], id="no-price-at-all"),
-        pytest.param(
-            wishes(), [member("ins-1", on_demand=True)], QUOTES, Learned(), [(B, 2)], id="what-there-is-counts"
+            desired_with_fallback(caps=Caps(in_total=Decimal(2))),
+            [],
+            MARKET,
+            Learned(),
+            [(B, 2)],
+            id="the-limit-of-all",
         ),
         pytest.param(
-            wishes(stands_in={"count_max": 1}),
+            desired_with_fallback(caps=Caps(per_instance=Decimal("0.01"))),
+            [],
+            MARKET,
+            Learned(),
+            [(B, 3)],
+            id="no-spot-cap",
+        ),
+        pytest.param(desired_with_fallback(), [rest(ON_DEMAND)], MARKET, Learned(), [], id="on-demand-rests"),
+        pytest.param(
+            desired_with_fallback(), [rest(None, Trouble.RATE_LIMITED)], MARKET, Learned(), [], id="the-whole-rests"
+        ),
+        pytest.param(
+            desired_with_fallback(),
+            [rest(ON_DEMAND)],
+            MARKET,
+            Learned(not_on_demand=frozenset({B})),
+            [(A, 3)],
+            id="the-next-pool",
+        ),
+        pytest.param(
+            desired_with_fallback(),
+            [],
+            market_of({A: "0", B: None, C: "1"}),
+            Learned(),
+            [(C, 3)],
+            id="only-where-a-price-is-quoted",
+        ),
+        pytest.param(desired_with_fallback(), [], market_of({}), Learned(), [], id="no-price-at-all"),
+        pytest.param(
+            desired_with_fallback(),
             [member("ins-1", on_demand=True)],
-            QUOTES,
+            MARKET,
+            Learned(),
+            [(B, 2)],
+            id="what-there-is-counts",
+        ),
+        pytest.param(
+            desired_with_fallback(stands_in={"count_max": 1}),
+            [member("ins-1", on_demand=True)],
+            MARKET,
             Learned(),
             [],
             id="that-one-was-the-most",
@@ -121,13 +150,13 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
     ],
 )
 def test_on_demand_is_bought_within_all_limits(
-    spec: Desired, entries: list, quotes: Market, learned: Learned, expected: list
+    desired: Desired, entries: list, market: Market, learned: Learned, expected: list
 ) -> None:
-    assert bought(spec, ledger(*ALL_REST, *entries, **SHORT), quotes, learned) == expected
+    assert bought(desired, ledger_of(*ALL_REST, *entries, **SHORT), market, learned) == expected
 
 
 def test_spot_is_asked_first_however_long_it_fell_short() -> None:
-    plan = planned(wishes(), ledger(rest(A), rest(B), **SHORT), observed(market=QUOTES))
+    plan = planned(desired_with_fallback(), ledger_of(rest(A), rest(B), **SHORT), observed_of(market=MARKET))
     assert [(launch.intent.pool, launch.intent.on_demand) for launch in launches(plan.actions)] == [(C, False)]
 
 
@@ -142,8 +171,8 @@ def test_spot_is_asked_first_however_long_it_fell_short() -> None:
     ],
 )
 def test_limits_hold_disks_too(limits: dict, extra: str | None, expected: list) -> None:
-    quotes = market({A: "0.2", B: "0.1", C: "0.3"}, extra=extra)
-    assert bought(wishes(**limits), ledger(*ALL_REST, **SHORT), quotes) == expected
+    market = market_of({A: "0.2", B: "0.1", C: "0.3"}, extra=extra)
+    assert bought(desired_with_fallback(**limits), ledger_of(*ALL_REST, **SHORT), market) == expected
 
 
 @pytest.mark.parametrize(
@@ -157,16 +186,19 @@ def test_limits_hold_disks_too(limits: dict, extra: str | None, expected: list) 
     ],
 )
 def test_a_purchase_in_doubt_is_repeated_only_within_the_limits_of_now(stands_in: dict | None, caps: Caps) -> None:
-    spec = desired(2, caps=caps, fallback=None if stands_in is None else fallback(**stands_in))
-    open_one = intent(spec, 2, pool=B, on_demand=True, answer_lost=True, sent_at=ago(20))
-    plan = planned(spec, ledger(open_one), observed(market=QUOTES))
+    desired = desired_of(2, caps=caps, fallback=None if stands_in is None else fallback(**stands_in))
+    open_one = intent(desired, 2, pool=B, on_demand=True, answer_lost=True, sent_at=ago(20))
+    plan = planned(desired, ledger_of(open_one), observed_of(market=MARKET))
     assert bool(launches(plan.actions)) is (stands_in == {} and caps == Caps())
 
 
 def test_a_refused_purchase_is_no_change_over() -> None:
     """It would put off the next one by half an hour, with nothing bought."""
     play = Play(
-        wishes(2, (A,), {"after": seconds(60)}), lambda _: market({A: "0.1"}), room=lambda *_: 0, on_demand_room=0
+        desired_with_fallback(2, (A,), {"after": seconds(60)}),
+        lambda _: market_of({A: "0.1"}),
+        room=lambda *_: 0,
+        on_demand_room=0,
     )
     play.run(seconds(300))
     play.on_demand_room = 10
@@ -180,10 +212,12 @@ MACHINES = [member(f"ins-{number}", on_demand=True) for number in range(3)]
 WELL = {"spot_since": ago(900), "switched_at": ago(7200)}
 
 
-def let_go(spec: Desired, books: Ledger, quotes: Market = QUOTES) -> list[str]:
+def released_ids(desired: Desired, ledger: Ledger, market: Market = MARKET) -> list[str]:
     """Who gives way."""
-    seen = observed(*(instance(key, on_demand=one.on_demand) for key, one in books.members.items()), market=quotes)
-    plan = planned(spec, books, seen)
+    observed = observed_of(
+        *(instance(key, on_demand=one.on_demand) for key, one in ledger.members.items()), market=market
+    )
+    plan = planned(desired, ledger, observed)
     chosen = [one for one in plan.ledger.members.values() if one.termination and one.termination.recorded_at == NOW]
     assert all(one.termination and one.termination.cause is Cause.BACK_TO_SPOT for one in chosen)
     return sorted(one.id for one in chosen)
@@ -194,54 +228,75 @@ LEAVING = released(Cause.BACK_TO_SPOT, recorded_at=ago(10), obstacle="busy", sen
 
 
 @pytest.mark.parametrize(
-    ("spec", "entries", "remembered", "quotes", "expected"),
+    ("desired", "entries", "remembered", "market", "expected"),
     [
-        pytest.param(wishes(), MACHINES, WELL, QUOTES, ["ins-0"], id="one-first"),
-        pytest.param(wishes(), MACHINES, WELL | {"spot_since": ago(899)}, QUOTES, [], id="not-well-for-long-enough"),
-        pytest.param(wishes(), MACHINES, WELL, market({}), [], id="not-quoted"),
-        pytest.param(wishes(), MACHINES, WELL, market({A: "1"}, [A]), [], id="quoted-sold-out"),
-        pytest.param(wishes(), [*MACHINES, *ALL_REST], WELL, QUOTES, [], id="every-pool-rests"),
-        pytest.param(wishes(), MACHINES, WELL | {"switched_at": ago(1799)}, QUOTES, [], id="gone-back-not-long-ago"),
+        pytest.param(desired_with_fallback(), MACHINES, WELL, MARKET, ["ins-0"], id="one-first"),
         pytest.param(
-            wishes(),
+            desired_with_fallback(),
+            MACHINES,
+            WELL | {"spot_since": ago(899)},
+            MARKET,
+            [],
+            id="not-well-for-long-enough",
+        ),
+        pytest.param(desired_with_fallback(), MACHINES, WELL, market_of({}), [], id="not-quoted"),
+        pytest.param(desired_with_fallback(), MACHINES, WELL, market_of({A: "1"}, [A]), [], id="quoted-sold-out"),
+        pytest.param(desired_with_fallback(), [*MACHINES, *ALL_REST], WELL, MARKET, [], id="every-pool-rests"),
+        pytest.param(
+            desired_with_fallback(),
+            MACHINES,
+            WELL | {"switched_at": ago(1799)},
+            MARKET,
+            [],
+            id="gone-back-not-long-ago",
+        ),
+        pytest.param(
+            desired_with_fallback(),
             [member(key, on_demand=True, launched_at=ago(1799)) for key in ALL],
             {"spot_since": ago(900)},
-            QUOTES,
+            MARKET,
             [],
             id="bought-not-long-ago",
         ),
-        pytest.param(wishes(stands_in={"deadline": NOW}), MACHINES, WELL, QUOTES, [], id="nothing-after-the-deadline"),
-        pytest.param(desired(3), MACHINES, WELL, QUOTES, [], id="not-for-who-never-asked"),
         pytest.param(
-            wishes(),
+            desired_with_fallback(stands_in={"deadline": NOW}),
+            MACHINES,
+            WELL,
+            MARKET,
+            [],
+            id="nothing-after-the-deadline",
+        ),
+        pytest.param(desired_of(3), MACHINES, WELL, MARKET, [], id="not-for-who-never-asked"),
+        pytest.param(
+            desired_with_fallback(),
             [*MACHINES[:2], member("ins-2")],
             WELL | {"spot_since": ago(1000), "switched_at": ago(60)},
-            QUOTES,
+            MARKET,
             ["ins-0", "ins-1"],
             id="then-all-others",
         ),
         pytest.param(
-            wishes(),
+            desired_with_fallback(),
             [*MACHINES[:2], member("ins-2", on_demand=True, termination=LEAVING)],
             WELL | {"spot_since": ago(1000), "switched_at": ago(60)},
-            QUOTES,
+            MARKET,
             [],
             id="not-before-the-first-has-gone",
         ),
         pytest.param(
-            wishes(),
+            desired_with_fallback(),
             [*MACHINES[:2], member("ins-2", arrived=False, launched_at=ago(10))],
             WELL | {"spot_since": ago(1000), "switched_at": ago(60)},
-            QUOTES,
+            MARKET,
             [],
             id="not-before-spot-has-started",
         ),
     ],
 )
 def test_on_demand_gives_way(
-    spec: Desired, entries: list, remembered: dict, quotes: Market, expected: list[str]
+    desired: Desired, entries: list, remembered: dict, market: Market, expected: list[str]
 ) -> None:
-    assert let_go(spec, ledger(*entries, **remembered), quotes) == expected
+    assert released_ids(desired, ledger_of(*entries, **remembered), market) == expected
 
 
 @pytest.mark.parametrize(
@@ -253,7 +308,9 @@ def test_on_demand_gives_way(
     ],
 )
 def test_what_stands_in_does_not_stand_in_the_way_of_spot(limits: dict) -> None:
-    assert let_go(wishes(3, (A,), **limits), ledger(*MACHINES, **WELL), market({A: "0.2"})) == ["ins-0"]
+    assert released_ids(
+        desired_with_fallback(3, (A,), **limits), ledger_of(*MACHINES, **WELL), market_of({A: "0.2"})
+    ) == ["ins-0"]
 
 
 @pytest.mark.parametrize(
@@ -265,18 +322,18 @@ def test_what_stands_in_does_not_stand_in_the_way_of_spot(limits: dict) -> None:
     ],
 )
 def test_when_it_will_be_due_is_when_it_is(remembered: dict, at: float | None) -> None:
-    books, stands_in = ledger(**remembered), fallback()
-    due = due_at(stands_in, books, POLICY)
+    ledger, stands_in = ledger_of(**remembered), fallback()
+    due = due_at(stands_in, ledger, POLICY)
     assert due == (None if at is None else NOW + seconds(at))
     if due is not None:
-        assert is_due(stands_in, books, due, POLICY)
-        assert not is_due(stands_in, books, due - seconds(1), POLICY)
-        assert next_fallback_check(wishes(), books, NOW, POLICY) == due
+        assert is_due(stands_in, ledger, due, POLICY)
+        assert not is_due(stands_in, ledger, due - seconds(1), POLICY)
+        assert next_fallback_check(desired_with_fallback(), ledger, NOW, POLICY) == due
 
 
 def test_a_deadline_comes_before_any_delay() -> None:
     stands_in = fallback(deadline=NOW + seconds(5))
-    assert due_at(stands_in, ledger(short_since=NOW, switched_at=NOW), POLICY) == NOW + seconds(5)
+    assert due_at(stands_in, ledger_of(short_since=NOW, switched_at=NOW), POLICY) == NOW + seconds(5)
 
 
 # --- plays -----------------------------------------------------------------------------------------------------------
@@ -305,8 +362,8 @@ def test_in_a_market_that_flaps_there_are_two_changes_an_hour_at_most(
 
     stands_in = {"after": seconds(after), "stable_for": seconds(stable_for), "count_max": most}
     play = Play(
-        wishes(replicas, (A, B), stands_in),
-        lambda now: market({A: "0.1", B: "0.1"}, [] if is_good(now) else [A, B]),
+        desired_with_fallback(replicas, (A, B), stands_in),
+        lambda now: market_of({A: "0.1", B: "0.1"}, [] if is_good(now) else [A, B]),
         room=lambda _, now: 1000 if is_good(now) else 0,
         life=lambda _, now: seconds(300 - (now - NOW).total_seconds() % 300),
     )
@@ -325,8 +382,8 @@ def test_after_an_outage_it_is_all_spot_again_and_one_went_first() -> None:
         return outage[0] - now if now < outage[0] else None
 
     play = Play(
-        wishes(3, (A,)),
-        lambda now: market({A: "0.1"}, [] if room(A, now) else [A]),
+        desired_with_fallback(3, (A,)),
+        lambda now: market_of({A: "0.1"}, [] if room(A, now) else [A]),
         room=room,
         life=life,
     )
@@ -342,16 +399,18 @@ def test_after_an_outage_it_is_all_spot_again_and_one_went_first() -> None:
 
 def test_spot_that_only_looks_well_costs_one_place_and_not_all() -> None:
     """Quoted as available, and refused when it is asked."""
-    play = Play(wishes(3, (A,), {"after": seconds(60)}), lambda _: market({A: "0.1"}), room=lambda *_: 0)
+    play = Play(
+        desired_with_fallback(3, (A,), {"after": seconds(60)}), lambda _: market_of({A: "0.1"}), room=lambda *_: 0
+    )
     play.run(4 * HOUR)
     assert min(play.live(on_demand=True), 3) >= 2
     assert all(len(release.instance_ids) == 1 for _, release in play.released)
 
 
 def test_nobody_is_released_for_a_limit_that_was_lowered() -> None:
-    books = ledger(*MACHINES, member("ins-9", pool=B))
-    spec = wishes(
+    ledger = ledger_of(*MACHINES, member("ins-9", pool=B))
+    desired = desired_with_fallback(
         4, caps=Caps(Decimal("0.001"), in_total=Decimal("0.001")), stands_in={"count_max": 0, "hourly": Decimal(0)}
     )
-    seen = observed(*(instance(key) for key in books.members), market=QUOTES)
-    assert terminated_ids(planned(spec, books, seen).actions) == []
+    observed = observed_of(*(instance(key) for key in ledger.members), market=MARKET)
+    assert terminated_ids(planned(desired, ledger, observed).actions) == []

@@ -17,14 +17,14 @@ from plan.given import (
     B,
     C,
     ago,
-    desired,
+    desired_of,
     instance,
     intent,
     launches,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     released,
     rest,
     seconds,
@@ -38,20 +38,22 @@ from spotcompute.plan.allocation import Obstacle, rank
 from spotcompute.plan.planner import make_plan
 
 HOLD = seconds(300)
-QUOTES = market({A: "0.1", B: "0.1", C: "0.1"})
+MARKET = market_of({A: "0.1", B: "0.1", C: "0.1"})
 LEAVING = released(Cause.GANG_INCOMPLETE, obstacle="still starting")
 
 
-def wishes(least: int = 4, replicas: int = 4, hold: timedelta = HOLD, **other: Any) -> Desired:
-    return desired(replicas, gang=Gang(least, hold), **other)
+def gang_of(least: int = 4, replicas: int = 4, hold: timedelta = HOLD, **other: Any) -> Desired:
+    return desired_of(replicas, gang=Gang(least, hold), **other)
 
 
-def planned(spec: Desired, books: Ledger, quotes: Market = QUOTES) -> Plan:
-    return make_plan(spec, books, observed(*map(instance, books.members), market=quotes), NOW, POLICY, Learned())
+def planned(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Plan:
+    return make_plan(
+        desired, ledger, observed_of(*map(instance, ledger.members), market=market), NOW, POLICY, Learned()
+    )
 
 
-def asked(spec: Desired, books: Ledger, quotes: Market = QUOTES) -> list[tuple[Pool, int]]:
-    return [(launch.intent.pool, launch.intent.count) for launch in launches(planned(spec, books, quotes).actions)]
+def asked(desired: Desired, ledger: Ledger, market: Market = MARKET) -> list[tuple[Pool, int]]:
+    return [(launch.intent.pool, launch.intent.count) for launch in launches(planned(desired, ledger, market).actions)]
 
 
 OVER = {"until": ago(1)}
@@ -59,39 +61,42 @@ ALL_REFUSED = [rest(pool, **OVER) for pool in (A, B, C)]
 
 
 @pytest.mark.parametrize(
-    ("spec", "entries", "remembered", "quotes", "expected"),
+    ("desired", "entries", "remembered", "market", "expected"),
     [
-        pytest.param(wishes(), [], {}, QUOTES, [(A, 4)], id="the-whole"),
-        pytest.param(wishes(3, 5), [], {}, QUOTES, [(A, 5)], id="more-than-the-least"),
-        pytest.param(wishes(), [rest(A)], {}, QUOTES, [(B, 4)], id="the-whole-elsewhere"),
-        pytest.param(wishes(), [], {}, market({A: "1"}, [A]), [(A, 4)], id="no-trying-with-one-of-them"),
-        pytest.param(wishes(share=50), [], {}, QUOTES, [(A, 2)], id="in-shares-it-can-only-come-in-parts"),
+        pytest.param(gang_of(), [], {}, MARKET, [(A, 4)], id="the-whole"),
+        pytest.param(gang_of(3, 5), [], {}, MARKET, [(A, 5)], id="more-than-the-least"),
+        pytest.param(gang_of(), [rest(A)], {}, MARKET, [(B, 4)], id="the-whole-elsewhere"),
+        pytest.param(gang_of(), [], {}, market_of({A: "1"}, [A]), [(A, 4)], id="no-trying-with-one-of-them"),
+        pytest.param(gang_of(share=50), [], {}, MARKET, [(A, 2)], id="in-shares-it-can-only-come-in-parts"),
         pytest.param(
-            wishes(), [rest(whole_zone(pool.zone), Trouble.QUOTA_EXCEEDED, **OVER) for pool in (A, B, C)], {}, QUOTES,
+            gang_of(), [rest(whole_zone(pool.zone), Trouble.QUOTA_EXCEEDED, **OVER) for pool in (A, B, C)], {}, MARKET,
             [(A, 1)], id="every-zone-has-refused",
         ),
-        pytest.param(wishes(), ALL_REFUSED, {}, market({A: "1"}, [A]), [(A, 1)], id="parts-once-all-have-refused"),
+        pytest.param(gang_of(), ALL_REFUSED, {}, market_of({A: "1"}, [A]), [(A, 1)], id="parts-once-all-have-refused"),
         pytest.param(
-            wishes(), ALL_REFUSED, {"broken_up_at": ago(2999)}, market({A: "1"}, [A]), [(A, 4)], id="the-whole-again"
+            gang_of(), ALL_REFUSED, {"broken_up_at": ago(2999)}, market_of({A: "1"}, [A]), [(A, 4)],
+            id="the-whole-again"
         ),
         pytest.param(
-            wishes(), ALL_REFUSED, {"broken_up_at": ago(3000)}, market({A: "1"}, [A]), [(A, 1)], id="and-parts-again"
+            gang_of(), ALL_REFUSED, {"broken_up_at": ago(3000)}, market_of({A: "1"}, [A]), [(A, 1)],
+            id="and-parts-again"
         ),
-        pytest.param(wishes(), [member("ins-1")], {}, QUOTES, [(A, 3)], id="the-rest-of-it"),
-        pytest.param(wishes(2), [member(f"i-{n}") for n in range(3)], {}, QUOTES, [(A, 1)], id="beyond-the-least"),
+        pytest.param(gang_of(), [member("ins-1")], {}, MARKET, [(A, 3)], id="the-rest-of-it"),
+        pytest.param(gang_of(2), [member(f"i-{n}") for n in range(3)], {}, MARKET, [(A, 1)], id="beyond-the-least"),
         pytest.param(
-            wishes(), [member("ins-1", termination=LEAVING)], {}, QUOTES, [], id="not-beside-one-that-is-leaving"
-        ),
-        pytest.param(
-            wishes(2), [member("ins-1", termination=LEAVING)], {}, QUOTES, [(A, 3)], id="unless-there-is-room-for-it"
+            gang_of(), [member("ins-1", termination=LEAVING)], {}, MARKET, [], id="not-beside-one-that-is-leaving"
         ),
         pytest.param(
-            wishes(zone_policy=ZonePolicy.BALANCED), [], {}, QUOTES, [(A, 4)], id="a-whole-is-worth-more-than-a-balance"
+            gang_of(2), [member("ins-1", termination=LEAVING)], {}, MARKET, [(A, 3)], id="unless-there-is-room-for-it"
+        ),
+        pytest.param(
+            gang_of(zone_policy=ZonePolicy.BALANCED), [], {}, MARKET, [(A, 4)],
+            id="a-whole-is-worth-more-than-a-balance"
         ),
     ],
 )  # fmt: skip
-def test_what_is_asked_for(spec: Desired, entries: list, remembered: dict, quotes: Market, expected: list) -> None:
-    assert asked(spec, ledger(*entries, **remembered), quotes) == expected
+def test_what_is_asked_for(desired: Desired, entries: list, remembered: dict, market: Market, expected: list) -> None:
+    assert asked(desired, ledger_of(*entries, **remembered), market) == expected
 
 
 @pytest.mark.parametrize(
@@ -100,12 +105,12 @@ def test_what_is_asked_for(spec: Desired, entries: list, remembered: dict, quote
         pytest.param([member("ins-1"), member("ins-2")], 300, 2, id="held-for-long-enough"),
         pytest.param([member("ins-1"), member("ins-2")], 299, 0, id="not-yet"),
         pytest.param([member(f"ins-{number}") for number in range(4)], 999, 0, id="complete"),
-        pytest.param([member("ins-1"), intent(wishes(), 3)], 999, 0, id="the-rest-may-be-on-its-way"),
-        pytest.param([member("ins-1"), intent(wishes(), 2)], 999, 1, id="what-is-on-its-way-is-not-enough"),
+        pytest.param([member("ins-1"), intent(gang_of(), 3)], 999, 0, id="the-rest-may-be-on-its-way"),
+        pytest.param([member("ins-1"), intent(gang_of(), 2)], 999, 1, id="what-is-on-its-way-is-not-enough"),
     ],
 )
 def test_a_part_is_let_go_altogether_or_not_at_all(entries: list, since: float, gone: int) -> None:
-    plan = planned(wishes(), ledger(*entries, incomplete_since=ago(since)))
+    plan = planned(gang_of(), ledger_of(*entries, incomplete_since=ago(since)))
     chosen = [one for one in plan.ledger.members.values() if one.termination is not None]
     assert len(chosen) == gone
     assert {one.termination.cause for one in chosen if one.termination} <= {Cause.GANG_INCOMPLETE}
@@ -113,22 +118,24 @@ def test_a_part_is_let_go_altogether_or_not_at_all(entries: list, since: float, 
 
 
 @pytest.mark.parametrize(
-    ("books", "since"),
+    ("ledger", "since"),
     [
-        pytest.param(ledger(), None, id="nothing-is-no-part"),
-        pytest.param(ledger(member("ins-1")), NOW, id="a-part-from-now-on"),
-        pytest.param(ledger(member("ins-1"), incomplete_since=ago(9)), ago(9), id="a-part-since-then"),
-        pytest.param(ledger(member("ins-1"), incomplete_since=NOW + seconds(99)), NOW, id="a-clock-that-was-set-back"),
+        pytest.param(ledger_of(), None, id="nothing-is-no-part"),
+        pytest.param(ledger_of(member("ins-1")), NOW, id="a-part-from-now-on"),
+        pytest.param(ledger_of(member("ins-1"), incomplete_since=ago(9)), ago(9), id="a-part-since-then"),
+        pytest.param(
+            ledger_of(member("ins-1"), incomplete_since=NOW + seconds(99)), NOW, id="a-clock-that-was-set-back"
+        ),
     ],
 )
-def test_since_when_a_part_is_paid_for(books: Ledger, since: datetime | None) -> None:
-    assert planned(wishes(), books).ledger.incomplete_since == since
+def test_since_when_a_part_is_paid_for(ledger: Ledger, since: datetime | None) -> None:
+    assert planned(gang_of(), ledger).ledger.incomplete_since == since
 
 
 def test_pools_that_cannot_give_the_whole_say_so_and_until_when() -> None:
-    limit = Caps(in_total=QUOTES.price(A))
-    books = ledger(broken_up_at=ago(1000))
-    ranking = rank(wishes(caps=limit), books, QUOTES, NOW, POLICY)
+    limit = Caps(in_total=MARKET.price(A))
+    ledger = ledger_of(broken_up_at=ago(1000))
+    ranking = rank(gang_of(caps=limit), ledger, MARKET, NOW, POLICY)
     assert {one.why for one in ranking.rejected} == {Obstacle.TOO_FEW}
     assert ranking.next_at == NOW + seconds(2000)
     assert ranking.kept == ()
@@ -160,8 +167,8 @@ def test_a_gang_that_cannot_be_had_is_paid_for_no_longer_than_it_is_held(
     least: int, room: int, hold: int, share: int
 ) -> None:
     play = Play(
-        wishes(least, least, seconds(hold), share=share),
-        lambda _: QUOTES,
+        gang_of(least, least, seconds(hold), share=share),
+        lambda _: MARKET,
         room=lambda pool, _: max(0, min(room, least - 1) - play.live()),
     )
     play.run(seconds(2 * 3600))
@@ -175,8 +182,8 @@ def test_a_gang_that_cannot_be_had_is_paid_for_no_longer_than_it_is_held(
 def test_a_whole_is_taken_as_soon_as_it_is_there(least: int, room: int, hold: int) -> None:
     there_from = NOW + seconds(3600)
     play = Play(
-        wishes(least, least, seconds(hold)),
-        lambda _: QUOTES,
+        gang_of(least, least, seconds(hold)),
+        lambda _: MARKET,
         room=lambda pool, now: 100 if now >= there_from else max(0, min(room, least - 1) - play.live()),
     )
     play.run(seconds(3600 + 61))
@@ -186,6 +193,6 @@ def test_a_whole_is_taken_as_soon_as_it_is_there(least: int, room: int, hold: in
 @pytest.mark.parametrize("share", [50, 25])
 def test_a_gang_with_shares_is_put_together_from_several_pools(share: int) -> None:
     pools = [A, B, C, Pool("ap-guangzhou-7", "S5.MEDIUM4")]
-    play = Play(wishes(4, 4, pools=pools, share=share), lambda _: QUOTES)
+    play = Play(gang_of(4, 4, pools=pools, share=share), lambda _: MARKET)
     play.run(seconds(60))
     assert play.live() == 4

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from plan.given import NOW, POLICY, A, desired, launches, ledger, observed
+from plan.given import NOW, POLICY, A, desired_of, launches, ledger_of, observed_of
 from spotcompute.cloud.errors import InsufficientCapacity
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.ledger import Ledger
@@ -25,20 +25,20 @@ def answer(launch: Launch, room: int) -> LaunchReceipt | InsufficientCapacity:
 
 def one_run(wanted: int, room: int) -> tuple[Ledger, int]:
     """Plan and fold as one run of the loop does, until the plan is empty; the ledger, and the calls it took."""
-    spec, books, learned, calls = desired(wanted, pools=[A]), ledger(), Learned(), 0
-    while asked := launches((plan := make_plan(spec, books, observed(), NOW, POLICY, learned)).actions):
+    desired, ledger, learned, calls = desired_of(wanted, pools=[A]), ledger_of(), Learned(), 0
+    while asked := launches((plan := make_plan(desired, ledger, observed_of(), NOW, POLICY, learned)).actions):
         (launch,) = asked
-        result = answer(launch, room - len(books.members))
-        folded = apply_outcomes(plan.ledger, [Launched(launch, result)], spec, NOW, POLICY, learned)
-        books, learned, calls = folded.ledger, folded.learned, calls + 1
+        result = answer(launch, room - len(ledger.members))
+        folded = apply_outcomes(plan.ledger, [Launched(launch, result)], desired, NOW, POLICY, learned)
+        ledger, learned, calls = folded.ledger, folded.learned, calls + 1
         assert calls <= 200, "it never ends"
-    return books, calls
+    return ledger, calls
 
 
 @pytest.mark.parametrize("wanted", range(41))
 def test_a_pool_is_filled_to_the_last_place_in_few_calls(wanted: int) -> None:
     for room in range(41):
-        books, calls = one_run(wanted, room)
-        assert len(books.members) == min(room, wanted), f"room {room}"
+        ledger, calls = one_run(wanted, room)
+        assert len(ledger.members) == min(room, wanted), f"room {room}"
         assert calls <= 2 * math.ceil(math.log2(wanted + 1)) + 1, f"room {room}: {calls} calls"
-        assert books.intents == ()
+        assert ledger.intents == ()

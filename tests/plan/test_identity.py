@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from plan.given import OURS, THEIRS, A, B, desired, instance, intent
+from plan.given import OURS, THEIRS, A, B, desired_of, instance, intent
 from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.identity import (
     is_bound_to,
@@ -35,20 +35,20 @@ def test_a_token_is_a_function_of_whose_which_and_what() -> None:
 
 
 @pytest.mark.parametrize(
-    ("wishes", "changes"),
+    ("desired", "changes"),
     [
-        pytest.param(desired(template=Template("img-2")), {}, id="image"),
-        pytest.param(desired(caps=Caps(Decimal("0.1"))), {}, id="price"),
-        pytest.param(desired(user_data_digest="abc"), {}, id="user-data"),
-        pytest.param(desired(name_prefix="other"), {}, id="name"),
-        pytest.param(desired(), {"count": 3}, id="count"),
-        pytest.param(desired(), {"pool": B}, id="pool"),
+        pytest.param(desired_of(template=Template("img-2")), {}, id="image"),
+        pytest.param(desired_of(caps=Caps(Decimal("0.1"))), {}, id="price"),
+        pytest.param(desired_of(user_data_digest="abc"), {}, id="user-data"),
+        pytest.param(desired_of(name_prefix="other"), {}, id="name"),
+        pytest.param(desired_of(), {"count": 3}, id="count"),
+        pytest.param(desired_of(), {"pool": B}, id="pool"),
     ],
 )
-def test_no_token_ever_serves_other_parameters(wishes: Desired, changes: dict[str, object]) -> None:
+def test_no_token_ever_serves_other_parameters(desired: Desired, changes: dict[str, object]) -> None:
     """A restored status makes a sequence number come again; with other parameters the token must differ."""
-    first = intent(desired(), count=2, pool=A)
-    again = intent(wishes, **({"count": 2, "pool": A} | changes))
+    first = intent(desired_of(), count=2, pool=A)
+    again = intent(desired, **({"count": 2, "pool": A} | changes))
     assert again.sequence == first.sequence
     assert again.token != first.token
 
@@ -85,7 +85,7 @@ def test_a_copied_identity_is_recognised_as_somebody_elses(environment_id: str, 
     ],
 )
 def test_which_names_belong_to_a_launch(name: str, count: int, is_its: bool) -> None:
-    assert is_of_launch(instance("ins-1", name=name), intent(desired(), count)) is is_its
+    assert is_of_launch(instance("ins-1", name=name), intent(desired_of(), count)) is is_its
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_which_names_are_of_this_environment(name: str, is_ours: bool) -> None:
 
 def test_another_cluster_does_not_name_as_we_do() -> None:
     theirs = replace(OURS, environment_id="9876543210-zzz999")
-    assert not is_named_by_us(instance("ins-1", name=intent(desired()).name), theirs)
+    assert not is_named_by_us(instance("ins-1", name=intent(desired_of()).name), theirs)
 
 
 @pytest.mark.parametrize(

@@ -25,17 +25,17 @@ def left_behind(**other: Any) -> Instance:
     return replace(made, **{"owner": "default@web", **other})
 
 
-def lonely(machine: Instance, *owners: Owner, namespace: str | None = None) -> bool:
+def is_orphan(machine: Instance, *owners: Owner, namespace: str | None = None) -> bool:
     return bool(ownerless([machine], owners, CLUSTER, namespace))
 
 
 def test_what_nobody_owns_is_ownerless() -> None:
-    assert lonely(left_behind())
-    assert lonely(left_behind(), Owner("default", "other", "x"), Owner("elsewhere", "web", None))
+    assert is_orphan(left_behind())
+    assert is_orphan(left_behind(), Owner("default", "other", "x"), Owner("elsewhere", "web", None))
 
 
 def test_a_successor_of_the_same_name_with_its_own_identity_is_no_owner() -> None:
-    assert lonely(left_behind(), Owner("default", "web", HEIR))
+    assert is_orphan(left_behind(), Owner("default", "web", HEIR))
 
 
 @pytest.mark.parametrize(
@@ -54,12 +54,12 @@ def test_a_successor_of_the_same_name_with_its_own_identity_is_no_owner() -> Non
     ],
 )
 def test_what_is_left_alone(machine: Instance, owners: list[Owner]) -> None:
-    assert not lonely(machine, *owners)
+    assert not is_orphan(machine, *owners)
 
 
 def test_one_namespace_judges_only_its_own() -> None:
-    assert lonely(left_behind(), namespace="default")
-    assert not lonely(left_behind(), namespace="elsewhere")
+    assert is_orphan(left_behind(), namespace="default")
+    assert not is_orphan(left_behind(), namespace="elsewhere")
 
 
 def test_sightings_count_sweeps_and_not_questions() -> None:

@@ -15,9 +15,9 @@ from plan.given import (
     B,
     accepted,
     ago,
-    desired,
+    desired_of,
     intent,
-    ledger,
+    ledger_of,
     member,
     released,
     rest,
@@ -32,20 +32,22 @@ from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Termina
 from spotcompute.plan.launching import request_for
 from spotcompute.plan.outcomes import Applied, apply_outcomes
 
-WISHES = desired(5)
-ONCE = desired(5, one_time=True)
-WIPED = ledger(sequence=0)
+DESIRED = desired_of(5)
+ONCE = desired_of(5, one_time=True)
+WIPED = ledger_of(sequence=0)
 REFUSALS = errors.Refused.__subclasses__()
 
 
 def launch_of(made: Intent, replay: bool = False) -> Launch:
-    request = request_for(WISHES, made.pool, made.count, made.sequence, made.bid)
+    request = request_for(DESIRED, made.pool, made.count, made.sequence, made.bid)
     assert request is not None
     return Launch(made, request, "some are missing", replay)
 
 
-def enter(before: Ledger, *outcomes: Outcome, wishes: Desired = WISHES, learned: Learned = NOTHING_LEARNED) -> Applied:
-    return apply_outcomes(before, outcomes, wishes, NOW, POLICY, learned)
+def enter(
+    before: Ledger, *outcomes: Outcome, desired: Desired = DESIRED, learned: Learned = NOTHING_LEARNED
+) -> Applied:
+    return apply_outcomes(before, outcomes, desired, NOW, POLICY, learned)
 
 
 def sold(*ids: str) -> LaunchReceipt:
@@ -56,8 +58,8 @@ def sold(*ids: str) -> LaunchReceipt:
 
 
 def test_an_accepted_launch_turns_into_members_in_one_step() -> None:
-    made = intent(WISHES, 2)
-    after = enter(ledger(made), Launched(launch_of(made), sold("ins-1", "ins-2")))
+    made = intent(DESIRED, 2)
+    after = enter(ledger_of(made), Launched(launch_of(made), sold("ins-1", "ins-2")))
     assert after.ledger.intents == ()
     assert after.ledger.members == {
         key: Member(key, A, NOW, made.template_digest, made.sequence) for key in ("ins-1", "ins-2")
@@ -67,41 +69,41 @@ def test_an_accepted_launch_turns_into_members_in_one_step() -> None:
 
 
 def test_an_accepted_launch_of_a_replay_is_accepted_too() -> None:
-    made = intent(WISHES, 1, answer_lost=True)
-    assert set(enter(ledger(made), Launched(launch_of(made, True), sold("ins-1"))).ledger.members) == {"ins-1"}
+    made = intent(DESIRED, 1, answer_lost=True)
+    assert set(enter(ledger_of(made), Launched(launch_of(made, True), sold("ins-1"))).ledger.members) == {"ins-1"}
 
 
 @pytest.mark.parametrize(
     ("newer", "kept"),
     [
-        pytest.param(ledger(), {"ins-1", "ins-2"}, id="settled-by-another-replica"),
-        pytest.param(ledger(member("ins-1"), member("ins-9")), {"ins-1", "ins-2", "ins-9"}, id="one-was-found"),
-        pytest.param(ledger(intent(WISHES, 1, 999)), {"ins-1", "ins-2"}, id="another-launch-began"),
+        pytest.param(ledger_of(), {"ins-1", "ins-2"}, id="settled-by-another-replica"),
+        pytest.param(ledger_of(member("ins-1"), member("ins-9")), {"ins-1", "ins-2", "ins-9"}, id="one-was-found"),
+        pytest.param(ledger_of(intent(DESIRED, 1, 999)), {"ins-1", "ins-2"}, id="another-launch-began"),
     ],
 )
 def test_entering_into_a_newer_ledger_loses_no_id(newer: Ledger, kept: set[str]) -> None:
-    made = intent(WISHES, 2)
+    made = intent(DESIRED, 2)
     after = enter(newer, Launched(launch_of(made), sold("ins-1", "ins-2"))).ledger
     assert set(after.members) == kept
     assert {item.sequence for item in after.intents} == {item.sequence for item in newer.intents}
 
 
 def test_what_is_known_of_a_member_survives_its_late_receipt() -> None:
-    made = intent(WISHES, 1)
+    made = intent(DESIRED, 1)
     known = member("ins-1", termination=released())
-    assert enter(ledger(known, made), Launched(launch_of(made), sold("ins-1"))).ledger.members["ins-1"] == known
+    assert enter(ledger_of(known, made), Launched(launch_of(made), sold("ins-1"))).ledger.members["ins-1"] == known
 
 
 def test_a_sale_ends_the_rests_it_disproves() -> None:
-    made = intent(WISHES, 1)
-    before = ledger(made, rest(A), rest(B), rest(None, Trouble.RATE_LIMITED))
+    made = intent(DESIRED, 1)
+    before = ledger_of(made, rest(A), rest(B), rest(None, Trouble.RATE_LIMITED))
     assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {B}
 
 
 @pytest.mark.parametrize("trouble", [Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS])
 def test_a_sale_does_not_prove_that_machines_last(trouble: Trouble) -> None:
-    made = intent(WISHES, 1)
-    before = ledger(made, rest(A, trouble))
+    made = intent(DESIRED, 1)
+    before = ledger_of(made, rest(A, trouble))
     assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {A}
 
 
@@ -118,16 +120,16 @@ def test_a_sale_does_not_prove_that_machines_last(trouble: Trouble) -> None:
 def test_a_sale_ends_the_rest_of_a_zone_for_what_is_no_larger(
     vcpu: int | None, refused: int | None, is_over: bool
 ) -> None:
-    made = intent(WISHES, 1)
+    made = intent(DESIRED, 1)
     zone = rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=refused)
-    after = enter(ledger(made, zone), Launched(replace(launch_of(made), vcpu=vcpu), sold("ins-1")))
+    after = enter(ledger_of(made, zone), Launched(replace(launch_of(made), vcpu=vcpu), sold("ins-1")))
     assert (zone.pool not in after.ledger.backoffs) is is_over
 
 
 def test_a_sale_on_demand_says_nothing_of_spot() -> None:
-    made = intent(WISHES, 1, on_demand=True)
-    launch = replace(launch_of(intent(WISHES, 1)), intent=made)
-    after = enter(ledger(made, rest(A), rest(whole_zone(A.zone)), rest(ON_DEMAND)), Launched(launch, sold("ins-1")))
+    made = intent(DESIRED, 1, on_demand=True)
+    launch = replace(launch_of(intent(DESIRED, 1)), intent=made)
+    after = enter(ledger_of(made, rest(A), rest(whole_zone(A.zone)), rest(ON_DEMAND)), Launched(launch, sold("ins-1")))
     assert set(after.ledger.backoffs) == {A, whole_zone(A.zone)}
     assert after.learned.sells == frozenset()
     assert after.ledger.members["ins-1"].on_demand
@@ -135,8 +137,8 @@ def test_a_sale_on_demand_says_nothing_of_spot() -> None:
 
 @pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent], ids=lambda kind: kind.__name__)
 def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.CloudError]) -> None:
-    made = intent(WISHES, 1)
-    after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words", "req-1")))
+    made = intent(DESIRED, 1)
+    after = enter(ledger_of(made), Launched(launch_of(made), kind("Code", "words", "req-1")))
     assert after.ledger.intents == ()
     assert len(after.ledger.backoffs) == 1
     (line,) = after.activities
@@ -151,9 +153,9 @@ def test_a_refusal_settles_a_launch_that_was_never_in_doubt(kind: type[errors.Cl
 @pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent, errors.OutcomeUnknown], ids=lambda kind: kind.__name__)
 @pytest.mark.parametrize("where", ["in-the-launch", "in-the-newer-ledger"])
 def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], where: str) -> None:
-    made = intent(WISHES, 2)
+    made = intent(DESIRED, 2)
     doubtful = replace(made, answer_lost=True)
-    before, launch = (ledger(doubtful), made) if where == "in-the-newer-ledger" else (WIPED, doubtful)
+    before, launch = (ledger_of(doubtful), made) if where == "in-the-newer-ledger" else (WIPED, doubtful)
     after = enter(before, Launched(launch_of(launch, True), kind("Code", "words")))
     assert after.ledger.intents == (replace(doubtful, sent_at=NOW),)
     assert None in after.ledger.backoffs, "it would be repeated in a hot loop"
@@ -161,16 +163,16 @@ def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], 
 
 
 def test_no_answer_leaves_a_launch_open_and_in_doubt() -> None:
-    made = intent(WISHES, 2)
-    after = enter(ledger(made), Launched(launch_of(made), errors.OutcomeUnknown("ClientTimeout", "no answer")))
+    made = intent(DESIRED, 2)
+    after = enter(ledger_of(made), Launched(launch_of(made), errors.OutcomeUnknown("ClientTimeout", "no answer")))
     assert after.ledger.intents == (replace(made, answer_lost=True, sent_at=NOW),)
 
 
 @pytest.mark.parametrize("kind", [*REFUSALS, errors.NotSent, errors.OutcomeUnknown], ids=lambda kind: kind.__name__)
 def test_an_error_is_old_news_once_others_have_settled_the_launch(kind: type[errors.CloudError]) -> None:
     """Of a process that was frozen for a while, and wakes up to a request that has timed out meanwhile."""
-    made, error = intent(WISHES, 2), kind("ClientTimeout", "no answer")
-    empty = replace(ledger(), sequence=made.sequence)
+    made, error = intent(DESIRED, 2), kind("ClientTimeout", "no answer")
+    empty = replace(ledger_of(), sequence=made.sequence)
     known = empty.with_member(replace(member("ins-1"), sequence=made.sequence))
     assert enter(known, Launched(launch_of(made), error)) == Applied(known, NOTHING_LEARNED, ())
     long_ago = replace(made, created_at=NOW - POLICY.answer_wait_max)
@@ -180,44 +182,44 @@ def test_an_error_is_old_news_once_others_have_settled_the_launch(kind: type[err
 
 
 def test_a_launch_that_was_not_sent_after_all_leaves_no_trace() -> None:
-    made = intent(WISHES, 2)
-    after = enter(ledger(made), Launched(launch_of(made), None))
-    assert (after.ledger, after.activities) == (ledger(), ())
+    made = intent(DESIRED, 2)
+    after = enter(ledger_of(made), Launched(launch_of(made), None))
+    assert (after.ledger, after.activities) == (ledger_of(), ())
 
 
 def test_a_doubtful_launch_that_was_not_sent_again_stays_open() -> None:
-    doubtful = intent(WISHES, 2, answer_lost=True)
-    assert enter(ledger(doubtful), Launched(launch_of(doubtful, True), None)).ledger == ledger(doubtful)
+    doubtful = intent(DESIRED, 2, answer_lost=True)
+    assert enter(ledger_of(doubtful), Launched(launch_of(doubtful, True), None)).ledger == ledger_of(doubtful)
 
 
 # --- what is learned of stock ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("kind", "count", "wishes", "is_learned"),
+    ("kind", "count", "desired", "is_learned"),
     [
-        pytest.param(errors.InsufficientCapacity, 4, WISHES, True, id="no-stock-for-four"),
-        pytest.param(errors.NoRoom, 4, WISHES, True, id="no-addresses-for-four"),
-        pytest.param(errors.QuotaExceeded, 4, WISHES, True, id="no-quota-for-four"),
-        pytest.param(errors.InsufficientCapacity, 1, WISHES, False, id="not-even-one"),
-        pytest.param(errors.PriceTooLow, 4, WISHES, False, id="fewer-are-not-cheaper"),
-        pytest.param(errors.InvalidConfiguration, 4, WISHES, False, id="fewer-are-not-more-valid"),
+        pytest.param(errors.InsufficientCapacity, 4, DESIRED, True, id="no-stock-for-four"),
+        pytest.param(errors.NoRoom, 4, DESIRED, True, id="no-addresses-for-four"),
+        pytest.param(errors.QuotaExceeded, 4, DESIRED, True, id="no-quota-for-four"),
+        pytest.param(errors.InsufficientCapacity, 1, DESIRED, False, id="not-even-one"),
+        pytest.param(errors.PriceTooLow, 4, DESIRED, False, id="fewer-are-not-cheaper"),
+        pytest.param(errors.InvalidConfiguration, 4, DESIRED, False, id="fewer-are-not-more-valid"),
         pytest.param(errors.InsufficientCapacity, 4, ONCE, False, id="one-attempt-only"),
     ],
 )
 def test_a_refusal_for_many_may_be_a_yes_for_fewer(
-    kind: type[errors.CloudError], count: int, wishes: Desired, is_learned: bool
+    kind: type[errors.CloudError], count: int, desired: Desired, is_learned: bool
 ) -> None:
-    made = intent(WISHES, count)
-    after = enter(ledger(made), Launched(launch_of(made), kind("Code", "words")), wishes=wishes)
+    made = intent(DESIRED, count)
+    after = enter(ledger_of(made), Launched(launch_of(made), kind("Code", "words")), desired=desired)
     assert after.learned.room_below == ({A: count} if is_learned else {})
     assert (after.ledger.backoffs == {}) is is_learned
 
 
 def test_a_sale_uses_up_the_room_that_is_left() -> None:
-    made = intent(WISHES, 4)
+    made = intent(DESIRED, 4)
     after = enter(
-        ledger(made), Launched(launch_of(made), sold("a", "b", "c", "d")), learned=Learned(room_below={A: 8, B: 3})
+        ledger_of(made), Launched(launch_of(made), sold("a", "b", "c", "d")), learned=Learned(room_below={A: 8, B: 3})
     )
     assert after.learned == Learned(room_below={A: 4, B: 3}, sells=frozenset({A}))
 
@@ -228,9 +230,9 @@ def test_a_sale_uses_up_the_room_that_is_left() -> None:
 def test_an_attempt_that_never_left_this_machine_is_no_attempt(
     kind: type[errors.CloudError], attempted: int | None
 ) -> None:
-    made = intent(WISHES, 1)
-    before = ledger(made, attempted_generation=1)
-    after = enter(before, Launched(launch_of(made), kind("Code", "words")), wishes=ONCE)
+    made = intent(DESIRED, 1)
+    before = ledger_of(made, attempted_generation=1)
+    after = enter(before, Launched(launch_of(made), kind("Code", "words")), desired=ONCE)
     assert after.ledger.attempted_generation == attempted
 
 
@@ -254,7 +256,7 @@ def release(result: str | errors.CloudError, ids: Sequence[str] = ("ins-1",)) ->
     ],
 )
 def test_what_becomes_of_a_release(result: str | errors.CloudError, state: ActivityState, is_accepted: bool) -> None:
-    before = ledger(member("ins-1", termination=released(sent_at=ago(1))))
+    before = ledger_of(member("ins-1", termination=released(sent_at=ago(1))))
     after = enter(before, release(result))
     termination = after.ledger.members["ins-1"].termination
     assert termination is not None
@@ -265,26 +267,26 @@ def test_what_becomes_of_a_release(result: str | errors.CloudError, state: Activ
 
 
 def test_a_refused_repeat_does_not_take_an_acceptance_back() -> None:
-    before = ledger(member("ins-1", termination=accepted()))
+    before = ledger_of(member("ins-1", termination=accepted()))
     after = enter(before, release(errors.InstanceBusy("Busy", "wait"))).ledger.members["ins-1"].termination
     assert after is not None
     assert after.accepted_at == ago(10)
 
 
 def test_a_repeat_that_is_accepted_too_does_not_move_the_acceptance() -> None:
-    before = ledger(member("ins-1", termination=accepted()))
+    before = ledger_of(member("ins-1", termination=accepted()))
     after = enter(before, release("req-2")).ledger.members["ins-1"].termination
     assert after is not None
     assert (after.accepted_at, after.sent_at) == (ago(10), NOW)
 
 
 def test_the_answer_of_a_release_nobody_remembers_changes_nothing() -> None:
-    before = ledger(member("ins-2"))
+    before = ledger_of(member("ins-2"))
     assert enter(before, release("req-1", ["ins-1", "ins-2"])).ledger == before
 
 
 def test_the_obstacle_is_in_the_words_of_the_cloud() -> None:
-    before = ledger(member("ins-1", termination=released()))
+    before = ledger_of(member("ins-1", termination=released()))
     error = errors.TerminationBlocked("UnsupportedOperation.InstanceProtected", "is protected", "req-3")
     after = enter(before, release(error)).ledger.members["ins-1"].termination
     assert after is not None
@@ -292,9 +294,9 @@ def test_the_obstacle_is_in_the_words_of_the_cloud() -> None:
 
 
 def test_outcomes_are_entered_one_after_another() -> None:
-    first, second = intent(WISHES, 2, 701), intent(WISHES, 2, 702)
+    first, second = intent(DESIRED, 2, 701), intent(DESIRED, 2, 702)
     after = enter(
-        ledger(first, second),
+        ledger_of(first, second),
         Launched(launch_of(first), sold("ins-1", "ins-2")),
         Launched(launch_of(second), errors.InsufficientCapacity("SoldOut", "no")),
     )

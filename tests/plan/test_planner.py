@@ -17,15 +17,15 @@ from plan.given import (
     C,
     accepted,
     ago,
-    desired,
+    desired_of,
     instance,
     intent,
     launched_by,
     launches,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     released,
     rest,
     seconds,
@@ -41,28 +41,32 @@ from spotcompute.plan.actions import Learned, Plan, Terminate
 from spotcompute.plan.launching import may_launch, request_for
 from spotcompute.plan.planner import make_plan
 
-WISHES = desired(3)
+DESIRED = desired_of(3)
 
 
 def plan(
-    wishes: Desired, books: Ledger, seen: Observation | None = None, learned: Learned = NOTHING_LEARNED, at: float = 0
+    desired: Desired,
+    ledger: Ledger,
+    observed: Observation | None = None,
+    learned: Learned = NOTHING_LEARNED,
+    at: float = 0,
 ) -> Plan:
     """The plan, after the judge has looked at it."""
-    seen, now = seen or observed(), NOW + seconds(at)
-    made = make_plan(wishes, books, seen, now, POLICY, learned)
-    assert complaints(wishes, books, seen, now, made) == []
+    observed, now = observed or observed_of(), NOW + seconds(at)
+    made = make_plan(desired, ledger, observed, now, POLICY, learned)
+    assert complaints(desired, ledger, observed, now, made) == []
     return made
 
 
 def running(*ids: str) -> tuple[Ledger, Observation]:
-    return ledger(*map(member, ids)), observed(*map(instance, ids))
+    return ledger_of(*map(member, ids)), observed_of(*map(instance, ids))
 
 
 def test_a_satisfied_environment_is_left_alone() -> None:
-    books, seen = running("ins-1", "ins-2", "ins-3")
-    made = plan(WISHES, books, seen)
+    ledger, observed = running("ins-1", "ins-2", "ins-3")
+    made = plan(DESIRED, ledger, observed)
     assert made.actions == ()
-    assert made.ledger == books
+    assert made.ledger == ledger
 
 
 @pytest.mark.parametrize(
@@ -77,15 +81,15 @@ def test_a_satisfied_environment_is_left_alone() -> None:
     ],
 )
 def test_what_is_missing_is_asked_for_in_as_few_calls_as_possible(replicas: int, counts: list[int]) -> None:
-    made = plan(desired(replicas), ledger())
+    made = plan(desired_of(replicas), ledger_of())
     assert [launch.request.count for launch in launches(made.actions)] == counts
     assert {launch.request.pool for launch in launches(made.actions)} == {A}
 
 
 def test_a_launch_says_what_the_spec_says() -> None:
-    wishes = desired(2, user_data_digest="abcdef012345")
-    (launch,) = launches(plan(wishes, ledger()).actions)
-    assert (launch.request.ownership, launch.request.template) == (OURS, wishes.template)
+    desired = desired_of(2, user_data_digest="abcdef012345")
+    (launch,) = launches(plan(desired, ledger_of()).actions)
+    assert (launch.request.ownership, launch.request.template) == (OURS, desired.template)
     assert launch.request.user_data_digest == "abcdef012345"
     assert launch.intent.template_digest == launch.request.template_digest
     assert launch.because == "2 of 2 missing"
@@ -93,58 +97,60 @@ def test_a_launch_says_what_the_spec_says() -> None:
 
 
 def test_sequences_go_on_even_when_the_ledger_has_forgotten_them() -> None:
-    (first,) = launches(plan(desired(1), Ledger(OURS.environment_id)).actions)
-    (later,) = launches(plan(desired(1), Ledger(OURS.environment_id), at=1).actions)
+    (first,) = launches(plan(desired_of(1), Ledger(OURS.environment_id)).actions)
+    (later,) = launches(plan(desired_of(1), Ledger(OURS.environment_id), at=1).actions)
     assert later.intent.sequence > first.intent.sequence
     assert later.intent.token != first.intent.token
 
 
 def test_sequences_go_on_when_the_clock_steps_back() -> None:
-    made = plan(desired(1), ledger(sequence=9_999_999_999), at=-3600)
+    made = plan(desired_of(1), ledger_of(sequence=9_999_999_999), at=-3600)
     assert made.ledger.sequence == 10_000_000_000
 
 
 def test_only_the_missing_are_asked_for() -> None:
-    books, seen = running("ins-1", "ins-2")
-    (launch,) = launches(plan(WISHES, books, seen).actions)
+    ledger, observed = running("ins-1", "ins-2")
+    (launch,) = launches(plan(DESIRED, ledger, observed).actions)
     assert launch.request.count == 1
 
 
 def test_the_cheapest_free_pool_is_asked() -> None:
-    wishes = desired(1, strategy=AllocationStrategy.LOWEST_PRICE)
-    seen = observed(market=market({A: "3", B: "1", C: "2"}))
-    (launch,) = launches(plan(wishes, ledger(rest(B)), seen).actions)
+    desired = desired_of(1, strategy=AllocationStrategy.LOWEST_PRICE)
+    observed = observed_of(market=market_of({A: "3", B: "1", C: "2"}))
+    (launch,) = launches(plan(desired, ledger_of(rest(B)), observed).actions)
     assert launch.request.pool == C
 
 
 @pytest.mark.parametrize(
-    "books",
+    "ledger",
     [
-        pytest.param(ledger(rest(A), rest(B), rest(C)), id="all-pools-rest"),
-        pytest.param(ledger(rest(None, Trouble.RATE_LIMITED)), id="the-whole-rests"),
-        pytest.param(ledger(quarantine_until=NOW + seconds(60)), id="quarantine"),
-        pytest.param(ledger(quarantine_until=ago(60)), id="quarantine-that-the-books-have-not-ended-yet"),
+        pytest.param(ledger_of(rest(A), rest(B), rest(C)), id="all-pools-rest"),
+        pytest.param(ledger_of(rest(None, Trouble.RATE_LIMITED)), id="the-whole-rests"),
+        pytest.param(ledger_of(quarantine_until=NOW + seconds(60)), id="quarantine"),
+        pytest.param(ledger_of(quarantine_until=ago(60)), id="quarantine-that-no-sync-has-ended-yet"),
     ],
 )
-def test_there_are_reasons_not_to_ask(books: Ledger) -> None:
-    assert plan(WISHES, books).actions == ()
+def test_there_are_reasons_not_to_ask(ledger: Ledger) -> None:
+    assert plan(DESIRED, ledger).actions == ()
 
 
 # --- letting go ------------------------------------------------------------------------------------------------------
 
 
 def test_scaling_down_releases_the_surplus_after_recording_it() -> None:
-    books, seen = running("ins-1", "ins-2", "ins-3")
-    made = plan(desired(1), books, seen)
+    ledger, observed = running("ins-1", "ins-2", "ins-3")
+    made = plan(desired_of(1), ledger, observed)
     assert made.actions == (Terminate(("ins-1", "ins-2"), Cause.SCALED_DOWN, "more than the 1 wanted"),)
     assert made.ledger.members["ins-1"].termination == Termination(Cause.SCALED_DOWN, recorded_at=NOW, sent_at=NOW)
     assert made.ledger.members["ins-3"].termination is None
 
 
 def test_the_useless_are_part_of_the_surplus_and_not_on_top_of_it() -> None:
-    books, _ = running("ins-1", "ins-2", "ins-3", "ins-4")
-    seen = observed(instance("ins-1"), instance("ins-2"), instance("ins-3"), instance("ins-4", InstanceState.STOPPED))
-    made = plan(WISHES, books, seen)
+    ledger, _ = running("ins-1", "ins-2", "ins-3", "ins-4")
+    observed = observed_of(
+        instance("ins-1"), instance("ins-2"), instance("ins-3"), instance("ins-4", InstanceState.STOPPED)
+    )
+    made = plan(DESIRED, ledger, observed)
     assert made.actions == (
         Terminate(
             ("ins-4",), Cause.STOPPED_OUTSIDE, "stopped outside; a stopped spot instance costs money and does nothing"
@@ -153,42 +159,42 @@ def test_the_useless_are_part_of_the_surplus_and_not_on_top_of_it() -> None:
 
 
 def test_a_stopped_instance_is_replaced_only_once_the_cloud_has_taken_its_release() -> None:
-    books = ledger(member("ins-1"))
-    seen = observed(instance("ins-1", InstanceState.STOPPED))
-    first = plan(desired(1), books, seen)
+    ledger = ledger_of(member("ins-1"))
+    observed = observed_of(instance("ins-1", InstanceState.STOPPED))
+    first = plan(desired_of(1), ledger, observed)
     assert terminated_ids(first.actions) == ["ins-1"]
     assert launches(first.actions) == []
     gone = first.ledger.members["ins-1"]
     taken = replace(gone, termination=replace(gone.termination, accepted_at=NOW))
-    assert len(launches(plan(desired(1), first.ledger.with_member(taken), seen, at=1).actions)) == 1
+    assert len(launches(plan(desired_of(1), first.ledger.with_member(taken), observed, at=1).actions)) == 1
 
 
 def test_deleting_releases_everything_that_is_left() -> None:
-    books, seen = running("ins-1", "ins-2")
-    made = plan(desired(0, deleting=True), books, seen)
+    ledger, observed = running("ins-1", "ins-2")
+    made = plan(desired_of(0, deleting=True), ledger, observed)
     assert made.actions == (Terminate(("ins-1", "ins-2"), Cause.ENVIRONMENT_DELETED, "the environment is deleted"),)
 
 
 def test_deleting_goes_on_while_paused() -> None:
-    books, seen = running("ins-1")
-    assert terminated_ids(plan(desired(0, deleting=True, paused=True), books, seen).actions) == ["ins-1"]
+    ledger, observed = running("ins-1")
+    assert terminated_ids(plan(desired_of(0, deleting=True, paused=True), ledger, observed).actions) == ["ins-1"]
 
 
 def test_deleting_records_the_lost_too_but_does_not_call_for_them() -> None:
-    books = ledger(member("ins-1", lost=Cause.RECLAIMED))
-    made = plan(desired(0, deleting=True), books, observed(instance("ins-1", InstanceState.TERMINATING)))
+    ledger = ledger_of(member("ins-1", lost=Cause.RECLAIMED))
+    made = plan(desired_of(0, deleting=True), ledger, observed_of(instance("ins-1", InstanceState.TERMINATING)))
     assert made.actions == ()
     assert made.ledger.members["ins-1"].termination is not None
 
 
 def test_releases_of_different_causes_are_told_apart() -> None:
-    books, _ = running("ins-1", "ins-2", "ins-3")
-    seen = observed(
+    ledger, _ = running("ins-1", "ins-2", "ins-3")
+    observed = observed_of(
         instance("ins-1"),
         instance("ins-2", InstanceState.STOPPED),
         instance("ins-3", InstanceState.PENDING, created_at=ago(700)),
     )
-    made = plan(desired(1), books, seen)
+    made = plan(desired_of(1), ledger, observed)
     assert {action.cause: action.instance_ids for action in made.actions if isinstance(action, Terminate)} == {
         Cause.STOPPED_OUTSIDE: ("ins-2",),
         Cause.STUCK_PENDING: ("ins-3",),
@@ -196,15 +202,17 @@ def test_releases_of_different_causes_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seen", "obstacle"),
+    ("observed", "obstacle"),
     [
-        pytest.param(observed(), "not in the cloud's lists yet", id="not-seen"),
-        pytest.param(observed(instance("ins-1", ownership=None)), "its tags do not (yet) say", id="no-tags-yet"),
-        pytest.param(observed(instance("ins-1", ownership=THEIRS)), "its tags do not (yet) say", id="tags-of-another"),
+        pytest.param(observed_of(), "not in the cloud's lists yet", id="not-seen"),
+        pytest.param(observed_of(instance("ins-1", ownership=None)), "its tags do not (yet) say", id="no-tags-yet"),
+        pytest.param(
+            observed_of(instance("ins-1", ownership=THEIRS)), "its tags do not (yet) say", id="tags-of-another"
+        ),
     ],
 )
-def test_nothing_is_released_whose_tags_do_not_say_that_it_is_ours(seen: Observation, obstacle: str) -> None:
-    made = plan(desired(0), ledger(member("ins-1")), seen)
+def test_nothing_is_released_whose_tags_do_not_say_that_it_is_ours(observed: Observation, obstacle: str) -> None:
+    made = plan(desired_of(0), ledger_of(member("ins-1")), observed)
     assert made.actions == ()
     termination = made.ledger.members["ins-1"].termination
     assert termination is not None
@@ -214,11 +222,11 @@ def test_nothing_is_released_whose_tags_do_not_say_that_it_is_ours(seen: Observa
 
 def test_what_is_still_starting_is_not_asked_for_until_it_runs_or_is_stuck() -> None:
     """The cloud would refuse it and the whole batch with it: two calls per instance, for nothing."""
-    books = ledger(member("ins-1", termination=released()), member("ins-2", termination=released()))
+    ledger = ledger_of(member("ins-1", termination=released()), member("ins-2", termination=released()))
     young, stuck = (
         instance(key, InstanceState.PENDING, created_at=ago(age)) for key, age in [("ins-1", 9), ("ins-2", 601)]
     )
-    made = plan(desired(0), books, observed(young, stuck))
+    made = plan(desired_of(0), ledger, observed_of(young, stuck))
     assert terminated_ids(made.actions) == ["ins-2"]
     termination = made.ledger.members["ins-1"].termination
     assert termination is not None
@@ -228,15 +236,15 @@ def test_what_is_still_starting_is_not_asked_for_until_it_runs_or_is_stuck() -> 
 @pytest.mark.parametrize(("seen_ago", "ended"), [(0, ["ins-1"]), (30, ["ins-1"]), (40, [])])
 def test_what_was_starting_in_an_old_look_may_run_by_now(seen_ago: float, ended: list[str]) -> None:
     starting = instance("ins-1", InstanceState.PENDING, created_at=ago(631))
-    made = plan(desired(1), ledger(member("ins-1")), observed(starting, at=ago(seen_ago)))
+    made = plan(desired_of(1), ledger_of(member("ins-1")), observed_of(starting, at=ago(seen_ago)))
     assert terminated_ids(made.actions) == ended
 
 
 def test_an_accepted_release_that_is_no_longer_listed_has_no_obstacle() -> None:
-    books = ledger(member("ins-1", termination=accepted()))
-    made = plan(desired(0), books, observed())
+    ledger = ledger_of(member("ins-1", termination=accepted()))
+    made = plan(desired_of(0), ledger, observed_of())
     assert made.actions == ()
-    assert made.ledger == books
+    assert made.ledger == ledger
 
 
 @pytest.mark.parametrize(
@@ -260,76 +268,76 @@ def test_an_accepted_release_that_is_no_longer_listed_has_no_obstacle() -> None:
     ],
 )
 def test_when_a_recorded_release_is_asked_for(termination: Termination, state: InstanceState, is_due: bool) -> None:
-    books = ledger(member("ins-1", termination=termination))
-    made = plan(desired(0), books, observed(instance("ins-1", state)))
+    ledger = ledger_of(member("ins-1", termination=termination))
+    made = plan(desired_of(0), ledger, observed_of(instance("ins-1", state)))
     assert bool(made.actions) is is_due
 
 
 def test_a_look_from_before_a_release_says_nothing_of_its_effect() -> None:
-    books = ledger(member("ins-1", termination=replace(accepted(), sent_at=ago(90))))
-    assert not plan(desired(0), books, observed(instance("ins-1"), at=ago(91))).actions
-    assert plan(desired(0), books, observed(instance("ins-1"), at=ago(89))).actions
+    ledger = ledger_of(member("ins-1", termination=replace(accepted(), sent_at=ago(90))))
+    assert not plan(desired_of(0), ledger, observed_of(instance("ins-1"), at=ago(91))).actions
+    assert plan(desired_of(0), ledger, observed_of(instance("ins-1"), at=ago(89))).actions
 
 
 # --- settling --------------------------------------------------------------------------------------------------------
 
 
 def test_an_open_launch_is_repeated_unchanged_before_anything_new() -> None:
-    open_launch = intent(WISHES, 2)
-    made = plan(WISHES, ledger(open_launch))
+    open_launch = intent(DESIRED, 2)
+    made = plan(DESIRED, ledger_of(open_launch))
     (launch,) = launches(made.actions)
     assert launch.replay
     assert launch.intent == replace(open_launch, sent_at=NOW, answer_lost=True)
-    assert launch.request == request_for(WISHES, A, 2, open_launch.sequence, open_launch.bid)
+    assert launch.request == request_for(DESIRED, A, 2, open_launch.sequence, open_launch.bid)
 
 
 def test_a_launch_that_may_still_be_with_its_sender_is_left_to_it() -> None:
     """Another replica that repeated it at once would make the sender's own answer doubtful."""
-    made = plan(WISHES, ledger(intent(WISHES, 2, created_at=ago(10))))
+    made = plan(DESIRED, ledger_of(intent(DESIRED, 2, created_at=ago(10))))
     assert made.actions == ()
 
 
 def test_a_release_is_not_held_up_by_an_open_launch() -> None:
-    books = ledger(intent(WISHES, 1), member("ins-1", termination=released()))
-    made = plan(WISHES, books, observed(instance("ins-1")))
+    ledger = ledger_of(intent(DESIRED, 1), member("ins-1", termination=released()))
+    made = plan(DESIRED, ledger, observed_of(instance("ins-1")))
     assert terminated_ids(made.actions) == ["ins-1"]
 
 
 @pytest.mark.parametrize(
-    ("wishes", "changes"),
+    ("desired", "changes"),
     [
-        pytest.param(WISHES, {"created_at": ago(120)}, id="too-old-for-its-token"),
-        pytest.param(WISHES, {"created_at": NOW + seconds(1)}, id="from-the-future"),
-        pytest.param(WISHES, {"found": frozenset({"ins-1"})}, id="partly-found-already"),
-        pytest.param(WISHES, {"token": "f" * 40}, id="a-token-that-is-not-its-own"),
-        pytest.param(WISHES, {"digest": "0" * 12}, id="another-request-than-the-spec-makes"),
-        pytest.param(WISHES, {"count": 3}, id="a-count-somebody-edited"),
-        pytest.param(WISHES, {"count": 0}, id="no-count"),
-        pytest.param(desired(3, pools=[B]), {}, id="its-pool-is-no-longer-wanted"),
-        pytest.param(desired(3, template=Template("img-22222222")), {}, id="the-template-has-changed"),
-        pytest.param(desired(1), {}, id="it-would-be-too-many-now"),
-        pytest.param(desired(0, deleting=True), {}, id="deleting"),
+        pytest.param(DESIRED, {"created_at": ago(120)}, id="too-old-for-its-token"),
+        pytest.param(DESIRED, {"created_at": NOW + seconds(1)}, id="from-the-future"),
+        pytest.param(DESIRED, {"found": frozenset({"ins-1"})}, id="partly-found-already"),
+        pytest.param(DESIRED, {"token": "f" * 40}, id="a-token-that-is-not-its-own"),
+        pytest.param(DESIRED, {"digest": "0" * 12}, id="another-request-than-the-spec-makes"),
+        pytest.param(DESIRED, {"count": 3}, id="a-count-somebody-edited"),
+        pytest.param(DESIRED, {"count": 0}, id="no-count"),
+        pytest.param(desired_of(3, pools=[B]), {}, id="its-pool-is-no-longer-wanted"),
+        pytest.param(desired_of(3, template=Template("img-22222222")), {}, id="the-template-has-changed"),
+        pytest.param(desired_of(1), {}, id="it-would-be-too-many-now"),
+        pytest.param(desired_of(0, deleting=True), {}, id="deleting"),
     ],
 )
-def test_a_launch_that_may_not_be_repeated_is_only_searched_for(wishes: Desired, changes: dict[str, object]) -> None:
-    made = plan(wishes, ledger(replace(intent(WISHES, 2), **changes)))
+def test_a_launch_that_may_not_be_repeated_is_only_searched_for(desired: Desired, changes: dict[str, object]) -> None:
+    made = plan(desired, ledger_of(replace(intent(DESIRED, 2), **changes)))
     assert [launch for launch in launches(made.actions) if launch.replay] == []
 
 
 def test_a_launch_that_is_only_searched_for_keeps_its_places_and_holds_up_nothing_else() -> None:
-    books = ledger(intent(WISHES, 2, created_at=ago(200)))
-    (launch,) = launches(plan(WISHES, books).actions)
+    ledger = ledger_of(intent(DESIRED, 2, created_at=ago(200)))
+    (launch,) = launches(plan(DESIRED, ledger).actions)
     assert (launch.replay, launch.request.count) == (False, 1)
 
 
 def test_while_everything_rests_an_open_launch_waits_too() -> None:
-    books = ledger(intent(WISHES, 2), rest(None, Trouble.CLOUD_UNREACHABLE))
-    assert plan(WISHES, books).actions == ()
+    ledger = ledger_of(intent(DESIRED, 2), rest(None, Trouble.CLOUD_UNREACHABLE))
+    assert plan(DESIRED, ledger).actions == ()
 
 
 def test_planning_again_after_a_crash_repeats_the_same_tokens_and_asks_for_nothing_more() -> None:
-    first = plan(desired(250), ledger())
-    again = plan(desired(250), first.ledger, at=20)
+    first = plan(desired_of(250), ledger_of())
+    again = plan(desired_of(250), first.ledger, at=20)
     assert [launch.intent.token for launch in launches(again.actions)] == [
         launch.intent.token for launch in launches(first.actions)
     ]
@@ -339,63 +347,63 @@ def test_planning_again_after_a_crash_repeats_the_same_tokens_and_asks_for_nothi
 
 
 def test_instances_of_an_open_launch_that_were_found_are_not_asked_for_again() -> None:
-    open_launch = intent(WISHES, 2, found=frozenset({"ins-1"}))
+    open_launch = intent(DESIRED, 2, found=frozenset({"ins-1"}))
     seen = launched_by(open_launch, ["ins-1"])
-    made = plan(WISHES, ledger(open_launch, member("ins-1")), observed(*seen))
+    made = plan(DESIRED, ledger_of(open_launch, member("ins-1")), observed_of(*seen))
     assert [launch.request.count for launch in launches(made.actions)] == [1]
 
 
 # --- one attempt only ------------------------------------------------------------------------------------------------
 
-ONCE = desired(3, one_time=True)
+ONCE = desired_of(3, one_time=True)
 
 
 def test_one_attempt_is_noted_before_it_is_made() -> None:
-    made = plan(ONCE, ledger())
+    made = plan(ONCE, ledger_of())
     assert [launch.request.count for launch in launches(made.actions)] == [3]
     assert made.ledger.attempted_generation == 1
 
 
 @pytest.mark.parametrize(
-    ("wishes", "books", "learned", "asks"),
+    ("desired", "ledger", "learned", "asks"),
     [
-        pytest.param(ONCE, ledger(attempted_generation=1), Learned(), False, id="it-had-its-attempt"),
+        pytest.param(ONCE, ledger_of(attempted_generation=1), Learned(), False, id="it-had-its-attempt"),
         pytest.param(
-            ONCE, ledger(attempted_generation=1), Learned(one_time_started=True), True, id="in-the-midst-of-it"
+            ONCE, ledger_of(attempted_generation=1), Learned(one_time_started=True), True, id="in-the-midst-of-it"
         ),
-        pytest.param(ONCE, ledger(attempted_generation=0), Learned(), True, id="the-spec-has-changed-since"),
-        pytest.param(WISHES, ledger(attempted_generation=1), Learned(), True, id="persistent-now"),
+        pytest.param(ONCE, ledger_of(attempted_generation=0), Learned(), True, id="the-spec-has-changed-since"),
+        pytest.param(DESIRED, ledger_of(attempted_generation=1), Learned(), True, id="persistent-now"),
     ],
 )
-def test_a_one_time_request_asks_once(wishes: Desired, books: Ledger, learned: Learned, asks: bool) -> None:
-    assert bool(plan(wishes, books, learned=learned).actions) is asks
-    assert may_launch(wishes, books, learned) is asks
+def test_a_one_time_request_asks_once(desired: Desired, ledger: Ledger, learned: Learned, asks: bool) -> None:
+    assert bool(plan(desired, ledger, learned=learned).actions) is asks
+    assert may_launch(desired, ledger, learned) is asks
 
 
 def test_a_one_time_request_is_not_probed_with_one_when_quoted_sold_out() -> None:
-    seen = observed(market=market({A: "1"}, sold_out=[A]))
-    (launch,) = launches(plan(ONCE, ledger(), seen).actions)
+    observed = observed_of(market=market_of({A: "1"}, sold_out=[A]))
+    (launch,) = launches(plan(ONCE, ledger_of(), observed).actions)
     assert launch.request.count == 3
 
 
 def test_what_a_one_time_request_has_lost_is_not_replaced() -> None:
-    books = ledger(member("ins-1", lost=Cause.RECLAIMED), attempted_generation=1)
-    assert plan(ONCE, books).actions == ()
+    ledger = ledger_of(member("ins-1", lost=Cause.RECLAIMED), attempted_generation=1)
+    assert plan(ONCE, ledger).actions == ()
 
 
 # --- paused ----------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("books", "seen"),
+    ("ledger", "seen"),
     [
-        pytest.param(ledger(), [], id="something-missing"),
-        pytest.param(ledger(*[member(f"ins-{n}") for n in range(9)]), [instance("ins-1")], id="too-many"),
-        pytest.param(ledger(member("ins-1", termination=released())), [instance("ins-1")], id="a-release-recorded"),
-        pytest.param(ledger(intent(WISHES, 2)), [], id="a-launch-open"),
+        pytest.param(ledger_of(), [], id="something-missing"),
+        pytest.param(ledger_of(*[member(f"ins-{n}") for n in range(9)]), [instance("ins-1")], id="too-many"),
+        pytest.param(ledger_of(member("ins-1", termination=released())), [instance("ins-1")], id="a-release-recorded"),
+        pytest.param(ledger_of(intent(DESIRED, 2)), [], id="a-launch-open"),
     ],
 )
-def test_paused_means_that_nothing_is_done(books: Ledger, seen: list[Instance]) -> None:
-    made = plan(desired(3, paused=True), books, observed(*seen))
+def test_paused_means_that_nothing_is_done(ledger: Ledger, seen: list[Instance]) -> None:
+    made = plan(desired_of(3, paused=True), ledger, observed_of(*seen))
     assert made.actions == ()
-    assert made.ledger == books
+    assert made.ledger == ledger

@@ -14,13 +14,13 @@ from plan.given import (
     A,
     B,
     ago,
-    desired,
+    desired_of,
     instance,
     intent,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     reputation,
     rest,
     seconds,
@@ -38,25 +38,25 @@ THREE_MINUTES = seconds(180)
 HOUR = seconds(3600)
 
 
-def losing(*early: bool, apart: timedelta = timedelta(seconds=1), books: Ledger | None = None) -> Ledger:
+def losing(*early: bool, apart: timedelta = timedelta(seconds=1), ledger: Ledger | None = None) -> Ledger:
     """The ledger after losses in A that far apart, the last of them now, each of an instance bought after the last."""
-    books = books or ledger()
+    ledger = ledger or ledger_of()
     for number, was_early in enumerate(early, start=1 - len(early)):
-        books = lose(books, A, min(apart / 2, THREE_MINUTES) if was_early else 2 * POLICY.early_loss, apart * number)
-    return books
+        ledger = lose(ledger, A, min(apart / 2, THREE_MINUTES) if was_early else 2 * POLICY.early_loss, apart * number)
+    return ledger
 
 
-def lose(books: Ledger, pool: Pool, age: timedelta, later: timedelta = timedelta()) -> Ledger:
+def lose(ledger: Ledger, pool: Pool, age: timedelta, later: timedelta = timedelta()) -> Ledger:
     """The ledger after the loss of an instance of `pool` of that age, so much after NOW."""
     now = NOW + later
-    return after_loss(books, member("ins-lost", pool=pool, launched_at=now - age), now, POLICY)
+    return after_loss(ledger, member("ins-lost", pool=pool, launched_at=now - age), now, POLICY)
 
 
 def verdict(
-    books: Ledger, pool: Pool = A, now: datetime = NOW, others: tuple[Pool, ...] = (B,)
+    ledger: Ledger, pool: Pool = A, now: datetime = NOW, others: tuple[Pool, ...] = (B,)
 ) -> Offer | RejectedPool:
     """What is said of `pool` beside `others`."""
-    ranking = rank(desired(3, [pool, *others]), books, Market(), now, POLICY)
+    ranking = rank(desired_of(3, [pool, *others]), ledger, Market(), now, POLICY)
     return next(one for one in (*ranking.kept, *ranking.rejected) if one.pool == pool)
 
 
@@ -72,19 +72,19 @@ def verdict(
     ],
 )
 def test_early_losses_add_up_and_fade(early: list[bool], apart: float, weight: float, is_avoided: bool) -> None:
-    books = losing(*early, apart=seconds(apart))
-    assert books.pool_trust[A].early == pytest.approx(weight, abs=0.001)
-    assert books.pool_trust[A].reclaims == len(early)
-    assert (trust_of(books, A, NOW, POLICY).avoided_until is not None) is is_avoided
+    ledger = losing(*early, apart=seconds(apart))
+    assert ledger.pool_trust[A].early == pytest.approx(weight, abs=0.001)
+    assert ledger.pool_trust[A].reclaims == len(early)
+    assert (trust_of(ledger, A, NOW, POLICY).avoided_until is not None) is is_avoided
 
 
 def test_a_late_loss_does_not_make_a_bad_pool_look_better() -> None:
     """Avoidance lasts until the early losses have faded; a loss that says nothing must not cut it off."""
-    books = losing(True, True)
+    ledger = losing(True, True)
     later = NOW + HALF_LIFE / 2
-    before = trust_of(books, A, later, POLICY)
+    before = trust_of(ledger, A, later, POLICY)
     assert before.avoided_until is not None
-    assert trust_of(lose(books, A, 2 * POLICY.early_loss, HALF_LIFE / 2), A, later, POLICY) == before
+    assert trust_of(lose(ledger, A, 2 * POLICY.early_loss, HALF_LIFE / 2), A, later, POLICY) == before
 
 
 @pytest.mark.parametrize(
@@ -96,38 +96,38 @@ def test_a_late_loss_does_not_make_a_bad_pool_look_better() -> None:
 )
 def test_what_ends_by_one_stroke_is_one_failure(ages: list[float], weight: float) -> None:
     """Losses a second apart. Two taken at once from the only pool there is must not cost half an hour."""
-    books = ledger()
+    ledger = ledger_of()
     for number, age in enumerate(ages):
-        books = lose(books, A, seconds(age), seconds(number))
-    assert books.pool_trust[A].early == pytest.approx(weight, abs=0.01)
-    assert books.pool_trust[A].reclaims == len(ages)
+        ledger = lose(ledger, A, seconds(age), seconds(number))
+    assert ledger.pool_trust[A].early == pytest.approx(weight, abs=0.01)
+    assert ledger.pool_trust[A].reclaims == len(ages)
 
 
 def test_a_loss_noted_by_a_clock_ahead_of_ours_does_not_hide_the_next() -> None:
-    books = ledger(reputation(A, 0.1, NOW + HOUR))
-    assert lose(books, A, seconds(60)).pool_trust[A].early > 1
+    ledger = ledger_of(reputation(A, 0.1, NOW + HOUR))
+    assert lose(ledger, A, seconds(60)).pool_trust[A].early > 1
 
 
 @given(st.lists(st.booleans(), min_size=1, max_size=6), st.integers(0, 3600))
 def test_a_pool_is_asked_again_within_two_half_lives_of_its_last_loss(early: list[bool], apart: int) -> None:
-    books = losing(*early, apart=seconds(apart))
-    assert trust_of(books, A, NOW + 2 * HALF_LIFE, POLICY).avoided_until is None
+    ledger = losing(*early, apart=seconds(apart))
+    assert trust_of(ledger, A, NOW + 2 * HALF_LIFE, POLICY).avoided_until is None
 
 
 @given(st.floats(1.5, 2.5), st.integers(0, 7_200))
 def test_until_when_a_pool_is_avoided_is_when_it_is_on_probation(early: float, later: int) -> None:
-    books = ledger(reputation(A, early))
-    until = trust_of(books, A, NOW, POLICY).avoided_until
+    ledger = ledger_of(reputation(A, early))
+    until = trust_of(ledger, A, NOW, POLICY).avoided_until
     assert until is not None
     now = NOW + seconds(later)
-    assert trust_of(books, A, now, POLICY).on_probation is (now >= until)
+    assert trust_of(ledger, A, now, POLICY).on_probation is (now >= until)
 
 
 @given(st.floats(0, 100), st.integers(-(10**9), 10**9))
 def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float, shift: int) -> None:
-    books = ledger(reputation(A, early, NOW + seconds(shift)))
-    assert 0 <= early_loss_weight(books.pool_trust[A], NOW, POLICY) <= 100
-    for one in (verdict(books), verdict(books, others=())):
+    ledger = ledger_of(reputation(A, early, NOW + seconds(shift)))
+    assert 0 <= early_loss_weight(ledger.pool_trust[A], NOW, POLICY) <= 100
+    for one in (verdict(ledger), verdict(ledger, others=())):
         assert isinstance(one, Offer) or one.until is None or one.until > NOW
 
 
@@ -143,8 +143,8 @@ def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float,
     ],
 )
 def test_only_a_spot_machine_that_lasts_brings_trust_back(born: float, other: dict, is_trusted: bool) -> None:
-    books = ledger(reputation(A, 2.0, ago(3700)), member("ins-1", launched_at=NOW + seconds(born), **other))
-    stands = trust_of(books, A, NOW, POLICY)
+    ledger = ledger_of(reputation(A, 2.0, ago(3700)), member("ins-1", launched_at=NOW + seconds(born), **other))
+    stands = trust_of(ledger, A, NOW, POLICY)
     assert (stands.avoided_until is None and not stands.on_probation) is is_trusted
 
 
@@ -158,7 +158,7 @@ ON_PROBATION = reputation(A, 1.5, ago(1801))
         pytest.param([member("ins-1", launched_at=ago(60))], 0, 540, id="until-it-has-lasted"),
         pytest.param([member("ins-1", launched_at=ago(60), on_demand=True)], 1, None, id="on-demand-is-no-try"),
         pytest.param([member("ins-1", launched_at=ago(3600))], 1, None, id="older-than-the-loss-is-no-try"),
-        pytest.param([intent(desired(3), 1, created_at=ago(20))], 0, 580, id="a-launch-without-an-answer-is-one"),
+        pytest.param([intent(desired_of(3), 1, created_at=ago(20))], 0, 580, id="a-launch-without-an-answer-is-one"),
         pytest.param(
             [member("ins-1", launched_at=ago(700), arrived=False)],
             0,
@@ -168,7 +168,7 @@ ON_PROBATION = reputation(A, 1.5, ago(1801))
     ],
 )
 def test_on_probation_one_instance_is_tried(entries: list, most: int, until: float | None) -> None:
-    one = verdict(ledger(ON_PROBATION, *entries))
+    one = verdict(ledger_of(ON_PROBATION, *entries))
     if isinstance(one, Offer):
         assert (one.count_max, None) == (most, until)
     else:
@@ -177,8 +177,8 @@ def test_on_probation_one_instance_is_tried(entries: list, most: int, until: flo
 
 
 def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
-    bad = ledger(reputation(A, 2.5), reputation(B, 2.5))
-    alone, beside = verdict(bad), verdict(ledger(reputation(A, 2.5)))
+    bad = ledger_of(reputation(A, 2.5), reputation(B, 2.5))
+    alone, beside = verdict(bad), verdict(ledger_of(reputation(A, 2.5)))
     assert isinstance(alone, RejectedPool)
     assert isinstance(beside, RejectedPool)
     assert alone.until == NOW + POLICY.last_resort
@@ -188,24 +188,24 @@ def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
 
 
 def test_what_was_long_ago_is_forgiven() -> None:
-    books, longest = ledger(reputation(A, 2.5)), POLICY.forgiven_after * POLICY.half_life
-    assert trust_of(books, A, NOW + longest, POLICY).on_probation
-    assert trust_of(books, A, NOW + longest + seconds(1), POLICY) == TRUSTED
+    ledger, longest = ledger_of(reputation(A, 2.5)), POLICY.forgiven_after * POLICY.half_life
+    assert trust_of(ledger, A, NOW + longest, POLICY).on_probation
+    assert trust_of(ledger, A, NOW + longest + seconds(1), POLICY) == TRUSTED
 
 
 def test_a_pool_that_only_rests_is_no_reason_to_try_a_bad_one_sooner() -> None:
-    one = verdict(ledger(reputation(A, 2.5), rest(B)), now=NOW + seconds(1))
+    one = verdict(ledger_of(reputation(A, 2.5), rest(B)), now=NOW + seconds(1))
     assert isinstance(one, RejectedPool)
     assert one.until is not None
     assert one.until > NOW + POLICY.last_resort
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
-    books = ledger()
+    ledger = ledger_of()
     for number in range(POOL_TRUST_MAX + 5):
-        books = lose(books, Pool("z", f"T{number:03}"), seconds(60), seconds(number))
-    assert len(books.pool_trust) == POOL_TRUST_MAX
-    assert min(one.instance_type for one in books.pool_trust) == "T005"
+        ledger = lose(ledger, Pool("z", f"T{number:03}"), seconds(60), seconds(number))
+    assert len(ledger.pool_trust) == POOL_TRUST_MAX
+    assert min(one.instance_type for one in ledger.pool_trust) == "T005"
 
 
 @pytest.mark.parametrize(
@@ -219,23 +219,25 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
 def test_what_is_lost_is_remembered_of_its_pool(other: dict, reclaims: int, early: float) -> None:
     lost = member("ins-1", **({"launched_at": ago(60)} | other))
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=lost.launched_at, on_demand=lost.on_demand)
-    books = sync_ledger(ledger(lost), desired(1), observed(seen), NOW, POLICY).ledger
-    known = books.pool_trust.get(A)
+    ledger = sync_ledger(ledger_of(lost), desired_of(1), observed_of(seen), NOW, POLICY).ledger
+    known = ledger.pool_trust.get(A)
     assert (known.reclaims if known else 0, known.early if known else 0.0) == (reclaims, early)
 
 
 def test_what_somebody_released_outside_is_not_the_pool_s_doing() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=ago(60), last_operation="TerminateInstances")
-    books = sync_ledger(ledger(member("ins-1", launched_at=ago(60))), desired(1), observed(seen), NOW, POLICY).ledger
-    assert books.pool_trust == {}
+    ledger = sync_ledger(
+        ledger_of(member("ins-1", launched_at=ago(60))), desired_of(1), observed_of(seen), NOW, POLICY
+    ).ledger
+    assert ledger.pool_trust == {}
 
 
 # --- plays -----------------------------------------------------------------------------------------------------------
 
 
-def quotes(now: datetime) -> Market:
+def market_at(now: datetime) -> Market:
     """Always the same."""
-    return market({A: "0.1", B: "0.2"})
+    return market_of({A: "0.1", B: "0.2"})
 
 
 @settings(max_examples=8, deadline=None)
@@ -244,7 +246,7 @@ def test_a_pool_that_reclaims_at_once_gets_three_launches_an_hour(
     replicas: int, pools: tuple[Pool, ...], are_all_bad: bool, life: float
 ) -> None:
     play = Play(
-        desired(replicas, pools), quotes, life=lambda pool, _: seconds(life) if pool == A or are_all_bad else None
+        desired_of(replicas, pools), market_at, life=lambda pool, _: seconds(life) if pool == A or are_all_bad else None
     )
     play.run(5 * HOUR)
     for pool in pools:
@@ -253,7 +255,7 @@ def test_a_pool_that_reclaims_at_once_gets_three_launches_an_hour(
 
 
 def test_beside_a_good_pool_everything_soon_runs_there() -> None:
-    play = Play(desired(3, [A, B]), quotes, life=lambda pool, _: THREE_MINUTES if pool == A else None)
+    play = Play(desired_of(3, [A, B]), market_at, life=lambda pool, _: THREE_MINUTES if pool == A else None)
     play.run(HOUR)
     assert play.live() == 3
     assert {machine.launch.intent.pool for machine in play.machines.values() if machine.ended_at is None} == {B}
@@ -263,8 +265,8 @@ def test_beside_a_good_pool_everything_soon_runs_there() -> None:
 def test_once_it_is_good_a_pool_is_asked_again_within_two_half_lives(others: tuple[Pool, ...]) -> None:
     good_from = NOW + 2 * HOUR
     play = Play(
-        desired(2, [A, *others]),
-        quotes,
+        desired_of(2, [A, *others]),
+        market_at,
         room=lambda pool, now: 1000 if pool == A or now < NOW + HOUR else 0,
         life=lambda pool, now: THREE_MINUTES if pool == B or now < good_from else None,
     )

@@ -16,17 +16,17 @@ from plan.given import (
     A,
     B,
     C,
-    desired,
+    desired_of,
     intent,
     launches,
-    ledger,
+    ledger_of,
     member,
-    observed,
+    observed_of,
     seconds,
     terminated_ids,
 )
 from plan.judge import complaints, places_taken, takes_a_place
-from plan.worlds import SEQUENCES, Dice, answers, instance_of, seeds, situation_of, situations, spec_of
+from plan.worlds import SEQUENCES, Dice, answers, instance_of, random_desired, seeds, situation_of, situations
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_of_launch
@@ -47,18 +47,18 @@ many = settings(max_examples=400, deadline=None)
 @many
 @given(situations)
 def test_every_plan_is_a_good_plan(situation: Situation) -> None:
-    spec, books, seen, learned = situation
-    plan = make_plan(spec, books, seen, NOW, POLICY, learned)
-    assert complaints(spec, books, seen, NOW, plan) == []
+    desired, ledger, observed, learned = situation
+    plan = make_plan(desired, ledger, observed, NOW, POLICY, learned)
+    assert complaints(desired, ledger, observed, NOW, plan) == []
 
 
 @many
 @given(situations)
-def test_books_then_plan_is_a_good_plan_too(situation: Situation) -> None:
-    spec, before, seen, learned = situation
-    books = sync_ledger(before, spec, seen, NOW, POLICY).ledger
-    plan = make_plan(spec, books, seen, NOW, POLICY, learned)
-    assert complaints(spec, books, seen, NOW, plan) == []
+def test_sync_then_plan_is_a_good_plan_too(situation: Situation) -> None:
+    desired, before, observed, learned = situation
+    ledger = sync_ledger(before, desired, observed, NOW, POLICY).ledger
+    plan = make_plan(desired, ledger, observed, NOW, POLICY, learned)
+    assert complaints(desired, ledger, observed, NOW, plan) == []
 
 
 def shuffled(mapping: Mapping[K, V], order: random.Random) -> dict[K, V]:
@@ -70,31 +70,29 @@ def shuffled(mapping: Mapping[K, V], order: random.Random) -> dict[K, V]:
 @many
 @given(situations, st.randoms(use_true_random=False))
 def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situation, order: random.Random) -> None:
-    spec, before, seen, learned = situation
-    other_seen = replace(
-        seen,
-        instances=shuffled(seen.instances, order),
-        absent=shuffled(seen.absent, order),
-        market=replace(seen.market, offerings=shuffled(seen.market.offerings, order)),
+    desired, before, observed, learned = situation
+    other_observed = replace(
+        observed,
+        instances=shuffled(observed.instances, order),
+        absent=shuffled(observed.absent, order),
+        market=replace(observed.market, offerings=shuffled(observed.market.offerings, order)),
     )
     other_before = replace(before, members=shuffled(before.members, order), backoffs=shuffled(before.backoffs, order))
-    books, other_books = (
-        sync_ledger(before, spec, seen, NOW, POLICY),
-        sync_ledger(other_before, spec, other_seen, NOW, POLICY),
-    )
-    assert books == other_books
-    plan = make_plan(spec, books.ledger, seen, NOW, POLICY, learned)
-    assert plan == make_plan(spec, other_books.ledger, other_seen, NOW, POLICY, learned)
+    synced = sync_ledger(before, desired, observed, NOW, POLICY)
+    other_synced = sync_ledger(other_before, desired, other_observed, NOW, POLICY)
+    assert synced == other_synced
+    plan = make_plan(desired, synced.ledger, observed, NOW, POLICY, learned)
+    assert plan == make_plan(desired, other_synced.ledger, other_observed, NOW, POLICY, learned)
 
 
 @many
 @given(situations)
 @example(situation_of(37))
 @example(situation_of(2623))
-def test_keeping_books_twice_tells_nothing_new(situation: Situation) -> None:
-    spec, before, seen, _ = situation
-    once = sync_ledger(before, spec, seen, NOW, POLICY)
-    again = sync_ledger(once.ledger, spec, seen, NOW, POLICY)
+def test_a_second_sync_tells_nothing_new(situation: Situation) -> None:
+    desired, before, observed, _ = situation
+    once = sync_ledger(before, desired, observed, NOW, POLICY)
+    again = sync_ledger(once.ledger, desired, observed, NOW, POLICY)
     disowned = {key for item in once.activities if item.cause == Cause.NOT_OURS for key in item.instance_ids}
     assert again.ledger == once.ledger
     assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
@@ -107,18 +105,18 @@ def is_old(member: Member, sight: Instance) -> bool:
 
 @many
 @given(situations)
-def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
+def test_a_sync_frees_a_place_only_by_evidence(situation: Situation) -> None:
     """Whoever took a place and no longer does was seen to have ended, is not ours, or is absent beyond doubt."""
-    spec, before, seen, _ = situation
-    after = sync_ledger(before, spec, seen, NOW, POLICY).ledger
+    desired, before, observed, _ = situation
+    after = sync_ledger(before, desired, observed, NOW, POLICY).ledger
     for key, old in before.members.items():
         new = after.members.get(key)
         if not takes_a_place(old) or (new is not None and takes_a_place(new)):
             continue
-        sight, absence = seen.instances.get(key), seen.absent.get(key)
+        sight, absence = observed.instances.get(key), observed.absent.get(key)
         is_untagged = old.verified and sight is not None and sight.ownership is None and sight.pool == old.pool
         is_strange = (
-            sight is not None and sight.ownership != spec.ownership and (not is_untagged or not is_old(old, sight))
+            sight is not None and sight.ownership != desired.ownership and (not is_untagged or not is_old(old, sight))
         )
         has_ended = sight is not None and sight.has_ended
         is_absent = absence is not None and absence.sweeps >= POLICY.absence_sweeps and absence.looked_up
@@ -127,17 +125,19 @@ def test_books_free_a_place_only_by_evidence(situation: Situation) -> None:
 
 @many
 @given(situations)
-def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
-    spec, before, seen, _ = situation
-    after = sync_ledger(before, spec, seen, NOW, POLICY).ledger
+def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
+    desired, before, observed, _ = situation
+    after = sync_ledger(before, desired, observed, NOW, POLICY).ledger
     for old in before.intents:
         if any(item.sequence == old.sequence for item in after.intents):
             continue
-        is_hopeless = seen.observed_at >= old.created_at + POLICY.launch_uncertain_for and old.name in seen.searched
+        is_hopeless = (
+            observed.observed_at >= old.created_at + POLICY.launch_uncertain_for and old.name in observed.searched
+        )
         of_it = {
             key
-            for key, item in seen.instances.items()
-            if item.name.startswith(old.name) or (item.ownership == spec.ownership and key not in before.members)
+            for key, item in observed.instances.items()
+            if item.name.startswith(old.name) or (item.ownership == desired.ownership and key not in before.members)
         }
         assert is_hopeless or len(old.found | of_it) >= old.count
 
@@ -146,9 +146,9 @@ def test_books_give_up_a_launch_only_when_it_can_bring_nothing_more(situation: S
 @given(situations)
 def test_planning_again_before_anything_was_sent_asks_for_nothing_more(situation: Situation) -> None:
     """A crash between the commit and the calls: the next run repeats the same tokens."""
-    spec, books, seen, learned = situation
-    first = make_plan(spec, books, seen, NOW, POLICY, learned)
-    again = make_plan(spec, first.ledger, seen, NOW, POLICY, learned)
+    desired, ledger, observed, learned = situation
+    first = make_plan(desired, ledger, observed, NOW, POLICY, learned)
+    again = make_plan(desired, first.ledger, observed, NOW, POLICY, learned)
     if first_launches := launches(first.actions):
         tokens = {item.intent.token for item in first_launches}
         assert {item.intent.token for item in launches(again.actions)} <= tokens
@@ -158,41 +158,41 @@ def test_planning_again_before_anything_was_sent_asks_for_nothing_more(situation
 
 @given(st.integers(0, 8), st.integers(0, 10_000), st.lists(st.sampled_from(["paused", "one_time"]), unique=True))
 def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, flags: list[str]) -> None:
-    spec = desired(count, **dict.fromkeys(flags, True))
+    desired = desired_of(count, **dict.fromkeys(flags, True))
     machines = [f"ins-{number}" for number in range(count)]
-    books = ledger(*map(member, machines))
-    seen = observed(*[Instance(key, "x", InstanceState.RUNNING, A, NOW, spec.ownership) for key in machines])
-    kept = sync_ledger(books, spec, seen, NOW + seconds(later), POLICY)
-    assert (kept.ledger, kept.activities) == (books, ())
-    plan = make_plan(spec, books, seen, NOW + seconds(later), POLICY, Learned())
-    assert (plan.ledger, plan.actions) == (books, ())
+    ledger = ledger_of(*map(member, machines))
+    observed = observed_of(*[Instance(key, "x", InstanceState.RUNNING, A, NOW, desired.ownership) for key in machines])
+    kept = sync_ledger(ledger, desired, observed, NOW + seconds(later), POLICY)
+    assert (kept.ledger, kept.activities) == (ledger, ())
+    plan = make_plan(desired, ledger, observed, NOW + seconds(later), POLICY, Learned())
+    assert (plan.ledger, plan.actions) == (ledger, ())
 
 
 @many
 @given(answers)
 def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
-    spec, books, outcomes = case
-    after = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
+    desired, ledger, outcomes = case
+    after = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
     promised = {
         key
         for outcome in outcomes
         if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt)
         for key in outcome.result.instance_ids
     }
-    assert after.members.keys() == books.members.keys() | promised
+    assert after.members.keys() == ledger.members.keys() | promised
 
 
 @many
 @given(answers)
 def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
-    spec, books, outcomes = case
-    after = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
+    desired, ledger, outcomes = case
+    after = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
     settling = {
         outcome.launch.intent.sequence
         for outcome in outcomes
         if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt)
     }
-    for old in books.intents:
+    for old in ledger.intents:
         if old.answer_lost and old.sequence not in settling:
             assert old.sequence in {item.sequence for item in after.intents}
 
@@ -201,17 +201,17 @@ def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outco
 @given(answers)
 def test_entering_an_answer_twice_is_entering_it_once(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     """After a conflict, what came back is entered into the newer ledger, which may know some of it already."""
-    spec, books, outcomes = case
-    once = apply_outcomes(books, outcomes, spec, NOW, POLICY, Learned()).ledger
-    twice = apply_outcomes(once, outcomes, spec, NOW, POLICY, Learned()).ledger
+    desired, ledger, outcomes = case
+    once = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
+    twice = apply_outcomes(once, outcomes, desired, NOW, POLICY, Learned()).ledger
     assert twice.members.keys() == once.members.keys()
     assert places_taken(twice) >= places_taken(once)
 
 
 @given(st.integers(1, 100), st.integers(0, 10**11), st.text("abcxyz019-.", min_size=1, max_size=63))
 def test_the_name_of_a_launch_leads_back_to_it_and_to_no_other(count: int, sequence: int, prefix: str) -> None:
-    spec = desired(name_prefix=prefix, pools=[A, B, C])
-    one, next_one = intent(spec, count, sequence), intent(spec, count, sequence + 1)
+    desired = desired_of(name_prefix=prefix, pools=[A, B, C])
+    one, next_one = intent(desired, count, sequence), intent(desired, count, sequence + 1)
     assert len(one.name.encode()) <= 56
     assert one.name != next_one.name
     assert one.token != next_one.token
@@ -223,6 +223,6 @@ def test_the_name_of_a_launch_leads_back_to_it_and_to_no_other(count: int, seque
 @given(seeds)
 def test_an_instance_belongs_to_one_launch_at_most(seed: int) -> None:
     dice = Dice(seed)
-    seen = instance_of(dice, spec_of(dice))
-    open_launches = [intent(desired(), dice.randint(1, 2), number) for number in SEQUENCES]
+    seen = instance_of(dice, random_desired(dice))
+    open_launches = [intent(desired_of(), dice.randint(1, 2), number) for number in SEQUENCES]
     assert sum(is_of_launch(seen, item) for item in open_launches) <= 1

@@ -9,17 +9,17 @@ from typing import Any
 
 import pytest
 
-from plan.given import NOW, POLICY, A, B, C, desired, ledger, market, member, rest
+from plan.given import NOW, POLICY, A, B, C, desired_of, ledger_of, market_of, member, rest
 from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.quote import Quote, make_quote
 
-QUOTES = market({A: "0.02", B: "0.03", C: "0.04"})
+MARKET = market_of({A: "0.02", B: "0.03", C: "0.04"})
 
 
-def quote(wishes: Desired, books: Ledger | None = None, quotes: Market = QUOTES) -> Quote:
-    return make_quote(wishes, books or ledger(), quotes, NOW, POLICY)
+def quote(desired: Desired, ledger: Ledger | None = None, market: Market = MARKET) -> Quote:
+    return make_quote(desired, ledger or ledger_of(), market, NOW, POLICY)
 
 
 def lots(found: Quote) -> dict[Pool, int]:
@@ -51,7 +51,7 @@ EVEN = {"zone_policy": ZonePolicy.BALANCED}
     ],
 )
 def test_what_would_be_chosen(replicas: int, other: dict[str, Any], expected: Mapping[Pool, int]) -> None:
-    found = quote(desired(replicas, **other))
+    found = quote(desired_of(replicas, **other))
     assert lots(found) == expected
     assert (found.missing, found.chosen) == (replicas, sum(expected.values()))
 
@@ -60,64 +60,66 @@ def test_what_would_be_chosen(replicas: int, other: dict[str, Any], expected: Ma
 def test_thousands_are_chosen_soon(policy: ZonePolicy) -> None:
     pools = [Pool(zone, f"S5.X{number}") for zone in ("ap-guangzhou-3", "ap-guangzhou-4") for number in range(30)]
     pools = pools[29:]  # one in the first zone, thirty in the other
-    found = quote(desired(2000, pools, share=30, zone_policy=policy), quotes=market(dict.fromkeys(pools, "0.02")))
+    found = quote(desired_of(2000, pools, share=30, zone_policy=policy), market=market_of(dict.fromkeys(pools, "0.02")))
     assert found.chosen == 2000
     assert max(lots(found).values()) <= 600
 
 
 def test_only_what_is_missing_is_quoted_and_what_is_there_counts_for_shares() -> None:
-    books = ledger(member("ins-1", pool=A), member("ins-2", pool=A))
-    found = quote(desired(6, share=50), books)
+    ledger = ledger_of(member("ins-1", pool=A), member("ins-2", pool=A))
+    found = quote(desired_of(6, share=50), ledger)
     assert (found.missing, lots(found)) == (4, {A: 1, B: 3})
 
 
 def test_rests_end_with_a_pause_so_they_do_not_count() -> None:
-    assert lots(quote(desired(2), ledger(rest(A), rest(None)))) == {A: 2}
+    assert lots(quote(desired_of(2), ledger_of(rest(A), rest(None)))) == {A: 2}
 
 
 def test_the_costs_are_of_what_is_chosen() -> None:
-    found = quote(desired(9, share=60))
+    found = quote(desired_of(9, share=60))
     assert found.per_hour == Decimal("0.22")
     assert found.on_demand_per_hour == Decimal("2.2")
     assert found.saved_percent == 90
 
 
 def test_a_price_nobody_quotes_makes_the_sum_unknown() -> None:
-    found = quote(desired(2), quotes=market({A: None}))
+    found = quote(desired_of(2), market=market_of({A: None}))
     assert (lots(found), found.per_hour, found.saved_percent) == ({A: 2}, None, None)
 
 
 def test_without_any_quotes_it_chooses_and_knows_no_price() -> None:
-    found = quote(desired(2), quotes=Market())
+    found = quote(desired_of(2), market=Market())
     assert (lots(found), found.per_hour) == ({A: 2}, None)
     assert all(line.why is None for line in found.lines)
 
 
 @pytest.mark.parametrize(
-    ("wishes", "quotes", "is_asked", "why"),
+    ("desired", "market", "is_asked", "why"),
     [
-        pytest.param(desired(1, [A]), QUOTES, True, None, id="fine"),
-        pytest.param(desired(1, [A]), market({A: "0.02"}, [A]), True, "sold out", id="sold-out"),
-        pytest.param(desired(1, [A]), market({B: "0.02"}), True, "not sold as spot there", id="not-sold"),
-        pytest.param(desired(1, [A], caps=Caps(Decimal("0.01"))), QUOTES, True, "above the bid", id="dear"),
+        pytest.param(desired_of(1, [A]), MARKET, True, None, id="fine"),
+        pytest.param(desired_of(1, [A]), market_of({A: "0.02"}, [A]), True, "sold out", id="sold-out"),
+        pytest.param(desired_of(1, [A]), market_of({B: "0.02"}), True, "not sold as spot there", id="not-sold"),
+        pytest.param(desired_of(1, [A], caps=Caps(Decimal("0.01"))), MARKET, True, "above the bid", id="dear"),
         pytest.param(
-            desired(1, [A], caps=Caps(in_total=Decimal("0.01"))), QUOTES, False, "OverBudget", id="over-budget"
+            desired_of(1, [A], caps=Caps(in_total=Decimal("0.01"))), MARKET, False, "OverBudget", id="over-budget"
         ),
         pytest.param(
-            desired(1, [A], caps=Caps(percent_of_on_demand=50)),
-            market({A: None}),
+            desired_of(1, [A], caps=Caps(percent_of_on_demand=50)),
+            market_of({A: None}),
             False,
             "MarketUnreadable",
             id="no-price-to-take-a-part-of",
         ),
     ],
 )
-def test_every_pool_says_why(wishes: Desired, quotes: Market, is_asked: bool, why: str | None) -> None:
-    (line,) = quote(wishes, quotes=quotes).lines
+def test_every_pool_says_why(desired: Desired, market: Market, is_asked: bool, why: str | None) -> None:
+    (line,) = quote(desired, market=market).lines
     assert line.is_asked is is_asked
     assert (line.why is None) if why is None else why in (line.why or "")
 
 
 def test_without_pools_it_says_why() -> None:
-    assert quote(replace(desired(1, []), unmet="the quotes are not known yet")).unmet == "the quotes are not known yet"
-    assert quote(desired(1, [])).unmet
+    assert (
+        quote(replace(desired_of(1, []), unmet="the quotes are not known yet")).unmet == "the quotes are not known yet"
+    )
+    assert quote(desired_of(1, [])).unmet

@@ -6,7 +6,7 @@ import itertools
 
 import pytest
 
-from plan.given import NOW, PRESENT, A, B, accepted, ago, instance, ledger, market, member, released, seconds
+from plan.given import NOW, PRESENT, A, B, accepted, ago, instance, ledger_of, market_of, member, released, seconds
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Member
 from spotcompute.model.offering import Market
@@ -55,7 +55,7 @@ def order(members: list[Member], *pending: str, prices: Market | None = None) ->
         item.id: instance(item.id, InstanceState.PENDING if item.id in pending else InstanceState.RUNNING)
         for item in members
     }
-    return [item.id for item in in_order_of_leaving(ledger(*members), seen, prices or Market(), PRESENT)]
+    return [item.id for item in in_order_of_leaving(ledger_of(*members), seen, prices or Market(), PRESENT)]
 
 
 def test_not_running_yet_goes_before_everything_else() -> None:
@@ -66,13 +66,13 @@ def test_not_running_yet_goes_before_everything_else() -> None:
 def test_an_older_template_goes_before_a_costlier_one() -> None:
     dear = member("ins-dear", pool=B)
     old = member("ins-old", template_digest="000000000000")
-    assert order([dear, old], prices=market({A: "1", B: "9"})) == ["ins-old", "ins-dear"]
+    assert order([dear, old], prices=market_of({A: "1", B: "9"})) == ["ins-old", "ins-dear"]
 
 
 def test_the_costliest_goes_before_the_youngest() -> None:
     dear = member("ins-dear", pool=B, launched_at=ago(9000))
     young = member("ins-young", launched_at=ago(1))
-    assert order([young, dear], prices=market({A: "1", B: "9"})) == ["ins-dear", "ins-young"]
+    assert order([young, dear], prices=market_of({A: "1", B: "9"})) == ["ins-dear", "ins-young"]
 
 
 def test_the_youngest_goes_first_then_the_smallest_id() -> None:
@@ -101,6 +101,6 @@ def test_the_order_is_that_of_the_facts_not_that_of_the_listing() -> None:
         member("ins-3", pool=B),
         member("ins-4", launched_at=ago(5)),
     ]
-    prices = market({A: "1", B: "2"})
+    prices = market_of({A: "1", B: "2"})
     orders = {tuple(order(list(shuffled), "ins-4", prices=prices)) for shuffled in itertools.permutations(members)}
     assert orders == {("ins-4", "ins-2", "ins-3", "ins-1")}

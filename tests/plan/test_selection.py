@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, POLICY, TEMPLATE, desired, ledger, observed, rest
+from plan.given import NOW, POLICY, TEMPLATE, desired_of, ledger_of, observed_of, rest
 from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market, Offering, Pool
@@ -35,9 +35,9 @@ SOLD = [
 
 def chosen(requirements: Requirements, sold: list[Offering] | None = None) -> list[str]:
     """The pools that are meant, in order."""
-    spec = desired(2, [], requirements=requirements, placements=tuple(ZONES))
-    quotes = Market({one.pool: one for one in (SOLD if sold is None else sold)}, NOW)
-    return [str(pool) for pool, _ in with_pools(spec, quotes).pools]
+    desired = desired_of(2, [], requirements=requirements, placements=tuple(ZONES))
+    market = Market({one.pool: one for one in (SOLD if sold is None else sold)}, NOW)
+    return [str(pool) for pool, _ in with_pools(desired, market).pools]
 
 
 MEDIUM_3, LARGE_3, GPU_3 = "S5.MEDIUM4@gz-3", "SA2.LARGE8@gz-3", "GN7.XL@gz-3"
@@ -80,29 +80,31 @@ def test_too_many_pools_are_cut_as_fairly_as_placements_go() -> None:
 
 
 def test_each_pool_goes_to_its_placement() -> None:
-    spec = with_pools(
-        desired(2, [], requirements=Requirements(), placements=tuple(ZONES)),
+    desired = with_pools(
+        desired_of(2, [], requirements=Requirements(), placements=tuple(ZONES)),
         Market({one.pool: one for one in SOLD}, NOW),
     )
-    assert {placement for pool, placement in spec.pools if pool.zone == "gz-3"} == {ZONES[0]}
+    assert {placement for pool, placement in desired.pools if pool.zone == "gz-3"} == {ZONES[0]}
 
 
 def test_who_names_types_gets_them_whatever_is_quoted() -> None:
-    spec = desired(2)
-    assert with_pools(spec, Market({one.pool: one for one in SOLD}, NOW)) is spec
+    desired = desired_of(2)
+    assert with_pools(desired, Market({one.pool: one for one in SOLD}, NOW)) is desired
 
 
 @pytest.mark.parametrize(
-    ("quotes", "word"),
+    ("market", "word"),
     [(Market(), "not known yet"), (Market(unreliable_because="they are empty"), "not believed: they are empty")],
 )
-def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(quotes: Market, word: str) -> None:
-    spec = with_pools(desired(2, [], requirements=Requirements(), placements=tuple(ZONES), template=TEMPLATE), quotes)
-    assert spec.pools == ()
-    assert spec.unmet is not None
-    assert word in spec.unmet
-    books = ledger(rest(Pool("gz-3", "S5.MEDIUM4")), rest(None))
-    assert sync_ledger(books, spec, observed(), NOW, POLICY).ledger == books
+def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(market: Market, word: str) -> None:
+    desired = with_pools(
+        desired_of(2, [], requirements=Requirements(), placements=tuple(ZONES), template=TEMPLATE), market
+    )
+    assert desired.pools == ()
+    assert desired.unmet is not None
+    assert word in desired.unmet
+    ledger = ledger_of(rest(Pool("gz-3", "S5.MEDIUM4")), rest(None))
+    assert sync_ledger(ledger, desired, observed_of(), NOW, POLICY).ledger == ledger
 
 
 # --- which quotes are believed ---------------------------------------------------------------------------------------

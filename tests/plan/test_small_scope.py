@@ -8,7 +8,20 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from plan.given import NOW, POLICY, THEIRS, accepted, ago, desired, instance, intent, ledger, member, observed, released
+from plan.given import (
+    NOW,
+    POLICY,
+    THEIRS,
+    accepted,
+    ago,
+    desired_of,
+    instance,
+    intent,
+    ledger_of,
+    member,
+    observed_of,
+    released,
+)
 from plan.judge import complaints, places_taken
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
@@ -69,19 +82,19 @@ GROUPS = list(groups())
 @pytest.mark.parametrize("replicas", range(4))
 @pytest.mark.parametrize("opened", INTENTS, ids=["no-launch", "one-open", "two-open", "two-open-long-ago"])
 def test_every_plan_of_a_small_world_is_a_good_plan(replicas: int, opened: dict[str, object] | None) -> None:
-    spec = desired(replicas)
-    launch: list[Intent] = [] if opened is None else [replace(intent(spec, int(str(opened["count"]))), **opened)]
+    desired = desired_of(replicas)
+    launch: list[Intent] = [] if opened is None else [replace(intent(desired, int(str(opened["count"]))), **opened)]
     for kinds in GROUPS:
         keys = [f"ins-{number}" for number in range(len(kinds))]
-        before = ledger(*launch, *(kind.remembered(key) for kind, key in zip(kinds, keys, strict=True)))
+        before = ledger_of(*launch, *(kind.remembered(key) for kind, key in zip(kinds, keys, strict=True)))
         sights = [kind.seen(key) for kind, key in zip(kinds, keys, strict=True)]
-        seen = observed(
+        observed = observed_of(
             *(sight for sight in sights if sight is not None),
             absent={key: Absence(3, True) for key, sight in zip(keys, sights, strict=True) if sight is None},
             searched=[item.name for item in launch],
         )
-        books = sync_ledger(before, spec, seen, NOW, POLICY).ledger
-        plan = make_plan(spec, books, seen, NOW, POLICY, Learned())
-        assert complaints(spec, books, seen, NOW, plan) == [], kinds
+        ledger = sync_ledger(before, desired, observed, NOW, POLICY).ledger
+        plan = make_plan(desired, ledger, observed, NOW, POLICY, Learned())
+        assert complaints(desired, ledger, observed, NOW, plan) == [], kinds
         # No pool rests, so whatever is missing is asked for now, unless a launch has to be settled first.
         assert launch or places_taken(plan.ledger) >= replicas, kinds

@@ -1,7 +1,7 @@
 """The smallest cloud that can hurt, and the smallest loop around the planner: no I/O, no waiting, one seed.
 
 Apart from the simulations of the whole loop: this one is so cheap that thousands of worlds fit into a test run, and it
-exercises decisions alone: books, plan, act, fold. Requests may be refused, lost on the way, lost on the way back or
+exercises decisions alone: sync, plan, act, apply. Requests may be refused, lost on the way, lost on the way back or
 carried out late; lists lag; tags attach later; instances are taken back, released, stopped or never start; the process
 dies between its steps; status is lost.
 """
@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
-from plan.given import NOW, OURS, desired, seconds
+from plan.given import NOW, OURS, desired_of, seconds
 from plan.judge import complaints
 from plan.worlds import POOLS, Dice
 from spotcompute.cloud.errors import (
@@ -166,7 +166,7 @@ class Cloud:
                     self.machines[key].end(self.now)
         return OutcomeUnknown("Timeout", "no answer") if trouble <= 2 else "req-1"
 
-    def observe(self, books: Ledger) -> Observation:
+    def observe(self, ledger: Ledger) -> Observation:
         """A complete look: the list with its lag, and every id and name of the ledger looked up."""
         seen = {
             machine.id: Instance(
@@ -180,13 +180,13 @@ class Cloud:
             for machine in self.machines.values()
             if machine.listed_from <= self.now
         }
-        names = {intent.name for intent in books.intents}
+        names = {intent.name for intent in ledger.intents}
         of_interest = {
             key: item
             for key, item in seen.items()
-            if item.ownership or key in books.members or any(item.name.startswith(name) for name in names)
+            if item.ownership or key in ledger.members or any(item.name.startswith(name) for name in names)
         }
-        self.absent = {key: self.absent.get(key, 0) + 1 for key in books.members if key not in seen}
+        self.absent = {key: self.absent.get(key, 0) + 1 for key in ledger.members if key not in seen}
         absent = {key: Absence(count, looked_up=True) for key, count in self.absent.items()}
         return Observation(self.now, of_interest, absent, frozenset(names))
 
@@ -196,32 +196,32 @@ class Loop:
     """Reconcile as the operator does, with `crash` deciding where the process dies."""
 
     cloud: Cloud
-    spec: Desired
-    books: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
+    desired: Desired
+    ledger: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
     most_wanted: int = 0
 
     def run(self) -> bool:
-        """One reconcile; True when it had nothing to do. What is not in `books` at its end was never written."""
+        """One reconcile; True when it had nothing to do. What is not in `ledger` at its end was never written."""
         learned, quiet = Learned(), True
-        seen, books = self.cloud.observe(self.books), self.books
+        observed, ledger = self.cloud.observe(self.ledger), self.ledger
         for _ in range(40):
-            books = sync_ledger(books, self.spec, seen, self.cloud.now, SHORT).ledger
-            plan = make_plan(self.spec, books, seen, self.cloud.now, SHORT, learned)
-            assert complaints(self.spec, books, seen, self.cloud.now, plan) == []
+            ledger = sync_ledger(ledger, self.desired, observed, self.cloud.now, SHORT).ledger
+            plan = make_plan(self.desired, ledger, observed, self.cloud.now, SHORT, learned)
+            assert complaints(self.desired, ledger, observed, self.cloud.now, plan) == []
             quiet = quiet and not plan.actions
-            books = plan.ledger
+            ledger = plan.ledger
             if not plan.actions:
                 break
-            self.books = books
+            self.ledger = ledger
             if self._dies():
                 return False
             outcomes = self._perform(plan.actions)
             if self._dies():
                 return False
-            folded = apply_outcomes(books, outcomes, self.spec, self.cloud.now, SHORT, learned)
-            books, learned = folded.ledger, replace(folded.learned, one_time_started=True)
-        quiet = quiet and books == self.books
-        self.books = books
+            folded = apply_outcomes(ledger, outcomes, self.desired, self.cloud.now, SHORT, learned)
+            ledger, learned = folded.ledger, replace(folded.learned, one_time_started=True)
+        quiet = quiet and ledger == self.ledger
+        self.ledger = ledger
         return quiet
 
     def _dies(self) -> bool:
@@ -246,13 +246,13 @@ class Loop:
     def lose_status(self) -> None:
         """Somebody has replaced the object: the identity is in its annotation, the rest is to be found again."""
         until = self.cloud.now + SHORT.signature_lifetime + SHORT.listing_lag_max
-        self.books = Ledger(OURS.environment_id, quarantine_until=until)
+        self.ledger = Ledger(OURS.environment_id, quarantine_until=until)
 
 
-def change(dice: Dice, spec: Desired) -> Desired:
+def change(dice: Dice, desired: Desired) -> Desired:
     """What a user does next."""
     pools = dice.some(POOLS) or POOLS
     return replace(
-        desired(dice.randint(0, 6), pools=pools, generation=spec.generation + 1),
+        desired_of(dice.randint(0, 6), pools=pools, generation=desired.generation + 1),
         paused=dice.chance(5),
     )

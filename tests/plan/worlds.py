@@ -16,7 +16,22 @@ from typing import TypeVar
 
 from hypothesis import strategies as st
 
-from plan.given import NOW, OURS, PRESENT, THEIRS, A, B, C, desired, intent, ledger, market, observed, rest, seconds
+from plan.given import (
+    NOW,
+    OURS,
+    PRESENT,
+    THEIRS,
+    A,
+    B,
+    C,
+    desired_of,
+    intent,
+    ledger_of,
+    market_of,
+    observed_of,
+    rest,
+    seconds,
+)
 from spotcompute.cloud import errors
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Fallback, Gang, Requirements, ZonePolicy
@@ -69,10 +84,10 @@ class Dice(random.Random):
         return NOW + seconds(self.randint(-7200, 600) if self.chance(2) else self.randint(-240, 30))
 
 
-def spec_of(dice: Dice) -> Desired:
+def random_desired(dice: Dice) -> Desired:
     """What somebody may want."""
     deleting = dice.chance(4)
-    return desired(
+    return desired_of(
         0 if deleting else dice.randint(0, 8),
         pools=dice.some(POOLS),
         deleting=deleting,
@@ -109,10 +124,10 @@ def _member(dice: Dice) -> Member:
     )
 
 
-def intent_of(dice: Dice, spec: Desired) -> Intent:
+def random_intent(dice: Dice, desired: Desired) -> Intent:
     """An open launch of the spec, or of one that had all pools."""
     return intent(
-        replace(spec, pools=desired().pools),
+        replace(desired, pools=desired_of().pools),
         count=dice.randint(1, 4),
         sequence=dice.choice(SEQUENCES),
         pool=dice.choice(POOLS),
@@ -141,11 +156,11 @@ def _rest(dice: Dice) -> Backoff:
     )
 
 
-def ledger_of(dice: Dice, spec: Desired) -> Ledger:
+def random_ledger(dice: Dice, desired: Desired) -> Ledger:
     """Anything that may be remembered."""
-    return ledger(
+    return ledger_of(
         *dice.several(lambda: _member(dice), 8),
-        *dice.several(lambda: _edited(intent_of(dice, spec), dice), 2),
+        *dice.several(lambda: _edited(random_intent(dice, desired), dice), 2),
         *dice.several(lambda: _rest(dice), 2),
         sequence=dice.choice([0, 700, 2_000_000_000]),
         quarantine_until=dice.maybe(dice.moment, one_in=6),
@@ -153,9 +168,9 @@ def ledger_of(dice: Dice, spec: Desired) -> Ledger:
     )
 
 
-def instance_of(dice: Dice, spec: Desired) -> Instance:
+def instance_of(dice: Dice, desired: Desired) -> Instance:
     """A machine somebody sees: ours, of an open launch perhaps, or a stranger's."""
-    prefix = f"{spec.name_prefix}-{OURS.environment_id.rpartition('-')[2]}"
+    prefix = f"{desired.name_prefix}-{OURS.environment_id.rpartition('-')[2]}"
     names = [f"{prefix}-{number}{suffix}" for number in SEQUENCES for suffix in ("", "-1", "-2")]
     return Instance(
         id=dice.choice(IDS),
@@ -168,21 +183,21 @@ def instance_of(dice: Dice, spec: Desired) -> Instance:
     )
 
 
-def observation_of(dice: Dice, spec: Desired, books: Ledger) -> Observation:
+def random_observation(dice: Dice, desired: Desired, ledger: Ledger) -> Observation:
     """A complete look at the cloud."""
-    seen = {item.id: item for item in dice.several(lambda: instance_of(dice, spec), 8)}
+    seen = {item.id: item for item in dice.several(lambda: instance_of(dice, desired), 8)}
     absent = {key: Absence(dice.randint(0, 5), dice.chance(2)) for key in dice.some(IDS) if key not in seen}
-    quotes = {pool: dice.maybe(lambda: dice.choice(["0.1", "0.2"])) for pool in dice.some(POOLS)}
-    return observed(
+    prices = {pool: dice.maybe(lambda: dice.choice(["0.1", "0.2"])) for pool in dice.some(POOLS)}
+    return observed_of(
         *seen.values(),
         absent=absent,
-        searched=dice.some([item.name for item in books.intents]),
+        searched=dice.some([item.name for item in ledger.intents]),
         at=dice.moment(),
-        market=market(quotes, dice.some(POOLS)),
+        market=market_of(prices, dice.some(POOLS)),
     )
 
 
-def lesson_of(dice: Dice) -> Learned:
+def random_lesson(dice: Dice) -> Learned:
     """What a run may have learned of stock."""
     return Learned(
         room_below={pool: dice.randint(-2, 9) for pool in dice.some(POOLS)},
@@ -194,27 +209,27 @@ def lesson_of(dice: Dice) -> Learned:
 def situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
     """All that a plan is made from, except the moment."""
     dice = Dice(seed)
-    spec = spec_of(dice)
-    books = ledger_of(dice, spec)
-    return spec, books, observation_of(dice, spec, books), lesson_of(dice)
+    desired = random_desired(dice)
+    ledger = random_ledger(dice, desired)
+    return desired, ledger, random_observation(dice, desired, ledger), random_lesson(dice)
 
 
 def answered_of(seed: int) -> tuple[Desired, Ledger, list[Outcome]]:
     """A ledger, and outcomes of launches and releases that it may or may not know of."""
     dice = Dice(seed)
-    spec = spec_of(dice)
-    books = ledger_of(dice, spec)
-    return spec, books, dice.several(lambda: _outcome(dice, spec, books), 5)
+    desired = random_desired(dice)
+    ledger = random_ledger(dice, desired)
+    return desired, ledger, dice.several(lambda: _outcome(dice, desired, ledger), 5)
 
 
-def _outcome(dice: Dice, spec: Desired, books: Ledger) -> Outcome:
+def _outcome(dice: Dice, desired: Desired, ledger: Ledger) -> Outcome:
     error = dice.choice(FAILURES)("Some.Code", "words", dice.maybe(lambda: "req-1"))
     if dice.chance(3):
         ids = tuple(dice.sample(IDS, 2))
         return Terminated(ids, Cause.SCALED_DOWN, "because", dice.choice(["req-1", error]))
-    known = [item for item in books.intents if item.count > 0]
-    made = dice.choice(known) if known and dice.chance(2) else intent_of(dice, spec)
-    request = request_for(replace(spec, pools=desired().pools), made.pool, made.count, made.sequence, made.bid)
+    known = [item for item in ledger.intents if item.count > 0]
+    made = dice.choice(known) if known and dice.chance(2) else random_intent(dice, desired)
+    request = request_for(replace(desired, pools=desired_of().pools), made.pool, made.count, made.sequence, made.bid)
     assert request is not None
     receipt = LaunchReceipt(tuple(dice.sample(["ins-0", "ins-1", "new-1", "new-2"], dice.randint(1, 4))), "req-1")
     return Launched(Launch(made, request, "because"), dice.choice([None, error, receipt, receipt]))
@@ -223,7 +238,7 @@ def _outcome(dice: Dice, spec: Desired, books: Ledger) -> Outcome:
 # --- the spot market: dice of its own, so that older seeds make what they made ----------------------------------------
 
 
-def with_wishes(dice: Dice, spec: Desired) -> Desired:
+def with_wishes(dice: Dice, desired: Desired) -> Desired:
     """The same spec, and some of what may be asked of the market."""
     prices = ["0.05", "0.1", "0.15", "0.35", "1.5"]
     amount = lambda: Decimal(dice.choice(prices))  # noqa: E731 - a name for one draw, used in the next lines only
@@ -235,14 +250,14 @@ def with_wishes(dice: Dice, spec: Desired) -> Desired:
     )
     is_unmet = dice.chance(20)
     fallback = dice.maybe(lambda: _fallback(dice), one_in=2)
-    gang = dice.maybe(lambda: _gang(dice, spec), one_in=3) if spec.replicas and not spec.one_time else None
+    gang = dice.maybe(lambda: _gang(dice, desired), one_in=3) if desired.replicas and not desired.one_time else None
     return replace(
-        spec,
+        desired,
         caps=caps if dice.chance(2) else Caps(),
         zone_policy=dice.choice(list(ZonePolicy)),
         share=dice.choice([100, 100, 50, 34, 1]),
         requirements=Requirements() if is_unmet else None,
-        pools=() if is_unmet else spec.pools,
+        pools=() if is_unmet else desired.pools,
         unmet="the market's quotes are not known yet" if is_unmet else None,
         fallback=fallback if gang is None else None,  # the schema lets nobody ask for both
         gang=gang,
@@ -259,17 +274,17 @@ def _fallback(dice: Dice) -> Fallback:
     )
 
 
-def _gang(dice: Dice, spec: Desired) -> Gang:
-    return Gang(dice.randint(1, spec.replicas), seconds(dice.choice([0, 60, 300])))
+def _gang(dice: Dice, desired: Desired) -> Gang:
+    return Gang(dice.randint(1, desired.replicas), seconds(dice.choice([0, 60, 300])))
 
 
-def with_memories(dice: Dice, spec: Desired, books: Ledger) -> Ledger:
+def with_memories(dice: Dice, desired: Desired, ledger: Ledger) -> Ledger:
     """The same ledger, and what may be remembered of the market."""
     members = {
         key: replace(member, on_demand=dice.chance(3), termination=_market_termination(dice, member))
-        for key, member in books.members.items()
+        for key, member in ledger.members.items()
     }
-    whole_spec = replace(spec, pools=desired().pools, unmet=None)
+    whole_spec = replace(desired, pools=desired_of().pools, unmet=None)
     for number in dice.sample([3, 4], dice.choice([0, 0, 1, 2])):
         on_demand = dice.chance(2)
         bid = None if on_demand else dice.maybe(lambda: Decimal(dice.choice(["0.1", "0.2"])))
@@ -284,15 +299,15 @@ def with_memories(dice: Dice, spec: Desired, books: Ledger) -> Ledger:
             answer_lost=dice.chance(2),
             sent_at=dice.maybe(dice.moment),
         )
-        books = books.with_intent(made)
+        ledger = ledger.with_intent(made)
     for rested in dice.some([whole_zone(pool.zone) for pool in POOLS] + [ON_DEMAND]):
         made_rest = _rest(dice)
         if dice.chance(2):
             numbers = {"vcpu": dice.maybe(lambda: dice.randint(1, 4)), "in_use": dice.maybe(lambda: dice.randint(0, 4))}
-            books = books.with_backoff(replace(made_rest, pool=rested, **numbers))
+            ledger = ledger.with_backoff(replace(made_rest, pool=rested, **numbers))
     weights = [0.0, 0.7, 1.0, 1.5, 1.93, 2.5]
     return replace(
-        books,
+        ledger,
         members=members,
         pool_trust={
             pool: PoolTrust(pool=pool, reclaims=dice.randint(1, 9), early=dice.choice(weights), as_of=dice.moment())
@@ -316,17 +331,17 @@ def _market_termination(dice: Dice, member: Member) -> Termination | None:
 
 def market_situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
     """A situation with all that there may be of the market."""
-    spec, books, seen, learned = situation_of(seed)
+    desired, ledger, observed, learned = situation_of(seed)
     dice = Dice(f"{seed} market")
-    spec = with_wishes(dice, spec)
-    books = with_memories(dice, spec, books)
-    instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in seen.instances.items()}
-    quotes = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}
+    desired = with_wishes(dice, desired)
+    ledger = with_memories(dice, desired, ledger)
+    instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in observed.instances.items()}
+    prices = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}
     quoted = replace(
-        market(quotes, dice.some(POOLS)), unreliable_because=dice.maybe(lambda: "they are empty", one_in=8)
+        market_of(prices, dice.some(POOLS)), unreliable_because=dice.maybe(lambda: "they are empty", one_in=8)
     )
     learned = replace(learned, not_on_demand=frozenset(dice.some(POOLS)) if dice.chance(4) else frozenset())
-    return spec, books, replace(seen, instances=instances, market=quoted), learned
+    return desired, ledger, replace(observed, instances=instances, market=quoted), learned
 
 
 seeds = st.integers(0, 2**63)

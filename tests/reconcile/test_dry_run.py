@@ -36,7 +36,7 @@ TEMPLATE = Template(
 )
 
 
-def wishes(template: Template = TEMPLATE, **other: Any) -> Desired:
+def desired_of(template: Template = TEMPLATE, **other: Any) -> Desired:
     defaults: dict[str, Any] = {
         "ownership": OWNERSHIP,
         "owner": "default@web",
@@ -63,7 +63,7 @@ def fields(findings: Findings) -> list[str | None]:
 
 
 async def test_a_launch_without_fault_has_none(ground: Ground) -> None:
-    assert await found(ground, wishes()) == Findings()
+    assert await found(ground, desired_of()) == Findings()
 
 
 WRONG: Mapping[str, dict[str, Any]] = {
@@ -82,18 +82,18 @@ WRONG_IN_CVMSIM = WRONG | {
 
 @pytest.mark.parametrize("field", WRONG)
 async def test_one_wrong_field_is_named_on_either_ground(ground: Ground, field: str) -> None:
-    findings = await found(ground, wishes(replace(TEMPLATE, **WRONG[field])))
+    findings = await found(ground, desired_of(replace(TEMPLATE, **WRONG[field])))
     assert (fields(findings), findings.may_be_more, findings.unchecked) == ([field], False, None)
 
 
 async def test_all_wrong_fields_are_named_on_either_ground(ground: Ground) -> None:
     template = replace(TEMPLATE, **{name: value for change in WRONG.values() for name, value in change.items()})
-    assert fields(await found(ground, wishes(template))) == sorted(WRONG)
+    assert fields(await found(ground, desired_of(template))) == sorted(WRONG)
 
 
 @pytest.mark.parametrize("field", WRONG_IN_CVMSIM)
 async def test_each_wrong_field_is_named(simulated: SimulatedGround, field: str) -> None:
-    findings = await found(simulated, wishes(replace(TEMPLATE, **WRONG_IN_CVMSIM[field])))
+    findings = await found(simulated, desired_of(replace(TEMPLATE, **WRONG_IN_CVMSIM[field])))
     assert (fields(findings), findings.may_be_more) == ([field], False)
 
 
@@ -103,7 +103,7 @@ async def test_each_wrong_field_is_named(simulated: SimulatedGround, field: str)
 async def test_any_two_wrong_fields_are_named(simulated: SimulatedGround, pair: tuple[str, str]) -> None:
     template = replace(TEMPLATE, **WRONG_IN_CVMSIM[pair[0]], **WRONG_IN_CVMSIM[pair[1]])
     before = calls(simulated)
-    assert fields(await found(simulated, wishes(template))) == sorted(pair)
+    assert fields(await found(simulated, desired_of(template))) == sorted(pair)
     assert calls(simulated) - before <= CALLS_MAX
 
 
@@ -122,20 +122,20 @@ async def test_six_wrong_fields_a_type_and_a_network_are_named_at_once(
     elsewhere = Placement(OTHER_POOL.zone, VPC, SUBNET)
     missing = Pool(POOL.zone, "S99.HUGE1")
     pools = ((POOL, PLACEMENT), (missing, PLACEMENT), (OTHER_POOL, elsewhere))
-    findings = await found(simulated, wishes(template, pools=pools, placements=(PLACEMENT, elsewhere)))
+    findings = await found(simulated, desired_of(template, pools=pools, placements=(PLACEMENT, elsewhere)))
     assert fields(findings) == sorted([*names, "spec.instanceTypes[1]", "spec.placements[1].subnetId"])
     assert not findings.refusals
 
 
 async def test_user_data_the_cloud_does_not_take_is_named(simulated: SimulatedGround) -> None:
-    findings = await found(simulated, wishes(user_data_digest="0123456789ab"), user_data="IyE=" * 5000)
+    findings = await found(simulated, desired_of(user_data_digest="0123456789ab"), user_data="IyE=" * 5000)
     assert fields(findings) == ["spec.template.userData"]
 
 
 async def test_a_zone_that_does_not_exist_is_named_and_the_others_are_checked(simulated: SimulatedGround) -> None:
     nowhere = Placement("ap-guangzhou-99")
     pools = ((Pool(nowhere.zone, POOL.instance_type), nowhere), (POOL, PLACEMENT))
-    findings = await found(simulated, wishes(pools=pools, placements=(nowhere, PLACEMENT)))
+    findings = await found(simulated, desired_of(pools=pools, placements=(nowhere, PLACEMENT)))
     assert fields(findings) == ["spec.placements[0].zone"]
 
 
@@ -145,7 +145,7 @@ async def test_no_stock_is_no_fault_and_hides_none_where_another_zone_has_some(s
     elsewhere = Placement(OTHER_POOL.zone)
     template = replace(TEMPLATE, cam_role_name="nobody")
     pools = ((POOL, PLACEMENT), (OTHER_POOL, elsewhere))
-    findings = await found(simulated, wishes(template, pools=pools, placements=(PLACEMENT, elsewhere)))
+    findings = await found(simulated, desired_of(template, pools=pools, placements=(PLACEMENT, elsewhere)))
     assert fields(findings) == ["spec.template.camRoleName"]
     assert [(one.pool, one.count, str(one.trouble)) for one in findings.refusals] == [(POOL, 3, "InsufficientCapacity")]
 
@@ -168,7 +168,7 @@ class Oracle:
 
 
 async def tried(oracle: Any) -> Findings:
-    desired = wishes()
+    desired = desired_of()
     quote = make_quote(desired, Ledger(ENV), Market(), NOW, Policy())
     return await find_field_errors(desired, quote, Market(), oracle, None, ENV, NOW)
 
@@ -205,7 +205,7 @@ async def test_two_faults_in_the_same_words_are_told_apart_or_said_to_be_more() 
 
 
 async def test_without_a_pool_to_ask_about_it_is_unchecked() -> None:
-    nowhere, oracle = replace(wishes(pools=()), unmet="the quotes are not known yet"), Oracle(set())
+    nowhere, oracle = replace(desired_of(pools=()), unmet="the quotes are not known yet"), Oracle(set())
     quote = make_quote(nowhere, Ledger(ENV), Market(), NOW, Policy())
     findings = await find_field_errors(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]  # never asked
     assert (findings.unchecked, oracle.asked) == ("the quotes are not known yet", 0)

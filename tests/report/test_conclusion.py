@@ -15,13 +15,13 @@ from plan.given import (
     B,
     C,
     accepted,
-    desired,
+    desired_of,
     instance,
     intent,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     released,
     rest,
     seconds,
@@ -39,23 +39,23 @@ from spotcompute.plan.backoff import FOR_A_PERSON
 from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude
 from spotcompute.report.why import decisive_backoff
 
-WISHES = desired(2)
+DESIRED = desired_of(2)
 ONE, TWO = member("ins-1"), member("ins-2")
-BOTH = observed(instance("ins-1"), instance("ins-2"))
+BOTH = observed_of(instance("ins-1"), instance("ins-2"))
 ALL_SOLD_OUT = [rest(A), rest(B, until=NOW + seconds(20)), rest(C)]
 
 
 def everywhere(trouble: Trouble) -> Ledger:
-    return ledger(ONE, *(rest(pool, trouble, code="Code.X", message="words of the cloud") for pool in (A, B, C)))
+    return ledger_of(ONE, *(rest(pool, trouble, code="Code.X", message="words of the cloud") for pool in (A, B, C)))
 
 
 @pytest.mark.parametrize(
-    ("wishes", "books", "seen", "phase", "reason", "stalled", "mentioned"),
+    ("desired", "ledger", "observed", "phase", "reason", "stalled", "mentioned"),
     [
-        pytest.param(WISHES, ledger(ONE, TWO), BOTH, "Ready", "AllReplicasReady", False, ["2 of 2"], id="ready"),
+        pytest.param(DESIRED, ledger_of(ONE, TWO), BOTH, "Ready", "AllReplicasReady", False, ["2 of 2"], id="ready"),
         pytest.param(
-            WISHES,
-            ledger(ONE, TWO, member("ins-3", lost=Cause.RECLAIMED), member("ins-4", termination=accepted())),
+            DESIRED,
+            ledger_of(ONE, TWO, member("ins-3", lost=Cause.RECLAIMED), member("ins-4", termination=accepted())),
             BOTH,
             "Ready",
             "AllReplicasReady",
@@ -64,12 +64,12 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="ready-beside-what-is-not-proven-gone",
         ),
         pytest.param(
-            desired(0), ledger(), observed(), "Ready", "AllReplicasReady", False, ["0 of 0"], id="none-wanted"
+            desired_of(0), ledger_of(), observed_of(), "Ready", "AllReplicasReady", False, ["0 of 0"], id="none-wanted"
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, TWO),
-            observed(instance("ins-1"), instance("ins-2", InstanceState.PENDING)),
+            DESIRED,
+            ledger_of(ONE, TWO),
+            observed_of(instance("ins-1"), instance("ins-2", InstanceState.PENDING)),
             "Filling",
             "Provisioning",
             False,
@@ -77,11 +77,18 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="pending",
         ),
         pytest.param(
-            WISHES, ledger(ONE), BOTH, "Filling", "Provisioning", False, ["asking for 1 more"], id="asking-a-free-pool"
+            DESIRED,
+            ledger_of(ONE),
+            BOTH,
+            "Filling",
+            "Provisioning",
+            False,
+            ["asking for 1 more"],
+            id="asking-a-free-pool",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, intent(WISHES, 1)),
+            DESIRED,
+            ledger_of(ONE, intent(DESIRED, 1)),
             BOTH,
             "Filling",
             "SettlingLaunch",
@@ -90,8 +97,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="settling",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, TWO, member("ins-3", termination=released(obstacle="Protected: no"))),
+            DESIRED,
+            ledger_of(ONE, TWO, member("ins-3", termination=released(obstacle="Protected: no"))),
             BOTH,
             "Releasing",
             "ScalingDown",
@@ -100,8 +107,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="a-release-in-the-way-of-which-something-stands",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, *ALL_SOLD_OUT),
+            DESIRED,
+            ledger_of(ONE, *ALL_SOLD_OUT),
             BOTH,
             "Waiting",
             "InsufficientCapacity",
@@ -110,8 +117,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="sold-out-everywhere",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, rest(None, Trouble.RATE_LIMITED, code="RequestLimitExceeded")),
+            DESIRED,
+            ledger_of(ONE, rest(None, Trouble.RATE_LIMITED, code="RequestLimitExceeded")),
             BOTH,
             "Waiting",
             "RateLimited",
@@ -120,7 +127,7 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="the-whole-rests",
         ),
         pytest.param(
-            WISHES,
+            DESIRED,
             everywhere(Trouble.INVALID_CONFIGURATION),
             BOTH,
             "Stalled",
@@ -130,8 +137,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="wrong-everywhere",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, rest(A, Trouble.INVALID_CONFIGURATION), rest(B), rest(C)),
+            DESIRED,
+            ledger_of(ONE, rest(A, Trouble.INVALID_CONFIGURATION), rest(B), rest(C)),
             BOTH,
             "Waiting",
             "InsufficientCapacity",
@@ -140,8 +147,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="wrong-in-one-pool-sold-out-in-the-others",
         ),
         pytest.param(
-            WISHES,
-            ledger(ONE, rest(A, Trouble.INVALID_CONFIGURATION)),
+            DESIRED,
+            ledger_of(ONE, rest(A, Trouble.INVALID_CONFIGURATION)),
             BOTH,
             "Filling",
             "Provisioning",
@@ -150,9 +157,9 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="wrong-in-one-pool-others-are-free",
         ),
         pytest.param(
-            WISHES,
-            ledger(rest(None, Trouble.INSUFFICIENT_BALANCE)),
-            observed(),
+            DESIRED,
+            ledger_of(rest(None, Trouble.INSUFFICIENT_BALANCE)),
+            observed_of(),
             "Stalled",
             "InsufficientBalance",
             True,
@@ -160,9 +167,9 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="no-money",
         ),
         pytest.param(
-            WISHES,
-            ledger(quarantine_until=NOW + seconds(60)),
-            observed(),
+            DESIRED,
+            ledger_of(quarantine_until=NOW + seconds(60)),
+            observed_of(),
             "Filling",
             "RecoveringLedger",
             False,
@@ -170,11 +177,18 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="status-was-lost",
         ),
         pytest.param(
-            desired(2, paused=True), ledger(ONE), BOTH, "Paused", "Paused", False, ["1 of 2", "paused"], id="paused"
+            desired_of(2, paused=True),
+            ledger_of(ONE),
+            BOTH,
+            "Paused",
+            "Paused",
+            False,
+            ["1 of 2", "paused"],
+            id="paused",
         ),
         pytest.param(
-            desired(0, deleting=True),
-            ledger(member("ins-1", termination=accepted())),
+            desired_of(0, deleting=True),
+            ledger_of(member("ins-1", termination=accepted())),
             BOTH,
             "Deleting",
             "Deleting",
@@ -183,9 +197,9 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="deleting",
         ),
         pytest.param(
-            desired(0, deleting=True, paused=True),
-            ledger(intent(WISHES, 2)),
-            observed(),
+            desired_of(0, deleting=True, paused=True),
+            ledger_of(intent(DESIRED, 2)),
+            observed_of(),
             "Deleting",
             "Deleting",
             False,
@@ -193,9 +207,9 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="deleting-with-a-launch-open",
         ),
         pytest.param(
-            desired(2, one_time=True),
-            ledger(rest(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
-            observed(),
+            desired_of(2, one_time=True),
+            ledger_of(rest(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
+            observed_of(),
             "Failed",
             "InsufficientCapacity",
             True,
@@ -203,8 +217,8 @@ def everywhere(trouble: Trouble) -> Ledger:
             id="the-one-attempt-failed",
         ),
         pytest.param(
-            desired(2, one_time=True),
-            ledger(ONE, member("ins-2", lost=Cause.RECLAIMED), attempted_generation=1),
+            desired_of(2, one_time=True),
+            ledger_of(ONE, member("ins-2", lost=Cause.RECLAIMED), attempted_generation=1),
             BOTH,
             "Failed",
             "InstancesLost",
@@ -215,15 +229,15 @@ def everywhere(trouble: Trouble) -> Ledger:
     ],
 )
 def test_how_it_stands(
-    wishes: Desired,
-    books: Ledger,
-    seen: Observation,
+    desired: Desired,
+    ledger: Ledger,
+    observed: Observation,
     phase: str,
     reason: str,
     stalled: bool,
     mentioned: list[str],
 ) -> None:
-    found = conclude(wishes, books, seen, NOW, POLICY)
+    found = conclude(desired, ledger, observed, NOW, POLICY)
     assert (found.phase, found.reason, found.stalled) == (phase, reason, stalled)
     assert found.ready is (phase == "Ready")
     assert [part for part in mentioned if part not in found.message] == []
@@ -231,27 +245,29 @@ def test_how_it_stands(
 
 @pytest.mark.parametrize("trouble", list(Trouble))
 def test_stalled_only_when_a_person_must_act(trouble: Trouble) -> None:
-    found = conclude(WISHES, everywhere(trouble), BOTH, NOW, POLICY)
+    found = conclude(DESIRED, everywhere(trouble), BOTH, NOW, POLICY)
     assert found.stalled is (trouble in FOR_A_PERSON)
     assert found.reason == trouble
 
 
 def test_a_price_too_low_is_shown_beside_the_price_of_the_market() -> None:
-    wishes = desired(2, pools=[A], caps=Caps(Decimal("0.05")))
-    seen = observed(market=market({A: "0.12"}))
-    found = conclude(wishes, ledger(rest(A, Trouble.PRICE_TOO_LOW)), seen, NOW, POLICY)
+    desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.05")))
+    observed = observed_of(market=market_of({A: "0.12"}))
+    found = conclude(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed, NOW, POLICY)
     assert "the market asks 0.12 per hour" in found.message
 
 
 def test_a_market_price_below_the_bid_is_not_put_beside_the_complaint_that_it_is_too_low() -> None:
-    wishes = desired(2, pools=[A], caps=Caps(Decimal("0.50")))
-    found = conclude(wishes, ledger(rest(A, Trouble.PRICE_TOO_LOW)), observed(market=market({A: "0.12"})), NOW, POLICY)
+    desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.50")))
+    found = conclude(
+        desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed_of(market=market_of({A: "0.12"})), NOW, POLICY
+    )
     assert "the market asks" not in found.message
 
 
 def test_many_leaving_are_counted_and_not_all_named() -> None:
-    books = ledger(*[member(f"ins-{n:03}", termination=released()) for n in range(500)])
-    message = conclude(desired(0), books, observed(), NOW, POLICY).message
+    ledger = ledger_of(*[member(f"ins-{n:03}", termination=released()) for n in range(500)])
+    message = conclude(desired_of(0), ledger, observed_of(), NOW, POLICY).message
     assert "ins-000, ins-001, ins-002, ins-003, ins-004 and 495 more" in message
     assert len(message) < 300
 
@@ -271,9 +287,9 @@ def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
 @given(situations)
 def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
     """Source: kstatus. Ready beside Reconciling or Stalled would tell Flux and Argo CD two things at once."""
-    spec, books, seen, _ = situation
-    assume(spec.pools)
-    found = conclude(spec, books, seen, NOW, POLICY)
+    desired, ledger, observed, _ = situation
+    assume(desired.pools)
+    found = conclude(desired, ledger, observed, NOW, POLICY)
     truth = {condition.type: condition.status == "True" for condition in found.conditions()}
     assert set(truth) == set(ConditionType) - {ConditionType.STATE_REFUSED, ConditionType.GANG_READY}
     assert sum(truth.values()) <= 1
@@ -323,9 +339,9 @@ def test_a_lasting_trouble_of_looking_reads_the_same_at_every_attempt(
     ],
 )
 def test_a_price_that_has_risen_above_a_cap_is_told_and_changes_nothing(caps: Caps, price: str, part: str) -> None:
-    books = ledger(member("ins-1"), member("ins-2"))
-    seen = observed(instance("ins-1"), instance("ins-2"), market=market({A: price}))
-    found = conclude(desired(2, [A], caps=caps), books, seen, NOW, POLICY)
+    ledger = ledger_of(member("ins-1"), member("ins-2"))
+    observed = observed_of(instance("ins-1"), instance("ins-2"), market=market_of({A: price}))
+    found = conclude(desired_of(2, [A], caps=caps), ledger, observed, NOW, POLICY)
     assert found.phase == "Ready"
     assert part in found.message
     assert part or "risen" not in found.message

@@ -10,14 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, A, B, ago, intent, ledger, market, member, seconds
-from plan.given import desired as wishes
+from plan.given import NOW, A, B, ago, desired_of, intent, ledger_of, market_of, member, seconds
 from spotcompute.api.ledger import decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending
 from spotcompute.model.offering import Market
 from spotcompute.report.cost import cost_status, money, optional_money, summed_up, with_spending
 
-QUOTES = market({A: "0.1", B: "0.2"})
+MARKET = market_of({A: "0.1", B: "0.2"})
 HOUR = timedelta(hours=1)
 
 
@@ -26,80 +25,83 @@ def spent(total: str, per_hour: str, until_ago: float = 0) -> Spending:
 
 
 @pytest.mark.parametrize(
-    ("books", "quotes", "expected"),
+    ("ledger", "market", "expected"),
     [
-        pytest.param(ledger(), QUOTES, None, id="nothing-was-ever-bought"),
-        pytest.param(ledger(member("ins-1")), QUOTES, spent("0", "0.1"), id="the-first-one"),
-        pytest.param(ledger(member("ins-1", on_demand=True)), QUOTES, spent("0", "1"), id="at-the-list-price"),
-        pytest.param(ledger(member("ins-1")), Market(), None, id="no-price-is-known"),
-        pytest.param(ledger(member("ins-1")), market({A: "0"}), None, id="no-price-is-not-free"),
+        pytest.param(ledger_of(), MARKET, None, id="nothing-was-ever-bought"),
+        pytest.param(ledger_of(member("ins-1")), MARKET, spent("0", "0.1"), id="the-first-one"),
+        pytest.param(ledger_of(member("ins-1", on_demand=True)), MARKET, spent("0", "1"), id="at-the-list-price"),
+        pytest.param(ledger_of(member("ins-1")), Market(), None, id="no-price-is-known"),
+        pytest.param(ledger_of(member("ins-1")), market_of({A: "0"}), None, id="no-price-is-not-free"),
         pytest.param(
-            ledger(member("ins-1"), spending=spent("5", "0.1", 3600)), QUOTES, spent("5", "0.1", 3600), id="no-change"
+            ledger_of(member("ins-1"), spending=spent("5", "0.1", 3600)),
+            MARKET,
+            spent("5", "0.1", 3600),
+            id="no-change",
         ),
         pytest.param(
-            ledger(member("ins-1"), spending=spent("5", "0.3", 3600)), QUOTES, spent("5.3", "0.1"), id="another-rate"
+            ledger_of(member("ins-1"), spending=spent("5", "0.3", 3600)), MARKET, spent("5.3", "0.1"), id="another-rate"
         ),
-        pytest.param(ledger(spending=spent("5", "0.3", 3600)), QUOTES, spent("5.3", "0"), id="all-have-gone"),
+        pytest.param(ledger_of(spending=spent("5", "0.3", 3600)), MARKET, spent("5.3", "0"), id="all-have-gone"),
         pytest.param(
-            ledger(member("ins-1"), spending=spent("5", "0.3", 3600)),
+            ledger_of(member("ins-1"), spending=spent("5", "0.3", 3600)),
             Market(),
             spent("5", "0.3", 3600),
             id="without-a-price-the-last-rate-goes-on",
         ),
         pytest.param(
-            ledger(member("ins-1"), spending=spent("5", "0.3", -60)),
-            QUOTES,
+            ledger_of(member("ins-1"), spending=spent("5", "0.3", -60)),
+            MARKET,
             spent("5", "0.1", -60),
             id="a-clock-that-was-set-back-counts-nothing-twice",
         ),
         pytest.param(
-            ledger(member("ins-1"), member("ins-2", lost=Cause.RECLAIMED), intent(wishes(), 2)),
-            QUOTES,
+            ledger_of(member("ins-1"), member("ins-2", lost=Cause.RECLAIMED), intent(desired_of(), 2)),
+            MARKET,
             spent("0", "0.1"),
             id="only-what-exists",
         ),
     ],
 )
 def test_what_was_spent_is_summed_up_when_the_rate_changes(
-    books: Ledger, quotes: Market, expected: Spending | None
+    ledger: Ledger, market: Market, expected: Spending | None
 ) -> None:
-    after = with_spending(books, quotes, NOW)
+    after = with_spending(ledger, market, NOW)
     assert after.spending == expected
-    if expected == books.spending:
-        assert after is books
+    if expected == ledger.spending:
+        assert after is ledger
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 10**6)), min_size=1, max_size=30))
 def test_the_sum_is_that_of_all_rates_times_their_time(steps: list[tuple[int, int]]) -> None:
     """Looks in between, at which nothing changes, must not change a digit either."""
-    books, now, exact = ledger(spending=Spending(Decimal(0), Decimal(0), NOW)), NOW, Decimal(0)
+    ledger, now, exact = ledger_of(spending=Spending(Decimal(0), Decimal(0), NOW)), NOW, Decimal(0)
     for count, wait in steps:
         members = {f"ins-{number}": member(f"ins-{number}") for number in range(count)}
-        books = with_spending(Ledger(books.environment_id, members=members, spending=books.spending), QUOTES, now)
+        ledger = with_spending(Ledger(ledger.environment_id, members=members, spending=ledger.spending), MARKET, now)
         now += seconds(wait)
-        assert with_spending(books, QUOTES, now) is books
+        assert with_spending(ledger, MARKET, now) is ledger
         exact += count * Decimal("0.1") * wait / 3600
-    after = summed_up(books, now).spending
+    after = summed_up(ledger, now).spending
     assert after is not None
     assert abs(after.total - exact) <= Decimal("0.0000000001") * len(steps)
 
 
 def test_summing_up_twice_is_summing_up_once() -> None:
-    once = summed_up(ledger(spending=spent("1", "3.3", 1234)), NOW)
+    once = summed_up(ledger_of(spending=spent("1", "3.3", 1234)), NOW)
     assert summed_up(once, NOW) == once
     assert decode(encode(once)) == once
 
 
 @pytest.mark.parametrize("total", ["0", "999999999999"])
 def test_what_was_edited_can_be_read_back_after_summing_up(total: str) -> None:
-    books = ledger(spending=Spending(Decimal(total), Decimal("999999999999"), ago(3600 * 24 * 365 * 20)))
-    after = summed_up(books, NOW)
+    ledger = ledger_of(spending=Spending(Decimal(total), Decimal("999999999999"), ago(3600 * 24 * 365 * 20)))
+    after = summed_up(ledger, NOW)
     assert decode(encode(after)) == after
 
 
 def test_what_is_told() -> None:
-    books = ledger(member("ins-1"), member("ins-2", pool=B, on_demand=True), spending=spent("1.23456789", "2.1"))
-    assert cost_status(books, QUOTES, "CNY") == {
+    ledger = ledger_of(member("ins-1"), member("ins-2", pool=B, on_demand=True), spending=spent("1.23456789", "2.1"))
+    assert cost_status(ledger, MARKET, "CNY") == {
         "perHour": "2.1",
         "extrasPerHour": "0",
         "onDemandPerHour": "3",
@@ -118,23 +120,26 @@ def test_what_is_told() -> None:
     ],
 )
 def test_disks_are_never_discounted(extra: str | None, told: dict[str, str]) -> None:
-    books = ledger(member("ins-1"), member("ins-2"))
-    quotes = market({A: "0.05"}, extra=extra)
-    found = cost_status(books, quotes, "USD") or {}
+    ledger = ledger_of(member("ins-1"), member("ins-2"))
+    market = market_of({A: "0.05"}, extra=extra)
+    found = cost_status(ledger, market, "USD") or {}
     assert {key: found.get(key) for key in ("perHour", "extrasPerHour", "onDemandPerHour")} == {
         "extrasPerHour": None
     } | told
-    begun = with_spending(books, quotes, NOW).spending
+    begun = with_spending(ledger, market, NOW).spending
     assert begun is not None
     assert begun.per_hour == Decimal(told["perHour"])
 
 
 @pytest.mark.parametrize(
-    ("books", "quotes"),
-    [pytest.param(ledger(), QUOTES, id="nothing"), pytest.param(ledger(member("ins-1")), Market(), id="no-prices")],
+    ("ledger", "market"),
+    [
+        pytest.param(ledger_of(), MARKET, id="nothing"),
+        pytest.param(ledger_of(member("ins-1")), Market(), id="no-prices"),
+    ],
 )
-def test_nothing_is_told_while_nothing_is_known(books: Ledger, quotes: Market) -> None:
-    assert cost_status(books, quotes, "CNY") is None
+def test_nothing_is_told_while_nothing_is_known(ledger: Ledger, market: Market) -> None:
+    assert cost_status(ledger, market, "CNY") is None
 
 
 @pytest.mark.parametrize(
@@ -154,7 +159,7 @@ def test_money_reads_as_people_write_it(amount: str, text: str) -> None:
 
 
 def test_a_sum_that_was_edited_into_the_future_goes_on_from_now() -> None:
-    forged = replace(ledger(member("ins-1")), spending=Spending(Decimal(2), Decimal("0.12"), NOW + seconds(10**9)))
-    healed = with_spending(forged, market({A: "0.12"}), NOW)
+    forged = replace(ledger_of(member("ins-1")), spending=Spending(Decimal(2), Decimal("0.12"), NOW + seconds(10**9)))
+    healed = with_spending(forged, market_of({A: "0.12"}), NOW)
     assert healed.spending == Spending(Decimal(2), Decimal("0.12"), NOW)
-    assert with_spending(healed, market({A: "0.12"}), NOW + seconds(60)) is healed
+    assert with_spending(healed, market_of({A: "0.12"}), NOW + seconds(60)) is healed

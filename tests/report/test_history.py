@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plan.given import NOW, A, B, ago, ledger, member, seconds
+from plan.given import NOW, A, B, ago, ledger_of, member, seconds
 from spotcompute.api.status import ActivityStatus
 from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
@@ -203,12 +203,12 @@ def test_lines_end_when_their_instances_have_started_or_gone(
 ) -> None:
     later = NOW + seconds(60)
     before = appended([], activities)
-    after = settled(before, ledger(*members), later)
+    after = settled(before, ledger_of(*members), later)
     assert [line["state"] for line in after] == expected
     for line, was in zip(after, before, strict=True):
         ends = to_text(later) if line["state"] != was["state"] else was.get("endTime")
         assert {**was, "state": line["state"], "endTime": ends} == {"endTime": None} | line
-    assert settled(after, ledger(*members), NOW + seconds(120)) == after
+    assert settled(after, ledger_of(*members), NOW + seconds(120)) == after
 
 
 @pytest.mark.parametrize("kind", list(ActivityType))

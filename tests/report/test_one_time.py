@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from plan.given import NOW, POLICY, A, desired, ledger, observed, rest
+from plan.given import NOW, POLICY, A, desired_of, ledger_of, observed_of, rest
 from spotcompute.model.ledger import Trouble
 from spotcompute.report.conclusion import Conclusion, conclude
 
 
 def over(trouble: Trouble) -> Conclusion:
-    wishes = desired(1, [A], one_time=True)
-    return conclude(wishes, ledger(rest(A, trouble, code="TheCode"), attempted_generation=1), observed(), NOW, POLICY)
+    desired = desired_of(1, [A], one_time=True)
+    return conclude(
+        desired, ledger_of(rest(A, trouble, code="TheCode"), attempted_generation=1), observed_of(), NOW, POLICY
+    )
 
 
 def test_a_refused_attempt_is_called_by_its_kind_and_told_by_the_clouds_code() -> None:

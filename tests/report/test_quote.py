@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from plan.given import NOW, A, B, ledger
+from plan.given import NOW, A, B, ledger_of
 from spotcompute.api.conditions import Reason
 from spotcompute.model.ledger import Trouble
 from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
@@ -68,7 +68,7 @@ def test_without_a_quote_the_message_stays() -> None:
 
 def test_no_quote_stands_beside_a_purchase_or_another_generation() -> None:
     previous = {"quote": {"chosen": 2}, "observedGeneration": 7}
-    assert "quote" not in intent_status(previous, ledger(), ())
+    assert "quote" not in intent_status(previous, ledger_of(), ())
     assert "quote" in problem_status(previous, PAUSED, None, 7, NOW)
     assert "quote" not in problem_status(previous, PAUSED, None, 8, NOW)
 

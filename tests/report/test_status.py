@@ -19,13 +19,13 @@ from plan.given import (
     C,
     accepted,
     ago,
-    desired,
+    desired_of,
     instance,
     intent,
-    ledger,
-    market,
+    ledger_of,
+    market_of,
     member,
-    observed,
+    observed_of,
     released,
     rest,
     seconds,
@@ -45,35 +45,35 @@ from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.status import full_status, intent_status, problem_status
 
-WISHES = desired(2)
+DESIRED = desired_of(2)
 #: Of an environment that is seen for the first time.
 FREE = {"extrasPerHour": "0"}
 BEGUN = {"accrued": "0", "accruedAt": to_text(NOW), "currency": "CNY"}
 SELECTOR = "spotcompute.dev/environment=0123456789-web001"
-QUOTES = market({A: "0.12", B: "0.24", C: None})
+MARKET = market_of({A: "0.12", B: "0.24", C: None})
 
 
 def status_of(
-    wishes: Desired, books: Ledger, seen: Observation, previous: dict[str, Any] | None = None, at: datetime = NOW
+    desired: Desired, ledger: Ledger, observed: Observation, previous: dict[str, Any] | None = None, at: datetime = NOW
 ) -> dict[str, Any]:
     """The status, after making sure that the API server would keep all of it."""
-    status = full_status(previous or {}, wishes, books, seen, (), at, POLICY, SELECTOR, "CNY")
+    status = full_status(previous or {}, desired, ledger, observed, (), at, POLICY, SELECTOR, "CNY")
     assert Status.model_validate(status).to_json() == status
     return status
 
 
 def test_an_environment_that_has_what_it_wants() -> None:
-    books = ledger(member("ins-1"), member("ins-2", pool=B))
-    seen = observed(
-        instance("ins-1", private_ip="10.0.0.1"), instance("ins-2", pool=B, public_ip="1.2.3.4"), market=QUOTES
+    ledger = ledger_of(member("ins-1"), member("ins-2", pool=B))
+    observed = observed_of(
+        instance("ins-1", private_ip="10.0.0.1"), instance("ins-2", pool=B, public_ip="1.2.3.4"), market=MARKET
     )
-    status = status_of(WISHES, books, seen)
+    status = status_of(DESIRED, ledger, observed)
     assert {key: status[key] for key in ("observedGeneration", "phase", "reason", "selector", "environmentID")} == {
         "observedGeneration": 1,
         "phase": "Ready",
         "reason": "AllReplicasReady",
         "selector": SELECTOR,
-        "environmentID": books.environment_id,
+        "environmentID": ledger.environment_id,
     }
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (2, 2, 2)
     assert status["instances"][0] == {
@@ -91,7 +91,7 @@ def test_an_environment_that_has_what_it_wants() -> None:
         status["cost"]
         == {"perHour": "0.36", "extrasPerHour": "0", "onDemandPerHour": "3.6", "savedPercent": 90} | BEGUN
     )
-    assert replace(decode(status["ledger"]), spending=None) == books
+    assert replace(decode(status["ledger"]), spending=None) == ledger
     assert "nextAttemptTime" not in status
     assert "activities" not in status
 
@@ -120,78 +120,82 @@ def test_how_an_instance_is_shown(
     who: dict[str, Any], seen: InstanceState | None, state: str, ready: bool, note: str | None
 ) -> None:
     sights = [instance("ins-1", seen)] if seen else []
-    (shown,) = status_of(WISHES, ledger(member("ins-1", **who)), observed(*sights))["instances"]
+    (shown,) = status_of(DESIRED, ledger_of(member("ins-1", **who)), observed_of(*sights))["instances"]
     assert (shown["state"], shown["ready"], shown.get("note")) == (state, ready, note)
 
 
 def test_what_ends_costs_nothing_more() -> None:
-    books = ledger(member("ins-1", lost=Cause.RECLAIMED))
-    seen = observed(instance("ins-1", InstanceState.TERMINATING), market=QUOTES)
-    status = status_of(WISHES, books, seen)
+    ledger = ledger_of(member("ins-1", lost=Cause.RECLAIMED))
+    observed = observed_of(instance("ins-1", InstanceState.TERMINATING), market=MARKET)
+    status = status_of(DESIRED, ledger, observed)
     assert "pricePerHour" not in status["instances"][0]
     assert "cost" not in status
 
 
 @pytest.mark.parametrize(
-    ("pools", "quotes", "cost"),
+    ("pools", "market", "cost"),
     [
         pytest.param(
-            [A, A], QUOTES, FREE | {"perHour": "0.24", "onDemandPerHour": "2.4", "savedPercent": 90}, id="both"
+            [A, A], MARKET, FREE | {"perHour": "0.24", "onDemandPerHour": "2.4", "savedPercent": 90}, id="both"
         ),
-        pytest.param([A, C], QUOTES, None, id="one-price-is-unknown"),
-        pytest.param([], QUOTES, None, id="nothing-there"),
+        pytest.param([A, C], MARKET, None, id="one-price-is-unknown"),
+        pytest.param([], MARKET, None, id="nothing-there"),
         pytest.param(
             [A],
-            replace(QUOTES, offerings={A: replace(QUOTES.offerings[A], on_demand_price_per_hour=None)}),
+            replace(MARKET, offerings={A: replace(MARKET.offerings[A], on_demand_price_per_hour=None)}),
             FREE | {"perHour": "0.12"},
             id="no-list-price",
         ),
         pytest.param(
             [A],
-            replace(QUOTES, offerings={A: replace(QUOTES.offerings[A], price_per_hour=Decimal("0.00000051"))}),
+            replace(MARKET, offerings={A: replace(MARKET.offerings[A], price_per_hour=Decimal("0.00000051"))}),
             FREE | {"perHour": "0.000001", "onDemandPerHour": "1.2", "savedPercent": 99},
             id="money-has-six-decimals-and-no-exponent",
         ),
     ],
 )
-def test_cost_is_known_or_not_told(pools: list[Any], quotes: Any, cost: dict[str, Any] | None) -> None:
-    books = ledger(*[member(f"ins-{n}", pool=pool) for n, pool in enumerate(pools)])
-    assert status_of(WISHES, books, observed(market=quotes)).get("cost") == (cost and cost | BEGUN)
+def test_cost_is_known_or_not_told(pools: list[Any], market: Any, cost: dict[str, Any] | None) -> None:
+    ledger = ledger_of(*[member(f"ins-{n}", pool=pool) for n, pool in enumerate(pools)])
+    assert status_of(DESIRED, ledger, observed_of(market=market)).get("cost") == (cost and cost | BEGUN)
 
 
 def test_counts_include_launches_in_flight_and_exclude_what_is_going() -> None:
-    books = ledger(
-        intent(WISHES, 3),
+    ledger = ledger_of(
+        intent(DESIRED, 3),
         member("ins-1"),
         member("ins-2", template_digest="000000000000"),
         member("ins-3", termination=accepted()),
         member("ins-4", lost=Cause.RECLAIMED),
     )
-    status = status_of(WISHES, books, observed(instance("ins-1"), instance("ins-2"), instance("ins-3")))
+    status = status_of(DESIRED, ledger, observed_of(instance("ins-1"), instance("ins-2"), instance("ins-3")))
     assert (status["replicas"], status["readyReplicas"], status["updatedReplicas"]) == (5, 2, 1)
 
 
 def test_what_was_taken_back_is_counted_from_the_first_report_on() -> None:
-    assert status_of(WISHES, ledger(), observed())["reclaimed"] == 0
-    assert status_of(WISHES, ledger(reclaimed=7), observed())["reclaimed"] == 7
+    assert status_of(DESIRED, ledger_of(), observed_of())["reclaimed"] == 0
+    assert status_of(DESIRED, ledger_of(reclaimed=7), observed_of())["reclaimed"] == 7
 
 
 def test_zones_are_those_of_the_instances_each_once() -> None:
-    books = ledger(member("ins-1", pool=B), member("ins-2", pool=A), member("ins-3", pool=A), intent(WISHES, 1, pool=C))
-    assert status_of(WISHES, books, observed())["zones"] == [A.zone, B.zone]
-    leaving = ledger(member("ins-1", termination=accepted()), member("ins-2", lost=Cause.RECLAIMED))
-    assert "zones" not in status_of(WISHES, leaving, observed())
+    ledger = ledger_of(
+        member("ins-1", pool=B), member("ins-2", pool=A), member("ins-3", pool=A), intent(DESIRED, 1, pool=C)
+    )
+    assert status_of(DESIRED, ledger, observed_of())["zones"] == [A.zone, B.zone]
+    leaving = ledger_of(member("ins-1", termination=accepted()), member("ins-2", lost=Cause.RECLAIMED))
+    assert "zones" not in status_of(DESIRED, leaving, observed_of())
 
 
 def test_no_more_zones_are_shown_than_there_can_be_placements() -> None:
     far = [Pool(f"ap-guangzhou-{number}", "S5.MEDIUM4") for number in range(30)]
-    books = ledger(*[member(f"ins-{number}", pool=pool) for number, pool in enumerate(far)])
-    assert len(status_of(WISHES, books, observed())["zones"]) == 20
+    ledger = ledger_of(*[member(f"ins-{number}", pool=pool) for number, pool in enumerate(far)])
+    assert len(status_of(DESIRED, ledger, observed_of())["zones"]) == 20
 
 
 def test_pools_say_why_they_rest_and_until_when() -> None:
-    books = ledger(member("ins-1"), rest(A, failures=3), rest(B, Trouble.INVALID_CONFIGURATION), rest(C, until=ago(1)))
-    first, second, third = status_of(WISHES, books, observed(market=QUOTES))["pools"]
+    ledger = ledger_of(
+        member("ins-1"), rest(A, failures=3), rest(B, Trouble.INVALID_CONFIGURATION), rest(C, until=ago(1))
+    )
+    first, second, third = status_of(DESIRED, ledger, observed_of(market=MARKET))["pools"]
     assert first == {
         "zone": A.zone,
         "instanceType": A.instance_type,
@@ -213,79 +217,81 @@ def test_pools_say_why_they_rest_and_until_when() -> None:
 
 # --- stillness -------------------------------------------------------------------------------------------------------
 
-BOTH = observed(instance("ins-1"), instance("ins-2"))
+BOTH = observed_of(instance("ins-1"), instance("ins-2"))
 
 
 @pytest.mark.parametrize(
-    ("wishes", "books", "seen", "later"),
+    ("desired", "ledger", "observed", "later"),
     [
-        pytest.param(WISHES, ledger(member("ins-1"), member("ins-2")), BOTH, 86400, id="ready"),
-        pytest.param(desired(0), ledger(), observed(), 86400, id="none-wanted"),
-        pytest.param(desired(9, paused=True), ledger(member("ins-1"), member("ins-2")), BOTH, 86400, id="paused"),
+        pytest.param(DESIRED, ledger_of(member("ins-1"), member("ins-2")), BOTH, 86400, id="ready"),
+        pytest.param(desired_of(0), ledger_of(), observed_of(), 86400, id="none-wanted"),
+        pytest.param(desired_of(9, paused=True), ledger_of(member("ins-1"), member("ins-2")), BOTH, 86400, id="paused"),
         pytest.param(
-            WISHES,
-            ledger(member("ins-1"), member("ins-2"), rest(A, until=ago(1))),
+            DESIRED,
+            ledger_of(member("ins-1"), member("ins-2"), rest(A, until=ago(1))),
             BOTH,
             86400,
             id="ready-after-trouble",
         ),
-        pytest.param(WISHES, ledger(rest(A), rest(B), rest(C)), observed(), 29, id="waiting-for-the-next-attempt"),
         pytest.param(
-            WISHES,
-            ledger(*[rest(pool, Trouble.INVALID_CONFIGURATION) for pool in (A, B, C)]),
-            observed(),
+            DESIRED, ledger_of(rest(A), rest(B), rest(C)), observed_of(), 29, id="waiting-for-the-next-attempt"
+        ),
+        pytest.param(
+            DESIRED,
+            ledger_of(*[rest(pool, Trouble.INVALID_CONFIGURATION) for pool in (A, B, C)]),
+            observed_of(),
             29,
             id="stalled",
         ),
-        pytest.param(WISHES, ledger(quarantine_until=NOW + seconds(90)), observed(), 80, id="recovering"),
+        pytest.param(DESIRED, ledger_of(quarantine_until=NOW + seconds(90)), observed_of(), 80, id="recovering"),
         pytest.param(
-            desired(2, one_time=True),
-            ledger(rest(A, until=NOW), attempted_generation=1),
-            observed(),
+            desired_of(2, one_time=True),
+            ledger_of(rest(A, until=NOW), attempted_generation=1),
+            observed_of(),
             86400,
             id="the-one-attempt-failed",
         ),
         pytest.param(
-            desired(0, deleting=True),
-            ledger(member("ins-1", termination=accepted())),
-            observed(absent={"ins-1": Absence(1, looked_up=True, had_ended=True)}),
+            desired_of(0, deleting=True),
+            ledger_of(member("ins-1", termination=accepted())),
+            observed_of(absent={"ins-1": Absence(1, looked_up=True, had_ended=True)}),
             50,
             id="deleting",
         ),
     ],
 )
 def test_nothing_is_written_while_nothing_happens(
-    wishes: Desired, books: Ledger, seen: Observation, later: float
+    desired: Desired, ledger: Ledger, observed: Observation, later: float
 ) -> None:
-    """What a run does when it has nothing to do: books, then report; an equal status is not written."""
-    first = status_of(wishes, books, seen)
+    """What a run does when it has nothing to do: sync, then report; an equal status is not written."""
+    first = status_of(desired, ledger, observed)
     then = NOW + seconds(later)
-    kept = sync_ledger(books, wishes, replace(seen, observed_at=then), then, POLICY)
+    kept = sync_ledger(ledger, desired, replace(observed, observed_at=then), then, POLICY)
     assert kept.activities == ()
-    assert status_of(wishes, kept.ledger, replace(seen, observed_at=then), first, then) == first
+    assert status_of(desired, kept.ledger, replace(observed, observed_at=then), first, then) == first
 
 
 @settings(max_examples=200)
 @given(situations)
 def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
-    spec, books, seen, _ = situation
-    assume(spec.pools)
-    first = status_of(spec, books, seen)
-    assert status_of(spec, books, seen, first) == first
+    desired, ledger, observed, _ = situation
+    assume(desired.pools)
+    first = status_of(desired, ledger, observed)
+    assert status_of(desired, ledger, observed, first) == first
 
 
 @settings(max_examples=200)
 @given(situations)
 def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
-    spec, books, seen, _ = situation
-    assume(spec.pools)
-    status = status_of(spec, books, seen)
+    desired, ledger, observed, _ = situation
+    assume(desired.pools)
+    status = status_of(desired, ledger, observed)
     ready = next(item for item in status["conditions"] if item["type"] == "Ready")
     assert status["reason"] == ready["reason"]
     assert (ready["status"] == "True") is (status["phase"] == "Ready")
     if ready["status"] == "True":
-        assert status["readyReplicas"] >= spec.replicas
-    assert {item["observedGeneration"] for item in status["conditions"]} == {spec.generation}
+        assert status["readyReplicas"] >= desired.replicas
+    assert {item["observedGeneration"] for item in status["conditions"]} == {desired.generation}
 
 
 # --- size ------------------------------------------------------------------------------------------------------------
@@ -293,23 +299,25 @@ def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired,
 SIZE_500 = 256 * 1024
 
 
-def crowd(count: int) -> tuple[Desired, Ledger, Observation]:
+def many_members(count: int) -> tuple[Desired, Ledger, Observation]:
     """An environment of that many machines, each with all there is to say of one."""
     keys = [f"ins-{n:08x}" for n in range(count)]
-    books = ledger(*[member(key, sequence=1_700_000_000 + n) for n, key in enumerate(keys)])
-    seen = observed(*[instance(key, private_ip="10.200.100.100", public_ip="200.100.100.100") for key in keys])
-    return desired(count), books, replace(seen, market=QUOTES)
+    ledger = ledger_of(*[member(key, sequence=1_700_000_000 + n) for n, key in enumerate(keys)])
+    observed = observed_of(*[instance(key, private_ip="10.200.100.100", public_ip="200.100.100.100") for key in keys])
+    return desired_of(count), ledger, replace(observed, market=MARKET)
 
 
 def test_the_status_of_five_hundred_is_far_below_what_the_api_server_takes() -> None:
-    wishes, books, seen = crowd(500)
-    assert len(json.dumps(status_of(wishes, books, seen))) < SIZE_500
+    desired, ledger, observed = many_members(500)
+    assert len(json.dumps(status_of(desired, ledger, observed))) < SIZE_500
 
 
 def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> None:
     """etcd takes 1.5 MiB by default, and while everything goes at once every instance has more to say."""
-    wishes, books, seen = crowd(2000)
-    going = replace(books, members={key: replace(item, termination=accepted()) for key, item in books.members.items()})
+    desired, ledger, observed = many_members(2000)
+    going = replace(
+        ledger, members={key: replace(item, termination=accepted()) for key, item in ledger.members.items()}
+    )
     everything = [
         Activity(
             ActivityType.TERMINATE,
@@ -317,13 +325,13 @@ def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> Non
             "ScaledDown",
             NOW,
             NOW,
-            instance_ids=tuple(sorted(books.members)),
+            instance_ids=tuple(sorted(ledger.members)),
             code=f"Code.{n}",
             message="x" * 5000,
         )
         for n in range(60)
     ]
-    status = full_status({}, wishes, going, seen, everything, NOW, POLICY, SELECTOR, "CNY")
+    status = full_status({}, desired, going, observed, everything, NOW, POLICY, SELECTOR, "CNY")
     assert len(json.dumps(status)) < 1536 * 1024
 
 
@@ -331,8 +339,8 @@ def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> Non
 
 
 def test_what_is_committed_before_acting_is_the_ledger_and_nothing_else_changes() -> None:
-    previous = status_of(WISHES, ledger(member("ins-1")), BOTH)
-    intended = ledger(member("ins-1"), intent(WISHES, 1))
+    previous = status_of(DESIRED, ledger_of(member("ins-1")), BOTH)
+    intended = ledger_of(member("ins-1"), intent(DESIRED, 1))
     status = intent_status(previous, intended, ())
     assert decode(status["ledger"]) == intended
     assert {key: value for key, value in status.items() if key != "ledger"} == {
@@ -341,14 +349,14 @@ def test_what_is_committed_before_acting_is_the_ledger_and_nothing_else_changes(
 
 
 def test_trouble_leaves_what_was_known_and_says_what_is_wrong() -> None:
-    books = ledger(member("ins-1"), member("ins-2"))
-    previous = status_of(WISHES, books, BOTH, at=ago(60))
+    ledger = ledger_of(member("ins-1"), member("ins-2"))
+    previous = status_of(DESIRED, ledger, BOTH, at=ago(60))
     conclusion = Conclusion("Stalled", "InvalidSpec", "spec.replicas: too many", stalled=True)
-    status = problem_status(previous, conclusion, books, 2, NOW)
+    status = problem_status(previous, conclusion, ledger, 2, NOW)
     assert (status["phase"], status["reason"], status["observedGeneration"]) == ("Stalled", "InvalidSpec", 2)
     kept = ("instances", "replicas", "readyReplicas", "ledger", "pools")
     assert {key: status[key] for key in kept} == {key: previous[key] for key in kept}
-    assert problem_status(status, conclusion, books, 2, NOW + seconds(600)) == status
+    assert problem_status(status, conclusion, ledger, 2, NOW + seconds(600)) == status
 
 
 def test_trouble_before_anything_was_known() -> None:
@@ -356,7 +364,7 @@ def test_trouble_before_anything_was_known() -> None:
     status = problem_status({}, conclusion, None, 1, NOW)
     assert Status.model_validate(status).replicas == 0
     assert "ledger" not in status
-    assert problem_status({}, conclusion, ledger(), 1, NOW)["ledger"] == encode(ledger())
+    assert problem_status({}, conclusion, ledger_of(), 1, NOW)["ledger"] == encode(ledger_of())
 
 
 @pytest.mark.parametrize(("count", "kibibytes"), [(500, 64), (2000, 400)])
@@ -385,9 +393,11 @@ def test_a_large_environment_is_a_small_object(count: int, kibibytes: int, toget
         instance_ids=tuple(one.id for one in members[:together]),
         request_id="8f0e3c9a-1111-2222-3333-444455556666",
     )
-    quotes = market(dict.fromkeys(pools, "0.0214"))
-    wishes, books = desired(count, pools), ledger(*members)
-    status = full_status({}, wishes, books, observed(*seen, market=quotes), [launch] * 50, NOW, POLICY, SELECTOR, "CNY")
+    market = market_of(dict.fromkeys(pools, "0.0214"))
+    desired, ledger = desired_of(count, pools), ledger_of(*members)
+    status = full_status(
+        {}, desired, ledger, observed_of(*seen, market=market), [launch] * 50, NOW, POLICY, SELECTOR, "CNY"
+    )
     assert len(json.dumps(status)) < kibibytes * 1024
     assert len(status["instanceIDs"]) == count
     assert len(status["instances"]) == 35
