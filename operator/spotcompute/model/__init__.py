@@ -1,1 +1,1 @@
-"""The nouns every room shares: values without behaviour beyond themselves, in our words, not the vendor's."""
+"""Holds the nouns that every package shares: plain values, in our words and not the vendor's."""

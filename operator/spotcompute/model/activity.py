@@ -1,4 +1,7 @@
-"""One line of an environment's history: something attempted, or something that happened to it."""
+"""Defines `Activity`, one line of an environment's history: an attempt, or an event.
+
+Apart from `ledger` because the history is only shown. No decision reads it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from spotcompute.model.offering import Pool
 
 
 class ActivityType(StrEnum):
-    """What the line is about."""
+    """`ActivityType` names what a line of the history is about."""
 
     LAUNCH = "Launch"
     TERMINATE = "Terminate"
@@ -22,9 +25,10 @@ class ActivityType(StrEnum):
 
 
 class ActivityState(StrEnum):
-    """How it stands: asked for without a usable answer yet, accepted and under way, done, or in vain.
+    """`ActivityState` tells how far an activity has come.
 
-    The same four that the vendor's BatchCompute shows. Source: Batch API 2017-03-12, data type Activity.
+    SUBMITTED: requested, no usable answer yet. PROCESSING: accepted and under way. SUCCEEDED: done. FAILED: in vain.
+    The vendor's BatchCompute shows these four states. Source: Batch API 2017-03-12, data type Activity.
     """
 
     SUBMITTED = "Submitted"
@@ -35,10 +39,11 @@ class ActivityState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """`cause` says why it was done or happened, `reason`/`code`/`message` why it failed, in the cloud's words.
+    """`Activity` describes one attempt or event in an environment's history.
 
-    `price` is what the market asked per instance and hour when it was launched. `count` merges repeats: the same
-    failure again only moves `ended_at` and raises `count`.
+    `cause` says why it was done or happened. `reason`, `code` and `message` say why it failed, in the cloud's words.
+    `price` is the market price per instance and hour at the launch. `count` merges repeats: when the same failure comes
+    again, only `ended_at` and `count` change.
     """
 
     type: ActivityType

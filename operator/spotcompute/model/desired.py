@@ -1,4 +1,7 @@
-"""What the spec asks for, typed and resolved: the left-hand side of every decision."""
+"""Defines `Desired`: what the spec asks for, typed and resolved. Every decision compares it with what is observed.
+
+Apart from `api.spec`, which is the spec as users write it, because decisions need neither its JSON nor its defaults.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,11 @@ from spotcompute.model.offering import Offering, Pool
 
 
 class AllocationStrategy(StrEnum):
-    """How pools are ranked: as written, by price, by stock and what the pool has done to us, or by all of that."""
+    """`AllocationStrategy` names the order in which pools are tried.
+
+    PRIORITIZED: as the spec lists them. LOWEST_PRICE: cheapest first. CAPACITY_OPTIMIZED: by stock and by how the pool
+    has treated our instances. PRICE_CAPACITY_OPTIMIZED: by price, stock and treatment together.
+    """
 
     PRIORITIZED = "Prioritized"
     LOWEST_PRICE = "LowestPrice"
@@ -22,7 +29,7 @@ class AllocationStrategy(StrEnum):
 
 
 class ZonePolicy(StrEnum):
-    """Whether zones are filled by rank alone, or evenly."""
+    """`ZonePolicy` says how zones are filled: in the order of their ranks alone, or evenly."""
 
     RANKED = "Ranked"
     BALANCED = "Balanced"
@@ -30,7 +37,10 @@ class ZonePolicy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Placement:
-    """Where instances may run: a zone, and the network in it (None: the account's default network)."""
+    """`Placement` says where instances may run: a zone and a network in it.
+
+    Network None: the account's default network.
+    """
 
     zone: str
     vpc_id: str | None = None
@@ -39,19 +49,22 @@ class Placement:
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """From `least` to `most`, both included; None is no bound."""
+    """`Span` is a range of whole numbers from `minimum` to `maximum`, both included. None means no bound."""
 
-    least: int | None = None
-    most: int | None = None
+    minimum: int | None = None
+    maximum: int | None = None
 
     def holds(self, value: int) -> bool:
-        """True when `value` lies within."""
-        return (self.least is None or value >= self.least) and (self.most is None or value <= self.most)
+        """True when `value` lies in the range."""
+        return (self.minimum is None or value >= self.minimum) and (self.maximum is None or value <= self.maximum)
 
 
 @dataclass(frozen=True, slots=True)
 class Requirements:
-    """What an instance type must be, in place of a list of types. Memory in GiB; no families: any."""
+    """`Requirements` describe which instance types may be used, in place of a list of types.
+
+    Memory is in GiB. Empty `families` allows every family.
+    """
 
     vcpu: Span = Span()
     memory_gib: Span = Span()
@@ -60,7 +73,7 @@ class Requirements:
     excluded_types: frozenset[str] = frozenset()
 
     def fits(self, offering: Offering) -> bool:
-        """True when what the market says of the type is within all of it."""
+        """True when the offering's type meets all requirements, as the market describes it."""
         return (
             self.vcpu.holds(offering.vcpu)
             and self.memory_gib.holds(offering.memory_gib)
@@ -72,10 +85,10 @@ class Requirements:
 
 @dataclass(frozen=True, slots=True)
 class Caps:
-    """The most that may be paid per hour, in the account's currency; None is no cap.
+    """`Caps` are the highest prices that may be paid per hour, in the account's currency. None means no cap.
 
-    `per_instance` and, for some types in its place, `by_type`; `percent_of_on_demand` besides; `in_total` for all
-    instances of the environment together.
+    `by_type` replaces `per_instance` for the types it lists. `percent_of_on_demand` applies in addition. `in_total`
+    limits all instances of the environment together.
     """
 
     per_instance: Decimal | None = None
@@ -84,18 +97,21 @@ class Caps:
     in_total: Decimal | None = None
 
     def explicit(self, instance_type: str) -> Decimal | None:
-        """The cap that stands in the spec for that type."""
+        """Returns the price per instance that the spec states for `instance_type`. None when it states no price."""
         return dict(self.by_type).get(instance_type, self.per_instance)
 
     @property
     def need_quotes(self) -> bool:
-        """True when what may be paid can only be known from what the market asks."""
+        """True when current prices must be known before the caps can be applied."""
         return self.percent_of_on_demand is not None or self.in_total is not None
 
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """When and how far on-demand instances may stand in for spot; `hourly` is the most they may cost together."""
+    """`Fallback` says when and how many on-demand instances may replace missing spot instances.
+
+    `hourly` is the most that they may cost per hour together.
+    """
 
     after: timedelta
     count_max: int
@@ -106,7 +122,10 @@ class Fallback:
 
 @dataclass(frozen=True, slots=True)
 class Gang:
-    """Fewer than `least` instances are of no use: they are held for `hold`, and then let go."""
+    """`Gang` says that fewer than `count_min` instances are of no use.
+
+    An incomplete gang is kept for `hold` and then released.
+    """
 
     count_min: int
     hold: timedelta
@@ -114,13 +133,13 @@ class Gang:
 
 @dataclass(frozen=True, slots=True)
 class Desired:
-    """One environment's wishes.
+    """`Desired` is what one environment asks for.
 
-    `replicas` is 0 while deleting. `pools` is every placement with every instance type in the order
-    they are tried: all types of the first placement, then all of the second. With `requirements` they are filled in
-    from the market (`plan.selection`), and `unmet` says why there are none.
-    `share` is the highest percentage of `replicas` in one pool.
-    `one_time` asks each pool once and then gives up until the spec changes, as the plain API does.
+    `replicas` is 0 while the environment is being deleted. `pools` holds every placement with every instance type in
+    the order in which they are tried: all types of the first placement, then all of the second. With `requirements` the
+    pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is the highest
+    percentage of `replicas` in one pool. With `one_time` each pool is asked once, and then not again until the spec
+    changes, as the cloud's own API does.
     """
 
     ownership: Ownership
@@ -146,9 +165,9 @@ class Desired:
 
     @property
     def limits_costs(self) -> bool:
-        """True for a limit on all that an hour costs, disks included."""
+        """True when the spec limits the cost per hour, disks included."""
         return self.caps.in_total is not None or (self.fallback is not None and self.fallback.hourly is not None)
 
     def placement(self, pool: Pool) -> Placement | None:
-        """Where `pool` is placed, or None when the spec does not name it (any more)."""
+        """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""
         return next((placement for candidate, placement in self.pools if candidate == pool), None)

@@ -1,7 +1,7 @@
-"""Who an environment is in the cloud, and the tokens of its launches: names that must never be ambiguous.
+"""Makes the names by which the cloud knows an environment and its launches. They must never be ambiguous.
 
-`metadata.uid` is not the identity: a restore changes it. The identity is given once, kept in an annotation,
-and bound to (cluster, namespace, name), so that a copied annotation is recognised as somebody else's.
+`metadata.uid` is not the identity, because a restore changes it. The identity is given once, is kept in an annotation,
+and is bound to (cluster, namespace, name). An annotation that was copied to another object is therefore recognised.
 """
 
 from __future__ import annotations
@@ -14,17 +14,20 @@ from spotcompute.model.ledger import Intent
 
 
 def binding(cluster_id: str, namespace: str, name: str) -> str:
-    """Ten hex digits that stand for (cluster, namespace, name)."""
+    """Returns ten hex digits that stand for (cluster, namespace, name)."""
     return hashlib.sha256(f"{cluster_id}/{namespace}/{name}".encode()).hexdigest()[:10]
 
 
 def new_environment_id(cluster_id: str, namespace: str, name: str, nonce: str) -> str:
-    """The identity of a new environment: its binding and a random `nonce` that tells successors of one name apart."""
+    """Returns the identity of a new environment: its binding and `nonce`.
+
+    The random nonce tells an environment from an earlier one of the same name.
+    """
     return f"{binding(cluster_id, namespace, name)}-{nonce}"
 
 
 def binding_of(environment_id: str) -> str:
-    """The binding in an identity."""
+    """Returns the binding in an identity."""
     return environment_id.rpartition("-")[0]
 
 
@@ -35,37 +38,37 @@ def is_bound_to(environment_id: str, cluster_id: str, namespace: str, name: str)
 
 
 def owner_label(namespace: str, name: str) -> str:
-    """`namespace@name`: at most 127 characters, and none that a cloud tag may not hold."""
+    """Returns `namespace@name`: at most 127 characters, all of them allowed in a cloud tag."""
     return f"{namespace}@{name}"
 
 
 def owner_of(label: str | None) -> tuple[str, str] | None:
-    """Namespace and name in a label that `owner_label` made; None when it made no such label."""
+    """Returns the namespace and name in a label of `owner_label`. None when `owner_label` did not make the label."""
     namespace, separator, name = (label or "").partition("@")
     return (namespace, name) if separator and namespace and name and "@" not in name else None
 
 
 def launch_token(ownership: Ownership, sequence: int, digest: str) -> str:
-    """The idempotency token of one launch: 40 ASCII characters.
+    """Returns the idempotency token of one launch: 40 ASCII characters.
 
-    The digest of the request is part of it: other parameters have another token by construction, even when
-    a restored status makes a sequence number come again.
+    The digest of the request is part of the token. Other parameters therefore always have another token, even when a
+    restored status makes a sequence number come again.
     """
     text = f"{ownership.cluster_id}/{ownership.environment_id}/{sequence}/{digest}"
     return hashlib.sha256(text.encode()).hexdigest()[:40]
 
 
 def launch_name(prefix: str, ownership: Ownership, sequence: int, count: int) -> str:
-    """The InstanceName of one launch: readable, unique to the launch, at most 56 bytes.
+    """Returns the InstanceName of one launch: readable, unique to the launch, at most 56 bytes.
 
-    The cloud appends 1..n when count > 1; the trailing hyphen keeps that number apart from the sequence.
+    The cloud appends 1 to n when `count` is above 1. A trailing hyphen keeps that number apart from the sequence.
     """
     nonce = ownership.environment_id.rpartition("-")[2][:6]
     return f"{prefix[:32]}-{nonce}-{sequence}" + ("-" if count > 1 else "")
 
 
 def is_launch_name(name: str, ownership: Ownership, sequence: int, count: int) -> bool:
-    """True when `launch_name` gives this name to that launch, whatever the prefix was."""
+    """True when `launch_name` gives `name` to that launch, whatever the prefix was."""
     suffix = launch_name("", ownership, sequence, count)
     prefix = name.removesuffix(suffix)
     return prefix != name and re.fullmatch(r"[A-Za-z0-9._:-]{1,32}", prefix) is not None
@@ -74,13 +77,13 @@ def is_launch_name(name: str, ownership: Ownership, sequence: int, count: int) -
 def is_named_by_us(instance: Instance, ownership: Ownership) -> bool:
     """True when the instance's name has the form that `launch_name` gives to this environment's launches.
 
-    Tags can be copied to a stranger's machine in the console; its name then still tells.
+    In the console a person can copy our tags to an instance that is not ours. Its name still shows that it is not.
     """
     return sequence_in(instance, ownership) is not None
 
 
 def sequence_in(instance: Instance, ownership: Ownership) -> int | None:
-    """The sequence of the launch that the instance's name tells of; None when it is not named by us."""
+    """Returns the sequence of the launch in the instance's name. None when the name is not ours."""
     nonce = ownership.environment_id.rpartition("-")[2][:6]
     match = re.fullmatch(rf".{{1,32}}-{re.escape(nonce)}-(\d{{1,12}})(-\d{{1,3}})?", instance.name)
     return int(match[1]) if match else None

@@ -1,4 +1,7 @@
-"""One machine as the cloud shows it, reduced to what decisions and reports need."""
+"""Defines `Instance`: one machine as the cloud shows it, reduced to what decisions and reports need.
+
+Apart from `offering` because an instance costs money, while an offering is only what the market says.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,10 @@ from spotcompute.model.offering import Pool
 
 
 class InstanceState(StrEnum):
-    """States of a CVM instance, spelled as the vendor spells them; OTHER is any state not known here.
+    """`InstanceState` lists the states of a CVM instance as the vendor spells them. OTHER is every state not listed
+    here.
 
-    Source: CVM API 2017-03-12, data type Instance. A destroyed instance has no state: it is no longer listed.
+    A destroyed instance has no state, because it is no longer listed. Source: CVM API 2017-03-12, data type Instance.
     """
 
     PENDING = "PENDING"
@@ -28,13 +32,13 @@ class InstanceState(StrEnum):
     OTHER = "OTHER"
 
 
-#: On the way out or never arrived: no capacity, and nothing that could still become capacity.
+#: States of instances that are ending or never started: they give no capacity and never will again.
 ENDED_STATES = frozenset({InstanceState.SHUTDOWN, InstanceState.TERMINATING, InstanceState.LAUNCH_FAILED})
 
 
 @dataclass(frozen=True, slots=True)
 class Ownership:
-    """The marks our instances carry in the cloud, as tags: which cluster, which environment."""
+    """`Ownership` holds the two tags that mark our instances in the cloud: the cluster and the environment."""
 
     cluster_id: str
     environment_id: str
@@ -42,12 +46,12 @@ class Ownership:
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One machine as seen in one observation.
+    """`Instance` is one machine as one observation shows it.
 
-    `ownership` is what its tags say, None when they say nothing (tags attach some seconds after the launch);
-    `owner` is the environment's name as its tags give it (`model.identity.owner_label`).
-    `created_at` is the cloud's clock (aware UTC). `last_operation` names the last API call on it when the
-    cloud shows one (`TerminateInstances` when somebody released it), with `last_operation_request_id`.
+    `ownership` is read from its tags, and None when it has no such tags. Tags attach some seconds after the launch.
+    `owner` is the environment's name in its tags (`model.identity.owner_label`). `created_at` is the cloud's time
+    (aware UTC). `last_operation` is the last API call on the instance, where the cloud shows one (`TerminateInstances`
+    after a release), and `last_operation_request_id` is the id of that call.
     """
 
     id: str
@@ -68,15 +72,18 @@ class Instance:
 
     @property
     def was_released(self) -> bool:
-        """True when the cloud shows that somebody asked for its release (ours or not); a reclaim shows no such call."""
+        """True when the cloud shows a call that released the instance, by us or by a person.
+
+        A reclaim shows no such call.
+        """
         return self.last_operation == "TerminateInstances"
 
     @property
     def is_in_recycle_bin(self) -> bool:
-        """True when it was destroyed but is still kept for some hours; a second release ends it at once."""
+        """True when the instance was destroyed but is kept for some hours. A second release ends it at once."""
         return self.state is InstanceState.SHUTDOWN
 
     @property
     def has_ended(self) -> bool:
-        """True when it is no capacity any more and never will be again."""
+        """True when the instance gives no capacity and never will again."""
         return self.state in ENDED_STATES

@@ -1,6 +1,6 @@
-"""What a launch asks for: everything that goes into one RunInstances call, in our words.
+"""Defines `LaunchRequest`: everything that goes into one RunInstances call, in our words.
 
-A request is frozen before it is sent and repeated unchanged under its token, so it is a value with a digest.
+A request is frozen before it is sent and is repeated unchanged under its token. Therefore it is a value with a digest.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ MAX_LAUNCH_COUNT = 100
 
 @dataclass(frozen=True, slots=True)
 class Disk:
-    """A disk of the instance: `type` as the vendor names it (CLOUD_PREMIUM, …), `size` in GiB."""
+    """`Disk` is one disk of an instance: `type` as the vendor names it (CLOUD_PREMIUM, …), `size` in GiB."""
 
     type: str | None = None
     size: int | None = None
@@ -33,7 +33,10 @@ class Disk:
 
 @dataclass(frozen=True, slots=True)
 class Equipment:
-    """What comes with a machine and is charged beside it, at full price whatever the machine costs."""
+    """`Equipment` is what comes with an instance and is charged separately: disks and bandwidth.
+
+    Spot discounts the instance only, so equipment always costs the list price.
+    """
 
     system_disk: Disk | None
     data_disks: tuple[Disk, ...]
@@ -43,10 +46,7 @@ class Equipment:
 
 @dataclass(frozen=True, slots=True)
 class Template:
-    """What one machine looks like, apart from where it runs and what it may cost.
-
-    `user_data` is base64 of at most 16 KiB raw. It may be a secret: it never appears in `repr`, in status or in logs.
-    """
+    """`Template` describes what one instance looks like, but not where it runs or what it may cost."""
 
     image_id: str
     system_disk: Disk | None = None
@@ -69,19 +69,19 @@ class Template:
 
     @property
     def equipment(self) -> Equipment:
-        """What of it has a price of its own."""
+        """Returns the parts of the template that have a price of their own."""
         return Equipment(self.system_disk, self.data_disks, self.internet_charge_type, self.internet_max_bandwidth_out)
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchRequest:
-    """One frozen RunInstances call: `count` instances of one pool, all or nothing, at most `max_price` an hour each.
+    """`LaunchRequest` is one frozen RunInstances call: `count` instances of one pool, all or nothing.
 
-    With `on_demand` they are bought at the list price, and there is no bid.
-
-    `owner` names the environment for people and for the search for orphans: see `model.identity.owner_label`.
-    `max_price` is None to bid the current market price. `user_data_digest` stands for the user data, which
-    is handed over separately when the request is sent, so that this value can be written to status.
+    `max_price` is the bid per instance and hour, and None to bid the current market price. With `on_demand` the
+    instances are bought at the list price, and there is no bid. `owner` names the environment for people and for the
+    search for orphans (`model.identity.owner_label`). `user_data_digest` stands for the user data, which may be a
+    secret. The user data itself is passed separately when the request is sent, so that this value can be written to
+    status.
     """
 
     pool: Pool
@@ -97,25 +97,25 @@ class LaunchRequest:
     on_demand: bool = False
 
     def to_json(self) -> dict[str, Any]:
-        """A JSON-able form without empty fields, from which `digest` is computed."""
+        """Returns the request as JSON values without empty fields. `digest` is computed from it."""
         found = {key: value for key, value in _jsonable(asdict(self)).items() if value is not None}
-        if not self.on_demand:  # so that what was launched before there was a choice keeps its digest
+        if not self.on_demand:  # so that launches of versions without on-demand keep their digests
             del found["on_demand"]
         return found
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that differ whenever any parameter of the request differs."""
+        """Returns twelve hex digits that differ whenever any parameter of the request differs."""
         return _request_digest(self)
 
     @property
     def template_digest(self) -> str:
-        """Digest of what a machine looks like: template, user data and nothing about place, price or count."""
+        """Returns the digest of template and user data. Place, price and count are not part of it."""
         return template_digest(self.template, self.user_data_digest)
 
 
 class Part(StrEnum):
-    """A part of a request that can be wrong by itself."""
+    """`Part` names a part of a request that can be wrong by itself."""
 
     ZONE = "zone"
     INSTANCE_TYPE = "instance type"
@@ -137,7 +137,7 @@ class Part(StrEnum):
 
 
 def parts_of(request: LaunchRequest) -> tuple[Part, ...]:
-    """The parts that stand in `request` and could be left out, those that are most often wrong first."""
+    """Returns the parts of `request` that could be left out. Those that are most often wrong come first."""
     template = request.template
     present = {
         Part.NETWORK: request.subnet_id or request.vpc_id,
@@ -164,8 +164,8 @@ def _is_given(*values: object) -> bool:
     return any(value is not None for value in values)
 
 
-#: The fields of a template that make up a part, as they are when it is left out. Without an image of its own the
-#: request starts from one that everybody has; only a dry run may be asked for that.
+#: For each part, the fields of a template and their values when the part is left out. Without an image of its own a
+#: request uses a public image; only a dry run may do that.
 _LEFT_OUT: dict[Part, dict[str, Any]] = {
     Part.IMAGE: {"image_id": ""},
     Part.SECURITY_GROUPS: {"security_group_ids": ()},
@@ -184,7 +184,7 @@ _LEFT_OUT: dict[Part, dict[str, Any]] = {
 
 
 def without(request: LaunchRequest, parts: Collection[Part]) -> LaunchRequest:
-    """`request` with `parts` left out, to learn what is wrong with the rest; zone and type cannot be."""
+    """Returns `request` without `parts`, to test whether the rest is right. Zone and type cannot be left out."""
     fields = {name: value for part in parts for name, value in _LEFT_OUT.get(part, {}).items()}
     request = replace(request, template=replace(request.template, **fields))
     if Part.NETWORK in parts:
@@ -192,19 +192,19 @@ def without(request: LaunchRequest, parts: Collection[Part]) -> LaunchRequest:
     return replace(request, user_data_digest=None) if Part.USER_DATA in parts else request
 
 
-@lru_cache(1024)  # asked for at every look at a launch in doubt
+@lru_cache(1024)  # needed in every run while a launch has no answer
 def _request_digest(request: LaunchRequest) -> str:
     return digest_of(request.to_json())
 
 
-@lru_cache(1024)  # asked for at every look at an environment
+@lru_cache(1024)  # needed in every run
 def template_digest(template: Template, user_data_digest: str | None) -> str:
-    """Digest by which an instance of an older template is told from a current one."""
+    """Returns the digest that tells an instance of an older template from a current one."""
     return digest_of([_jsonable(asdict(template)), user_data_digest])
 
 
 def digest_of(value: Any) -> str:
-    """Twelve hex digits of the SHA-256 of a JSON-able value, independent of key order."""
+    """Returns the first twelve hex digits of the SHA-256 of a JSON value. The order of keys does not matter."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -1,7 +1,7 @@
-"""What must be remembered because nothing shows it: launches in flight, what they brought, terminations, rests.
+"""Defines `Ledger`: what must be remembered because nothing shows it, such as launches in flight and backoffs.
 
-The ledger is the only thing of ours that is read back (from `status.ledger`). Others can edit it, so every
-entry is a claim: `plan.bookkeeping` holds it against what the cloud's own tags say before anything is acted on.
+The ledger is the only thing of ours that is read back (from `status.ledger`). Others can edit it, so every entry is
+only a claim. `plan.ledger_sync` compares it with the cloud's own tags before anything acts on it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spotcompute.model.offering import Pool
 
 
 class Cause(StrEnum):
-    """Why an instance came, went, or has to go."""
+    """`Cause` says why an instance came, went, or has to go."""
 
     SHORTFALL = "Shortfall"
     SCALED_DOWN = "ScaledDown"
@@ -35,7 +35,7 @@ class Cause(StrEnum):
 
 
 class Trouble(StrEnum):
-    """Why an attempt brought nothing; also the reason a person reads in conditions and pools."""
+    """`Trouble` says why an attempt brought no instances. Users read it as a reason in conditions and pools."""
 
     INSUFFICIENT_CAPACITY = "InsufficientCapacity"
     NO_ROOM = "SubnetFull"
@@ -52,7 +52,7 @@ class Trouble(StrEnum):
 
 
 class StateRefusalKind(StrEnum):
-    """What kind of word in status or in an annotation was not believed; also the reason a person reads."""
+    """`StateRefusalKind` says which part of the stored state was not believed. Users read it as a reason."""
 
     LEDGER = "LedgerRefused"
     IDENTITY = "IdentityRefused"
@@ -62,7 +62,10 @@ class StateRefusalKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class StateRefusal:
-    """What was not believed, and since when it has not been: told for a while, so that somebody sees it."""
+    """`StateRefusal` records which part of the stored state was not believed, and since when.
+
+    It is shown for a while so that a person sees it.
+    """
 
     kind: StateRefusalKind
     message: str
@@ -71,13 +74,12 @@ class StateRefusal:
 
 @dataclass(frozen=True, slots=True)
 class Intent:
-    """One launch, committed to status before it is sent, open until its outcome is known.
+    """`Intent` is one launch. It is written to status before it is sent, and stays open until its outcome is known.
 
-    `digest` is that of the request; the token is derived from it, so that a token never serves other parameters.
-    `sent_at` is when this or an earlier process last sent it, as far as known; None means not known.
-    `doubtful` is True once an attempt had no usable answer: then a refusal settles nothing any more.
-    `found` are the ids of its instances seen so far by name. `bid` is the highest price of its request, None for the
-    market's; with `on_demand` there is none.
+    `digest` is that of the request. The token is derived from it, so one token never serves two requests. `sent_at` is
+    when this or an earlier process last sent it, and None when that is not known. `answer_lost` is True once an attempt
+    had no usable answer: after that a refusal proves nothing. `found` holds the ids of its instances that were found by
+    name. `bid` is the highest price of its request, and None for the market price. With `on_demand` there is no bid.
     """
 
     sequence: int
@@ -96,13 +98,16 @@ class Intent:
 
     @property
     def missing(self) -> int:
-        """How many of its instances may exist without having been seen."""
+        """Returns how many instances of the launch may exist without having been seen."""
         return max(0, self.count - len(self.found))
 
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """A release, recorded before it is sent; `accepted_at` once the cloud has taken the request."""
+    """`Termination` is one release of an instance. It is recorded before it is sent.
+
+    `accepted_at` is set once the cloud has accepted the request.
+    """
 
     cause: Cause
     recorded_at: datetime
@@ -114,13 +119,13 @@ class Termination:
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """An instance we answer for, from the answer of its launch (or its adoption) until it is proven gone.
+    """`Member` is an instance we answer for, from its launch or adoption until its end is proven.
 
-    `lost` is set once it is known to have ended without us; it stays a member until its absence is proven.
-    `verified` is set once its tags have said that it is ours: from then on a person who takes the tags away makes
-    it untouchable, but not somebody else's. `doubted` is True while the cloud does not confirm the end that the
-    entry claims; it is found out anew at each look and never written down, for others can write there. `on_demand`
-    is what the cloud charges it as, from the moment it is seen.
+    `lost` is set once the instance is known to have ended without us. It stays a member until its absence is proven.
+    `verified` is set once its tags have said that it is ours. If a person removes the tags later, we no longer touch
+    the instance, but still count it as ours. `end_unconfirmed` is True while the cloud does not confirm the end that
+    the entry claims. It is found out anew in each run and never stored, because others can edit status. `on_demand` is
+    how the cloud charges the instance, once it has been seen.
     """
 
     id: str
@@ -138,16 +143,16 @@ class Member:
 
     @property
     def claims_end(self) -> bool:
-        """True when the entry says that the instance has ended, or that the cloud has accepted to end it."""
+        """True when the entry says that the instance has ended, or that the cloud has accepted its release."""
         return self.lost is not None or (self.termination is not None and self.termination.accepted_at is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backoff:
-    """A pool, or with `pool` None the whole environment, is not asked again before `until`.
+    """`Backoff` says that a pool, or everything when `pool` is None, is not asked again before `until`.
 
-    A pool of `whole_zone` stands for all types of at least `vcpu` (None: all) in its zone; such a rest is over at once
-    when the environment holds less than `in_use` instances there.
+    A pool of `whole_zone` stands for the types of its zone that have at least `vcpu` vCPU (None: all types). Such a
+    backoff ends at once when the environment holds fewer than `in_use` instances in the zone.
     """
 
     pool: Pool | None = None
@@ -166,9 +171,10 @@ class Backoff:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolTrust:
-    """What a pool has done to us: `reclaims` in all, and `early` ones, weighed down by half each half-life, at `as_of`.
+    """`PoolTrust` counts what a pool has done to our instances, as of `as_of`.
 
-    Early means: so soon after the launch that the instance was hardly worth its start.
+    `reclaims` counts all of them. `early` counts those so soon after the launch that the instance was hardly worth its
+    start. `early` halves with each half-life.
     """
 
     pool: Pool
@@ -179,7 +185,7 @@ class PoolTrust:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """What has been spent until `until`, and what an hour has cost since then, in the account's currency."""
+    """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency."""
 
     total: Decimal
     per_hour: Decimal
@@ -188,17 +194,19 @@ class Spending:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """Everything remembered about one environment.
+    """`Ledger` is everything remembered about one environment.
 
-    `sequence` is that of the last intent; `quarantine_until` forbids launches while instances of a lost
-    ledger may still be on their way into the lists; `attempted_generation` is the generation whose one
-    attempt a OneTime environment has had. `quarantine_looks` are the sweeps made since its end, one of which
-    alone may be falsely empty. `account` names the key under which the members were last seen. `refused` is what
-    was not believed lately. `short_since` is since when spot has left something missing, `spot_since` since when
-    spot looks as if it could replace what runs on demand, `switched_at` when it last went back to
-    spot; they are kept for environments with a fallback only. `incomplete_since` is since when a gang has been
-    paid for in part, `broken_up_at` when it last was given up. `reclaimed` counts the spot instances that have ended
-    or vanished although nobody is known to have asked for it.
+    `sequence` is that of the last intent. `quarantine_until` forbids launches while instances of a lost ledger may
+    still appear in the lists. `quarantine_looks` are the sweeps since its end; a single one may be falsely empty.
+    `attempted_generation` is the generation for which a OneTime environment has made its one attempt. `account` names
+    the key with which the members were last seen. `state_refused` is the part of the stored state that was last
+    refused.
+
+    Three clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
+    `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
+    last went back to spot. Two are kept for gangs. `incomplete_since`: since when part of a gang has been paid for.
+    `broken_up_at`: when a gang was last released. `reclaimed` counts the spot instances that ended or vanished without
+    a known request.
     """
 
     environment_id: str
@@ -222,35 +230,35 @@ class Ledger:
 
     @property
     def is_blank(self) -> bool:
-        """True when nothing has ever been bought and nothing is owned: it can be let go without asking the cloud."""
+        """True when nothing was ever bought and nothing is owned. Such an object may go without asking the cloud."""
         return self.sequence == 0 and self.is_empty
 
     @property
     def is_empty(self) -> bool:
-        """True when nothing is owned, nothing is on its way, and nothing can still turn up."""
+        """True when nothing is owned, nothing is on its way, and nothing can still appear."""
         return not self.intents and not self.members and self.quarantine_until is None
 
     def with_member(self, member: Member) -> Ledger:
-        """The same ledger with `member` added or replaced."""
+        """Returns the ledger with `member` added, or replaced by id."""
         return replace(self, members={**self.members, member.id: member})
 
     def without_member(self, instance_id: str) -> Ledger:
-        """The same ledger without that member."""
+        """Returns the ledger without that member."""
         return replace(self, members={key: value for key, value in self.members.items() if key != instance_id})
 
     def with_intent(self, intent: Intent) -> Ledger:
-        """The same ledger with `intent` added, or replaced by sequence."""
+        """Returns the ledger with `intent` added, or replaced by sequence."""
         others = tuple(other for other in self.intents if other.sequence != intent.sequence)
         return replace(self, intents=tuple(sorted((*others, intent), key=lambda item: item.sequence)))
 
     def without_intent(self, sequence: int) -> Ledger:
-        """The same ledger without that intent."""
+        """Returns the ledger without that intent."""
         return replace(self, intents=tuple(item for item in self.intents if item.sequence != sequence))
 
     def with_backoff(self, backoff: Backoff) -> Ledger:
-        """The same ledger with that rest added or replaced."""
+        """Returns the ledger with `backoff` added, or replaced by pool."""
         return replace(self, backoffs={**self.backoffs, backoff.pool: backoff})
 
     def without_backoff(self, pool: Pool | None) -> Ledger:
-        """The same ledger without that rest."""
+        """Returns the ledger without the backoff of `pool`."""
         return replace(self, backoffs={key: value for key, value in self.backoffs.items() if key != pool})

@@ -1,7 +1,7 @@
-"""What readings of the market are worth: which to believe, and how long a pool's machines can be expected to stay.
+"""Judges readings of the market: which to believe, and how long instances of a pool can be expected to stay.
 
-Apart from `pool_trust`, which is what a pool has done to one environment: this is what everybody can see of all
-pools, those that were never asked too. It is kept in memory with the quotes, and begins anew with the process.
+Apart from `plan.pool_trust`, which is what a pool has done to one environment, because these readings cover all pools,
+also those that were never asked. They are kept in memory with the quotes and are lost when the process ends.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from datetime import datetime, timedelta
 
 from spotcompute.model.offering import ExpectedStay, Market, Offering, Pool
 
-#: What was seen longer ago counts half: markets change over days.
+#: A reading this old counts half, because markets change over days.
 HALF_LIFE = timedelta(days=3)
 
-#: What is expected of a pool of which nothing is known yet.
+#: How long an instance is expected to stay in a pool of which nothing is known yet.
 _PRIOR_HOURS = 1.0
 
 
 def with_expected_stays(market: Market, before: Market) -> Market:
-    """`market`, a new reading, with what `before` and it say together of how long pools stay open."""
+    """Returns `market`, a new reading, with the expected stays that follow from it and from `before`."""
     if market.observed_at is None:
         return market
     expected_stays = {
-        offering.pool: _noted(before.expected_stays.get(offering.pool), offering, market.observed_at)
+        offering.pool: _updated(before.expected_stays.get(offering.pool), offering, market.observed_at)
         for offering in market.offerings.values()
     }
     return replace(market, expected_stays=expected_stays)
 
 
-def _noted(before: ExpectedStay | None, offering: Offering, now: datetime) -> ExpectedStay:
+def _updated(before: ExpectedStay | None, offering: Offering, now: datetime) -> ExpectedStay:
     is_open = not offering.sold_out
     if before is None:
         return ExpectedStay(0.0, 0.0, now if is_open else None, now)
@@ -47,8 +47,9 @@ def _noted(before: ExpectedStay | None, offering: Offering, now: datetime) -> Ex
 
 
 def expected_stay_hours(expected_stay: ExpectedStay | None) -> float:
-    """How long the pool may stay open: its open time by the number of its ends, and the longer the present one lasts
-    the more.
+    """Returns for how many hours the pool can be expected to stay open.
+
+    It is the open time divided by how often the pool closed. The longer it has been open now, the higher the result.
     """
     if expected_stay is None:
         return _PRIOR_HOURS
@@ -59,23 +60,26 @@ def expected_stay_hours(expected_stay: ExpectedStay | None) -> float:
 
 
 def relative(pools: Iterable[Pool], market: Market) -> dict[Pool, float]:
-    """The expectation of each pool as a part of the best one's: from 0 to 1."""
+    """Returns each pool's expected hours as a fraction (0 to 1) of the best pool's."""
     hours = {pool: expected_stay_hours(market.expected_stays.get(pool)) for pool in pools}
     best = max(hours.values(), default=1.0)
     return {pool: value / best for pool, value in hours.items()}
 
 
-#: A reading with less than this part of the pools of the last one is a partial answer, most likely.
-_LEAST_PART = 0.5
+#: A reading with fewer pools than this fraction of the last one's is most likely a partial answer.
+_FRACTION_MIN = 0.5
 
 
 def quotes_flaw(offerings: Sequence[Offering], before: Mapping[Pool, Offering]) -> str | None:
-    """Why a reading of the market is not believed, or None. `before` is what was believed last."""
+    """Returns why a reading of the market is not believed. None when it is believed.
+
+    `before` holds the offerings that were believed last.
+    """
     if not offerings:
         return "they are empty"
     if not has_prices(offerings):
         return "every price is 0 or missing"
-    if len({offering.pool for offering in offerings} & before.keys()) < len(before) * _LEAST_PART:
+    if len({offering.pool for offering in offerings} & before.keys()) < len(before) * _FRACTION_MIN:
         return f"{len(offerings)} pools are quoted, and {len(before)} were before"
     return None
 

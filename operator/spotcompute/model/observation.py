@@ -1,6 +1,6 @@
-"""Everything seen in one run: the environment's instances, what was looked for and not found, the market.
+"""Defines `Observation`: what one run sees of an environment's instances, of ids that are gone, and of the market.
 
-An observation is complete or it does not exist: half a listing never becomes one.
+An observation is complete or does not exist: half a listing never becomes one.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from spotcompute.model.offering import Market
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """How well an id's absence is known: sweeps in a row, each complete and with a look-up by id that agreed.
+    """`Absence` tells how certain it is that an instance is gone.
 
-    They count half for an id that lists never showed, since then only the look-ups are evidence. `had_ended` is True
-    when it was shown as ended while this process watched, `was_listed` when the lists of this very key have shown it.
+    `sweeps` counts complete sweeps in a row without the id. `looked_up` says that a look-up by id agreed. `had_ended`
+    is True when the instance was seen as ended while this process watched. `was_listed` is True when lists made with
+    this key have shown it. For an id that no list has ever shown, sweeps count half, because only the look-ups are
+    evidence.
     """
 
     sweeps: int
@@ -29,12 +31,12 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What the cloud shows of one environment at `observed_at` (start of the sweep it rests on, aware UTC).
+    """`Observation` is what the cloud shows of one environment at `observed_at`, the start of its sweep (aware UTC).
 
-    `instances` holds whatever carries the environment's marks, plus every id that was asked for and found.
-    `absent` holds every id that was asked for and not found. `searched` holds the instance names that were
-    looked up by name. `account` names the key that looked, without giving it away. `kin` are other identities that
-    were given to the same object, and under which instances live.
+    `instances` holds every instance with the environment's marks, and every id that was asked for and found. `absent`
+    holds every id that was asked for and not found. `searched` holds the instance names that were looked up. `account`
+    names the key that was used, without revealing it. `other_identities` are earlier identities of the same object that
+    still have instances.
     """
 
     observed_at: datetime

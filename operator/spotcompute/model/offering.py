@@ -1,7 +1,7 @@
-"""What the market sells: an instance type in a zone at a price.
+"""Defines `Offering` and `Market`: what the market sells, an instance type in a zone at a price.
 
-Separate from `instance`, because an offering is a claim of the market (it may be stale or wrong),
-while an instance is a machine that costs money.
+Apart from `instance` because an offering is only what the market says (it may be stale or wrong), while an instance is
+a machine that costs money.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from typing import NamedTuple
 
 
 class Pool(NamedTuple):
-    """One place machines can come from: an instance type in a zone."""
+    """`Pool` is one instance type in one zone: the unit that is bought, sold out or backed off from."""
 
     zone: str
     instance_type: str
 
     def __str__(self) -> str:
-        """Read as people write it: ``S5.MEDIUM4@ap-guangzhou-3``."""
+        """Returns the pool as people write it: ``S5.MEDIUM4@ap-guangzhou-3``."""
         return f"{self.instance_type}@{self.zone}"
 
 
 class Stock(StrEnum):
-    """How much of a pool there is, as far as the market says; it lags, and no numbers are told."""
+    """`Stock` says how much of a pool is left, as far as the market says. It lags and gives no numbers."""
 
     ENOUGH = "Enough"
     NORMAL = "Normal"
@@ -35,25 +35,25 @@ class Stock(StrEnum):
     UNKNOWN = "Unknown"
 
 
-#: In place of an instance type: every type of the zone.
+#: Stands for every instance type of a zone.
 _ANY_TYPE = "*"
 
 
 def whole_zone(zone: str) -> Pool:
-    """What stands for all pools of a zone, where something is known of the zone and not of one type."""
+    """Returns the pool that stands for all pools of `zone`, for facts about the zone and not about one type."""
     return Pool(zone, _ANY_TYPE)
 
 
-#: What stands for buying on demand, anywhere, where something is known of that.
+#: The pool that stands for buying on demand in any zone.
 ON_DEMAND = Pool(_ANY_TYPE, "on-demand")
 
 
 @dataclass(frozen=True, slots=True)
 class Offering:
-    """A pool as the market quotes it. Prices are per instance and hour, in the account's currency.
+    """`Offering` is a pool as the market quotes it. Prices are per instance and hour, in the account's currency.
 
-    `price_per_hour` is the spot price, `on_demand_price_per_hour` the list price; None when not quoted.
-    `sold_out` is the market's word and not a promise: quotes lag behind stock.
+    `price_per_hour` is the spot price, `on_demand_price_per_hour` the list price. Both are None when not quoted.
+    `sold_out` is what the market says, not a promise: quotes lag behind stock.
     """
 
     pool: Pool
@@ -69,7 +69,10 @@ class Offering:
 
 @dataclass(frozen=True, slots=True)
 class ExpectedStay:
-    """For how long the market has offered a pool, and how often that came to an end; both count less with time."""
+    """`ExpectedStay` records for how long the market has offered a pool, and how often that ended.
+
+    Both figures lose weight with time.
+    """
 
     open_seconds: float
     closings: float
@@ -79,12 +82,12 @@ class ExpectedStay:
 
 @dataclass(frozen=True, slots=True)
 class Market:
-    """All offerings of one account and region, as read at `observed_at`; empty when never read.
+    """`Market` holds all offerings of one account and region, as read at `observed_at`. It is empty until the first
+    reading.
 
-    `unreliable_because` says why what was read since then is not believed; None when the last reading was.
-    `expected_stays` are what all readings so far say together. `extras` are what disks and bandwidth of one instance
-    cost per hour, by zone where that is known: those of the environment that looks, since each equips its machines as
-    it likes.
+    `unreliable_because` says why the latest reading is not believed, and is None when it is. `expected_stays` come from
+    all readings so far. `extras` is the hourly price of the disks and bandwidth of one instance, by zone, for zones
+    whose price is known. They belong to the environment that asks, because each has its own template.
     """
 
     offerings: Mapping[Pool, Offering] = field(default_factory=dict)
@@ -94,20 +97,23 @@ class Market:
     extras: Mapping[str, Decimal] = field(default_factory=dict)
 
     def price(self, pool: Pool) -> Decimal | None:
-        """Spot price per hour of one instance of `pool`, or None when the market does not quote it."""
+        """Returns the spot price per hour of one instance of `pool`. None when the market does not quote it."""
         offering = self.offerings.get(pool)
         return offering.price_per_hour if offering else None
 
     def list_price(self, pool: Pool) -> Decimal | None:
-        """On-demand price per hour of one instance of `pool`, or None when the market does not quote it."""
+        """Returns the on-demand price per hour of one instance of `pool`. None when the market does not quote it."""
         offering = self.offerings.get(pool)
         return offering.on_demand_price_per_hour if offering else None
 
     def extra_of(self, pool: Pool) -> Decimal | None:
-        """Price per hour of what comes with one instance of `pool`, or None when it is not known."""
+        """Returns the price per hour of the disks and bandwidth of one instance of `pool`.
+
+        None when it is not known.
+        """
         return self.extras.get(pool.zone)
 
     def vcpu(self, pool: Pool) -> int | None:
-        """vCPU of one instance of `pool`, or None when the market does not say."""
+        """Returns the vCPU of one instance of `pool`. None when the market does not say."""
         offering = self.offerings.get(pool)
         return offering.vcpu if offering else None
