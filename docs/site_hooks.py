@@ -13,7 +13,9 @@ from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 #: A link out of docs/: its text, the way up, and where it leads.
-LINK = re.compile(r"\[([^\]]*)\]\(((?:\.\./)+)((?:deploy|benchmarks|[A-Z]+\.md)[^)#]*)(?:#[^)]*)?\)")
+LINK = re.compile(
+    r"\[([^\]]*)\]\(((?:\.\./)+)((?:deploy|benchmarks|operator|tests|pyproject|[A-Z]+\.md)[^)#]*)(?:#[^)]*)?\)"
+)
 
 
 def on_files(files: Files, config: Any) -> Files:
