@@ -33,6 +33,7 @@ from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.commands.quote import Quoted, Unusable, quote_all, read_manifests
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.client import KubeClient
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
@@ -224,24 +225,10 @@ async def _serve(
     providers = TencentProviders(settings, threads)
     accounts = Accounts(providers, cluster_id, _now, _pace(settings), partial(_wake, store, queue))
     sources = Sources(kube, _default_credentials(settings), _now)
-    resync = timedelta(seconds=settings.resync_seconds)
-    policy, register = _policy(settings), AccountRegistry(kube)
-    reconciler = Reconciler(
-        kube, store, sources, register, accounts, cluster_id, policy, _now, _nonce, resync, _currency(settings)
-    )
-    orphans = OrphanSweep(
-        kube,
-        store,
-        accounts,
-        sources,
-        register,
-        cluster_id,
-        policy,
-        _now,
-        timedelta(seconds=settings.orphan_seconds),
-        settings.namespace,
-        uid,
-    )
+    cluster = Cluster(cluster_id, kube, store, sources, AccountRegistry(kube), settings.namespace, uid)
+    policy = _policy(settings)
+    reconciler = Reconciler(cluster, accounts, policy, _now, _nonce, _currency(settings))
+    orphans = OrphanSweep(cluster, accounts, policy, _now, timedelta(seconds=settings.orphan_seconds))
     background: list[Background] = [accounts.run, kube.events.run, orphans.run]
     door = Shell(
         settings,
@@ -313,6 +300,7 @@ def _policy(settings: Settings) -> Policy:
         listing_lag_max=timedelta(seconds=settings.visibility_seconds),
         absence_sweeps=settings.absence_sweeps,
         poll_interval=timedelta(seconds=settings.suspect_sweep_seconds),
+        resync=timedelta(seconds=settings.resync_seconds),
         orphan_confirmed_after=timedelta(seconds=1.5 * settings.orphan_seconds),
         orphan_age_min=timedelta(seconds=3 * settings.orphan_seconds),
     )

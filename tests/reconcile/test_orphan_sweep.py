@@ -18,9 +18,11 @@ from spotcompute.cloud.errors import InvalidCredentials
 from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.kube.account_registry import AccountRef, AccountRegistry
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePort
 from spotcompute.kube.sources import Sources
+from spotcompute.kube.store import Store
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.policy import Policy
@@ -59,7 +61,7 @@ class Account(ScriptedCloud):
 
 
 @dataclass
-class Cluster:
+class ScriptedCluster:
     """Environments, those a list leaves out, notes and protected Secrets; store and API server at once.
 
     `unheard` are those that neither a list nor the watch has shown: only who asks for them by name finds them.
@@ -111,7 +113,7 @@ class World:
     """One sweep over accounts "one" and "two", of which those in `used` belong to some environment."""
 
     def __init__(self, *used: str) -> None:
-        self.one, self.two, self.cluster = Account("one"), Account("two"), Cluster()
+        self.one, self.two, self.cluster = Account("one"), Account("two"), ScriptedCluster()
         clouds = {KEYS["one"]: self.one, KEYS["two"]: self.two}
 
         def provider(credentials: Credentials, region: str) -> CloudProvider:
@@ -121,10 +123,8 @@ class World:
         for name in used:
             self.accounts.inventory(KEYS[name], "region")
         kube = cast(KubePort, self.cluster)
-        sources, register = Sources(kube, None, clock), AccountRegistry(kube)
-        self.sweep = OrphanSweep(
-            kube, self.cluster, self.accounts, sources, register, CLUSTER, Policy(), clock, seconds(30)
-        )
+        cluster = Cluster(CLUSTER, kube, cast(Store, self.cluster), Sources(kube, None, clock), AccountRegistry(kube))
+        self.sweep = OrphanSweep(cluster, self.accounts, Policy(), clock, seconds(30))
 
     async def looks(self, count: int) -> None:
         """So many looks, half a minute apart; a fresh sweep stands before each."""

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import random
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
@@ -30,6 +30,7 @@ from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
@@ -99,7 +100,7 @@ def catalog() -> Catalog:
 
 
 class Replica:
-    """One operator process: everything `__main__` puts together, with lines instead of networks."""
+    """One operator process: everything `app` puts together, with lines instead of networks."""
 
     def __init__(self, world: World, number: int) -> None:
         self._world, self.number = world, number
@@ -117,33 +118,13 @@ class Replica:
         self.store = Store(self.queue.add)
         kube = KubeLine(world.api, world.kube_trouble, self._rng, self._boundary, world.fault)
         self.accounts = Accounts(self._provider, world.cluster, self.clock, world.pace, self._news)
-        sources, register = Sources(kube, None, self.clock), AccountRegistry(kube)
-        self.reconciler = Reconciler(
-            kube,
-            self.store,
-            sources,
-            register,
-            self.accounts,
-            world.cluster,
-            world.policy,
-            self.clock,
-            self._nonce,
-            RESYNC * world.calm,
-            "CNY",
+        cluster = Cluster(
+            world.cluster, kube, self.store, Sources(kube, None, self.clock), AccountRegistry(kube), uid=world.cluster
         )
+        policy = replace(world.policy, resync=RESYNC * world.calm)
+        self.reconciler = Reconciler(cluster, self.accounts, policy, self.clock, self._nonce, "CNY")
         audit = Audit(self.store, kube, AUDIT_SECONDS * world.calm)
-        orphans = OrphanSweep(
-            kube,
-            self.store,
-            self.accounts,
-            sources,
-            register,
-            world.cluster,
-            world.policy,
-            self.clock,
-            world.period(ORPHAN_SECONDS),
-            cluster_uid=world.cluster,
-        )
+        orphans = OrphanSweep(cluster, self.accounts, policy, self.clock, world.period(ORPHAN_SECONDS))
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
         self._tasks = [asyncio.ensure_future(part) for part in parts]
         self._reached = world.api.version

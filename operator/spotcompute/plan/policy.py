@@ -46,6 +46,9 @@ class Policy:
     #: A release that was accepted and shows no effect is asked for again after this.
     repeat_release: timedelta = timedelta(seconds=60)
 
+    #: Every environment is looked at again within this, whatever else happens.
+    resync: timedelta = timedelta(minutes=5)
+
     #: Between the first and the last sighting of an instance without an environment, before it is ended.
     orphan_confirmed_after: timedelta = timedelta(seconds=45)
     #: Younger ones may belong to an environment that is still being written about.

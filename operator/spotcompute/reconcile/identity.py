@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 import structlog
 
@@ -16,9 +16,9 @@ from spotcompute.api.conditions import Reason
 from spotcompute.api.environment import Environment
 from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
-from spotcompute.kube.port import KubeObject, KubePort
-from spotcompute.kube.store import Store
+from spotcompute.kube.port import KubeObject
 from spotcompute.model.activity import Activity
 from spotcompute.model.identity import binding, is_bound_to, new_environment_id
 from spotcompute.model.ledger import Ledger, StateRefusalKind
@@ -52,18 +52,15 @@ class Identities:
 
     def __init__(
         self,
-        kube: KubePort,
-        store: Store,
+        cluster: Cluster,
         reach: Reach,
-        cluster_id: str,
         policy: Policy,
         clock: Callable[[], datetime],
         nonce: Callable[[], str],
-        resync: timedelta,
     ) -> None:
         """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
-        self._kube, self._store, self._reach, self._cluster_id = kube, store, reach, cluster_id
-        self._policy, self._clock, self._nonce, self._resync = policy, clock, nonce, resync
+        self._kube, self._store, self._cluster_id = cluster.kube, cluster.store, cluster.id
+        self._reach, self._policy, self._clock, self._nonce = reach, policy, clock, nonce
 
     async def identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, Recalled]:
         """Who this is, and what is remembered of it; gives a new environment its identity and our finalizer.
@@ -224,4 +221,4 @@ class Identities:
                 f" edited, remove status.ledger, and the annotation {ENVIRONMENT_ID}"
             )
         _log.warning("identity_conflict")
-        return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._resync)
+        return Problem(Conclusion("Stalled", Reason.IDENTITY_CONFLICT, message, stalled=True), self._policy.resync)

@@ -8,17 +8,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Protocol
 
 import structlog
 
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
-from spotcompute.kube.account_registry import AccountRef, AccountRegistry
+from spotcompute.kube.account_registry import AccountRef
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import ENVIRONMENT_ID
-from spotcompute.kube.port import KubeError, KubeObject, KubePort
-from spotcompute.kube.sources import Sources, SourceUnavailable
+from spotcompute.kube.port import KubeError, KubeObject
+from spotcompute.kube.sources import SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
@@ -35,35 +35,19 @@ CALLER = "orphan sweep"
 BATCH = 100
 
 
-class Objects(Protocol):
-    """The objects as last seen."""
-
-    def all(self) -> Sequence[KubeObject]:
-        """Every object known."""
-        ...
-
-
 class OrphanSweep:
     """Looks at every account in use now and then; see `plan.orphans` for what it takes to be an orphan."""
 
     def __init__(
         self,
-        kube: KubePort,
-        store: Objects,
+        cluster: Cluster,
         accounts: Accounts,
-        sources: Sources,
-        register: AccountRegistry,
-        cluster_id: str,
         policy: Policy,
         clock: Callable[[], datetime],
         interval: timedelta,
-        namespace: str | None = None,
-        cluster_uid: str | None = None,
     ) -> None:
-        """`cluster_uid`, when known, is what the API server must still say of itself: it may be another one by now."""
-        self._kube, self._store, self._accounts = kube, store, accounts
-        self._cluster_id, self._cluster_uid, self._namespace = cluster_id, cluster_uid, namespace
-        self._sources, self._register = sources, register
+        self._cluster, self._kube, self._store, self._accounts = cluster, cluster.kube, cluster.store, accounts
+        self._sources, self._register = cluster.sources, cluster.account_registry
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
         self._unused_since: dict[AccountRef, float] = {}  # by the loop's clock: a date can be set back
@@ -108,7 +92,7 @@ class OrphanSweep:
         self._unused_since = {note: since for note, since in self._unused_since.items() if note in notes}
         self._empty_sweeps = {note: sweeps for note, sweeps in self._empty_sweeps.items() if note in self._unused_since}
         for note in notes:
-            if note in used or self._namespace not in (None, note.namespace):
+            if note in used or self._cluster.namespace not in (None, note.namespace):
                 self._unused_since.pop(note, None)
                 continue
             try:
@@ -145,11 +129,11 @@ class OrphanSweep:
         """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
         known = [_owner(obj) for obj in self._store.all()]
         _, instances = inventory.latest
-        return ownerless(instances, known, self._cluster_id, self._namespace)
+        return ownerless(instances, known, self._cluster.id, self._cluster.namespace)
 
     async def _owners(self) -> list[Owner]:
         """Every living environment: a complete live list that knows at least all that we know, from our own cluster."""
-        if self._cluster_uid is not None and await self._kube.cluster_id() != self._cluster_uid:
+        if self._cluster.uid is not None and await self._kube.cluster_id() != self._cluster.uid:
             raise KubeError("this API server belongs to another cluster")
         listed = [_owner(obj) for obj in await self._kube.list_environments()]
         missing = {(owner.namespace, owner.name) for owner in map(_owner, self._store.all())}
@@ -162,7 +146,7 @@ class OrphanSweep:
         swept_at, instances = inventory.latest
         if swept_at is None:
             return
-        lonely = ownerless(instances, owners, self._cluster_id, self._namespace)
+        lonely = ownerless(instances, owners, self._cluster.id, self._cluster.namespace)
         lonely = await self._without_owner(lonely)
         account = inventory.provider.account
         before = self._sightings.get(account, {})
@@ -180,7 +164,7 @@ class OrphanSweep:
                 looks[key] = await self._has_no_owner(instance)
         lonely = (instance for instance in instances if looks[instance.owner, instance.ownership])
         # Without waiting in between: what came on the watch, or was claimed by us, while an answer was on its way.
-        return ownerless(lonely, map(_owner, self._store.all()), self._cluster_id, self._namespace)
+        return ownerless(lonely, map(_owner, self._store.all()), self._cluster.id, self._cluster.namespace)
 
     async def _has_no_owner(self, instance: Instance) -> bool:
         """Ask for the very object its tags name: a list may lie by omission, an empty one most of all."""
@@ -191,7 +175,7 @@ class OrphanSweep:
         if obj is None:
             return True
         found = _owner(obj)
-        return not found.may_adopt(self._cluster_id) and found.environment_id != instance.ownership.environment_id
+        return not found.may_adopt(self._cluster.id) and found.environment_id != instance.ownership.environment_id
 
     async def _end(self, inventory: Inventory, doomed: Sequence[Instance]) -> None:
         """Release them, after one more look at each by id: what their tags say now is what counts."""

@@ -35,15 +35,16 @@ class Problem(Exception):
 class Reach:
     """What an environment names and needs, or the `Problem` to report."""
 
-    def __init__(self, sources: Sources, accounts: Accounts, policy: Policy, resync: timedelta) -> None:
-        self._sources, self._accounts, self._policy, self._resync = sources, accounts, policy, resync
+    def __init__(self, sources: Sources, accounts: Accounts, policy: Policy) -> None:
+        self._sources, self._accounts, self._policy = sources, accounts, policy
 
     def spec(self, environment: Environment) -> Spec:
         """Its spec; while deleting, what of it is needed to let go."""
         try:
             return environment.spec_to_release() if environment.deleting else environment.spec()
         except InvalidSpec as error:
-            raise Problem(Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True), self._resync) from None
+            conclusion = Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True)
+            raise Problem(conclusion, self._policy.resync) from None
 
     async def inventory(self, environment: Environment, spec: Spec) -> Inventory:
         """The inventory that the key in its Secret opens; `Problem` without one."""

@@ -18,11 +18,11 @@ from spotcompute.api.environment import Environment
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory
-from spotcompute.kube.account_registry import AccountRef, AccountRegistry
+from spotcompute.kube.account_registry import AccountRef
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
-from spotcompute.kube.port import Conflict, KubeObject, KubePort
-from spotcompute.kube.sources import Sources, UserData
-from spotcompute.kube.store import Store
+from spotcompute.kube.port import Conflict, KubeObject
+from spotcompute.kube.sources import UserData
 from spotcompute.model.activity import Activity
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Ownership
@@ -80,25 +80,19 @@ class Reconciler:
 
     def __init__(
         self,
-        kube: KubePort,
-        store: Store,
-        sources: Sources,
-        register: AccountRegistry,
+        cluster: Cluster,
         accounts: Accounts,
-        cluster_id: str,
         policy: Policy,
         clock: Callable[[], datetime],
         nonce: Callable[[], str],
-        resync: timedelta,
         currency: str,
     ) -> None:
         """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
-        self._kube, self._store, self._sources, self._register = kube, store, sources, register
-        self._cluster_id, self._policy, self._clock = cluster_id, policy, clock
-        self._resync, self._currency = resync, currency
-        self._journal = Recorder(kube)
-        self._reach = Reach(sources, accounts, policy, resync)
-        self._identities = Identities(kube, store, self._reach, cluster_id, policy, clock, nonce, resync)
+        self._cluster, self._kube, self._store, self._sources = cluster, cluster.kube, cluster.store, cluster.sources
+        self._policy, self._clock, self._currency = policy, clock, currency
+        self._journal = Recorder(cluster.kube)
+        self._reach = Reach(cluster.sources, accounts, policy)
+        self._identities = Identities(cluster, self._reach, policy, clock, nonce)
 
     async def reconcile(self, uid: str) -> float | None:
         """Run once; return the seconds until the next look, None when there is nothing to come back for.
@@ -161,9 +155,9 @@ class Reconciler:
         inventory = await self._reach.inventory(environment, spec)
         if not environment.deleting:
             await self._sources.protect(environment.namespace, environment.secret)
-            await self._register.add(AccountRef(environment.namespace, environment.secret, spec.region))
+            await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
-        ownership = Ownership(self._cluster_id, ledger.environment_id)
+        ownership = Ownership(self._cluster.id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
         return _Run(
             raw, environment, ledger, desired, user_data, inventory, list(activities), Learned(), self._clock(), entry
@@ -284,7 +278,7 @@ class Reconciler:
         )
         if waited is not None:
             metrics.fill_seconds.observe(waited)
-        return next_wake(run.desired, run.ledger, observed, now, self._policy, self._resync).total_seconds()
+        return next_wake(run.desired, run.ledger, observed, now, self._policy, self._policy.resync).total_seconds()
 
     async def _quote(
         self, run: _Run, observed: Observation, previous: Mapping[str, Any], now: datetime

@@ -1,0 +1,30 @@
+"""One Kubernetes cluster as this process works on it: its name, the way to it, and what is kept of it here.
+
+Apart from `port`, which says what is asked of the API server: here are the parts that ask, in one value, so that the
+loop and the orphan sweep are given the same ones.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spotcompute.kube.account_registry import AccountRegistry
+from spotcompute.kube.port import KubePort
+from spotcompute.kube.sources import Sources
+from spotcompute.kube.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """`Cluster` names one Kubernetes cluster and holds every part that reads or writes its objects."""
+
+    id: str
+    """The cluster's name in the cloud's tags. It must differ between clusters that share an account."""
+    kube: KubePort
+    store: Store
+    sources: Sources
+    account_registry: AccountRegistry
+    namespace: str | None = None
+    """The only namespace that is watched; None for all of them."""
+    uid: str | None = None
+    """The uid that the API server gave when it was asked at the start; None when it was not asked."""
