@@ -15,24 +15,21 @@ from hypothesis import strategies as st
 from plan.given import (
     NOW,
     OURS,
-    POLICY,
     A,
     accepted,
     desired_of,
     intent,
     ledger_of,
     member,
-    observed_of,
+    planned,
     reputation,
     rest,
+    synced,
 )
 from plan.worlds import Dice, random_desired, random_ledger, seeds, with_memories
 from spotcompute.api.ledger import UnreadableLedger, decode, encode
 from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.planner import make_plan
 
 DESIRED = desired_of(3)
 FULL = ledger_of(
@@ -216,8 +213,8 @@ def test_an_edited_ledger_is_refused_or_can_be_worked_with(path: tuple[str | int
         ledger = decode(broken(*path, value=value))
     except UnreadableLedger:
         return
-    kept = sync_ledger(ledger, DESIRED, observed_of(), NOW, POLICY).ledger
-    planned = make_plan(DESIRED, kept, observed_of(), NOW, POLICY, Learned()).ledger
-    written = {key: replace(item, end_unconfirmed=False) for key, item in planned.members.items()}
-    assert decode(json.loads(json.dumps(encode(planned)))) == replace(planned, members=written)
+    kept = synced(ledger, DESIRED).ledger
+    after = planned(DESIRED, kept).ledger
+    written = {key: replace(item, end_unconfirmed=False) for key, item in after.members.items()}
+    assert decode(json.loads(json.dumps(encode(after)))) == replace(after, members=written)
     assert OURS.cluster_id

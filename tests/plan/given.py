@@ -5,7 +5,7 @@ Shared by the tests of the pure rooms, so that each test shows only what it is a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -18,8 +18,11 @@ from spotcompute.model.launch import Template, template_digest
 from spotcompute.model.ledger import Backoff, Cause, Intent, Ledger, Member, PoolTrust, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Offering, Pool
-from spotcompute.plan.actions import Launch, Learned, Terminate
+from spotcompute.plan.actions import Launch, Learned, Outcome, Plan, Terminate
 from spotcompute.plan.launching import request_for
+from spotcompute.plan.ledger_sync import Synced, sync_ledger
+from spotcompute.plan.outcomes import Applied, apply_outcomes
+from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
@@ -183,6 +186,12 @@ def observed_of(
     )
 
 
+def all_running(ledger: Ledger, market: Market | None = None) -> Observation:
+    """A complete look at the cloud that shows every member of `ledger` running."""
+    members = ledger.members.values()
+    return observed_of(*(instance(one.id, pool=one.pool, on_demand=one.on_demand) for one in members), market=market)
+
+
 def market_of(prices: Mapping[Pool, str | None], sold_out: Iterable[Pool] = (), extra: str | None = "0") -> Market:
     """Quotes: a price per hour for each pool, ten times that on demand; `extra` for what comes with an instance."""
     unavailable = frozenset(sold_out)
@@ -208,3 +217,40 @@ def launches(actions: Iterable[Launch | Terminate]) -> list[Launch]:
 def terminated_ids(actions: Iterable[Launch | Terminate]) -> list[str]:
     """Every id that `actions` release."""
     return [key for action in actions if isinstance(action, Terminate) for key in action.instance_ids]
+
+
+# --- decisions, by POLICY and at NOW unless said otherwise ------------------------------------------------------------
+
+
+def synced(ledger: Ledger, desired: Desired, observed: Observation | None = None, now: datetime = NOW) -> Synced:
+    """What a look at the cloud says about the ledger; without `observed`, an empty cloud."""
+    return sync_ledger(ledger, desired, observed or observed_of(), now, POLICY)
+
+
+def planned(
+    desired: Desired,
+    ledger: Ledger | None = None,
+    observed: Observation | None = None,
+    learned: Learned = NOTHING_LEARNED,
+    now: datetime = NOW,
+) -> Plan:
+    """What the planner decides; without `ledger` and `observed`, from nothing."""
+    return make_plan(desired, ledger or ledger_of(), observed or observed_of(), now, POLICY, learned)
+
+
+def applied(
+    ledger: Ledger,
+    outcomes: Sequence[Outcome],
+    desired: Desired,
+    learned: Learned = NOTHING_LEARNED,
+    now: datetime = NOW,
+) -> Applied:
+    """What the outcomes of a plan's actions make of the ledger."""
+    return apply_outcomes(ledger, outcomes, desired, now, POLICY, learned)
+
+
+def asked(plan: Plan, on_demand: bool = False) -> list[tuple[Pool, int]]:
+    """What `plan` asks for, as pool and count, in its order; all of it must be of the one kind."""
+    made = [launch.intent for launch in launches(plan.actions)]
+    assert all(one.on_demand is on_demand for one in made)
+    return [(one.pool, one.count) for one in made]

@@ -24,15 +24,15 @@ from plan.given import (
     market_of,
     member,
     observed_of,
+    planned,
     terminated_ids,
 )
 from spotcompute.model.desired import Caps
 from spotcompute.model.ledger import Cause
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Launch, Learned
+from spotcompute.plan.actions import Launch
 from spotcompute.plan.allocation import Obstacle, rank
 from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand, room_under
-from spotcompute.plan.planner import make_plan
 
 #: 2.00 an hour on demand.
 MARKET = market_of({A: "0.2", B: "0.1", C: None})
@@ -75,7 +75,7 @@ def test_the_bid_is_within_every_cap(caps: Caps, limit: str | None) -> None:
 )
 def test_without_a_price_nothing_is_bought_where_one_is_needed(caps: Caps, market: Market) -> None:
     assert bid_for(caps, A, market).obstacle
-    plan = make_plan(desired_of(3, [A], caps=caps), ledger_of(), observed_of(market=market), NOW, POLICY, Learned())
+    plan = planned(desired_of(3, [A], caps=caps), ledger_of(), observed_of(market=market))
     assert plan.actions == ()
     assert bid_for(Caps(money("0.3")), A, market).limit == money("0.3")
 
@@ -134,7 +134,7 @@ def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list
     members = [member(f"ins-{number}") for number in range(held)]
     desired = desired_of(5, [B, C, A], caps=Caps(in_total=money(in_total)))
     observed = observed_of(*(instance(one.id) for one in members), market=MARKET)
-    plan = make_plan(desired, ledger_of(*members), observed, NOW, POLICY, Learned())
+    plan = planned(desired, ledger_of(*members), observed)
     assert [(launch.intent.pool, launch.intent.count) for launch in launches(plan.actions)] == expected
 
 
@@ -149,7 +149,7 @@ def test_the_limit_of_the_whole_is_kept(in_total: str, held: int, expected: list
 )
 def test_the_limit_of_the_whole_holds_disks_too(in_total: str, extra: str | None, count: int) -> None:
     desired, market = desired_of(5, [A], caps=Caps(in_total=money(in_total))), market_of({A: "0.1"}, extra=extra)
-    plan = make_plan(desired, ledger_of(), observed_of(market=market), NOW, POLICY, Learned())
+    plan = planned(desired, ledger_of(), observed_of(market=market))
     assert sum(launch.intent.count for launch in launches(plan.actions)) == count
 
 
@@ -171,7 +171,7 @@ def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, i
     open_one = intent(desired_of(3, caps=Caps(money("0.2"))), 2, answer_lost=True, sent_at=ago(20))
     desired = desired_of(3, caps=caps)
     observed = observed_of(instance("ins-1"), market=MARKET)
-    plan = make_plan(desired, ledger_of(member("ins-1"), open_one), observed, NOW, POLICY, Learned())
+    plan = planned(desired, ledger_of(member("ins-1"), open_one), observed)
     replays = [action for action in plan.actions if isinstance(action, Launch) and action.replay]
     assert bool(replays) is is_repeated
     assert all(replay.request.max_price == money("0.2") for replay in replays)
@@ -183,7 +183,7 @@ def test_a_launch_in_doubt_is_repeated_only_within_the_caps_of_now(caps: Caps, i
 def test_an_edit_of_a_cap_ends_nothing(caps: Caps) -> None:
     ledger = ledger_of(member("ins-1"), member("ins-2", pool=B))
     observed = observed_of(instance("ins-1"), instance("ins-2", pool=B), market=MARKET)
-    plan = make_plan(desired_of(2, caps=caps, generation=2), ledger, observed, NOW, POLICY, Learned())
+    plan = planned(desired_of(2, caps=caps, generation=2), ledger, observed)
     assert terminated_ids(plan.actions) == []
 
 
@@ -196,8 +196,6 @@ def test_each_pool_says_why_it_is_too_dear_or_has_no_price() -> None:
 @pytest.mark.parametrize("on_demand", [False, True])
 def test_without_new_fields_a_request_is_what_it_always_was(on_demand: bool) -> None:
     """Its digest stands in ledgers and tokens: 12 digits that were written before there was a market."""
-    request = launches(
-        make_plan(desired_of(2, caps=Caps(money("0.25"))), ledger_of(), observed_of(), NOW, POLICY, Learned()).actions
-    )[0].request
+    request = launches(planned(desired_of(2, caps=Caps(money("0.25"))), ledger_of(), observed_of()).actions)[0].request
     assert "on_demand" not in request.to_json()
     assert (replace(request, on_demand=on_demand).digest == request.digest) is not on_demand

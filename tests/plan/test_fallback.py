@@ -11,12 +11,15 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from plan.given import (
+    NOTHING_LEARNED,
     NOW,
     POLICY,
     A,
     B,
     C,
     ago,
+    all_running,
+    asked,
     desired_of,
     fallback,
     instance,
@@ -26,6 +29,7 @@ from plan.given import (
     market_of,
     member,
     observed_of,
+    planned,
     released,
     rest,
     seconds,
@@ -34,11 +38,9 @@ from plan.given import (
 from plan.playing import Play, most_in_an_hour
 from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Cause, Ledger, Trouble
-from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
-from spotcompute.plan.actions import Learned, Plan
+from spotcompute.plan.actions import Learned
 from spotcompute.plan.fallback import due_at, is_due, next_fallback_check
-from spotcompute.plan.planner import make_plan
 
 HOUR = seconds(3600)
 MARKET = market_of({A: "0.2", B: "0.1", C: "0.3"})
@@ -51,16 +53,11 @@ def desired_with_fallback(
     return desired_of(replicas, pools, fallback=fallback(**(stands_in or {})), **other)
 
 
-def planned(desired: Desired, ledger: Ledger, observed: Observation, learned: Learned | None = None) -> Plan:
-    return make_plan(desired, ledger, observed, NOW, POLICY, learned or Learned())
-
-
-def bought(desired: Desired, ledger: Ledger, market: Market = MARKET, learned: Learned | None = None) -> list[tuple]:
+def bought(
+    desired: Desired, ledger: Ledger, market: Market = MARKET, learned: Learned = NOTHING_LEARNED
+) -> list[tuple]:
     """What is asked for on demand, while spot rests."""
-    observed = observed_of(*(instance(key) for key in ledger.members), market=market)
-    plan = planned(desired, ledger, observed, learned)
-    assert all(launch.intent.on_demand for launch in launches(plan.actions))
-    return [(launch.intent.pool, launch.intent.count) for launch in launches(plan.actions)]
+    return asked(planned(desired, ledger, all_running(ledger, market), learned), on_demand=True)
 
 
 SHORT = {"short_since": ago(600)}
@@ -214,10 +211,7 @@ WELL = {"spot_since": ago(900), "switched_at": ago(7200)}
 
 def released_ids(desired: Desired, ledger: Ledger, market: Market = MARKET) -> list[str]:
     """Who gives way."""
-    observed = observed_of(
-        *(instance(key, on_demand=one.on_demand) for key, one in ledger.members.items()), market=market
-    )
-    plan = planned(desired, ledger, observed)
+    plan = planned(desired, ledger, all_running(ledger, market))
     chosen = [one for one in plan.ledger.members.values() if one.termination and one.termination.recorded_at == NOW]
     assert all(one.termination and one.termination.cause is Cause.BACK_TO_SPOT for one in chosen)
     return sorted(one.id for one in chosen)

@@ -17,14 +17,14 @@ from plan.given import (
     B,
     C,
     ago,
+    all_running,
+    asked,
     desired_of,
-    instance,
     intent,
-    launches,
     ledger_of,
     market_of,
     member,
-    observed_of,
+    planned,
     released,
     rest,
     seconds,
@@ -33,9 +33,8 @@ from plan.playing import Play
 from spotcompute.model.desired import Caps, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import Market, Pool, whole_zone
-from spotcompute.plan.actions import Learned, Plan
+from spotcompute.plan.actions import Plan
 from spotcompute.plan.allocation import Obstacle, rank
-from spotcompute.plan.planner import make_plan
 
 HOLD = seconds(300)
 MARKET = market_of({A: "0.1", B: "0.1", C: "0.1"})
@@ -46,14 +45,8 @@ def gang_of(least: int = 4, replicas: int = 4, hold: timedelta = HOLD, **other: 
     return desired_of(replicas, gang=Gang(least, hold), **other)
 
 
-def planned(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Plan:
-    return make_plan(
-        desired, ledger, observed_of(*map(instance, ledger.members), market=market), NOW, POLICY, Learned()
-    )
-
-
-def asked(desired: Desired, ledger: Ledger, market: Market = MARKET) -> list[tuple[Pool, int]]:
-    return [(launch.intent.pool, launch.intent.count) for launch in launches(planned(desired, ledger, market).actions)]
+def plan_of(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Plan:
+    return planned(desired, ledger, all_running(ledger, market))
 
 
 OVER = {"until": ago(1)}
@@ -96,7 +89,7 @@ ALL_REFUSED = [rest(pool, **OVER) for pool in (A, B, C)]
     ],
 )  # fmt: skip
 def test_what_is_asked_for(desired: Desired, entries: list, remembered: dict, market: Market, expected: list) -> None:
-    assert asked(desired, ledger_of(*entries, **remembered), market) == expected
+    assert asked(plan_of(desired, ledger_of(*entries, **remembered), market)) == expected
 
 
 @pytest.mark.parametrize(
@@ -110,7 +103,7 @@ def test_what_is_asked_for(desired: Desired, entries: list, remembered: dict, ma
     ],
 )
 def test_a_part_is_let_go_altogether_or_not_at_all(entries: list, since: float, gone: int) -> None:
-    plan = planned(gang_of(), ledger_of(*entries, incomplete_since=ago(since)))
+    plan = plan_of(gang_of(), ledger_of(*entries, incomplete_since=ago(since)))
     chosen = [one for one in plan.ledger.members.values() if one.termination is not None]
     assert len(chosen) == gone
     assert {one.termination.cause for one in chosen if one.termination} <= {Cause.GANG_INCOMPLETE}
@@ -129,7 +122,7 @@ def test_a_part_is_let_go_altogether_or_not_at_all(entries: list, since: float, 
     ],
 )
 def test_since_when_a_part_is_paid_for(ledger: Ledger, since: datetime | None) -> None:
-    assert planned(gang_of(), ledger).ledger.incomplete_since == since
+    assert plan_of(gang_of(), ledger).ledger.incomplete_since == since
 
 
 def test_pools_that_cannot_give_the_whole_say_so_and_until_when() -> None:

@@ -6,13 +6,11 @@ import math
 
 import pytest
 
-from plan.given import NOW, POLICY, A, desired_of, launches, ledger_of, observed_of
+from plan.given import A, applied, desired_of, launches, ledger_of, observed_of, planned
 from spotcompute.cloud.errors import InsufficientCapacity
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.ledger import Ledger
 from spotcompute.plan.actions import Launch, Launched, Learned
-from spotcompute.plan.outcomes import apply_outcomes
-from spotcompute.plan.planner import make_plan
 
 
 def answer(launch: Launch, room: int) -> LaunchReceipt | InsufficientCapacity:
@@ -26,10 +24,10 @@ def answer(launch: Launch, room: int) -> LaunchReceipt | InsufficientCapacity:
 def one_run(wanted: int, room: int) -> tuple[Ledger, int]:
     """Plan and fold as one run of the loop does, until the plan is empty; the ledger, and the calls it took."""
     desired, ledger, learned, calls = desired_of(wanted, pools=[A]), ledger_of(), Learned(), 0
-    while asked := launches((plan := make_plan(desired, ledger, observed_of(), NOW, POLICY, learned)).actions):
+    while asked := launches((plan := planned(desired, ledger, observed_of(), learned)).actions):
         (launch,) = asked
         result = answer(launch, room - len(ledger.members))
-        folded = apply_outcomes(plan.ledger, [Launched(launch, result)], desired, NOW, POLICY, learned)
+        folded = applied(plan.ledger, [Launched(launch, result)], desired, learned)
         ledger, learned, calls = folded.ledger, folded.learned, calls + 1
         assert calls <= 200, "it never ends"
     return ledger, calls

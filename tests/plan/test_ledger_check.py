@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from plan.given import NOW, OURS, desired_of, intent, ledger_of, observed_of
+from plan.given import OURS, desired_of, intent, ledger_of, observed_of, planned
 from spotcompute.model.identity import launch_token
-from spotcompute.plan.actions import Launch, Learned
+from spotcompute.plan.actions import Launch
 from spotcompute.plan.ledger_check import INTENTS_MAX, ledger_flaw
-from spotcompute.plan.planner import make_plan
-from spotcompute.plan.policy import Policy
 
 DESIRED = desired_of(3)
 
@@ -21,7 +19,7 @@ DESIRED = desired_of(3)
 @pytest.mark.parametrize("prefix", ["web", "w", "x" * 63, "a.b-1_2"])
 def test_what_the_planner_writes_is_believed(replicas: int, prefix: str) -> None:
     desired = desired_of(replicas, name_prefix=prefix)
-    plan = make_plan(desired, ledger_of(), observed_of(), NOW, Policy(), Learned())
+    plan = planned(desired, ledger_of(), observed_of())
     assert [action for action in plan.actions if isinstance(action, Launch)]
     assert ledger_flaw(plan.ledger, OURS.cluster_id) is None
 

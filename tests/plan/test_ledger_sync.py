@@ -29,6 +29,7 @@ from plan.given import (
     released,
     rest,
     seconds,
+    synced,
 )
 from spotcompute.model.activity import ActivityState, ActivityType
 from spotcompute.model.desired import Desired
@@ -36,16 +37,16 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.capacity import shortfall, surplus
-from spotcompute.plan.ledger_sync import Synced, is_another_account, sync_ledger
+from spotcompute.plan.ledger_sync import Synced, is_another_account
 
 DESIRED = desired_of(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
 
 
-def synced(before: Ledger, observed: Observation, desired: Desired = DESIRED, now: datetime = NOW) -> Synced:
+def sync(before: Ledger, observed: Observation, desired: Desired = DESIRED, now: datetime = NOW) -> Synced:
     """Sync, after making sure that a second one changes nothing and tells nothing."""
-    kept = sync_ledger(before, desired, observed, now, POLICY)
-    assert sync_ledger(kept.ledger, desired, observed, now, POLICY) == Synced(kept.ledger)
+    kept = synced(before, desired, observed, now=now)
+    assert synced(kept.ledger, desired, observed, now=now) == Synced(kept.ledger)
     return kept
 
 
@@ -56,7 +57,7 @@ def activities_of(kept: Synced) -> list[tuple[ActivityType, str, tuple[str, ...]
 def test_what_is_as_remembered_changes_nothing() -> None:
     before = ledger_of(member("ins-1"), member("ins-2", arrived=False), rest(A))
     observed = observed_of(instance("ins-1"), instance("ins-2", InstanceState.PENDING))
-    assert synced(before, observed) == Synced(before)
+    assert sync(before, observed) == Synced(before)
 
 
 # --- launches in flight ----------------------------------------------------------------------------------------------
@@ -65,7 +66,7 @@ def test_what_is_as_remembered_changes_nothing() -> None:
 def test_a_launch_whose_instances_have_all_been_seen_is_settled() -> None:
     launch = intent(DESIRED, 2)
     observed = observed_of(*launched_by(launch, ["ins-1", "ins-2"], created_at=ago(5)))
-    kept = synced(ledger_of(launch), observed)
+    kept = sync(ledger_of(launch), observed)
     assert kept.ledger.intents == ()
     assert kept.ledger.members == {
         key: Member(key, A, ago(5), PRESENT, launch.sequence, seen=True, arrived=True, verified=True)
@@ -81,7 +82,7 @@ def test_a_launch_whose_instances_have_all_been_seen_is_settled() -> None:
 
 def test_a_launch_seen_in_part_stays_open_for_the_rest() -> None:
     launch = intent(DESIRED, 3)
-    kept = synced(ledger_of(launch), observed_of(*launched_by(launch, ["ins-1", "ins-2"])))
+    kept = sync(ledger_of(launch), observed_of(*launched_by(launch, ["ins-1", "ins-2"])))
     assert [item.found for item in kept.ledger.intents] == [frozenset({"ins-1", "ins-2"})]
     assert kept.ledger.intents[0].missing == 1
     assert set(kept.ledger.members) == {"ins-1", "ins-2"}
@@ -89,7 +90,7 @@ def test_a_launch_seen_in_part_stays_open_for_the_rest() -> None:
 
 def test_instances_without_tags_are_recognised_by_their_name() -> None:
     launch = intent(DESIRED, 1)
-    kept = synced(ledger_of(launch), observed_of(*launched_by(launch, ["ins-1"], ownership=None)))
+    kept = sync(ledger_of(launch), observed_of(*launched_by(launch, ["ins-1"], ownership=None)))
     assert kept.ledger.intents == ()
     assert set(kept.ledger.members) == {"ins-1"}
 
@@ -97,7 +98,7 @@ def test_instances_without_tags_are_recognised_by_their_name() -> None:
 def test_an_instance_that_failed_at_once_settles_its_launch_too() -> None:
     launch = intent(DESIRED, 1)
     failed = launched_by(launch, ["ins-1"], state=InstanceState.LAUNCH_FAILED, created_at=ago(5))
-    kept = synced(ledger_of(launch), observed_of(*failed))
+    kept = sync(ledger_of(launch), observed_of(*failed))
     assert kept.ledger.intents == ()
     assert kept.ledger.members["ins-1"].lost is Cause.LAUNCH_FAILED
 
@@ -112,7 +113,7 @@ def test_an_instance_that_failed_at_once_settles_its_launch_too() -> None:
 )
 def test_a_launch_nobody_has_seen_is_given_up_only_by_evidence(age: float, searched: bool, is_settled: bool) -> None:
     launch = intent(DESIRED, 2, created_at=ago(age))
-    kept = synced(ledger_of(launch), observed_of(searched=[launch.name] if searched else []))
+    kept = sync(ledger_of(launch), observed_of(searched=[launch.name] if searched else []))
     assert (kept.ledger.intents == ()) is is_settled
     if is_settled:
         (line,) = kept.activities
@@ -121,7 +122,7 @@ def test_a_launch_nobody_has_seen_is_given_up_only_by_evidence(age: float, searc
 
 def test_the_search_must_have_been_made_after_the_horizon() -> None:
     launch = intent(DESIRED, 1, created_at=ago(700))
-    kept = synced(ledger_of(launch), observed_of(searched=[launch.name], at=ago(101)))
+    kept = sync(ledger_of(launch), observed_of(searched=[launch.name], at=ago(101)))
     assert kept.ledger.intents == (launch,)
 
 
@@ -129,7 +130,7 @@ def test_names_of_neighbouring_sequences_are_not_confused() -> None:
     one, ten = intent(DESIRED, 1, sequence=1), intent(DESIRED, 1, sequence=10)
     several = intent(DESIRED, 2, sequence=100)
     observed = observed_of(*launched_by(ten, ["ins-10"]), *launched_by(several, ["ins-100", "ins-101"]))
-    kept = synced(ledger_of(one, ten, several), observed)
+    kept = sync(ledger_of(one, ten, several), observed)
     assert kept.ledger.intents == (one,)
     assert {key: item.sequence for key, item in kept.ledger.members.items()} == {
         "ins-10": 10,
@@ -153,7 +154,7 @@ def test_names_of_neighbouring_sequences_are_not_confused() -> None:
 def test_an_instance_renamed_before_it_was_seen_is_recognised(changes: dict[str, object], is_recognised: bool) -> None:
     launch = intent(DESIRED, 1)
     renamed = replace(instance("ins-1", name="database", created_at=ago(5)), **changes)
-    kept = synced(ledger_of(launch), observed_of(renamed))
+    kept = sync(ledger_of(launch), observed_of(renamed))
     assert (kept.ledger.intents == ()) is is_recognised
 
 
@@ -175,7 +176,7 @@ def test_an_instance_renamed_before_it_was_seen_is_recognised(changes: dict[str,
     ],
 )
 def test_who_is_adopted(seen: Instance, is_adopted: bool) -> None:
-    kept = synced(ledger_of(), observed_of(seen))
+    kept = sync(ledger_of(), observed_of(seen))
     assert set(kept.ledger.members) == ({"ins-1"} if is_adopted else set())
     assert activities_of(kept) == ([(ActivityType.ADOPT, Cause.ADOPTED, ("ins-1",))] if is_adopted else [])
 
@@ -191,11 +192,11 @@ def test_who_is_adopted(seen: Instance, is_adopted: bool) -> None:
 )
 def test_an_instance_of_a_later_launch_tells_that_status_is_an_old_one(sequence: int, is_doubted: bool) -> None:
     seen = instance("ins-1", name=f"web-web001-{sequence}")
-    kept = synced(ledger_of(), observed_of(seen)).ledger
+    kept = sync(ledger_of(), observed_of(seen)).ledger
     assert set(kept.members) == {"ins-1"}
     assert (kept.quarantine_until is not None) is is_doubted
     assert kept.sequence == (sequence if is_doubted else 700)
-    again = synced(replace(kept, members={}), observed_of(seen)).ledger
+    again = sync(replace(kept, members={}), observed_of(seen)).ledger
     assert again.quarantine_until == kept.quarantine_until
 
 
@@ -205,11 +206,11 @@ def test_an_instance_of_a_later_launch_tells_that_status_is_an_old_one(sequence:
 def test_a_launch_in_the_future_is_counted_from_now_on() -> None:
     """The answer came while the clock was an hour ahead; nothing may wait for that hour to come."""
     late = member("ins-1", launched_at=ago(-3600), seen=False)
-    kept = synced(ledger_of(late), observed_of(absent={"ins-1": Absence(9, looked_up=True)}))
+    kept = sync(ledger_of(late), observed_of(absent={"ins-1": Absence(9, looked_up=True)}))
     assert kept.ledger.members["ins-1"].launched_at == NOW
     then = NOW + POLICY.listing_lag_max + seconds(1)
     observed = replace(observed_of(absent={"ins-1": Absence(9, looked_up=True)}), observed_at=then)
-    assert not synced(kept.ledger, observed, now=then).ledger.members
+    assert not sync(kept.ledger, observed, now=then).ledger.members
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_a_launch_in_the_future_is_counted_from_now_on() -> None:
     ],
 )
 def test_what_a_sighting_changes(before: dict[str, object], state: str, after: dict[str, object]) -> None:
-    kept = synced(ledger_of(member("ins-1", **before)), observed_of(instance("ins-1", InstanceState(state))))
+    kept = sync(ledger_of(member("ins-1", **before)), observed_of(instance("ins-1", InstanceState(state))))
     assert kept.ledger.members["ins-1"] == member("ins-1", **(before | {"seen": True} | after))
     assert kept.activities == ()
 
@@ -245,7 +246,7 @@ def test_what_a_sighting_changes(before: dict[str, object], state: str, after: d
     ],
 )
 def test_an_instance_that_ends_without_us_is_lost_at_once(seen: dict[str, object], cause: Cause) -> None:
-    kept = synced(ledger_of(member("ins-1")), observed_of(replace(instance("ins-1"), **seen)))
+    kept = sync(ledger_of(member("ins-1")), observed_of(replace(instance("ins-1"), **seen)))
     assert kept.ledger.members["ins-1"].lost is cause
     assert activities_of(kept) == [(ActivityType.LOSS, cause, ("ins-1",))]
 
@@ -265,13 +266,13 @@ def test_an_instance_that_ends_without_us_is_lost_at_once(seen: dict[str, object
 )
 def test_what_counts_as_taken_back(who: dict[str, Any], seen: dict[str, Any] | None, reclaimed: int) -> None:
     sights = [instance("ins-1", **seen)] if seen else []
-    kept = synced(ledger_of(member("ins-1", **who), reclaimed=3), observed_of(*sights, absent=None if seen else GONE))
+    kept = sync(ledger_of(member("ins-1", **who), reclaimed=3), observed_of(*sights, absent=None if seen else GONE))
     assert kept.ledger.reclaimed == 3 + reclaimed
 
 
 def test_a_loss_says_why_in_the_words_of_the_cloud() -> None:
     seen = instance("ins-1", InstanceState.LAUNCH_FAILED, failure="disk quota")
-    (line,) = synced(ledger_of(member("ins-1")), observed_of(seen)).activities
+    (line,) = sync(ledger_of(member("ins-1")), observed_of(seen)).activities
     assert line.message == "accepted by the cloud, then failed to start: disk quota"
     assert line.pool == A
 
@@ -283,20 +284,20 @@ def test_a_release_outside_names_the_request() -> None:
         last_operation="TerminateInstances",
         last_operation_request_id="req-7",
     )
-    (line,) = synced(ledger_of(member("ins-1")), observed_of(seen)).activities
+    (line,) = sync(ledger_of(member("ins-1")), observed_of(seen)).activities
     assert line.request_id == "req-7"
 
 
 @pytest.mark.parametrize("termination", [released(), released(sent_at=ago(5))], ids=["recorded", "sent"])
 def test_what_ends_while_we_want_it_gone_is_released_and_not_lost(termination: Termination) -> None:
     before = ledger_of(member("ins-1", termination=termination))
-    kept = synced(before, observed_of(instance("ins-1", InstanceState.TERMINATING)))
+    kept = sync(before, observed_of(instance("ins-1", InstanceState.TERMINATING)))
     assert kept == Synced(ledger_of(member("ins-1", termination=replace(termination, accepted_at=NOW))))
 
 
 def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
     before = ledger_of(member("ins-1", termination=accepted()))
-    assert synced(before, observed_of(instance("ins-1", InstanceState.TERMINATING))) == Synced(before)
+    assert sync(before, observed_of(instance("ins-1", InstanceState.TERMINATING))) == Synced(before)
 
 
 @pytest.mark.parametrize(
@@ -318,13 +319,13 @@ def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
     ],
 )
 def test_gone_needs_evidence(who: dict[str, object], absent: Mapping[str, Absence], is_gone: bool) -> None:
-    kept = synced(ledger_of(member("ins-1", **who)), observed_of(absent=absent))
+    kept = sync(ledger_of(member("ins-1", **who)), observed_of(absent=absent))
     assert ("ins-1" not in kept.ledger.members) is is_gone
 
 
 def test_age_is_measured_at_the_observation_and_not_now() -> None:
     young = member("ins-1", launched_at=ago(200), seen=False)
-    kept = synced(ledger_of(young), observed_of(absent=GONE, at=ago(100)))
+    kept = sync(ledger_of(young), observed_of(absent=GONE, at=ago(100)))
     assert kept.ledger.members == {"ins-1": young}
 
 
@@ -337,7 +338,7 @@ def test_age_is_measured_at_the_observation_and_not_now() -> None:
     ],
 )
 def test_what_is_told_of_the_gone(who: dict[str, object], lines: list[object]) -> None:
-    assert activities_of(synced(ledger_of(member("ins-1", **who)), observed_of(absent=GONE))) == lines
+    assert activities_of(sync(ledger_of(member("ins-1", **who)), observed_of(absent=GONE))) == lines
 
 
 @pytest.mark.parametrize(
@@ -351,25 +352,25 @@ def test_what_is_told_of_the_gone(who: dict[str, object], lines: list[object]) -
     ],
 )
 def test_a_claim_the_cloud_does_not_confirm_is_dropped(seen: dict[str, object], is_disowned: bool) -> None:
-    kept = synced(ledger_of(member("ins-1", verified=False)), observed_of(replace(instance("ins-1"), **seen)))
+    kept = sync(ledger_of(member("ins-1", verified=False)), observed_of(replace(instance("ins-1"), **seen)))
     assert ("ins-1" not in kept.ledger.members) is is_disowned
     assert activities_of(kept) == ([(ActivityType.DISOWN, Cause.NOT_OURS, ("ins-1",))] if is_disowned else [])
 
 
 def test_what_was_ours_once_is_not_disowned_when_somebody_takes_its_tags_away() -> None:
     before = ledger_of(member("ins-1"))
-    assert synced(before, observed_of(instance("ins-1", ownership=None, name="db"))) == Synced(before)
+    assert sync(before, observed_of(instance("ins-1", ownership=None, name="db"))) == Synced(before)
 
 
 @pytest.mark.parametrize(("ownership", "is_verified"), [(OURS, True), (THEIRS, False), (None, False)])
 def test_only_our_tags_verify(ownership: Ownership | None, is_verified: bool) -> None:
-    kept = synced(ledger_of(member("ins-1", verified=False)), observed_of(instance("ins-1", ownership=ownership)))
+    kept = sync(ledger_of(member("ins-1", verified=False)), observed_of(instance("ins-1", ownership=ownership)))
     assert kept.ledger.members["ins-1"].verified is is_verified
 
 
 def test_deleting_does_not_wait_for_what_never_lived() -> None:
     observed = observed_of(instance("ins-1", InstanceState.LAUNCH_FAILED), instance("ins-2"))
-    kept = synced(ledger_of(member("ins-1"), member("ins-2")), observed, desired_of(0, deleting=True))
+    kept = sync(ledger_of(member("ins-1"), member("ins-2")), observed, desired_of(0, deleting=True))
     assert set(kept.ledger.members) == {"ins-2"}
 
 
@@ -386,31 +387,31 @@ def test_deleting_does_not_wait_for_what_never_lived() -> None:
 )
 def test_an_early_loss_rests_its_pool(age: float, state: InstanceState, trouble: Trouble | None) -> None:
     before = ledger_of(member("ins-1", launched_at=ago(age)))
-    kept = synced(before, observed_of(instance("ins-1", state)))
+    kept = sync(before, observed_of(instance("ins-1", state)))
     assert [item.trouble for item in kept.ledger.backoffs.values()] == ([trouble] if trouble else [])
 
 
 def test_an_early_release_by_a_person_is_no_fault_of_the_pool() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, last_operation="TerminateInstances")
-    assert synced(ledger_of(member("ins-1", launched_at=ago(5))), observed_of(seen)).ledger.backoffs == {}
+    assert sync(ledger_of(member("ins-1", launched_at=ago(5))), observed_of(seen)).ledger.backoffs == {}
 
 
 def test_many_losses_seen_at_once_are_one_failure_of_their_pool() -> None:
     members = [member(f"ins-{number}", launched_at=ago(9)) for number in range(5)]
     lost = [instance(item.id, InstanceState.TERMINATING) for item in members]
-    assert synced(ledger_of(*members), observed_of(*lost)).ledger.backoffs[A].failures == 1
+    assert sync(ledger_of(*members), observed_of(*lost)).ledger.backoffs[A].failures == 1
 
 
 def test_losses_in_a_row_rest_longer_each_time() -> None:
     before = ledger_of(member("ins-1", launched_at=ago(9)), rest(A, Trouble.EARLY_LOSS, failures=3))
-    after = synced(before, observed_of(instance("ins-1", InstanceState.TERMINATING))).ledger.backoffs[A]
+    after = sync(before, observed_of(instance("ins-1", InstanceState.TERMINATING))).ledger.backoffs[A]
     assert after.failures == 4
     assert after.until - NOW >= seconds(0.8 * 40)
 
 
 def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
     before = ledger_of(member("ins-1", launched_at=ago(9)))
-    kept = synced(before, observed_of(instance("ins-1", InstanceState.TERMINATING)), desired_of(3, pools=[B]))
+    kept = sync(before, observed_of(instance("ins-1", InstanceState.TERMINATING)), desired_of(3, pools=[B]))
     assert kept.ledger.backoffs == {}
 
 
@@ -427,7 +428,7 @@ def test_a_loss_in_a_pool_no_longer_wanted_rests_nothing() -> None:
 )
 def test_quarantine_ends_with_an_observation_made_after_it(until: datetime, seen_at: datetime, is_over: bool) -> None:
     earlier = (seen_at - seconds(30), seen_at - seconds(15))
-    kept = synced(ledger_of(quarantine_until=until, quarantine_looks=earlier), observed_of(at=seen_at))
+    kept = sync(ledger_of(quarantine_until=until, quarantine_looks=earlier), observed_of(at=seen_at))
     assert (kept.ledger.quarantine_until is None) is is_over
 
 
@@ -435,14 +436,14 @@ def test_one_sweep_alone_does_not_end_a_quarantine() -> None:
     """It may be falsely empty: a deletion was let go with five instances alive."""
     kept = ledger_of(quarantine_until=ago(60))
     for looked_at in (ago(50), ago(50), ago(35)):
-        kept = synced(kept, observed_of(at=looked_at)).ledger
+        kept = sync(kept, observed_of(at=looked_at)).ledger
         assert kept.quarantine_until is not None
-    assert synced(kept, observed_of(at=ago(20))).ledger.quarantine_until is None
+    assert sync(kept, observed_of(at=ago(20))).ledger.quarantine_until is None
 
 
 def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:
     """The clock has stepped back, or somebody has edited status: waiting until then could take years."""
-    kept = synced(ledger_of(quarantine_until=NOW + seconds(86400)), observed_of())
+    kept = sync(ledger_of(quarantine_until=NOW + seconds(86400)), observed_of())
     assert kept.ledger.quarantine_until == NOW + POLICY.signature_lifetime + POLICY.listing_lag_max
 
 
@@ -456,7 +457,7 @@ def test_every_activity_of_a_sync_is_complete() -> None:
         instance("ins-5"),
     )
     ended = member("ins-5", lost=Cause.RECLAIMED)
-    kept = synced(ledger_of(launch, member("ins-3"), member("ins-4", verified=False), ended), observed)
+    kept = sync(ledger_of(launch, member("ins-3"), member("ins-4", verified=False), ended), observed)
     assert {item.type for item in kept.activities} == set(ActivityType) - {ActivityType.TERMINATE}
     assert all(item.instance_ids for item in kept.activities)
     assert {item.type: item.ended_at for item in kept.activities if item.ended_at != NOW} == {ActivityType.LAUNCH: None}
@@ -499,7 +500,7 @@ ENDS = [
 
 @pytest.mark.parametrize("ended", ENDS)
 def test_a_place_is_not_free_while_the_cloud_shows_the_instance_alive(ended: Member) -> None:
-    kept = synced(ledger_of(ended), observed_of(instance("ins-1")))
+    kept = sync(ledger_of(ended), observed_of(instance("ins-1")))
     assert shortfall(kept.ledger, 1) == 0
     assert surplus(kept.ledger, 1) == 0
 
@@ -510,13 +511,13 @@ def test_a_place_of_an_absent_instance_is_free_once_its_end_was_shown(
     ended: Member, had_ended: bool, missing: int
 ) -> None:
     absent = {"ins-1": Absence(1, looked_up=True, had_ended=had_ended)}
-    kept = synced(ledger_of(ended), observed_of(absent=absent))
+    kept = sync(ledger_of(ended), observed_of(absent=absent))
     assert shortfall(kept.ledger, 1) == missing
     assert surplus(kept.ledger, 0) == 0
 
 
 def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:
-    kept = synced(ledger_of(member("ins-1", lost=Cause.RECLAIMED)), observed_of(instance("ins-1")))
+    kept = sync(ledger_of(member("ins-1", lost=Cause.RECLAIMED)), observed_of(instance("ins-1")))
     assert kept.ledger.members["ins-1"].lost is None
     assert kept.ledger.state_refused == StateRefusal(
         StateRefusalKind.END, "ins-1 was recorded as ended, but the cloud shows it RUNNING", NOW
@@ -525,7 +526,7 @@ def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:
 
 
 def test_no_member_is_younger_than_now() -> None:
-    kept = synced(
+    kept = sync(
         ledger_of(member("ins-1", launched_at=NOW + seconds(10**9))), observed_of(absent={"ins-1": Absence(0, True)})
     )
     assert kept.ledger.members["ins-1"].launched_at == NOW
@@ -542,7 +543,7 @@ def test_no_member_is_younger_than_now() -> None:
 )
 def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[str, Any], stays: bool) -> None:
     seen = instance("ins-1", **({"name": "db", "ownership": None} | altered))
-    kept = synced(ledger_of(member("ins-1", verified=True)), observed_of(seen))
+    kept = sync(ledger_of(member("ins-1", verified=True)), observed_of(seen))
     assert ("ins-1" in kept.ledger.members) is stays
     assert (kept.ledger.state_refused is None) is stays
 
@@ -551,7 +552,7 @@ def test_once_verified_says_nothing_against_the_clouds_own_words(altered: dict[s
 def test_a_refusal_is_told_for_ten_minutes(later: float, is_told: bool) -> None:
     refused = replace(ledger_of(), state_refused=StateRefusal(StateRefusalKind.LEDGER, "words", NOW))
     then = NOW + seconds(later)
-    kept = sync_ledger(refused, DESIRED, replace(observed_of(), observed_at=then), then, POLICY)
+    kept = synced(refused, DESIRED, replace(observed_of(), observed_at=then), now=then)
     assert (kept.ledger.state_refused is not None) is is_told
 
 
@@ -560,7 +561,7 @@ def test_a_refusal_is_told_until_the_waiting_is_over() -> None:
         ledger_of(quarantine_until=NOW + seconds(60)),
         state_refused=StateRefusal(StateRefusalKind.LEDGER, "words", ago(3600)),
     )
-    assert synced(waiting, observed_of()).ledger.state_refused is not None
+    assert sync(waiting, observed_of()).ledger.state_refused is not None
 
 
 def test_an_account_that_shows_something_of_ours_is_not_another_one() -> None:

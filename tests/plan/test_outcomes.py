@@ -15,6 +15,7 @@ from plan.given import (
     B,
     accepted,
     ago,
+    applied,
     desired_of,
     intent,
     ledger_of,
@@ -30,7 +31,7 @@ from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.launching import request_for
-from spotcompute.plan.outcomes import Applied, apply_outcomes
+from spotcompute.plan.outcomes import Applied
 
 DESIRED = desired_of(5)
 ONCE = desired_of(5, one_time=True)
@@ -47,7 +48,7 @@ def launch_of(made: Intent, replay: bool = False) -> Launch:
 def enter(
     before: Ledger, *outcomes: Outcome, desired: Desired = DESIRED, learned: Learned = NOTHING_LEARNED
 ) -> Applied:
-    return apply_outcomes(before, outcomes, desired, NOW, POLICY, learned)
+    return applied(before, outcomes, desired, learned)
 
 
 def sold(*ids: str) -> LaunchReceipt:

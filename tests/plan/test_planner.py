@@ -10,7 +10,6 @@ from plan.given import (
     NOTHING_LEARNED,
     NOW,
     OURS,
-    POLICY,
     THEIRS,
     A,
     B,
@@ -26,6 +25,7 @@ from plan.given import (
     market_of,
     member,
     observed_of,
+    planned,
     released,
     rest,
     seconds,
@@ -39,7 +39,6 @@ from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned, Plan, Terminate
 from spotcompute.plan.launching import may_launch, request_for
-from spotcompute.plan.planner import make_plan
 
 DESIRED = desired_of(3)
 
@@ -53,7 +52,7 @@ def plan(
 ) -> Plan:
     """The plan, after the judge has looked at it."""
     observed, now = observed or observed_of(), NOW + seconds(at)
-    made = make_plan(desired, ledger, observed, now, POLICY, learned)
+    made = planned(desired, ledger, observed, learned=learned, now=now)
     assert complaints(desired, ledger, observed, now, made) == []
     return made
 

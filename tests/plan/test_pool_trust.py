@@ -24,13 +24,13 @@ from plan.given import (
     reputation,
     rest,
     seconds,
+    synced,
 )
 from plan.playing import Play, most_in_an_hour
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.allocation import Obstacle, Offer, RejectedPool, rank
-from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.pool_trust import POOL_TRUST_MAX, TRUSTED, after_loss, early_loss_weight, trust_of
 
 HALF_LIFE = POLICY.half_life
@@ -219,16 +219,14 @@ def test_memory_is_bounded_and_the_oldest_goes_first() -> None:
 def test_what_is_lost_is_remembered_of_its_pool(other: dict, reclaims: int, early: float) -> None:
     lost = member("ins-1", **({"launched_at": ago(60)} | other))
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=lost.launched_at, on_demand=lost.on_demand)
-    ledger = sync_ledger(ledger_of(lost), desired_of(1), observed_of(seen), NOW, POLICY).ledger
+    ledger = synced(ledger_of(lost), desired_of(1), observed_of(seen)).ledger
     known = ledger.pool_trust.get(A)
     assert (known.reclaims if known else 0, known.early if known else 0.0) == (reclaims, early)
 
 
 def test_what_somebody_released_outside_is_not_the_pool_s_doing() -> None:
     seen = instance("ins-1", InstanceState.TERMINATING, created_at=ago(60), last_operation="TerminateInstances")
-    ledger = sync_ledger(
-        ledger_of(member("ins-1", launched_at=ago(60))), desired_of(1), observed_of(seen), NOW, POLICY
-    ).ledger
+    ledger = synced(ledger_of(member("ins-1", launched_at=ago(60))), desired_of(1), observed_of(seen)).ledger
     assert ledger.pool_trust == {}
 
 

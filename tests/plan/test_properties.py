@@ -16,13 +16,16 @@ from plan.given import (
     A,
     B,
     C,
+    applied,
     desired_of,
     intent,
     launches,
     ledger_of,
     member,
     observed_of,
+    planned,
     seconds,
+    synced,
     terminated_ids,
 )
 from plan.judge import complaints, places_taken, takes_a_place
@@ -34,9 +37,6 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
-from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.outcomes import apply_outcomes
-from spotcompute.plan.planner import make_plan
 
 Situation = tuple[Desired, Ledger, Observation, Learned]
 K, V = TypeVar("K"), TypeVar("V")
@@ -48,7 +48,7 @@ many = settings(max_examples=400, deadline=None)
 @given(situations)
 def test_every_plan_is_a_good_plan(situation: Situation) -> None:
     desired, ledger, observed, learned = situation
-    plan = make_plan(desired, ledger, observed, NOW, POLICY, learned)
+    plan = planned(desired, ledger, observed, learned)
     assert complaints(desired, ledger, observed, NOW, plan) == []
 
 
@@ -56,8 +56,8 @@ def test_every_plan_is_a_good_plan(situation: Situation) -> None:
 @given(situations)
 def test_sync_then_plan_is_a_good_plan_too(situation: Situation) -> None:
     desired, before, observed, learned = situation
-    ledger = sync_ledger(before, desired, observed, NOW, POLICY).ledger
-    plan = make_plan(desired, ledger, observed, NOW, POLICY, learned)
+    ledger = synced(before, desired, observed).ledger
+    plan = planned(desired, ledger, observed, learned)
     assert complaints(desired, ledger, observed, NOW, plan) == []
 
 
@@ -78,11 +78,11 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
         market=replace(observed.market, offerings=shuffled(observed.market.offerings, order)),
     )
     other_before = replace(before, members=shuffled(before.members, order), backoffs=shuffled(before.backoffs, order))
-    synced = sync_ledger(before, desired, observed, NOW, POLICY)
-    other_synced = sync_ledger(other_before, desired, other_observed, NOW, POLICY)
-    assert synced == other_synced
-    plan = make_plan(desired, synced.ledger, observed, NOW, POLICY, learned)
-    assert plan == make_plan(desired, other_synced.ledger, other_observed, NOW, POLICY, learned)
+    kept = synced(before, desired, observed)
+    other_kept = synced(other_before, desired, other_observed)
+    assert kept == other_kept
+    plan = planned(desired, kept.ledger, observed, learned)
+    assert plan == planned(desired, other_kept.ledger, other_observed, learned)
 
 
 @many
@@ -91,8 +91,8 @@ def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situ
 @example(situation_of(2623))
 def test_a_second_sync_tells_nothing_new(situation: Situation) -> None:
     desired, before, observed, _ = situation
-    once = sync_ledger(before, desired, observed, NOW, POLICY)
-    again = sync_ledger(once.ledger, desired, observed, NOW, POLICY)
+    once = synced(before, desired, observed)
+    again = synced(once.ledger, desired, observed)
     disowned = {key for item in once.activities if item.cause == Cause.NOT_OURS for key in item.instance_ids}
     assert again.ledger == once.ledger
     assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
@@ -108,7 +108,7 @@ def is_old(member: Member, sight: Instance) -> bool:
 def test_a_sync_frees_a_place_only_by_evidence(situation: Situation) -> None:
     """Whoever took a place and no longer does was seen to have ended, is not ours, or is absent beyond doubt."""
     desired, before, observed, _ = situation
-    after = sync_ledger(before, desired, observed, NOW, POLICY).ledger
+    after = synced(before, desired, observed).ledger
     for key, old in before.members.items():
         new = after.members.get(key)
         if not takes_a_place(old) or (new is not None and takes_a_place(new)):
@@ -127,7 +127,7 @@ def test_a_sync_frees_a_place_only_by_evidence(situation: Situation) -> None:
 @given(situations)
 def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
     desired, before, observed, _ = situation
-    after = sync_ledger(before, desired, observed, NOW, POLICY).ledger
+    after = synced(before, desired, observed).ledger
     for old in before.intents:
         if any(item.sequence == old.sequence for item in after.intents):
             continue
@@ -147,8 +147,8 @@ def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(situation:
 def test_planning_again_before_anything_was_sent_asks_for_nothing_more(situation: Situation) -> None:
     """A crash between the commit and the calls: the next run repeats the same tokens."""
     desired, ledger, observed, learned = situation
-    first = make_plan(desired, ledger, observed, NOW, POLICY, learned)
-    again = make_plan(desired, first.ledger, observed, NOW, POLICY, learned)
+    first = planned(desired, ledger, observed, learned)
+    again = planned(desired, first.ledger, observed, learned)
     if first_launches := launches(first.actions):
         tokens = {item.intent.token for item in first_launches}
         assert {item.intent.token for item in launches(again.actions)} <= tokens
@@ -162,9 +162,9 @@ def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, 
     machines = [f"ins-{number}" for number in range(count)]
     ledger = ledger_of(*map(member, machines))
     observed = observed_of(*[Instance(key, "x", InstanceState.RUNNING, A, NOW, desired.ownership) for key in machines])
-    kept = sync_ledger(ledger, desired, observed, NOW + seconds(later), POLICY)
+    kept = synced(ledger, desired, observed, now=NOW + seconds(later))
     assert (kept.ledger, kept.activities) == (ledger, ())
-    plan = make_plan(desired, ledger, observed, NOW + seconds(later), POLICY, Learned())
+    plan = planned(desired, ledger, observed, now=NOW + seconds(later))
     assert (plan.ledger, plan.actions) == (ledger, ())
 
 
@@ -172,7 +172,7 @@ def test_a_satisfied_environment_is_left_alone_for_ever(count: int, later: int, 
 @given(answers)
 def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     desired, ledger, outcomes = case
-    after = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
+    after = applied(ledger, outcomes, desired).ledger
     promised = {
         key
         for outcome in outcomes
@@ -186,7 +186,7 @@ def test_no_accepted_id_is_ever_lost_whatever_else_is_entered(case: tuple[Desire
 @given(answers)
 def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     desired, ledger, outcomes = case
-    after = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
+    after = applied(ledger, outcomes, desired).ledger
     settling = {
         outcome.launch.intent.sequence
         for outcome in outcomes
@@ -202,8 +202,8 @@ def test_only_an_answer_settles_a_launch(case: tuple[Desired, Ledger, list[Outco
 def test_entering_an_answer_twice_is_entering_it_once(case: tuple[Desired, Ledger, list[Outcome]]) -> None:
     """After a conflict, what came back is entered into the newer ledger, which may know some of it already."""
     desired, ledger, outcomes = case
-    once = apply_outcomes(ledger, outcomes, desired, NOW, POLICY, Learned()).ledger
-    twice = apply_outcomes(once, outcomes, desired, NOW, POLICY, Learned()).ledger
+    once = applied(ledger, outcomes, desired).ledger
+    twice = applied(once, outcomes, desired).ledger
     assert twice.members.keys() == once.members.keys()
     assert places_taken(twice) >= places_taken(once)
 

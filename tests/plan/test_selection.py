@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, POLICY, TEMPLATE, desired_of, ledger_of, observed_of, rest
+from plan.given import NOW, TEMPLATE, desired_of, ledger_of, observed_of, rest, synced
 from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market, Offering, Pool
-from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.selection import POOLS_MAX, with_pools
 
 ZONES = [Placement("gz-3", subnet_id="subnet-3"), Placement("gz-4")]
@@ -104,7 +103,7 @@ def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(market: Market, wo
     assert desired.unmet is not None
     assert word in desired.unmet
     ledger = ledger_of(rest(Pool("gz-3", "S5.MEDIUM4")), rest(None))
-    assert sync_ledger(ledger, desired, observed_of(), NOW, POLICY).ledger == ledger
+    assert synced(ledger, desired, observed_of()).ledger == ledger
 
 
 # --- which quotes are believed ---------------------------------------------------------------------------------------

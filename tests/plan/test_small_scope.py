@@ -10,7 +10,6 @@ import pytest
 
 from plan.given import (
     NOW,
-    POLICY,
     THEIRS,
     accepted,
     ago,
@@ -20,15 +19,14 @@ from plan.given import (
     ledger_of,
     member,
     observed_of,
+    planned,
     released,
+    synced,
 )
 from plan.judge import complaints, places_taken
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
 from spotcompute.model.observation import Absence
-from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.planner import make_plan
 
 STATES = [None, *(InstanceState(name) for name in ("PENDING", "RUNNING", "STOPPED", "SHUTDOWN", "TERMINATING"))]
 MARKS = [
@@ -93,8 +91,8 @@ def test_every_plan_of_a_small_world_is_a_good_plan(replicas: int, opened: dict[
             absent={key: Absence(3, True) for key, sight in zip(keys, sights, strict=True) if sight is None},
             searched=[item.name for item in launch],
         )
-        ledger = sync_ledger(before, desired, observed, NOW, POLICY).ledger
-        plan = make_plan(desired, ledger, observed, NOW, POLICY, Learned())
+        ledger = synced(before, desired, observed).ledger
+        plan = planned(desired, ledger, observed)
         assert complaints(desired, ledger, observed, NOW, plan) == [], kinds
         # No pool rests, so whatever is missing is asked for now, unless a launch has to be settled first.
         assert launch or places_taken(plan.ledger) >= replicas, kinds

@@ -29,6 +29,7 @@ from plan.given import (
     released,
     rest,
     seconds,
+    synced,
 )
 from plan.worlds import situations
 from spotcompute.api.ledger import decode, encode
@@ -41,7 +42,6 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.status import full_status, intent_status, problem_status
 
@@ -266,7 +266,7 @@ def test_nothing_is_written_while_nothing_happens(
     """What a run does when it has nothing to do: sync, then report; an equal status is not written."""
     first = status_of(desired, ledger, observed)
     then = NOW + seconds(later)
-    kept = sync_ledger(ledger, desired, replace(observed, observed_at=then), then, POLICY)
+    kept = synced(ledger, desired, replace(observed, observed_at=then), now=then)
     assert kept.activities == ()
     assert status_of(desired, kept.ledger, replace(observed, observed_at=then), first, then) == first
 

@@ -22,9 +22,11 @@ from plan.given import (
     ledger_of,
     member,
     observed_of,
+    planned,
     released,
     rest,
     seconds,
+    synced,
 )
 from plan.worlds import situations
 from spotcompute.model.desired import Desired
@@ -32,8 +34,6 @@ from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.planner import make_plan
 from spotcompute.report.wake import SOONEST, next_wake
 
 RESYNC = seconds(300)
@@ -127,9 +127,7 @@ def test_looks_that_find_nothing_to_do_are_seconds_apart(
     now, looks = NOW, 8
     for _ in range(looks):
         looked = replace(observed, observed_at=now)
-        plan = make_plan(
-            desired, sync_ledger(ledger, desired, looked, now, POLICY).ledger, looked, now, POLICY, Learned()
-        )
+        plan = planned(desired, synced(ledger, desired, looked, now=now).ledger, looked, now=now)
         if plan.actions:
             return
         ledger = plan.ledger
