@@ -38,6 +38,7 @@ DescribeZones:
 DescribeRegions:
 DescribeImages: ImageIds:*str Filters:*Filter Offset:int Limit:int InstanceType:str
 DescribeAccountQuota: Filters:*Filter
+GetCallerIdentity:
 AssumeRole: RoleArn!:str RoleSessionName!:str DurationSeconds:int Policy:str ExternalId:str Tags:*Tag
   SourceIdentity:str SerialNumber:str TokenCode:str
 """

@@ -20,7 +20,7 @@ from cvmsim.faults import KINDS, FaultBox, Rule, Subject
 from cvmsim.ledger import Ledger, Request
 from cvmsim.limits import Limits
 from cvmsim.switches import Switches
-from cvmsim.world import World
+from cvmsim.world import Credited, World
 
 JSON = "application/json"
 BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -40,7 +40,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request past the signature check. `account` is a uin."""
+    """A request past the signature check. `account` is a uin, `caller` None for the account's own key."""
 
     account: str
     action: str
@@ -48,6 +48,7 @@ class Arrival:
     region: str = "ap-guangzhou"
     service: str = "cvm"
     version: str = ""
+    caller: Credited | None = None
 
 
 class Simulator:
@@ -120,7 +121,7 @@ class Simulator:
         scope = arrival.region if self.switches["limit-scope"] == "region" else ""
         self.limits.take(arrival.account, scope, arrival.action, self.world.now)
         schema.check(arrival.action, arrival.params)
-        call = Call(arrival.account, arrival.region, arrival.action, arrival.params, request_id)
+        call = Call(arrival.account, arrival.region, arrival.action, arrival.params, request_id, arrival.caller)
         return action.perform(self.world, call)
 
     def _record(self, arrival: Arrival, request_id: str, answer: Answer, code: str, fault: str) -> None:

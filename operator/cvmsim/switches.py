@@ -115,6 +115,10 @@ TABLE: tuple[Switch, ...] = (
     Switch("limit-scope", "region", ("region", "account"), "Does a rate limit count per region, or over all of them?",
            "the API category page does not say"),
     # --- The judge itself -------------------------------------------------------------------------
+    Switch("caller-identity", "answered",
+           ("answered", "AuthFailure.UnauthorizedOperation", "UnauthorizedOperation"),
+           "May a key ask whose it is, when its CAM policy does not name the action?",
+           "GetCallerIdentity names neither a permission nor a code"),
     Switch("skew-clock", "wall", ("wall", "world"), "Which clock judges the five minutes of a signature's age?",
            "the judge's own choice: with a stepped clock, clients still sign by the wall"),
 )  # fmt: skip

@@ -66,6 +66,7 @@ def read(message: Message, credentials: Mapping[str, Credited], wall: float, now
         region=message.headers.get("X-TC-Region", ""),
         service=service,
         version=required(message.headers, "X-TC-Version"),
+        caller=caller,
     )
 
 

@@ -50,13 +50,18 @@ class Named(NamedTuple):
 
 
 class Credited(NamedTuple):
-    """Who a secret id stands for. `token` and `expires_at` (world seconds) only for temporary credentials."""
+    """Who a secret id stands for. `token` and `expires_at` (world seconds) only for temporary credentials.
+
+    `session` is `roleId:roleSessionName` for a role's credentials, and `applicant` the uin that assumed the role.
+    """
 
     secret_id: str
     secret_key: str
     account: str
     token: str = ""
     expires_at: float | None = None
+    session: str = ""
+    applicant: str = ""
 
 
 @dataclass(slots=True)

@@ -16,6 +16,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.common.sign import Sign
 from tencentcloud.cvm.v20170312 import models
 
+MAIN, OTHER = "100000000001", "100000000002"
 SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"
 
 
@@ -155,11 +156,16 @@ def test_the_worlds_clock_judges_signatures_when_switched(served: Any) -> None:
     assert served.client().DescribeInstances(models.DescribeInstancesRequest()).TotalCount == 0
 
 
-def assume(served: Any, arn: str, **params: Any) -> dict[str, Any]:
+def ask_sts(served: Any, key: Credential, action: str, **params: Any) -> dict[str, Any]:
     http = HttpProfile(protocol="http", endpoint=served.address.api)
-    sts = CommonClient("sts", "2018-08-13", Credential(SECRET_ID, SECRET_KEY), "", ClientProfile(httpProfile=http))
-    answer: dict[str, Any] = sts.call_json("AssumeRole", {"RoleArn": arn, "RoleSessionName": "s", **params})
-    return answer["Response"]
+    sts = CommonClient("sts", "2018-08-13", key, "", ClientProfile(httpProfile=http))
+    answer: dict[str, Any] = sts.call_json(action, params)["Response"]
+    return answer
+
+
+def assume(served: Any, arn: str, **params: Any) -> dict[str, Any]:
+    key = Credential(SECRET_ID, SECRET_KEY)
+    return ask_sts(served, key, "AssumeRole", RoleArn=arn, RoleSessionName="s", **params)
 
 
 def test_an_assumed_role_works_until_it_expires(served: Any) -> None:
@@ -186,6 +192,70 @@ def test_a_role_that_cannot_be_assumed(served: Any, arn: str, params: dict[str, 
     with pytest.raises(TencentCloudSDKException) as caught:
         assume(served, arn, **params)
     assert caught.value.get_code() == code
+
+
+KEYS = [
+    pytest.param(SECRET_ID, SECRET_KEY, MAIN, id="main"),
+    pytest.param(SECRET_ID[:-1] + "2", SECRET_KEY[:-1] + "2", OTHER, id="other"),
+]
+
+
+@pytest.mark.parametrize(("secret_id", "secret_key", "uin"), KEYS)
+def test_a_key_is_told_whose_it_is(served: Any, secret_id: str, secret_key: str, uin: str) -> None:
+    answer = ask_sts(served, Credential(secret_id, secret_key), "GetCallerIdentity")
+    assert answer.pop("RequestId")
+    assert answer == {
+        "Type": "CAMUser",
+        "AccountId": uin,
+        "UserId": uin,
+        "PrincipalId": uin,
+        "Arn": f"qcs::cam:{uin}:uin/{uin}",
+    }
+
+
+def test_a_second_key_of_an_account_is_told_the_same(served: Any) -> None:
+    first = ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")
+    served.door("POST", "credentials", {"op": "add", "secretId": "AKIDsecond", "secretKey": "k", "account": MAIN})
+    second = ask_sts(served, Credential("AKIDsecond", "k"), "GetCallerIdentity")
+    assert second | {"RequestId": ""} == first | {"RequestId": ""}
+
+
+def test_temporary_credentials_are_told_whose_role_they_play(served: Any) -> None:
+    keys = assume(served, f"qcs::cam::uin/{MAIN}:roleName/spot-operator")["Credentials"]
+    key = Credential(keys["TmpSecretId"], keys["TmpSecretKey"], keys["Token"])
+    answer = ask_sts(served, key, "GetCallerIdentity")
+    role, _, session = answer["UserId"].partition(":")
+    assert (answer["Type"], answer["AccountId"], answer["PrincipalId"]) == ("CAMRole", MAIN, MAIN)
+    assert (role.isdigit(), session) == (True, "s")
+    assert answer["Arn"] == f"qcs::sts:{MAIN}:assumed-role/{role}"
+    served.door("POST", "clock", {"advance": 7200})
+    with pytest.raises(TencentCloudSDKException) as caught:
+        ask_sts(served, key, "GetCallerIdentity")
+    assert caught.value.get_code() == "AuthFailure.TokenFailure"
+
+
+def refusal_of_identity(served: Any, secret_key: str = SECRET_KEY, **params: Any) -> str:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        ask_sts(served, Credential(SECRET_ID, secret_key), "GetCallerIdentity", **params)
+    return str(caught.value.get_code())
+
+
+def test_who_one_is_takes_a_signature_no_parameters_and_a_rate(served: Any) -> None:
+    assert refusal_of_identity(served, "wrong") == "AuthFailure.SignatureFailure"
+    assert refusal_of_identity(served, AccountId=MAIN) == "UnknownParameter"
+    served.door("POST", "limits", {"GetCallerIdentity": 1})
+    ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")
+    assert refusal_of_identity(served) == "RequestLimitExceeded"
+
+
+@pytest.mark.parametrize("code", ["AuthFailure.UnauthorizedOperation", "UnauthorizedOperation"])
+def test_a_policy_may_refuse_to_say_whose_a_key_is(served: Any, code: str) -> None:
+    served.door("POST", "switches", {"caller-identity": code})
+    assert refusal_of_identity(served) == code
+    served.door("POST", "switches", {"caller-identity": "answered"})
+    served.door("POST", "faults", {"kind": "error", "action": "GetCallerIdentity", "code": "InternalError"})
+    assert refusal_of_identity(served) == "InternalError"
+    assert ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")["AccountId"] == MAIN
 
 
 def notice(served: Any, instance_id: str) -> tuple[int, str]:

@@ -36,4 +36,5 @@ ACTIONS: Mapping[tuple[str, str], Action] = {
     ("cvm", "DescribeImages"): Action(survey.describe_images),
     ("cvm", "DescribeAccountQuota"): Action(survey.describe_account_quota),
     ("sts", "AssumeRole"): Action(sts.assume_role, needs_region=False),
+    ("sts", "GetCallerIdentity"): Action(sts.get_caller_identity, needs_region=False),
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cvmsim.errors import ApiError
+from cvmsim.world import Credited
 
 Params = Mapping[str, Any]
 Answer = dict[str, Any]  # what stands inside the `Response` envelope, without RequestId
@@ -19,13 +20,14 @@ PAGE, PAGE_MAX, IDS_MAX, FILTERS_MAX, VALUES_MAX = 20, 100, 100, 10, 5
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that passed signature, rate limit and schema. `account` is a uin."""
+    """A request that passed signature, rate limit and schema. `account` is a uin, `caller` None for its own key."""
 
     account: str
     region: str
     action: str
     params: Params
     request_id: str
+    caller: Credited | None = None
 
 
 def digest(params: Params, *without: str) -> str:
