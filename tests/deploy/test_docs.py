@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import subprocess
@@ -129,3 +130,37 @@ def test_every_command_that_is_documented_exists(line: str) -> None:
     for word in rest:
         if word.startswith("-") and word != "-":
             assert word.partition("=")[0] in known, f"{line}: {word} is no option"
+
+
+def test_the_readme_and_the_demo_page_show_lines_of_the_demo_in_their_order() -> None:
+    """The README leaves lines out; the page shows whole chapters."""
+    transcript = (DOCS / "demo.txt").read_text(encoding="utf-8")
+    (shown,) = re.findall(r"```console\n(\$ cvmsim interrupt.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    lines = iter(transcript.splitlines())
+    assert all(line in lines for line in shown.splitlines())
+    (chapters,) = re.findall(r"```console\n(.*?)```", (DOCS / "demo.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert all(chapter in transcript for chapter in re.split(r"^(?=== )", chapters, flags=re.MULTILINE))
+
+
+def texts_of_the_operator() -> str:
+    """Every text in the operator's code, with … for each value that is filled in."""
+    texts = []
+    for path in (ROOT / "operator/spotcompute").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                parts = (part.value if isinstance(part, ast.Constant) else "…" for part in node.values)
+                texts.append("".join(map(str, parts)))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return "\n".join(texts)
+
+
+def test_every_message_that_troubleshooting_quotes_is_one_of_the_operator() -> None:
+    quoted = [
+        text for text in re.findall(r"`([^`\n]+)`", (DOCS / "troubleshooting.md").read_text()) if text.count(" ") > 3
+    ]
+    texts = texts_of_the_operator().replace("`", "")
+    ours = [text for text in quoted if not text.startswith(("kubectl", "cannot list", "… is forbidden"))]
+    assert len(ours) > 8
+    for message in ours:
+        assert all(part.strip() in texts for part in re.split("…|secretId|Secret", message)), message
