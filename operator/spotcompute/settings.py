@@ -1,6 +1,6 @@
 """Everything an install can choose, read once from the environment (prefix ``SPOTCOMPUTE_``).
 
-Separate from `__main__` so that every part can be given its settings as a value; nothing below reads the environment.
+Separate from `app` so that every part can be given its settings as a value; no part reads the environment itself.
 """
 
 from __future__ import annotations

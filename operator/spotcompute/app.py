@@ -1,0 +1,268 @@
+"""The operator put together: `build` makes every part from Settings, `run` runs them until the process shall end.
+
+Apart from `__main__`, which only reads the command line. No other module knows every part, picks the vendor of the
+cloud, or reads the environment, the clock and the random numbers for the others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import signal
+import socket
+from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+import structlog
+from prometheus_client import REGISTRY
+
+from spotcompute import __version__
+from spotcompute.cloud.accounts import Accounts
+from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.inventory import Pace
+from spotcompute.cloud.tencent.client import UnsafeEndpoint
+from spotcompute.cloud.tencent.provider import TencentProviders
+from spotcompute.kube.account_registry import AccountRegistry
+from spotcompute.kube.client import KubeClient
+from spotcompute.kube.cluster import Cluster
+from spotcompute.kube.connection import Connection, NoCluster, connect
+from spotcompute.kube.lease import LeaseClient
+from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.port import Forbidden, KubeError
+from spotcompute.kube.sources import Sources
+from spotcompute.kube.store import Store
+from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.orphan_sweep import OrphanSweep
+from spotcompute.reconcile.reconciler import Reconciler
+from spotcompute.runtime.election import Elector
+from spotcompute.runtime.health import Health, serve_probes
+from spotcompute.runtime.shell import PartDied, Shell, run_shell
+from spotcompute.runtime.workqueue import WorkQueue
+from spotcompute.settings import Settings
+from spotcompute.telemetry import metrics
+
+_log = structlog.get_logger(__name__)
+
+#: Letters of the nonces that tell environments of one name apart.
+_NONCE_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+class CannotRun(Exception):
+    """The process cannot do what it was started for; `str()` says why, and what to change."""
+
+
+@dataclass(frozen=True, slots=True)
+class App:
+    """`App` holds the parts of an operator that are used once they stand: all others stand behind the shell."""
+
+    cluster: Cluster
+    shell: Shell
+
+
+async def build(settings: Settings, connection: Connection, stop: asyncio.Event) -> App:
+    """Build every part and start none; each part is given only parts that stand above it here.
+
+    `stop` is set when a part ends by itself. Raises CannotRun when nothing names the cluster, KubeError when the API
+    server does not answer, UnsafeEndpoint for an endpoint to which no key may be sent.
+    """
+    kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
+    uid = None if settings.cluster_id else await _uid_of_the_cluster(kube)
+    queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds, foreseen=(KubeError,))
+    store = Store(queue.add)
+    cluster = Cluster(
+        id=settings.cluster_id or uid or "",
+        kube=kube,
+        store=store,
+        sources=Sources(kube, _default_credentials(settings), now),
+        account_registry=AccountRegistry(kube),
+        namespace=settings.namespace,
+        uid=uid,
+    )
+    threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
+    providers = TencentProviders(settings, threads)
+    accounts = Accounts(providers, cluster.id, now, _pace(settings), partial(_wake, store, queue))
+    protocol = policy(settings)
+    reconciler = Reconciler(cluster, accounts, protocol, now, _nonce, currency(settings))
+    orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
+    shell = Shell(
+        settings,
+        login=connection.access,
+        reconciler=reconciler,
+        store=store,
+        queue=queue,
+        kube=kube,
+        background=[accounts.run, kube.events.run, orphans.run],
+        stop=stop,
+    )
+    return App(cluster, shell)
+
+
+async def _uid_of_the_cluster(kube: KubeClient) -> str:
+    """Return the uid by which the cluster names itself; an install for one namespace has no right to read it."""
+    try:
+        return await kube.cluster_id()
+    except Forbidden as error:
+        raise CannotRun(
+            f"no name of this cluster: {error}\n  Set SPOTCOMPUTE_CLUSTER_ID to a name that no other cluster with these"
+            " cloud accounts has and that stays, or grant get on namespace kube-system."
+        ) from None
+
+
+def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> None:
+    """Queue the objects that carry these ids: a sweep has seen something new of them."""
+    for obj in store.all():
+        if (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) in environment_ids:
+            queue.add(obj["metadata"]["uid"])
+
+
+# --- the process -----------------------------------------------------------------------------------------------------
+
+
+def run(settings: Settings) -> None:
+    """Run the operator until SIGTERM or SIGINT.
+
+    Raises CannotRun when it cannot begin or go on, and SystemExit when a part of it has ended by itself.
+    """
+    try:
+        asyncio.run(_run(settings))
+    except (NoCluster, KubeError) as error:
+        raise CannotRun(f"the API server cannot be used: {error}") from None
+    except UnsafeEndpoint as error:
+        raise CannotRun(f"settings are wrong:\n  {error}") from None
+    except PartDied as error:
+        _log.error("stopped", error=str(error.__cause__ or error))
+        raise SystemExit(1) from None
+
+
+async def _run(settings: Settings) -> None:
+    stop, health = asyncio.Event(), Health()
+    for number in (signal.SIGTERM, signal.SIGINT):  # kopf puts its own handlers in their place once it runs
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    connection = await connect(os.environ)
+    async with AsyncExitStack() as open_parts:
+        open_parts.push_async_callback(connection.close)
+        try:
+            open_parts.enter_context(metrics.serve_metrics(settings.listen_host, settings.metrics_port))
+            await open_parts.enter_async_context(serve_probes(health, settings.listen_host, settings.health_port))
+        except OSError as error:
+            raise CannotRun(
+                f"nothing can listen there: {error}. Set SPOTCOMPUTE_METRICS_PORT and SPOTCOMPUTE_HEALTH_PORT"
+            ) from None
+        if settings.lease:
+            await _act_when_leading(settings, settings.lease, connection, health, stop)
+        else:
+            await _act(settings, connection, health, stop)
+
+
+async def _act_when_leading(
+    settings: Settings, lease: str, connection: Connection, health: Health, stop: asyncio.Event
+) -> None:
+    identity = settings.identity or f"{socket.gethostname()}-{_nonce()}"
+    elector = Elector(LeaseClient(connection, settings.home_namespace, lease), identity, now)
+    health.check, health.is_ready = elector.check, elector.is_in_touch
+    metrics.leader.set(0)
+    acquiring, stopping = asyncio.create_task(elector.acquire()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait([acquiring, stopping], return_when=asyncio.FIRST_COMPLETED)
+        if acquiring.done():
+            acquiring.result()
+            holding = asyncio.create_task(_hold(elector))
+            await _act(settings, connection, health, stop)
+            holding.cancel()
+    finally:
+        acquiring.cancel()
+        stopping.cancel()
+        await elector.release()
+
+
+async def _hold(elector: Elector) -> None:
+    """End the process at once when it may no longer act: a tidy end takes long, and another replica acts soon."""
+    reason = await elector.hold()
+    _log.error("leadership_lost", reason=reason)
+    os._exit(1)
+
+
+async def _act(settings: Settings, connection: Connection, health: Health, stop: asyncio.Event) -> None:
+    metrics.leader.set(1)
+    app, ready = await build(settings, connection, stop), asyncio.Event()
+    REGISTRY.register(metrics.Environments(app.cluster.store.all))
+    _log.info("starting", version=__version__, cluster_id=app.cluster.id, namespace=settings.namespace or "all")
+    health.check, health.is_ready = app.shell.check, ready.is_set
+    await run_shell(app.shell, settings, stop, ready)
+
+
+# --- what parts and commands are given -------------------------------------------------------------------------------
+
+
+@contextmanager
+def cloud(settings: Settings) -> Iterator[ProviderFactory]:
+    """Open the way to the cloud for one command, and close it after. Raises CannotRun for an unsafe endpoint."""
+    with ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud") as threads:
+        try:
+            providers = TencentProviders(settings, threads)
+        except UnsafeEndpoint as error:
+            raise CannotRun(f"settings are wrong:\n  {error}") from None
+        yield providers
+
+
+def now() -> datetime:
+    """Return the time, aware and in UTC."""
+    return datetime.now(UTC)
+
+
+def _nonce() -> str:
+    return "".join(secrets.choice(_NONCE_LETTERS) for _ in range(6))
+
+
+def currency(settings: Settings) -> str:
+    """Return the currency in which the site quotes its prices."""
+    return "CNY" if settings.site == "mainland" else "USD"
+
+
+def _default_credentials(settings: Settings) -> Credentials | None:
+    return key_of_the_environment() if settings.allow_default_credentials else None
+
+
+def key_of_the_environment() -> Credentials | None:
+    """Return the key in TENCENTCLOUD_SECRET_ID, _KEY and _TOKEN; None when id or key is missing."""
+    secret_id = os.environ.get("TENCENTCLOUD_SECRET_ID")
+    secret_key = os.environ.get("TENCENTCLOUD_SECRET_KEY")
+    if not secret_id or not secret_key:
+        return None
+    return Credentials(secret_id, secret_key, os.environ.get("TENCENTCLOUD_TOKEN") or None)
+
+
+def _pace(settings: Settings) -> Pace:
+    return Pace(
+        sweep=timedelta(seconds=settings.sweep_seconds),
+        suspect=timedelta(seconds=settings.suspect_sweep_seconds),
+        market=timedelta(seconds=settings.market_seconds),
+        failure_limit=timedelta(seconds=settings.rest_limit_seconds),
+    )
+
+
+def policy(settings: Settings) -> Policy:
+    """Return the durations and limits of the protocol as this install has chosen them."""
+    return Policy(
+        backoff_base=timedelta(seconds=settings.rest_base_seconds),
+        backoff_max=timedelta(seconds=settings.rest_limit_seconds),
+        blocked_recheck=timedelta(seconds=settings.recheck_seconds),
+        early_loss=timedelta(seconds=settings.early_loss_seconds),
+        half_life=timedelta(seconds=settings.early_half_life_seconds),
+        launch_timeout=timedelta(seconds=settings.launch_timeout_seconds),
+        replay_window=timedelta(seconds=settings.replay_seconds),
+        answer_wait_max=timedelta(seconds=1.5 * settings.request_timeout_seconds),
+        signature_lifetime=timedelta(seconds=settings.signature_seconds),
+        listing_lag_max=timedelta(seconds=settings.visibility_seconds),
+        absence_sweeps=settings.absence_sweeps,
+        poll_interval=timedelta(seconds=settings.suspect_sweep_seconds),
+        resync=timedelta(seconds=settings.resync_seconds),
+        orphan_confirmed_after=timedelta(seconds=1.5 * settings.orphan_seconds),
+        orphan_age_min=timedelta(seconds=3 * settings.orphan_seconds),
+    )
