@@ -1,1 +1,1 @@
-"""The custom resource in our types: what users write, what they read, and the schema the API server enforces."""
+"""Describes the custom resource in our types: what users write and read, and the schema the API server enforces."""

@@ -1,6 +1,6 @@
-"""Condition types and reasons, and how a list of conditions is carried from one status to the next.
+"""Defines the types and reasons of conditions, and carries a list of conditions from one status to the next.
 
-Reasons are few and stable: people write alerts on them. Documented for users in docs/reference/conditions.md.
+Reasons are few and stable because people write alerts on them. docs/reference/conditions.md explains them to users.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from spotcompute.api.times import from_text, to_text
 
 
 class ConditionType(StrEnum):
-    """Ready is ours; Reconciling and Stalled are the pair that kstatus (Flux, kubectl wait, Argo CD) reads.
+    """`ConditionType` names the conditions we write.
 
-    StateRefused is there only while something in status or annotations was not believed lately, GangReady only for a
-    gang.
+    READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
+    STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs.
     """
 
     READY = "Ready"
@@ -29,8 +29,10 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Why a condition is as it is. The values of `model.ledger.Trouble` and `Doubt` are reasons too, and those of
-    `plan.allocation.Obstacle`.
+    """`Reason` says why a condition has its status.
+
+    The values of `model.ledger.Trouble`, `model.ledger.StateRefusalKind` and `plan.allocation.Obstacle` are reasons
+    too.
     """
 
     ALL_REPLICAS_READY = "AllReplicasReady"
@@ -56,7 +58,7 @@ class Reason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """One condition as decided now; when it last changed is found out by `carry_over`."""
+    """`Condition` is one condition as decided now. `carry_over` finds out when it last changed."""
 
     type: ConditionType
     status: Literal["True", "False", "Unknown"]
@@ -67,7 +69,7 @@ class Condition:
 def carry_over(
     previous: Sequence[Any], conditions: Sequence[Condition], generation: int, now: datetime
 ) -> list[dict[str, Any]]:
-    """The conditions as status shows them; `lastTransitionTime` moves only when `status` changes."""
+    """Returns the conditions as status shows them. `lastTransitionTime` changes only when `status` changes."""
     before = {item.get("type"): item for item in previous if isinstance(item, dict)}
     result = []
     for condition in conditions:
@@ -89,7 +91,10 @@ def carry_over(
 def seconds_until_true(
     type_: ConditionType, previous: Sequence[Any], present: Sequence[Any], now: datetime
 ) -> float | None:
-    """How long a condition was not True that has just become so; None when it has not, or nothing says since when."""
+    """Returns for how many seconds a condition was not True that has just become True.
+
+    None when it has not just become True, or when the earlier time is not known.
+    """
     before, after = (
         {item.get("type"): item for item in each if isinstance(item, dict)} for each in (previous, present)
     )
@@ -98,9 +103,9 @@ def seconds_until_true(
         return None
     try:
         return max(0.0, (now - from_text(old["lastTransitionTime"])).total_seconds())
-    except (LookupError, TypeError, ValueError, AttributeError):  # somebody else has written there
+    except (LookupError, TypeError, ValueError, AttributeError):  # others can edit status
         return None
 
 
-#: The API conventions allow 32 KiB; a person reads a few lines.
+#: Longest message in characters. The API conventions allow 32 KiB, but people read only a few lines.
 MESSAGE_LIMIT = 1024

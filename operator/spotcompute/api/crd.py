@@ -1,6 +1,6 @@
-"""The CustomResourceDefinition, made from `spec` and `status`: pydantic's JSON Schema turned into a structural one.
+"""Makes the CustomResourceDefinition from `spec` and `status`: pydantic's JSON Schema becomes a structural schema.
 
-`python -m spotcompute crd` prints it; `make crds` writes it to `crds/`, and `make check` compares.
+`python -m spotcompute crd` prints it. `make crds` writes it to `crds/`, and `make check` compares the two.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from spotcompute.api.status import Status
 GROUP, VERSION, KIND = "spotcompute.dev", "v1alpha1", "SpotComputeEnvironment"
 PLURAL, SINGULAR = "spotcomputeenvironments", "spotcomputeenvironment"
 
-#: What `kubectl get --field-selector` can choose by. Kubernetes 1.31 and newer; the API server allows eight.
+#: Fields that `kubectl get --field-selector` accepts, from Kubernetes 1.31 on. The API server allows eight.
 SELECTABLE = (".spec.region", ".spec.credentialsSecretRef.name", ".status.phase", ".status.reason")
 
 
 def custom_resource_definition() -> dict[str, Any]:
-    """The whole manifest as JSON-able data, keys in the order people read them."""
+    """Returns the whole manifest as JSON values, with keys in the order in which people read them."""
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -59,7 +59,9 @@ def custom_resource_definition() -> dict[str, Any]:
 
 
 def unknown_fields(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Fields below spec that the schema does not have, each with what may be meant; kubectl refuses them too."""
+    """Yields the fields below spec that the schema does not have, each with a likely correction. kubectl refuses them
+    too.
+    """
     yield from _unknown(manifest.get("spec"), _structural(Spec), "spec")
 
 
@@ -103,12 +105,18 @@ def _columns() -> list[dict[str, Any]]:
     ]
 
 
+_SPEC_DESCRIPTION = (
+    "The wanted state: how many instances, in which zones, of which types, at what price, and what each one looks like."
+)
+_STATUS_DESCRIPTION = "The state that the operator has found and what it has done. Only the operator writes it."
+
+
 def _root_schema() -> dict[str, Any]:
-    status = _structural(Status)
+    spec, status = _structural(Spec), _structural(Status)
     return {
         "type": "object",
-        "description": "Keeps the asked number of Tencent Cloud CVM spot instances alive: what a compute environment of"
-        " BatchCompute does, as an object of Kubernetes.",
+        "description": "Keeps the desired number of Tencent Cloud CVM spot instances alive. It does what a compute"
+        " environment of BatchCompute does, as a Kubernetes object.",
         "required": ["spec"],
         "x-kubernetes-validations": [
             {
@@ -120,9 +128,13 @@ def _root_schema() -> dict[str, Any]:
             "apiVersion": {"type": "string"},
             "kind": {"type": "string"},
             "metadata": {"type": "object"},
-            "spec": _structural(Spec),
-            # kstatus takes an object without status for finished: the default says "not seen yet" from birth.
-            "status": {**status, "default": {"observedGeneration": -1, "replicas": 0}},
+            "spec": {**spec, "description": _SPEC_DESCRIPTION},
+            # kstatus takes an object without status for finished. This default says "not seen yet" from the start.
+            "status": {
+                **status,
+                "description": _STATUS_DESCRIPTION,
+                "default": {"observedGeneration": -1, "replicas": 0},
+            },
         },
     }
 
@@ -132,7 +144,7 @@ def _structural(model: type[Spec] | type[Status]) -> dict[str, Any]:
     return _convert(schema, schema.get("$defs", {}))
 
 
-#: JSON Schema words that a structural schema may hold, in the order they are written.
+#: JSON Schema keywords that a structural schema may hold, in the order in which they are written.
 _KEPT = (
     "type",
     "format",
@@ -165,7 +177,7 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
         result["properties"] = {name: _convert(item, definitions) for name, item in node["properties"].items()}
     if "items" in node:
         result["items"] = _convert(node["items"], definitions)
-        result["items"].pop("description", None)  # `kubectl explain` would append it to that of the list
+        result["items"].pop("description", None)  # `kubectl explain` would append it to the list's description
     extra = node.get("additionalProperties")
     if isinstance(extra, dict):
         result["additionalProperties"] = _convert(extra, definitions)
@@ -178,7 +190,7 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:
-    """Follow `$ref` and unwrap optional types; what is said beside them wins over what they say."""
+    """Follows `$ref` and unwraps optional types. Keywords next to a `$ref` win over those of its target."""
     merged = dict(node)
     while True:
         if "$ref" in merged:

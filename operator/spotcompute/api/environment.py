@@ -1,6 +1,6 @@
-"""One SpotComputeEnvironment as the operator works with it: raw JSON in, types out.
+"""Reads one SpotComputeEnvironment: raw JSON in, types out.
 
-This is the only place that digs in raw objects; everything after it has names and types.
+Only this module looks into raw objects. All code after it has names and types.
 """
 
 from __future__ import annotations
@@ -23,32 +23,38 @@ from spotcompute.model.ledger import Ledger
 
 
 class InvalidSpec(ValueError):
-    """The spec got past the API server (an older schema, perhaps) and makes no sense; `str()` says where."""
+    """`InvalidSpec` means that the API server accepted a spec that makes no sense, perhaps under an older schema.
+
+    `str()` names the field.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class LastKnown:
-    """The least an object must remember once it did: which identity it was given, and its latest launch."""
+    """`LastKnown` holds what an object must still remember: its identity and the number of its latest launch.
+
+    An object that remembers less was restored from a backup, or its status was edited.
+    """
 
     environment_id: str | None = None
     sequence: int = 0
 
     @classmethod
     def of(cls, environment_id: str | None, status: Mapping[str, Any]) -> LastKnown:
-        """What annotation and status remember now; of a ledger that makes no sense, nothing."""
+        """Returns what annotation and status remember now. Nothing is taken from a ledger that makes no sense."""
         ledger = status.get("ledger")
         sequence = ledger.get("sequence") if isinstance(ledger, Mapping) else None
         is_meant = isinstance(sequence, int) and sequence in ledgers.SEQUENCES
         return cls(environment_id, sequence if is_meant and sequence else 0)
 
     def newest(self, other: LastKnown) -> LastKnown:
-        """Both together: an identity is not forgotten, and the later launch counts."""
+        """Returns both combined: an identity is kept, and the later launch wins."""
         return LastKnown(other.environment_id or self.environment_id, max(self.sequence, other.sequence))
 
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """Identity, lifecycle and what was remembered of one object, at one resourceVersion."""
+    """`Environment` holds identity, lifecycle and stored state of one object, at one resourceVersion."""
 
     namespace: str
     name: str
@@ -63,7 +69,10 @@ class Environment:
 
     @classmethod
     def of(cls, raw: Mapping[str, Any]) -> Environment:
-        """Read what the API server has checked already. Raises KeyError on what no API server would send."""
+        """Returns the environment in `raw`, which the API server has checked.
+
+        Raises KeyError on an object that no API server would send.
+        """
         metadata = raw["metadata"]
         return cls(
             namespace=metadata["namespace"],
@@ -80,16 +89,19 @@ class Environment:
 
     @property
     def deleting(self) -> bool:
-        """True once somebody has deleted the object: it is there until our finalizer goes."""
+        """True when the object has been deleted. It still exists until our finalizer goes."""
         return self.deleted_at is not None
 
     @property
     def label(self) -> str:
-        """`namespace/name`, for logs and messages."""
+        """Returns `namespace/name`, for logs and messages."""
         return f"{self.namespace}/{self.name}"
 
     def spec(self) -> Spec:
-        """The typed spec. Raises `InvalidSpec`; values are never repeated in its text, for they may be secret."""
+        """Returns the typed spec.
+
+        Raises InvalidSpec. Its text never repeats values, because they may be secret.
+        """
         try:
             return Spec.model_validate(self.raw_spec)
         except ValidationError as error:
@@ -98,7 +110,7 @@ class Environment:
             raise InvalidSpec(f"{where}: {first['msg']}") from None
 
     def mistakes(self) -> list[tuple[str, str]]:
-        """Everything that makes no sense in the spec, as field and sentence; `spec` raises on the first."""
+        """Returns every mistake in the spec as (field, sentence). `spec` raises on the first one."""
         try:
             Spec.model_validate(self.raw_spec)
         except ValidationError as error:
@@ -109,7 +121,10 @@ class Environment:
         return []
 
     def desired(self, spec: Spec, ownership: Ownership, user_data_digest: str | None) -> Desired:
-        """What `spec` asks for under that identity; nothing any more while deleting."""
+        """Returns what `spec` asks for under the identity `ownership`.
+
+        While the object is being deleted, it asks for nothing.
+        """
         return Desired(
             ownership=ownership,
             owner=owner_label(self.namespace, self.name),
@@ -133,10 +148,11 @@ class Environment:
         )
 
     def spec_to_release(self) -> Spec:
-        """The spec as far as a release needs it: where, and with which key. Raises `InvalidSpec`.
+        """Returns the spec as far as a release needs it: the region and the key. Raises InvalidSpec when it has no
+        valid region.
 
-        An object may have been stored under a newer schema, or an older one. What it wants launched is no reason to
-        leave behind what it has.
+        An object may have been stored under a newer or an older schema. Even when its launches cannot be understood,
+        its instances must be released.
         """
         try:
             return self.spec()
@@ -150,13 +166,16 @@ class Environment:
 
     @property
     def secret(self) -> str | None:
-        """Name of the credentials Secret, without trusting the rest of the spec to make sense."""
+        """Returns the name of the credentials Secret, even when the rest of the spec is invalid.
+
+        None when it names none.
+        """
         reference = self.raw_spec.get("credentialsSecretRef")
         name = reference.get("name") if isinstance(reference, Mapping) else None
         return str(name) if name else None
 
     def ledger(self) -> Ledger | None:
-        """What was remembered; None when nothing ever was. Raises `UnreadableLedger`."""
+        """Returns the stored ledger. None when none was ever stored. Raises UnreadableLedger."""
         raw = self.status.get("ledger")
         return ledgers.decode(raw) if raw else None
 

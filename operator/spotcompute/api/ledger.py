@@ -1,6 +1,6 @@
-"""The ledger as it is kept in `status.ledger`, and back.
+"""Converts the ledger to and from `status.ledger`.
 
-Separate from the noun because this is a wire format: it must be read even when others have edited it.
+Apart from `model.ledger` because this is a stored format: it must be read even when others have edited it.
 """
 
 from __future__ import annotations
@@ -19,35 +19,34 @@ from spotcompute.api.spec import MAX_REPLICAS
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, PoolTrust, Spending, StateRefusal, Termination
 from spotcompute.model.offering import Pool
 
-#: No moment of ours lies outside; far beyond, adding a duration to it would overflow.
+#: Every moment of ours lies between these two. Far outside, adding a duration would overflow.
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 
-#: Sequences begin with seconds since 1970; one with more digits than this could not be read back from a name.
+#: Sequences begin with seconds since 1970. One with more digits could not be read back from an instance's name.
 SEQUENCES = range(10**11)
 
-
-#: Far more failures in a row than there is time for; more would not fit into `status.pools`.
+#: Far more failures in a row than there is time for. More would not fit into `status.pools`.
 _FAILURES = range(1, 10**6)
 
-#: What ids of instances look like, with any vendor.
+#: The form of instance ids, with any vendor.
 _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
-#: More than any environment can have: two instances for each wanted one, and all its pools.
+#: More than any environment can have: two instances for each wanted one, and a backoff for each pool.
 MEMBERS_MAX, BACKOFFS_MAX = 2 * MAX_REPLICAS + 1000, 1000
 
-#: More instances than can have been taken back in all the time there is.
+#: More reclaims than there is time for.
 _RECLAIMED = range(10**9)
 
 
 class UnreadableLedger(ValueError):
-    """`status.ledger` is not what this program writes; `str()` says where."""
+    """`UnreadableLedger` means that this program did not write `status.ledger` as it stands. `str()` says where."""
 
 
 class _Lot(NamedTuple):
-    """Members that came with one launch and stand alike: 2,000 of them have to fit into one object.
+    """`_Lot` holds the members of one launch that are in the same state: 2,000 of them must fit into one object.
 
-    `pool` and `template` count in the ledger's lists of them, -1 is none; `launched_at` is in seconds since 1970;
-    `flags` is the sum of `_SEEN` … `_ON_DEMAND`.
+    `pool` and `template` are places in the ledger's lists of them, and -1 is none. `launched_at` is in seconds since
+    1970. `flags` is the sum of `_SEEN` … `_ON_DEMAND`.
     """
 
     pool: int
@@ -58,21 +57,21 @@ class _Lot(NamedTuple):
     ids: tuple[str, ...]
 
 
-#: The bits of `flags`: what is true of every member of the lot.
+#: The bits of `flags`, each true of every member of the lot.
 _SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND = 1, 2, 4, 8
 
-#: Fields of the ledger's dataclasses that are called otherwise in `status.ledger`: name in the code to name there. A
-#: renamed field keeps its old name there. Otherwise an operator could not read what the version before has written.
+#: Fields of the ledger's dataclasses that have another name in `status.ledger`: name in the code to name there. A
+#: renamed field keeps its old name there. Otherwise an operator could not read what an earlier version has written.
 WIRE: dict[str, str] = {"answer_lost": "doubtful", "end_unconfirmed": "doubted", "kind": "doubt"}
 
 
 class _LedgerModel(BaseModel):
-    """The flat form: lists instead of mappings, since JSON keys are strings only.
+    """`_LedgerModel` is the flat form: lists instead of mappings, because JSON keys are strings only.
 
-    Members on their way out stand by themselves, all others in lots.
+    Members that are ending stand alone, all others in lots.
     """
 
-    # The generator reaches the dataclasses within, too.
+    # The generator also applies to the dataclasses inside.
     model_config = ConfigDict(
         extra="ignore", alias_generator=lambda name: to_camel(WIRE.get(name, name)), populate_by_name=True
     )
@@ -101,7 +100,7 @@ class _LedgerModel(BaseModel):
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
-    """The JSON-able form, in a stable order, without empty fields."""
+    """Returns the ledger as JSON values, in a stable order, without empty fields."""
     members = [_as_written(ledger.members[key]) for key in sorted(ledger.members)]
     alike = [member for member in members if member.termination is None and member.lost is None]
     pools = sorted({member.pool for member in alike})
@@ -155,7 +154,7 @@ def _flags_of(member: Member) -> int:
 
 
 def _members_of(flat: _LedgerModel) -> Iterator[Member]:
-    """Every member, by itself or in a lot. Raises `UnreadableLedger`."""
+    """Yields every member, whether it stands alone or in a lot. Raises UnreadableLedger."""
     yield from map(_as_written, flat.members)
     try:
         for lot in flat.lots:
@@ -190,7 +189,7 @@ def _place(number: int) -> int:
 
 
 def decode(raw: Any) -> Ledger:
-    """The ledger that `encode` wrote. Raises `UnreadableLedger`."""
+    """Returns the ledger that `encode` wrote. Raises UnreadableLedger."""
     try:
         flat = _LedgerModel.model_validate(raw)
     except ValidationError as error:
@@ -225,26 +224,26 @@ def decode(raw: Any) -> Ledger:
 
 
 def _as_written(member: Member) -> Member:
-    """The same without what is never written down."""
+    """Returns `member` without the fields that are never stored."""
     return replace(member, end_unconfirmed=False) if member.end_unconfirmed else member
 
 
 def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
-    """Raise `UnreadableLedger` for values that have the right type and that no decision could be made with."""
+    """Raises UnreadableLedger for values that have the right type but that no decision could use."""
     if not all(moment.tzinfo is not None and _EARLIEST <= moment <= _LATEST for moment in _moments(flat, members)):
         raise UnreadableLedger("a time without a time zone, or in another century")
     if any(sequence not in SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
         raise UnreadableLedger("a sequence that was never given")
     if any(backoff.failures not in _FAILURES for backoff in flat.rests):
-        raise UnreadableLedger("a rest without a failure, or after more than there is time for")
+        raise UnreadableLedger("a backoff without a failure, or after more failures than there is time for")
     if any(not _ID.fullmatch(member.id) for member in members):
         raise UnreadableLedger("an instance id that no cloud gives")
     if any(one.reclaims not in _FAILURES or not 0 <= one.early <= 100 for one in flat.reputations):
-        raise UnreadableLedger("a pool that never lost anything, or more than there is time for")
+        raise UnreadableLedger("a pool without losses, or with more losses than there is time for")
     if flat.reclaimed not in _RECLAIMED:
-        raise UnreadableLedger("more instances taken back than there is time for, or fewer than none")
+        raise UnreadableLedger("more instances taken back than there is time for, or fewer than 0")
     if not all(map(_is_payable, _amounts(flat))):
-        raise UnreadableLedger("an amount of money that nobody pays")
+        raise UnreadableLedger("an impossible amount of money")
     if len(flat.reputations) > BACKOFFS_MAX:
         raise UnreadableLedger("more entries than any environment has")
     if len(members) > MEMBERS_MAX or len(flat.rests) > BACKOFFS_MAX:
@@ -259,7 +258,7 @@ _MOMENTS: dict[type, list[str]] = {
 
 
 def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime]:
-    """Every time that stands in a ledger."""
+    """Yields every time in a ledger."""
     terminations = (member.termination for member in members)
     single = filter(None, (*terminations, flat.refused, flat.spending))
     for entry in (*flat.intents, *members, *flat.rests, *flat.reputations, *single):
@@ -269,12 +268,15 @@ def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime
 
 
 def _is_payable(amount: Decimal) -> bool:
-    """True for what somebody may have to pay. An exponent makes of nine letters a number that fills a disk."""
+    """True when the amount is one that can occur.
+
+    With an exponent, nine letters can stand for a number that fills a disk.
+    """
     return amount.is_finite() and 0 <= amount < 10**12 and int(amount.as_tuple().exponent) >= -20
 
 
 def _amounts(flat: _LedgerModel) -> Iterator[Decimal]:
-    """Every amount of money that stands in a ledger."""
+    """Yields every amount of money in a ledger."""
     yield from (intent.bid for intent in flat.intents if intent.bid is not None)
     if flat.spending is not None:
         yield from (flat.spending.total, flat.spending.per_hour)

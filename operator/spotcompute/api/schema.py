@@ -1,6 +1,6 @@
-"""What the parts of the spec are made of: CEL rules, names, ids and prices that the API server can check.
+"""Defines the building blocks of the spec: CEL rules, names, ids and prices that the API server can check.
 
-Apart from `spec` and `template`, which say what is asked for: these are the words both are written in.
+Apart from `spec` and `template` because both are written with them.
 """
 
 from __future__ import annotations
@@ -13,17 +13,20 @@ from pydantic.alias_generators import to_camel
 
 
 def rule(cel: str, message: str) -> dict[str, str]:
-    """One CEL rule with the sentence a user reads when it fails."""
+    """Returns one CEL rule with the sentence that a user reads when it fails."""
     return {"rule": cel, "message": message}
 
 
 def checked(*rules: dict[str, str], **extra: Any) -> dict[str, Any]:
-    """Schema extras that carry CEL rules."""
+    """Returns the schema extras that carry CEL rules."""
     return {"x-kubernetes-validations": list(rules), **extra}
 
 
 class SpecPart(BaseModel):
-    """Base of all parts: camelCase outside, snake_case inside; unknown fields are the API server's business."""
+    """`SpecPart` is the base of all parts: camelCase outside, snake_case inside.
+
+    Unknown fields are ignored here, because the API server handles them.
+    """
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="ignore", frozen=True)
 
@@ -77,7 +80,7 @@ PlacementGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("ps
 KeyId = Annotated[str, Field(max_length=64, json_schema_extra=_id("skey", "a key pair"))]
 
 
-#: What the API server takes for the name of a Secret or ConfigMap; for another it has no object and no 404.
+#: A name that the API server accepts for a Secret or ConfigMap. It answers other names with an error, but not with 404.
 ObjectName = Annotated[
     str,
     Field(
@@ -97,7 +100,7 @@ _PRICE_MESSAGE = 'must be a positive decimal number of the account\'s currency p
 
 
 def _price(text: str) -> str:
-    """Checked again here, because bids are computed with it, and a stored object may be older than the rule."""
+    """Checks a price again, because bids are computed with it and a stored object may be older than the rule."""
     if not re.fullmatch(r"[0-9]{1,6}([.][0-9]{1,8})?", text) or not re.search(r"[1-9]", text):
         raise ValueError(_PRICE_MESSAGE)
     return text

@@ -1,8 +1,8 @@
-"""The spec as users write it: pydantic models from which both the CRD's schema and `Desired` are made.
+"""Defines the spec as users write it: pydantic models from which the CRD's schema and `Desired` are made.
 
-What the API server can check (bounds, patterns, CEL) is written here once, and generated into `crds/`.
-Every message names the remedy, because it is all a user of `kubectl apply` gets to see. Every description says what
-`kubectl explain` has to tell: meaning, unit, what holds when the field is left out, and the vendor's own words for it.
+Checks that the API server can do (bounds, patterns, CEL) are written here once and generated into `crds/`. Every
+message names the remedy, because a user of `kubectl apply` sees nothing else. Users read the descriptions with `kubectl
+explain`. Each states meaning, unit, what applies when the field is left out, and the vendor's own names.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ MAX_REPLICAS = 2000
 
 
 class PlacementSpec(SpecPart):
-    """A zone, and the subnet in it."""
+    """`PlacementSpec` names a zone and the subnet in it."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -72,7 +72,7 @@ class PlacementSpec(SpecPart):
 
 
 class SpanSpec(SpecPart):
-    """From `min` to `max`, both included."""
+    """`SpanSpec` is a range from `min` to `max`, both included."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -84,22 +84,22 @@ class SpanSpec(SpecPart):
         default=None,
         ge=0,
         le=100_000,
-        description="The least that will do, in the unit of the field it stands in. Left out: no lower bound.",
+        description="Lowest number allowed, in the unit of the field above it. Left out: no lower bound.",
     )
     max: int | None = Field(
         default=None,
         ge=0,
         le=100_000,
-        description="The most that will do, in the unit of the field it stands in. Left out: no upper bound.",
+        description="Highest number allowed, in the unit of the field above it. Left out: no upper bound.",
     )
 
     def resolved(self) -> Span:
-        """The same in the operator's nouns."""
+        """Returns the range as the operator's `Span`."""
         return Span(self.min, self.max)
 
 
 class RequirementsSpec(SpecPart):
-    """What an instance type must be, in place of a list: every type sold as spot that meets all of it is a pool."""
+    """`RequirementsSpec` describes instance types in place of a list. Every spot type that meets it all is a pool."""
 
     cpu: SpanSpec | None = Field(
         default=None,
@@ -114,7 +114,7 @@ class RequirementsSpec(SpecPart):
     )
     gpu: SpanSpec | None = Field(
         default=None,
-        description="Number of GPUs of the type; {max: 0} leaves out types that have some. Left out: any, none too."
+        description="Number of GPUs of the type; {max: 0} excludes types with GPUs. Left out: any number, also none."
         " CVM: InstanceTypeQuotaItem.GpuCount.",
     )
     families: list[Annotated[str, Field(max_length=16)]] = Field(
@@ -126,12 +126,12 @@ class RequirementsSpec(SpecPart):
     excluded_types: list[Annotated[str, Field(max_length=32)]] = Field(
         default=[],
         max_length=50,
-        description="Types that meet all the rest and are not wanted, such as S2.MEDIUM4; at most 50. Left out: none."
-        " CVM: InstanceTypeQuotaItem.InstanceType.",
+        description="Instance types that must not be used although they meet the requirements, such as S2.MEDIUM4; at"
+        " most 50. Left out: none. CVM: InstanceTypeQuotaItem.InstanceType.",
     )
 
     def resolved(self) -> Requirements:
-        """The same in the operator's nouns."""
+        """Returns the requirements as the operator's `Requirements`."""
         anything = Span()
         return Requirements(
             vcpu=self.cpu.resolved() if self.cpu else anything,
@@ -146,71 +146,76 @@ _REGION, _REGION_MESSAGE = "[a-z]{2,12}-[a-z]+(-[a-z0-9]+)*", "must be a region 
 
 
 def region_name(text: str) -> str:
-    """`text`, if it is one. Checked again here, because it decides where requests go. Raises ValueError."""
+    """Returns `text` when it is a region's name. Raises ValueError otherwise.
+
+    The check is repeated here because the region decides where requests are sent.
+    """
     if not re.fullmatch(_REGION, text):
         raise ValueError(_REGION_MESSAGE)
     return text
 
 
 class OverrideSpec(SpecPart):
-    """Another highest price for one instance type."""
+    """`OverrideSpec` sets another highest price for one instance type."""
 
     instance_type: str = Field(
         max_length=32, description="Instance type that the price is for, such as S5.LARGE8. CVM: InstanceType."
     )
     max_price: Price = Field(
-        description="Highest price of this type per instance and hour, in place of market.maxPrice and written like"
+        description="Highest price of this type per instance and hour, used instead of market.maxPrice and written like"
         " it. CVM: InstanceMarketOptions.SpotOptions.MaxPrice."
     )
 
 
 class MarketSpec(SpecPart):
-    """What may be paid, and how pools are ranked."""
+    """`MarketSpec` says what may be paid, and how pools are ranked."""
 
     max_price: Price | None = Field(
         default=None,
         description='Highest price per instance and hour, without disks and traffic: a decimal string such as "0.0923"'
-        " in the account's currency (CNY on the mainland site, USD on the international one). What is charged is the"
-        " market's price, not this. Left out: any price the market asks. BatchCompute:"
-        " EnvData.InstanceMarketOptions.SpotOptions.MaxPrice; CVM: InstanceMarketOptions.SpotOptions.MaxPrice.",
+        " in the account's currency (CNY on the mainland site, USD on the international one). CVM charges"
+        " the market price, not this one. Left out: any market price is paid. BatchCompute:"
+        " EnvData.InstanceMarketOptions.SpotOptions.MaxPrice; CVM:"
+        " InstanceMarketOptions.SpotOptions.MaxPrice.",
     )
     max_price_percent_of_on_demand: int | None = Field(
         default=None,
         ge=1,
         le=100,
-        description="Highest price as a percentage of the type's on-demand price in its zone, reckoned anew for every"
-        " launch. With maxPrice or an override too, the lower counts. Left out: no such limit. CVM:"
-        " InstanceMarketOptions.SpotOptions.MaxPrice, as an amount.",
+        description="Highest price as a percentage of the type's on-demand price in its zone, computed anew for every"
+        " launch. When maxPrice or an override is set too, the lower price applies. Left out: no such limit."
+        " CVM: InstanceMarketOptions.SpotOptions.MaxPrice, as an amount.",
     )
     overrides: list[OverrideSpec] = Field(
         default=[],
         max_length=20,
-        description="Highest prices of single types in place of maxPrice, one for a type, at most 20. Left out:"
-        " maxPrice counts for all.",
+        description="Highest prices of single instance types, used instead of maxPrice; one per type, at most 20. Left"
+        " out: maxPrice applies to all types.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["instanceType"]},
     )
     allocation_strategy: AllocationStrategy = Field(
         default=AllocationStrategy.PRIORITIZED,
         description="Which pool (an instance type in a zone) is asked first. Prioritized, the default: placements and"
-        " types as written. LowestPrice: the cheapest by the market's quotes. CapacityOptimized: the one with the most"
-        " stock that has not taken instances back soon. PriceCapacityOptimized: price and that together.",
+        " types in the order in which they are written. LowestPrice: the cheapest by the market's quotes."
+        " CapacityOptimized: the one with the most stock, where pools that took instances back early come"
+        " later. PriceCapacityOptimized: the best by price and stock together.",
     )
     zone_policy: ZonePolicy = Field(
         default=ZonePolicy.RANKED,
-        description="How zones are filled. Ranked, the default: the best pool first, whatever its zone. Balanced: the"
-        " zone with the fewest instances first.",
+        description="How zones are filled. Ranked, the default: the best pool first, in any zone. Balanced: the zone"
+        " with the fewest instances first.",
     )
     max_share_per_pool: int = Field(
         default=100,
         ge=1,
         le=100,
-        description="Highest percentage of replicas in one pool, so that one reclaim takes no more; at least one"
-        " instance. Default 100: no such limit.",
+        description="Highest percentage of replicas in one pool. It limits how much one reclaim can take; one instance"
+        " is always allowed. Default 100: no such limit.",
     )
 
     @property
     def caps(self) -> Caps:
-        """What may be paid for one instance."""
+        """Returns what may be paid for one instance."""
         return Caps(
             per_instance=_amount(self.max_price),
             by_type=tuple((one.instance_type, Decimal(one.max_price)) for one in self.overrides),
@@ -223,18 +228,18 @@ def _amount(text: str | None) -> Decimal | None:
 
 
 class LimitsSpec(SpecPart):
-    """Limits of the whole environment."""
+    """`LimitsSpec` sets limits for the whole environment."""
 
     max_hourly_cost: Price | None = Field(
         default=None,
-        description="Most that all instances together, with their disks, may cost per hour when one more is launched;"
-        " written like market.maxPrice. A price that rises afterwards is reported, and ends nothing. Where a price is"
-        " not quoted nothing is launched. Left out: no limit.",
+        description="Highest cost per hour of all instances together, disks included; written like market.maxPrice. It"
+        " is checked before each launch: nothing is launched that would exceed it or whose price is not"
+        " quoted. When prices rise later, this is reported, but no instance is released. Left out: no limit.",
     )
 
 
 def _moment(text: str) -> str:
-    """Checked again here, for the same reason as prices."""
+    """Checks a time again, because a stored object may be older than the rule."""
     try:
         from_text(text)
     except (ValueError, OverflowError):
@@ -243,42 +248,43 @@ def _moment(text: str) -> str:
 
 
 class FallbackSpec(SpecPart):
-    """On-demand instances in place of spot, at the list price, when spot falls short for long."""
+    """`FallbackSpec` allows on-demand instances, at the list price, when spot instances have been missing for long."""
 
     after_seconds: int = Field(
         default=600,
         ge=0,
         le=86_400,
-        description="How long spot must have fallen short before anything is bought on demand, in seconds. Default"
-        " 600.",
+        description="How long spot instances must have been missing before anything is bought on demand, in seconds."
+        " Default 600.",
     )
     max_replicas: int = Field(
         ge=0,
         le=MAX_REPLICAS,
-        description="Most on-demand instances at a time; they count in replicas, and 0 buys none.",
+        description="Highest number of on-demand instances at a time. They count towards replicas; 0 buys none.",
     )
     max_hourly_cost: Price | None = Field(
         default=None,
-        description="Most that the on-demand instances together may cost per hour, written like market.maxPrice. Left"
-        " out: no limit but maxReplicas.",
+        description="Highest cost per hour of all on-demand instances together, written like market.maxPrice. Left out:"
+        " only maxReplicas limits them.",
     )
     stable_for_seconds: int = Field(
         default=900,
         ge=60,
         le=86_400,
-        description="How long spot must look well before on-demand instances give way to it, in seconds: one first,"
-        " then the rest. Changes from one to the other are half an hour apart at least. Default 900.",
+        description="How long spot must look available before it replaces on-demand instances, in seconds: one first,"
+        " then the others. Two changes between spot and on demand are at least half an hour apart. Default"
+        " 900.",
     )
     deadline: (
         Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_moment)] | None
     ) = Field(
         default=None,
-        description="From this moment on, such as 2026-12-24T18:00:00Z, what is missing is bought on demand without"
-        " delay, and nothing gives way. Left out: never.",
+        description="From this moment on, such as 2026-12-24T18:00:00Z, missing instances are bought on demand without"
+        " delay, and no on-demand instance is replaced by spot. Left out: never.",
     )
 
     def resolved(self) -> Fallback:
-        """The same in the operator's nouns."""
+        """Returns the fallback as the operator's `Fallback`."""
         return Fallback(
             after=timedelta(seconds=self.after_seconds),
             count_max=self.max_replicas,
@@ -289,33 +295,37 @@ class FallbackSpec(SpecPart):
 
 
 class GangSpec(SpecPart):
-    """All or nothing: fewer than `minAvailable` instances are not kept."""
+    """`GangSpec` asks for all or nothing: fewer than `minAvailable` instances are not kept."""
 
     min_available: int = Field(
-        ge=1, le=MAX_REPLICAS, description="Number of instances that are of use together; fewer than this are let go."
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Number of instances that are of use only together. Fewer of them are released after holdSeconds.",
     )
     hold_seconds: int = Field(
         default=300,
         ge=0,
         le=86_400,
-        description="How long a part is held while the rest is asked for, in seconds. Then it is let go, and put"
-        " together from parts again after ten times as long, five minutes at least; a whole is taken at any time."
-        " Default 300.",
+        description="How long part of a gang is kept while the other instances are asked for, in seconds. Then the part"
+        " is released. A gang may be built from parts again after ten times as long, and after at least five"
+        " minutes; a launch of the whole gang is tried at any time. Default 300.",
     )
 
     def resolved(self) -> Gang:
-        """The same in the operator's nouns."""
+        """Returns the gang as the operator's `Gang`."""
         return Gang(self.min_available, timedelta(seconds=self.hold_seconds))
 
 
 class SecretRef(SpecPart):
-    """A Secret in the object's own namespace: there is deliberately no namespace field."""
+    """`SecretRef` names a Secret in the object's own namespace. It deliberately has no namespace field."""
 
     name: ObjectName = Field(description="Name of the Secret, in the namespace of this object.")
 
 
 class Spec(SpecPart):
-    """What is asked for: how many instances, where, of which types, at what price, and what each looks like."""
+    """`Spec` says what is asked for: how many instances, where, of which types, at what price, and what each looks
+    like.
+    """
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -347,14 +357,14 @@ class Spec(SpecPart):
             ),
             rule(
                 "!(has(self.gang) && has(self.onDemandFallback))",
-                "gang and onDemandFallback exclude each other: to go back to spot, one instance is let go first, and"
-                " the gang would not be whole: remove one",
+                "gang and onDemandFallback exclude each other: to go back to spot, one instance is released first, and"
+                " the gang would be incomplete: remove one of the two",
             ),
             rule(
                 "!has(self.requestPolicy) || self.requestPolicy != 'OneTime'"
                 " || (!has(self.onDemandFallback) && !has(self.gang)"
                 " && (!has(self.market) || !has(self.market.maxSharePerPool) || self.market.maxSharePerPool == 100))",
-                "requestPolicy OneTime makes one attempt for all: remove onDemandFallback, gang and"
+                "requestPolicy OneTime makes a single attempt: remove onDemandFallback, gang and"
                 " market.maxSharePerPool, or use Persistent",
             ),
         )
@@ -362,7 +372,7 @@ class Spec(SpecPart):
 
     region: Annotated[str, AfterValidator(region_name)] = Field(
         max_length=64,
-        description="Region of all instances, such as ap-guangzhou. It cannot change: make a new environment in the"
+        description="Region of all instances, such as ap-guangzhou. It cannot change: create a new environment in the"
         " other region instead. BatchCompute: Region; CVM: Region.",
         json_schema_extra=checked(
             rule("self == oldSelf", "region cannot change: create a new environment in the other region"),
@@ -373,35 +383,36 @@ class Spec(SpecPart):
         default=0,
         ge=0,
         le=MAX_REPLICAS,
-        description="Number of instances to keep alive, at most 2000. Leave it out where an autoscaler decides: to"
-        " apply the object again then leaves the number alone. Default 0. BatchCompute: DesiredComputeNodeCount; CVM:"
-        " InstanceCount, of which one request takes 100.",
+        description="Number of instances to keep alive, at most 2000. Leave it out when an autoscaler sets it: applying"
+        " the object again then does not change the number. Default 0. BatchCompute:"
+        " DesiredComputeNodeCount; CVM: InstanceCount, at most 100 in one request.",
     )
     paused: bool = Field(
         default=False,
-        description="Look and report, and say in status.quote what would be bought, but neither launch nor release"
-        " anything until the object is deleted. Default false.",
+        description="When true, the operator reports the state and says in status.quote what it would buy, but launches"
+        " and releases nothing. Deleting the object still releases its instances. Default false.",
     )
     request_policy: Literal["Persistent", "OneTime"] = Field(
         default="Persistent",
-        description="Persistent, the default: ask again and again, without end, and replace what is lost. OneTime: one"
-        " attempt, then phase Failed with the cloud's code, as the plain API does; a change of the spec is a new"
-        " attempt. BatchCompute: ActionIfComputeNodeInactive, where RECREATE ends after ResourceMaxRetryCount.",
+        description="Persistent, the default: asks again and again, without end, and replaces lost instances. OneTime:"
+        " makes one attempt, then shows phase Failed with the cloud's code, as the plain API does; a change"
+        " of the spec starts a new attempt. BatchCompute: ActionIfComputeNodeInactive, where RECREATE ends"
+        " after ResourceMaxRetryCount.",
     )
     placements: list[PlacementSpec] = Field(
         min_length=1,
         max_length=20,
-        description="Where instances may run: zones, each with its subnet, at most 20. When the order counts"
-        " (allocationStrategy Prioritized) all types are tried in the first, then in the next. BatchCompute:"
-        " EnvData.Zones; CVM: Placement and VirtualPrivateCloud.",
+        description="Where instances may run: zones, each with its subnet, at most 20. With allocationStrategy"
+        " Prioritized, all types are tried in the first zone, then in the next. BatchCompute: EnvData.Zones;"
+        " CVM: Placement and VirtualPrivateCloud.",
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["zone"]},
     )
     instance_types: list[Annotated[str, Field(max_length=32)]] = Field(
         default=[],
         max_length=10,
-        description="Instance types such as S5.MEDIUM4, at most 10, in the order they are tried when it counts"
-        " (allocationStrategy Prioritized). Left out: instanceRequirements is given. BatchCompute:"
-        " EnvData.InstanceTypes; CVM: InstanceType, one in a request.",
+        description="Instance types such as S5.MEDIUM4, at most 10. With allocationStrategy Prioritized they are tried"
+        " in this order. Left out: give instanceRequirements instead. BatchCompute: EnvData.InstanceTypes;"
+        " CVM: InstanceType, one in a request.",
         json_schema_extra=checked(
             rule(
                 "self.all(t, t.matches('^[A-Z0-9]+[.][A-Z0-9]+$'))",
@@ -413,53 +424,60 @@ class Spec(SpecPart):
     )
     instance_requirements: RequirementsSpec | None = Field(
         default=None,
-        description="What a type must be, in place of instanceTypes: every spot type of the placements that meets it"
-        " is a pool, at most 60 in all. Left out: instanceTypes is given. BatchCompute: EnvData.InstanceTypeOptions.",
+        description="Describes instance types, in place of instanceTypes: every spot type in the placements that meets"
+        " it is a pool, at most 60 pools in all. Left out: give instanceTypes instead. BatchCompute:"
+        " EnvData.InstanceTypeOptions.",
     )
     market: MarketSpec = Field(
         default=MarketSpec(),
-        description="What may be paid for one instance, and which pool goes first. BatchCompute:"
+        description="What may be paid for one instance, and which pool is asked first. BatchCompute:"
         " EnvData.InstanceMarketOptions; CVM: InstanceMarketOptions.",
     )
     limits: LimitsSpec = Field(
-        default=LimitsSpec(), description="Limits of the whole environment. Left out: there are none but replicas."
+        default=LimitsSpec(), description="Limits of the whole environment. Left out: replicas is the only limit."
     )
     on_demand_fallback: FallbackSpec | None = Field(
         default=None,
-        description="On-demand instances in place of spot, at the list price, when spot falls short for long. Left"
-        " out: nothing is ever bought at the list price. BatchCompute: EnvData.InstanceChargeType; CVM:"
+        description="On-demand instances, at the list price, when spot instances have been missing for long. Left out:"
+        " nothing is ever bought at the list price. BatchCompute: EnvData.InstanceChargeType; CVM:"
         " InstanceChargeType POSTPAID_BY_HOUR.",
     )
     gang: GangSpec | None = Field(
         default=None,
         description="All or nothing: fewer than minAvailable instances are not kept for long. Left out: every instance"
-        " is of use by itself.",
+        " is useful alone.",
     )
     template: TemplateSpec = Field(
-        description="What one instance looks like. A change applies to instances launched from then on; those that run"
-        " stay as they are. BatchCompute: EnvData; CVM: the parameters of RunInstances."
+        description="What one instance looks like. A change applies to instances launched from then on; running"
+        " instances stay as they are. BatchCompute: EnvData; CVM: the parameters of RunInstances."
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,
-        description="Secret of this namespace with the account's key: secretId, secretKey and optionally token. Left"
-        " out: the operator's own key, if the install allows that.",
+        description="Secret in this namespace with the account's key: secretId, secretKey and optionally token. Left"
+        " out: the operator's own key, if the installation allows it.",
     )
 
     @model_validator(mode="after")
     def _names_types_in_one_way(self) -> Self:
-        """Checked again here, because without types there would be nothing to launch, and nobody would be told."""
+        """Checks again that types are given in exactly one way.
+
+        Without types nothing could be launched, without any message.
+        """
         if bool(self.instance_types) == (self.instance_requirements is not None):
             raise ValueError("give either instanceTypes or instanceRequirements")
         return self
 
     @property
     def places(self) -> tuple[Placement, ...]:
-        """The placements in the operator's nouns, in order."""
+        """Returns the placements as the operator's `Placement`, in order."""
         return tuple(Placement(one.zone, one.vpc_id, one.subnet_id) for one in self.placements)
 
     @property
     def pools(self) -> tuple[tuple[Pool, Placement], ...]:
-        """Every pool the spec names, with its placement, in the order they are tried; none for requirements."""
+        """Returns every pool the spec names, with its placement, in the order in which they are tried.
+
+        Empty for requirements.
+        """
         return tuple(
             (Pool(placement.zone, instance_type), placement)
             for placement in self.places
@@ -468,5 +486,5 @@ class Spec(SpecPart):
 
     @property
     def caps(self) -> Caps:
-        """What may be paid, for one instance and for all."""
+        """Returns what may be paid for one instance and for all instances."""
         return replace(self.market.caps, in_total=_amount(self.limits.max_hourly_cost))

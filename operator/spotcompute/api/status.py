@@ -1,6 +1,6 @@
-"""The status as users read it: pydantic models from which the CRD's schema and the written JSON are made.
+"""Defines the status as users read it: pydantic models from which the CRD's schema and the written JSON are made.
 
-Every field that is written is in the schema: the API server silently drops what it does not know.
+Every field that is written must be in the schema, because the API server silently drops fields it does not know.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from pydantic.alias_generators import to_camel
 
 
 class StatusPart(BaseModel):
-    """Base of all parts: camelCase outside, empty fields left out."""
+    """`StatusPart` is the base of all parts: camelCase outside, empty fields left out."""
 
     model_config = ConfigDict(alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True)
 
     def to_json(self) -> dict[str, Any]:
-        """The JSON-able form that is written."""
+        """Returns the JSON values that are written."""
         return self.model_dump(mode="json", by_alias=True, exclude_none=True)
 
 
@@ -26,7 +26,7 @@ TIME: dict[str, JsonValue] = {"format": "date-time"}
 
 
 class InstanceStatus(StatusPart):
-    """One instance."""
+    """`InstanceStatus` shows one instance."""
 
     id: str = Field(
         description="Id of the instance in the cloud. BatchCompute: ComputeNode.ComputeNodeInstanceId; CVM: InstanceId."
@@ -34,14 +34,15 @@ class InstanceStatus(StatusPart):
     zone: str = Field(description="Zone it runs in. CVM: Placement.Zone.")
     instance_type: str = Field(description="Its type. CVM: InstanceType.")
     state: str = Field(
-        description="Its state as CVM spells it; LAUNCHED while it is not in the cloud's lists yet, UNSEEN while it is"
-        " no longer in them and its end is not proven. BatchCompute: ComputeNode.ComputeNodeState; CVM: InstanceState.",
+        description="Its state as CVM spells it. LAUNCHED while it is not in the cloud's lists yet; UNSEEN while it is"
+        " missing from them and its end is not proven. BatchCompute: ComputeNode.ComputeNodeState; CVM:"
+        " InstanceState.",
     )
-    ready: bool = Field(description="True when it runs, and is meant to stay.")
+    ready: bool = Field(description="True when it runs and is meant to stay.")
     price_per_hour: str | None = Field(
         default=None,
-        description="What it costs per hour now without disks and traffic, in the account's currency; absent while"
-        " that is not quoted, and once it has ended.",
+        description="Its price per hour now, without disks and traffic, in the account's currency; absent while the"
+        " market does not quote it, and once the instance has ended.",
     )
     on_demand: bool | None = Field(
         default=None, description="True when it was bought at the list price; absent for spot. CVM: InstanceChargeType."
@@ -49,7 +50,8 @@ class InstanceStatus(StatusPart):
     launched_at: Time | None = Field(
         default=None,
         json_schema_extra=TIME,
-        description="When the cloud says that it was created; before that, when it was asked for. CVM: CreatedTime.",
+        description="When the cloud says that it was created; until the cloud says so, when it was asked for. CVM:"
+        " CreatedTime.",
     )
     private_ip: str | None = Field(
         default=None,
@@ -66,7 +68,7 @@ class InstanceStatus(StatusPart):
         default=True, description="False when it was launched from an older template or older user data."
     )
     note: str | None = Field(
-        default=None, description="Why it is leaving, or what stands in the way; absent when it stays."
+        default=None, description="Why it is leaving, or what prevents its release; absent when it stays."
     )
 
 
@@ -74,227 +76,257 @@ PoolState = Literal["Available", "Resting", "Invalid", "Avoided", "Unpriced", "O
 
 
 class PoolStatus(StatusPart):
-    """One pool: an instance type in a zone."""
+    """`PoolStatus` shows one pool: an instance type in a zone."""
 
     zone: str = Field(description="Zone of the pool.")
     instance_type: str = Field(description="Instance type of the pool.")
     state: PoolState = Field(
-        description="Whether it is asked. Available: it is, when something is missing. Resting: it has refused, and is"
-        " asked again at nextAttemptTime. Invalid: a person must correct the spec first. Avoided: it takes instances"
-        " back early. Unpriced: a limit needs its price, which is not quoted. OverBudget: one more would break a"
-        " limit. Full: it has its maxSharePerPool. TooFew: too small for what the gang lacks."
+        description="Whether the pool is asked. Available: yes, when instances are missing. Resting: it has refused,"
+        " and is asked again at nextAttemptTime. Invalid: a person must correct the spec first. Avoided: it"
+        " takes instances back early. Unpriced: a limit needs its price, and the market does not quote it."
+        " OverBudget: one more instance would exceed a limit. Full: it has reached its maxSharePerPool."
+        " TooFew: it cannot give as many instances as the gang needs."
     )
     instances: int = Field(description="Instances of this environment in the pool.")
     price_per_hour: str | None = Field(
         default=None,
-        description="Spot price of one instance and hour that the market quotes, in the account's currency. CVM:"
+        description="Spot price of one instance and hour as the market quotes it, in the account's currency. CVM:"
         " ItemPrice.UnitPriceDiscount.",
     )
     on_demand_price_per_hour: str | None = Field(
         default=None,
-        description="List price of one instance and hour that the market quotes. CVM: ItemPrice.UnitPrice.",
+        description="List price of one instance and hour as the market quotes it. CVM: ItemPrice.UnitPrice.",
     )
     last_error: str | None = Field(default=None, description="The cloud's code and message of the last refusal.")
-    reason: str | None = Field(
-        default=None, description="Kind of the last refusal; the reasons are those of the conditions."
-    )
+    reason: str | None = Field(default=None, description="Kind of the last refusal: one of the conditions' reasons.")
     failures: int | None = Field(default=None, description="Refusals in a row.")
     reclaims: int | None = Field(
         default=None,
-        description="Spot instances of this environment that it has taken back, or accepted and never started.",
+        description="Spot instances of this environment that the pool has taken back, or has accepted and never"
+        " started.",
     )
     score: str | None = Field(
-        default=None, description="From 0 to 1, the best is asked first; only while something is missing."
+        default=None,
+        description="From 0 to 1; the pool with the highest score is asked first. Present only while instances are"
+        " missing.",
     )
     stock: str | None = Field(
         default=None,
-        description="How much the market says there is; only while something is missing. CVM:"
+        description="How much stock the market says there is. Present only while instances are missing. CVM:"
         " InstanceTypeQuotaItem.StatusCategory.",
     )
-    note: str | None = Field(default=None, description="Why it is not asked now, when no refusal is the reason.")
+    note: str | None = Field(
+        default=None, description="Why the pool is not asked now, when the reason is not a refusal."
+    )
     next_attempt_time: Time | None = Field(
         default=None,
         json_schema_extra=TIME,
-        description="When it is asked again; absent when nothing stands in the way.",
+        description="When the pool is asked again; absent when it can be asked now.",
     )
 
 
 class ActivityStatus(StatusPart):
-    """One line of the history, newest first; repeats are merged."""
+    """`ActivityStatus` shows one line of the history. The newest comes first, and repeats are merged."""
 
     id: str = Field(description="act- and a number, without gaps. BatchCompute: Activity.ActivityId.")
     type: str = Field(
         description="Launch, Terminate, Loss, Adopt, Disown or Refuse. BatchCompute: Activity.ComputeNodeActivityType."
     )
     state: Literal["Submitted", "Processing", "Succeeded", "Failed"] = Field(
-        description="Asked for and not answered yet, accepted and under way, done, or in vain. BatchCompute:"
-        " Activity.ActivityState."
+        description="Submitted: asked for, no answer yet. Processing: accepted and under way. Succeeded: done. Failed:"
+        " in vain. BatchCompute: Activity.ActivityState."
     )
-    cause: str = Field(description="Why it was done, or why it happened. BatchCompute: Activity.Cause.")
-    zone: str | None = Field(default=None, description="Zone of the pool it is about.")
-    instance_type: str | None = Field(default=None, description="Instance type of the pool it is about.")
+    cause: str = Field(description="Why it was done or why it happened. BatchCompute: Activity.Cause.")
+    zone: str | None = Field(default=None, description="Zone of the pool concerned.")
+    instance_type: str | None = Field(default=None, description="Instance type of the pool concerned.")
     instance_ids: list[str] | None = Field(
-        default=None, description="The instances it is about, at most 100. BatchCompute: Activity.InstanceId."
+        default=None, description="Ids of the instances concerned, at most 100. BatchCompute: Activity.InstanceId."
     )
     price_per_hour: str | None = Field(
         default=None,
-        description="What the market asked for one instance and hour when it was launched, in the account's currency.",
+        description="Market price of one instance and hour at the launch, in the account's currency.",
     )
     reason: str | None = Field(
-        default=None, description="Kind of failure; the reasons are those of the conditions. Absent when it went well."
+        default=None, description="Kind of failure: one of the conditions' reasons. Absent after a success."
     )
     code: str | None = Field(default=None, description="The cloud's error code.")
     message: str | None = Field(
-        default=None, description="The cloud's words, at most 512 characters. BatchCompute: Activity.StateReason."
+        default=None, description="The cloud's message, at most 512 characters. BatchCompute: Activity.StateReason."
     )
     request_id: str | None = Field(
-        default=None, description="The call's number, to give to the cloud's support. CVM: RequestId."
+        default=None, description="Id of the API call, for a question to the cloud's support. CVM: RequestId."
     )
     sequence: int | None = Field(
-        default=None, description="Number of the launch, which also stands in the names of its instances."
+        default=None, description="Number of the launch. It is also part of its instances' names."
     )
-    count: int = Field(default=1, description="How often the same has happened, merged into this line.")
+    count: int = Field(default=1, description="How often this has happened; repeats are merged into this line.")
     start_time: Time = Field(
-        json_schema_extra=TIME, description="When it began, the first time. BatchCompute: Activity.StartTime."
+        json_schema_extra=TIME, description="When it first began. BatchCompute: Activity.StartTime."
     )
     end_time: Time | None = Field(
         default=None,
         json_schema_extra=TIME,
-        description="When it was seen to have ended, the last time; absent while it goes on. BatchCompute:"
-        " Activity.EndTime.",
+        description="When it was last seen to have ended; absent while it goes on. BatchCompute: Activity.EndTime.",
     )
 
 
 class CostStatus(StatusPart):
-    """What the instances cost with their disks, which are never discounted. Traffic by the gigabyte is not in it."""
+    """`CostStatus` shows what the instances and their disks cost.
+
+    Disks are never discounted; traffic is not included.
+    """
 
     per_hour: str = Field(
         description="What the instances cost per hour now, extrasPerHour included, in the account's currency."
     )
     extras_per_hour: str | None = Field(
-        default=None, description="Of that, disks and bandwidth; absent while they are not told, and not in perHour."
+        default=None,
+        description="The part of perHour for disks and bandwidth, per hour; absent while their prices are not known,"
+        " and then not in perHour.",
     )
-    on_demand_per_hour: str | None = Field(default=None, description="The same at list prices.")
+    on_demand_per_hour: str | None = Field(
+        default=None, description="What the same instances would cost per hour at list prices."
+    )
     saved_percent: int | None = Field(
         default=None, description="By how many percent perHour is below onDemandPerHour, rounded down."
     )
     accrued: str | None = Field(
-        default=None, description="Spent since creation until accruedAt; since then perHour goes on."
+        default=None, description="Spent since creation until accruedAt. Since then perHour applies."
     )
-    accrued_at: Time | None = Field(default=None, json_schema_extra=TIME, description="Until when accrued counts.")
+    accrued_at: Time | None = Field(
+        default=None, json_schema_extra=TIME, description="The time up to which accrued counts."
+    )
     currency: str | None = Field(default=None, description="CNY on the mainland site, USD on the international one.")
 
 
 class LotStatus(StatusPart):
-    """So many instances of one pool."""
+    """`LotStatus` shows a number of instances of one pool that would be bought."""
 
     zone: str = Field(description="Zone of the pool.")
     instance_type: str = Field(description="Instance type of the pool.")
-    count: int = Field(description="Instances that would be asked for there.")
-    price_per_hour: str | None = Field(default=None, description="Spot price of one, as the market quotes it.")
+    count: int = Field(description="Instances that would be asked for in this pool.")
+    price_per_hour: str | None = Field(
+        default=None, description="Spot price of one instance per hour, as the market quotes it."
+    )
     bid: str | None = Field(
         default=None,
-        description="Highest price that would be bid for one; absent: the market's price. CVM:"
-        " InstanceMarketOptions.SpotOptions.MaxPrice.",
+        description="Highest price that would be bid for one instance per hour; absent when the bid is the market"
+        " price. CVM: InstanceMarketOptions.SpotOptions.MaxPrice.",
     )
 
 
 class FaultStatus(StatusPart):
-    """Something a person must correct before it can be launched."""
+    """`FaultStatus` shows a mistake in the spec that a person must correct before anything can be launched."""
 
-    field: str | None = Field(default=None, description="Where it stands in the object; absent when that is not known.")
-    code: str = Field(description="The cloud's error code, or a reason of ours.")
-    message: str = Field(description="The cloud's words, or ours.")
+    field: str | None = Field(
+        default=None, description="Field of the object that is wrong; absent when that is not known."
+    )
+    code: str = Field(description="The cloud's error code, or one of our reasons.")
+    message: str = Field(description="The cloud's message, or ours.")
 
 
 class RefusalStatus(StatusPart):
-    """A pool that would refuse now, and may not later."""
+    """`RefusalStatus` shows a pool that refuses now but may accept later."""
 
     zone: str = Field(description="Zone of the pool.")
     instance_type: str = Field(description="Instance type of the pool.")
-    count: int = Field(description="Instances it was asked about.")
-    reason: str = Field(description="Kind of refusal; the reasons are those of the conditions.")
+    count: int = Field(description="Number of instances in the dry run.")
+    reason: str = Field(description="Kind of refusal: one of the conditions' reasons.")
     code: str = Field(description="The cloud's error code.")
-    message: str = Field(description="The cloud's words.")
+    message: str = Field(description="The cloud's message.")
 
 
 class QuoteStatus(StatusPart):
-    """What would be bought if the pause ended now. Output only: nothing is decided by it."""
+    """`QuoteStatus` shows what would be bought if the pause ended now. No decision reads it."""
 
     checked_generation: int | None = Field(
         default=None,
-        description="Generation of the spec that the cloud was asked about in dry runs; absent when it did not answer.",
+        description="Generation of the spec that the cloud checked in dry runs; absent when the cloud did not answer.",
     )
     missing: int = Field(description="Instances that are missing.")
-    chosen: int = Field(description="How many of them the market seems to have, within all limits.")
+    chosen: int = Field(description="How many of the missing instances the market seems to have, within all limits.")
     per_hour: str | None = Field(
         default=None,
-        description="What those would cost per hour, extrasPerHour included; traffic is not in it. Absent while a"
-        " price is not quoted.",
+        description="What those instances would cost per hour, extrasPerHour included, traffic not included. Absent"
+        " while a price is not quoted.",
     )
     extras_per_hour: str | None = Field(
-        default=None, description="Of that, disks and bandwidth; absent while they are not told, and not in perHour."
+        default=None,
+        description="The part of perHour for disks and bandwidth, per hour; absent while their prices are not known,"
+        " and then not in perHour.",
     )
-    on_demand_per_hour: str | None = Field(default=None, description="The same at list prices.")
+    on_demand_per_hour: str | None = Field(
+        default=None, description="What the same instances would cost per hour at list prices."
+    )
     saved_percent: int | None = Field(
         default=None, description="By how many percent perHour is below onDemandPerHour, rounded down."
     )
     currency: str | None = Field(default=None, description="CNY on the mainland site, USD on the international one.")
-    pools: list[LotStatus] | None = Field(default=None, description="Where they would be asked for, in this order.")
-    errors: list[FaultStatus] | None = Field(default=None, description="What has to be corrected first.")
-    more_errors: bool | None = Field(default=None, description="True when these may hide others: correct them first.")
-    refusals: list[RefusalStatus] | None = Field(
-        default=None, description="What the pools chosen answered to a dry run, where it was not yes. CVM: DryRun."
+    pools: list[LotStatus] | None = Field(default=None, description="Pools that would be asked, in this order.")
+    errors: list[FaultStatus] | None = Field(default=None, description="Mistakes that a person must correct first.")
+    more_errors: bool | None = Field(
+        default=None, description="True when the errors may hide others: correct them first."
     )
-    unchecked: str | None = Field(default=None, description="Why the cloud could not be asked; it is asked again.")
+    refusals: list[RefusalStatus] | None = Field(
+        default=None, description="Chosen pools that refused a dry run. CVM: DryRun."
+    )
+    unchecked: str | None = Field(
+        default=None, description="Why the cloud could not be asked for a dry run. The operator asks it again."
+    )
 
 
 class ConditionStatus(StatusPart):
-    """A standard Kubernetes condition."""
+    """`ConditionStatus` shows one standard Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling or Stalled; GangReady for gangs, StateRefused while there is something to say."
+        description="Ready, Reconciling or Stalled; also GangReady for gangs, and StateRefused while part of the stored"
+        " state is refused."
     )
-    status: Literal["True", "False", "Unknown"] = Field(description="Whether that is so.")
+    status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word for programs; docs/reference/conditions.md explains each.")
     message: str = Field(description="A sentence for people: what is missing, why, and when the cloud is asked next.")
-    observed_generation: int = Field(description="Generation of the spec it was concluded from.")
-    last_transition_time: Time = Field(json_schema_extra=TIME, description="Since when it has had this status.")
+    observed_generation: int = Field(description="Generation of the spec from which the condition was concluded.")
+    last_transition_time: Time = Field(
+        json_schema_extra=TIME, description="Since when the condition has had this status."
+    )
 
 
 Phase = Literal["Filling", "Waiting", "Ready", "Releasing", "Paused", "Failed", "Stalled", "Deleting"]
 
 
 class Status(StatusPart):
-    """What the operator found and did. It alone writes here."""
+    """`Status` shows the state that the operator has found and what it has done. Only the operator writes it."""
 
     observed_generation: int = Field(
-        default=-1, description="Generation of the spec that all of this was concluded from; -1 until it has been seen."
+        default=-1,
+        description="Generation of the spec from which this status was concluded; -1 until the object has been seen.",
     )
     phase: Phase | None = Field(
         default=None,
-        description="One word for people; programs read the conditions. Failed and Stalled wait for a person, Waiting"
-        " for stock, price or the cloud. Absent until the object has been seen.",
+        description="One word for people; programs read the conditions. Failed and Stalled: a person must act. Waiting:"
+        " for stock, for a lower price or for the cloud. Absent until the object has been seen.",
     )
-    reason: str | None = Field(default=None, description="Reason of the Ready condition, for the printed columns.")
+    reason: str | None = Field(
+        default=None, description="Reason of the Ready condition, for the columns of kubectl get."
+    )
     replicas: int = Field(
-        default=0, description="Instances that exist or are on their way; also what an autoscaler is told."
+        default=0, description="Instances that exist or are on their way. Autoscalers read this number."
     )
     ready_replicas: int = Field(
         default=0,
         description="Instances that run and are meant to stay. BatchCompute: ComputeNodeMetrics.RunningCount.",
     )
-    updated_replicas: int = Field(default=0, description="Instances launched from the present template and user data.")
+    updated_replicas: int = Field(default=0, description="Instances launched from the current template and user data.")
     reclaimed: int = Field(
         default=0,
-        description="Spot instances that the cloud has taken back so far: they ended or vanished, and nobody is known"
-        " to have released them. Counted anew if the ledger is lost.",
+        description="Spot instances that the cloud has taken back so far: they ended or vanished without a known"
+        " release. Counted anew when the ledger is lost.",
     )
     zones: list[str] | None = Field(
-        default=None, description="Zones the instances are in, at most 20; absent while there are none."
+        default=None, description="Zones of the instances, at most 20; absent while there are no instances."
     )
     selector: str | None = Field(
-        default=None, description="Label selector that autoscalers ask for; no Pod or Node bears this label."
+        default=None, description="Label selector for autoscalers, which require one; no Pod or Node has this label."
     )
     environment_id: str | None = Field(
         default=None,
@@ -304,24 +336,23 @@ class Status(StatusPart):
     )
     instances: list[InstanceStatus] | None = Field(
         default=None,
-        description="The instances the environment answers for; of more than 100 the 35 that deserve a look first."
-        " BatchCompute: ComputeNodeSet.",
+        description="The instances that the environment answers for. Of more than 100, only the 35 that need attention"
+        " most. BatchCompute: ComputeNodeSet.",
     )
     instance_ids: list[str] | None = Field(
         default=None,
         alias="instanceIDs",
-        description="Ids of all instances the environment answers for, when they are more than 100.",
+        description="Ids of all instances that the environment answers for; present when there are more than 100.",
     )
     pools: list[PoolStatus] | None = Field(default=None, description="Every placement with every instance type.")
     cost: CostStatus | None = Field(
         default=None,
-        description="What the instances cost with their disks, which are never discounted; traffic by the gigabyte is"
-        " not in it.",
+        description="What the instances and their disks cost. Disks are never discounted; traffic is not included.",
     )
     quote: QuoteStatus | None = Field(
         default=None,
-        description="While paused and something is missing: what would be bought if the pause ended now, and at what"
-        " cost. Nothing is decided by it.",
+        description="While the environment is paused and instances are missing: what would be bought if the pause ended"
+        " now, and at what cost. No decision reads it.",
     )
     next_attempt_time: Time | None = Field(
         default=None,
@@ -330,18 +361,18 @@ class Status(StatusPart):
     )
     activities: list[ActivityStatus] | None = Field(
         default=None,
-        description="What was done and what happened, newest first; at most 50 lines and 30 kB. The same failure again"
-        " only raises its count. BatchCompute: DescribeComputeEnvActivities.",
+        description="What was done and what happened, newest first; at most 50 lines and 30 kB. When the same failure"
+        " comes again, only its count rises. BatchCompute: DescribeComputeEnvActivities.",
     )
     conditions: list[ConditionStatus] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
-        description="Standard conditions. Ready: as many instances run as are wanted. Reconciling: something is on its"
-        " way or waited for. Stalled: a person must act.",
+        description="Standard conditions. Ready: as many instances run as are wanted. Reconciling: the operator is"
+        " working or waiting. Stalled: a person must act.",
     )
     ledger: dict[str, Any] | None = Field(
         default=None,
         json_schema_extra={"x-kubernetes-preserve-unknown-fields": True},
-        description="What the operator must remember: open launches, instances, rests. Not an interface: do not read"
-        " or edit it.",
+        description="What the operator must remember: open launches, instances, backoffs. This is not an interface: do"
+        " not read or edit it.",
     )

@@ -1,6 +1,6 @@
-"""What one instance looks like, as users write it: image, disks, login, network, user data, tags.
+"""Defines what one instance looks like, as users write it: image, disks, login, network, user data, tags.
 
-Apart from `spec`, which says how many, where and at what price.
+Apart from `spec`, which says how many instances, where and at what price.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ DiskType = Literal[
 
 
 class SystemDiskSpec(SpecPart):
-    """The disk the instance starts from."""
+    """`SystemDiskSpec` describes the disk that the instance starts from."""
 
     disk_type: DiskType | None = Field(
         default=None,
-        description="Kind of disk, as CVM names it. Left out: one that is in stock. BatchCompute:"
+        description="Kind of disk, as CVM names it. Left out: a kind that is in stock. BatchCompute:"
         " EnvData.SystemDisk.DiskType; CVM: SystemDisk.DiskType.",
     )
     disk_size: int | None = Field(
@@ -53,7 +53,7 @@ class SystemDiskSpec(SpecPart):
 
 
 class DataDiskSpec(SpecPart):
-    """A data disk; it is deleted with the instance."""
+    """`DataDiskSpec` describes a data disk. It is deleted with the instance."""
 
     disk_type: DiskType | None = Field(
         default=None,
@@ -74,7 +74,7 @@ class DataDiskSpec(SpecPart):
 
 
 class LoginSpec(SpecPart):
-    """How people log in."""
+    """`LoginSpec` says how people log in."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -88,8 +88,8 @@ class LoginSpec(SpecPart):
     key_ids: list[KeyId] = Field(
         default=[],
         max_length=5,
-        description="SSH key pairs put into the instance, such as skey-1a2b3c4d; at most 5, and not for Windows. Left"
-        " out: none. BatchCompute: EnvData.LoginSettings.KeyIds; CVM: LoginSettings.KeyIds.",
+        description="SSH key pairs that are put into the instance, such as skey-1a2b3c4d; at most 5, and not for"
+        " Windows. Left out: none. BatchCompute: EnvData.LoginSettings.KeyIds; CVM: LoginSettings.KeyIds.",
     )
     keep_image_login: bool = Field(
         default=False,
@@ -99,14 +99,14 @@ class LoginSpec(SpecPart):
 
 
 class KeySelector(SpecPart):
-    """One key of a Secret or ConfigMap in the object's own namespace."""
+    """`KeySelector` names one key of a Secret or ConfigMap in the object's own namespace."""
 
     name: ObjectName = Field(description="Name of the Secret or ConfigMap, in the namespace of this object.")
-    key: str = Field(min_length=1, max_length=253, description="Key in its data that holds the text.")
+    key: str = Field(min_length=1, max_length=253, description="Key in its data under which the text is stored.")
 
 
 class UserDataSource(SpecPart):
-    """Where user data comes from."""
+    """`UserDataSource` says where user data comes from."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -118,22 +118,22 @@ class UserDataSource(SpecPart):
     )
 
     secret_key_ref: KeySelector | None = Field(
-        default=None, description="One key of a Secret. Left out: configMapKeyRef is given. CVM: UserData."
+        default=None, description="One key of a Secret. Left out: give configMapKeyRef instead. CVM: UserData."
     )
     config_map_key_ref: KeySelector | None = Field(
-        default=None, description="One key of a ConfigMap. Left out: secretKeyRef is given. CVM: UserData."
+        default=None, description="One key of a ConfigMap. Left out: give secretKeyRef instead. CVM: UserData."
     )
 
 
 class InternetSpec(SpecPart):
-    """Access to and from the internet."""
+    """`InternetSpec` describes access to and from the internet."""
 
     internet_charge_type: (
         Literal["TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR", "BANDWIDTH_PACKAGE"] | None
     ) = Field(
         default=None,
-        description="How the connection is charged: by traffic, by bandwidth and hour, or as a bandwidth package of"
-        " the account. Left out: by the hour, as CVM chooses. BatchCompute:"
+        description="How the connection is charged: by traffic, by bandwidth and hour, or through a bandwidth package"
+        " of the account. Left out: by the hour, as CVM chooses. BatchCompute:"
         " EnvData.InternetAccessible.InternetChargeType; CVM: InternetAccessible.InternetChargeType.",
     )
     internet_max_bandwidth_out: int | None = Field(
@@ -145,14 +145,14 @@ class InternetSpec(SpecPart):
     )
     public_ip_assigned: bool | None = Field(
         default=None,
-        description="Give each instance a public address; that needs bandwidth. Left out: it gets one when"
-        " internetMaxBandwidthOut is above 0. BatchCompute: EnvData.InternetAccessible.PublicIpAssigned; CVM:"
-        " InternetAccessible.PublicIpAssigned.",
+        description="Gives each instance a public address; this needs bandwidth. Left out: an instance gets one when"
+        " internetMaxBandwidthOut is above 0. BatchCompute: EnvData.InternetAccessible.PublicIpAssigned;"
+        " CVM: InternetAccessible.PublicIpAssigned.",
     )
 
 
 class EnhancedServiceSpec(SpecPart):
-    """The vendor's agents in the instance."""
+    """`EnhancedServiceSpec` says which of the vendor's agents run in the instance."""
 
     security_service: bool | None = Field(
         default=None,
@@ -191,7 +191,7 @@ TagText = Annotated[str, Field(max_length=127)]
 
 
 class TemplateSpec(SpecPart):
-    """What one instance looks like. A change applies to instances launched from then on."""
+    """`TemplateSpec` describes what one instance looks like. A change applies to instances launched from then on."""
 
     model_config = ConfigDict(
         json_schema_extra=checked(
@@ -208,17 +208,17 @@ class TemplateSpec(SpecPart):
     instance_name: PlainName | None = Field(
         default=None,
         description="Beginning of the instances' names, at most 32 characters. The operator appends a part of the"
-        " environment's identity and the number of the launch, CVM the number within it. Left out: the name of this"
-        " object. BatchCompute: EnvData.InstanceName; CVM: InstanceName.",
+        " environment's identity and the number of the launch; CVM appends the number within the launch."
+        " Left out: the name of this object. BatchCompute: EnvData.InstanceName; CVM: InstanceName.",
     )
     host_name: PlainName | None = Field(
         default=None,
-        description="Host name inside the instance, at most 32 characters; of several launched together CVM appends 1,"
-        " 2 and so on. Left out: CVM chooses. CVM: HostName.",
+        description="Host name inside the instance, at most 32 characters. When several are launched together, CVM"
+        " appends 1, 2 and so on. Left out: CVM chooses. CVM: HostName.",
     )
     system_disk: SystemDiskSpec | None = Field(
         default=None,
-        description="The disk the instance starts from. Left out: CVM chooses kind and size. BatchCompute:"
+        description="The disk that the instance starts from. Left out: CVM chooses its kind and size. BatchCompute:"
         " EnvData.SystemDisk; CVM: SystemDisk.",
     )
     data_disks: list[DataDiskSpec] = Field(
@@ -254,24 +254,25 @@ class TemplateSpec(SpecPart):
         | None
     ) = Field(
         default=None,
-        description="Script or cloud-config run at first boot, as plain text of at most 16 KiB; the operator encodes"
-        " it. Everybody who may read this object can read it: for secrets take userDataFrom. Left out: none. CVM:"
-        " UserData.",
+        description="Script or cloud-config that runs at first boot, as plain text of at most 16 KiB; the operator"
+        " encodes it. Every user who may read this object can read it: use userDataFrom for secrets. Left"
+        " out: none. CVM: UserData.",
     )
     user_data_from: UserDataSource | None = Field(
         default=None,
-        description="The same from a Secret or a ConfigMap of this namespace, so that it stays out of this object."
-        " Left out: userData, if given. CVM: UserData.",
+        description="User data from a Secret or a ConfigMap in this namespace, so that it does not appear in this"
+        " object. Left out: userData, if given. CVM: UserData.",
     )
     internet_accessible: InternetSpec | None = Field(
         default=None,
-        description="Public address and bandwidth. Left out: no bandwidth, and so no address. BatchCompute:"
+        description="Public address and bandwidth. Left out: no bandwidth, and therefore no address. BatchCompute:"
         " EnvData.InternetAccessible; CVM: InternetAccessible.",
     )
     enhanced_service: EnhancedServiceSpec | None = Field(
         default=None,
         description="Which of the vendor's agents run in the instance. Left out: protection and monitoring with public"
-        " images; with others what the image holds. BatchCompute: EnvData.EnhancedService; CVM: EnhancedService.",
+        " images; with other images, the agents that the image contains. BatchCompute:"
+        " EnvData.EnhancedService; CVM: EnhancedService.",
     )
     project_id: int | None = Field(
         default=None,
@@ -282,12 +283,12 @@ class TemplateSpec(SpecPart):
     )
     cam_role_name: RoleName | None = Field(
         default=None,
-        description="CAM role that programs in the instance can take on. Left out: none. CVM: CamRoleName.",
+        description="CAM role that programs in the instance can assume. Left out: none. CVM: CamRoleName.",
     )
     hpc_cluster_id: HpcClusterId | None = Field(
         default=None,
-        description="High-performance cluster the instances are put in, such as hpc-1a2b3c4d; for high-performance"
-        " types, which need one, and no others. Left out: none. CVM: HpcClusterId.",
+        description="High-performance cluster that the instances join, such as hpc-1a2b3c4d. High-performance types"
+        " need one, other types must not have one. Left out: none. CVM: HpcClusterId.",
     )
     disaster_recover_group_ids: list[PlacementGroupId] = Field(
         default=[],
@@ -298,8 +299,8 @@ class TemplateSpec(SpecPart):
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
-        description="Tags of the instances and their disks, at most 10, besides the four by which the operator knows"
-        " its own. Left out: no more than those. CVM: TagSpecification.Tags.",
+        description="Tags of the instances and their disks, at most 10, in addition to the four by which the operator"
+        " knows its own. Left out: only those four. CVM: TagSpecification.Tags.",
         json_schema_extra=checked(
             rule(
                 "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._-]+$'))",
@@ -308,7 +309,7 @@ class TemplateSpec(SpecPart):
             rule(
                 "self.all(k, !k.startsWith('qcloud') && !k.startsWith('tencent') && !k.startsWith('project')"
                 " && !k.startsWith('spotcompute-') && k != 'managed-by')",
-                "tag keys must not begin with qcloud, tencent, project or spotcompute-, and managed-by is taken:"
+                "tag keys must not begin with qcloud, tencent, project or spotcompute-, and managed-by is reserved:"
                 " choose another key",
             ),
             rule(
@@ -319,7 +320,7 @@ class TemplateSpec(SpecPart):
     )
 
     def resolved(self) -> Template:
-        """The same in the operator's nouns; user data travels apart from it."""
+        """Returns the template as the operator's `Template`. User data is passed separately."""
         login, internet, services = self.login_settings, self.internet_accessible, self.enhanced_service
         return Template(
             image_id=self.image_id,
