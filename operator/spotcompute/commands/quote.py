@@ -21,6 +21,7 @@ from spotcompute.api.times import to_text
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError
+from spotcompute.commands.quote_table import quote_table
 from spotcompute.kube.port import NotFound
 from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
 from spotcompute.model.identity import new_environment_id
@@ -72,7 +73,7 @@ class Quoted:
 
     def to_text(self, currency: str) -> str:
         """For people; ends with a newline."""
-        body = report.quote_table(self.quote, self.findings, currency)
+        body = quote_table(self.quote, self.findings, currency)
         return f"{self.name}\n{body}" + "".join(f"Note: {note}.\n" for note in self.notes)
 
 

@@ -1,0 +1,90 @@
+"""A quote as a table for people, as the command line prints it.
+
+Apart from `report.quote`, which writes the same for programs and for `status.quote`: here only width and words count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from decimal import Decimal
+
+from spotcompute.plan.faults import Findings
+from spotcompute.plan.quote import Line, Lot, Quote
+from spotcompute.report.cost import money
+from spotcompute.report.quote import MONTH_HOURS, is_launchable
+
+
+def quote_table(quote: Quote, findings: Findings, currency: str) -> str:
+    """Return every pool, what would be chosen and its cost, and what is wrong; it ends with a newline."""
+    return "\n".join([*_pools(quote, currency), *_choice(quote, currency), *_found(quote, findings)]) + "\n"
+
+
+def _pools(quote: Quote, currency: str) -> Iterator[str]:
+    if quote.unmet:
+        yield f"No pool: {quote.unmet}"
+        return
+    head = ("POOL", "SCORE", "STOCK", "SPOT/H", "ON-DEMAND/H", "BID/H", "ASKED", "")
+    yield from _table([head, *(_row(line) for line in quote.lines)])
+    yield f"Prices in {currency} per instance and hour, without disks and traffic."
+    yield ""
+
+
+def _row(line: Line) -> tuple[str, ...]:
+    return (
+        str(line.pool),
+        f"{line.score:.2f}",
+        str(line.stock),
+        _price(line.price),
+        _price(line.list_price),
+        _price(line.bid) if line.bid is not None else "market",
+        "yes" if line.is_asked else "no",
+        line.why or "",
+    )
+
+
+def _choice(quote: Quote, currency: str) -> Iterator[str]:
+    yield f"{quote.chosen} of {quote.missing} instances would be had:"
+    yield from _table([("COUNT", "POOL", "SPOT/H", "BID/H"), *(_lot_row(lot) for lot in quote.lots)])
+    if not quote.lots or quote.per_hour is None:
+        yield "  nothing" if not quote.lots else "  What it costs is not known: a price is not quoted"
+        return
+    full, saved = quote.on_demand_per_hour, quote.saved_percent
+    compared = f"; on demand {money(full)}, so {saved}% less" if full and saved is not None else ""
+    yield f"  {money(quote.per_hour)} {currency} per hour{compared}"
+    if quote.extras_per_hour is None:
+        yield "  without disks and bandwidth: what they cost is not told"
+    elif quote.extras_per_hour:
+        yield f"  of that {money(quote.extras_per_hour)} for disks and bandwidth; traffic by the gigabyte is not in it"
+    month = (quote.per_hour * MONTH_HOURS).quantize(Decimal("0.01"))
+    yield f"  {month} {currency} in a month of {MONTH_HOURS} h"
+
+
+def _lot_row(lot: Lot) -> tuple[str, ...]:
+    return str(lot.count), str(lot.pool), _price(lot.price), _price(lot.bid) if lot.bid is not None else "market"
+
+
+def _found(quote: Quote, findings: Findings) -> Iterator[str]:
+    if findings.refusals:
+        yield "\nA dry run was refused; fewer are asked for then, or another pool:"
+        yield from (f"  {one.count} x {one.pool}: {one.code}: {one.message}" for one in findings.refusals)
+    if findings.faults:
+        yield "\nTo be corrected first:"
+        yield from (f"  {fault.field or '(no field)'}: {fault.code}: {fault.message}" for fault in findings.faults)
+    if findings.may_be_more:
+        yield "  There may be more: correct these, and ask again."
+    if findings.unchecked is not None:
+        yield f"\nNot checked: {findings.unchecked}"
+    if is_launchable(quote, findings) and quote.missing:
+        yield "\nThe cloud would accept it."
+    elif findings == Findings() and quote.chosen < quote.missing and not quote.unmet:
+        yield "\nNothing is wrong with the spec; the market has too little now, and would be asked on and on."
+
+
+def _price(price: Decimal | None) -> str:
+    return "-" if price is None else money(price)
+
+
+def _table(rows: Sequence[tuple[str, ...]]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        yield "  " + "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()

@@ -1,0 +1,55 @@
+"""The table of a quote says in words what cannot be read from its numbers."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+
+from plan.given import A, B
+from spotcompute.commands.quote_table import quote_table
+from spotcompute.model.ledger import Trouble
+from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
+from spotcompute.plan.quote import Lot, Quote
+
+
+def lot(price: str | None) -> Lot:
+    return Lot(A, 2, Decimal(price) if price else None, Decimal("0.1"), Decimal("0.05"))
+
+
+QUOTE = Quote(2, (), (lot("0.02"),))
+FAULT = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
+REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
+
+
+@pytest.mark.parametrize(
+    ("quote", "findings", "sentence"),
+    [
+        pytest.param(QUOTE, Findings(), "The cloud would accept it.", id="accepted"),
+        pytest.param(Quote(3, (), (lot("0.02"),)), Findings(), "the market has too little now", id="too-few"),
+        pytest.param(QUOTE, Findings((FAULT,)), "spec.template.imageId: InvalidImageId.NotFound", id="a-fault"),
+        pytest.param(QUOTE, Findings((FieldError(None, "X", "y"),)), "(no field): X: y", id="a-fault-of-no-field"),
+        pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), "LimitExceeded.UserSpotQuota: too many", id="a-refusal"),
+        pytest.param(QUOTE, Findings((FAULT,), may_be_more=True), "There may be more", id="more"),
+        pytest.param(QUOTE, Findings(unchecked="no route"), "Not checked: no route", id="unchecked"),
+        pytest.param(Quote(2, (), (lot(None),)), Findings(), "What it costs is not known", id="no-price"),
+        pytest.param(Quote(2, (), (), "no type fits"), Findings(), "No pool: no type fits", id="no-pool"),
+    ],
+)
+def test_the_table_says_it(quote: Quote, findings: Findings, sentence: str) -> None:
+    table = quote_table(quote, findings, "CNY")
+    assert sentence in table
+    assert table.endswith("\n")
+
+
+@pytest.mark.parametrize(
+    "findings",
+    [
+        pytest.param(Findings((FAULT,)), id="a-fault"),
+        pytest.param(Findings(refusals=(REFUSAL,)), id="a-refusal"),
+        pytest.param(Findings(may_be_more=True), id="more"),
+        pytest.param(Findings(unchecked="no route"), id="unchecked"),
+    ],
+)
+def test_the_table_promises_nothing_while_something_is_wrong(findings: Findings) -> None:
+    assert "The cloud would accept it." not in quote_table(QUOTE, findings, "CNY")
