@@ -26,7 +26,7 @@ from localcluster.controlplane import ControlPlane
 from localcluster.kubectl import Kubectl
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import connect
-from spotcompute.kube.events import Recorder
+from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.port import Event
 
 Row = dict[str, Any]
@@ -330,7 +330,7 @@ async def _tell_twice(kubeconfig: Path, place: Place) -> None:
     """An event that repeats is counted once a minute: too long to wait for. So the recorder alone, at another pace."""
     connection = await connect({"KUBECONFIG": str(kubeconfig)})
     kube = KubeClient(connection, place.stage.namespace)
-    recorder = Recorder(
+    recorder = EventRecorder(
         kube.post_event, kube.patch_event, now=lambda: datetime.now(UTC), series_seconds=0.05, writes_per_second=50
     )
     told = asyncio.create_task(recorder.run())

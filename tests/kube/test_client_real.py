@@ -16,7 +16,7 @@ from localcluster.controlplane import ControlPlane
 from localcluster.kubectl import KubectlError
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
-from spotcompute.kube.events import Recorder
+from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.names import CRD_NAME, ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, GROUP, PLURAL, VERSION
 from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, Invalid, KubeObject, NotFound
 from waiting import eventually
@@ -233,7 +233,7 @@ async def test_an_event_appears_and_its_repeat_becomes_a_series(
 ) -> None:
     obj = create("web")
     event = Event("Warning", "InsufficientCapacity", "No stock of S5.MEDIUM4 in ap-guangzhou-3.")
-    recorder = Recorder(kube.post_event, kube.patch_event, now=lambda: datetime.now(UTC), series_seconds=0.0)
+    recorder = EventRecorder(kube.post_event, kube.patch_event, now=lambda: datetime.now(UTC), series_seconds=0.0)
     writing = asyncio.create_task(recorder.run())
 
     def shown() -> list[dict[str, Any]]:

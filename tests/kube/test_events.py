@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
-from spotcompute.kube.events import WAITING, Recorder
+from spotcompute.kube.events import WAITING, EventRecorder
 from spotcompute.kube.port import ApiUnavailable, Event, Forbidden, KubeError, NotFound
 
 pytestmark = pytest.mark.looptime
@@ -49,8 +49,8 @@ def now() -> float:
 
 
 @asynccontextmanager
-async def recording(api: Api) -> AsyncIterator[Recorder]:
-    recorder = Recorder(api.post, api.patch, now=lambda: START + timedelta(seconds=now()))
+async def recording(api: Api) -> AsyncIterator[EventRecorder]:
+    recorder = EventRecorder(api.post, api.patch, now=lambda: START + timedelta(seconds=now()))
     task = asyncio.create_task(recorder.run())
     yield recorder
     assert not task.done()

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from spotcompute.kube.connection import Connection
-from spotcompute.kube.events import Recorder
+from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.names import (
     ACCOUNTS,
     ENVIRONMENT_ID,
@@ -63,7 +63,7 @@ class KubeClient:
             f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{segment(namespace)}/" if namespace else "") + PLURAL
         )
         #: Give its `run` to the background of the process: until then events only wait.
-        self.events = Recorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
+        self.events = EventRecorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
 
     async def cluster_id(self) -> str:
         """The uid of the kube-system namespace. Needs `get` on that one namespace."""

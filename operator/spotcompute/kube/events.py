@@ -53,7 +53,7 @@ class _Series:
     is_waiting: bool = False
 
 
-class Recorder:
+class EventRecorder:
     """Collects events at once and writes them one by one in `run`, which belongs in the background of the process.
 
     `post(namespace, event)` creates an Event, `patch(namespace, name, change)` changes one; both raise KubeError.
