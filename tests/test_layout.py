@@ -6,9 +6,11 @@ import ast
 import operator
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[1]
 PYTHON = sorted(path for part in ("operator", "deploy", "tests") for path in (ROOT / part).rglob("*.py"))
@@ -64,3 +66,13 @@ def test_nothing_of_anybodys_machine_is_in_the_repository(pattern: str) -> None:
         if path != Path(__file__) and (match := re.search(pattern, path.read_text(encoding="utf-8", errors="replace")))
     ]
     assert found == []
+
+
+def test_editors_and_hooks_follow_what_make_check_follows() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["ruff"]
+    assert f"max_line_length = {settings['line-length']}\n" in (ROOT / ".editorconfig").read_text()
+    recipe = (ROOT / "Makefile").read_text().partition("\ncheck: ")[2].partition("\n\n")[0]
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    tools = [re.search(r"\.venv/bin/([a-z-]+( format| check)?)", hook["entry"])[1] for hook in hooks]
+    assert len(tools) == 4
+    assert [tool for tool in tools if f"$(BIN)/{tool}" not in recipe] == []
