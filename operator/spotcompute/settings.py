@@ -1,6 +1,6 @@
-"""Everything an install can choose, read once from the environment (prefix ``SPOTCOMPUTE_``).
+"""Reads everything that an installation can choose, once, from the process environment (prefix ``SPOTCOMPUTE_``).
 
-Separate from `app` so that every part can be given its settings as a value; no part reads the environment itself.
+Apart from `__main__` so that every part is given its settings as a value. No other module reads the environment.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """Each field says its unit, and why its default is what it is."""
+    """`Settings` holds what an installation can choose. Each field states its unit and the reason for its default."""
 
     model_config = SettingsConfigDict(env_prefix="SPOTCOMPUTE_", extra="forbid")
 
@@ -22,95 +22,117 @@ class Settings(BaseSettings):
         description="Which Tencent Cloud site the accounts belong to. It decides the endpoint and the currency shown.",
     )
     endpoint: str | None = Field(
-        default=None, description="host[:port] of the CVM API, without a scheme, instead of the site's own endpoint."
+        default=None, description="host[:port] of the CVM API, without a scheme, in place of the site's own endpoint."
     )
     protocol: Literal["https", "http"] = Field(
-        default="https", description="http is refused for any endpoint that is not on loopback."
+        default="https", description="http is allowed only for an endpoint on loopback."
     )
     request_timeout_seconds: float = Field(
-        default=10.0, gt=0, description="Connect and read timeout of one API call. A RunInstances answers in 1-3 s."
+        default=10.0, gt=0, description="Connect and read timeout of one API call. A RunInstances call takes 1-3 s."
     )
     cloud_threads: int = Field(
-        default=16, ge=1, description="Threads for the synchronous SDK: calls in flight at once."
+        default=16,
+        ge=1,
+        description="Threads for the synchronous SDK, which is the highest number of calls at the same time.",
     )
     allow_default_credentials: bool = Field(
         default=True,
-        description="May environments without credentialsSecretRef use TENCENTCLOUD_SECRET_ID/_KEY of the operator?",
+        description="Whether environments without credentialsSecretRef may use the operator's own"
+        " TENCENTCLOUD_SECRET_ID/_KEY.",
     )
     cluster_id: str | None = Field(
         default=None,
-        description="Name of this cluster in the cloud's tags; default: the uid of namespace kube-system. Must differ"
-        " between clusters that share an account, and must not change while instances exist.",
+        description="Name of this cluster in the cloud's tags; default: the uid of namespace kube-system. It must"
+        " differ between clusters that share an account, and must not change while instances exist.",
     )
 
-    # --- the pace ------------------------------------------------------------------------------------------------
+    # --- intervals ------------------------------------------------------------------------------------------------
     sweep_seconds: float = Field(
-        default=15.0, gt=0, description="Between two inventory sweeps of an account: how soon a loss is noticed."
+        default=15.0,
+        gt=0,
+        description="Time between two inventory sweeps of an account. It decides how soon a loss is noticed.",
     )
     suspect_sweep_seconds: float = Field(
-        default=5.0, gt=0, description="Between sweeps while an instance is missing and its absence is being confirmed."
+        default=5.0,
+        gt=0,
+        description="Time between two sweeps while an instance is missing and its absence is being confirmed.",
     )
-    market_seconds: float = Field(default=60.0, gt=0, description="Between two market reads of an account and region.")
-    resync_seconds: float = Field(default=300.0, gt=0, description="Look at every environment at least this often.")
+    market_seconds: float = Field(
+        default=60.0, gt=0, description="Time between two market reads of an account and region."
+    )
+    resync_seconds: float = Field(default=300.0, gt=0, description="Longest time between two runs for one environment.")
     audit_seconds: float = Field(
-        default=300.0, gt=0, description="Between metadata lists that find what the watch has missed."
+        default=300.0, gt=0, description="Time between two metadata lists that find what the watch has missed."
     )
     orphan_seconds: float = Field(
         default=30.0,
         gt=0,
-        description="Between two looks for instances whose environment no longer exists. They are ended when they have"
-        " been seen for 1.5 times as long and are 3 times as old.",
+        description="Time between two searches for instances whose environment no longer exists. They are released when"
+        " they have been seen for 1.5 times as long and are 3 times as old.",
     )
-    workers: int = Field(default=16, ge=1, description="Environments reconciled at once.")
-    rest_base_seconds: float = Field(default=5.0, gt=0, description="First rest of a pool after a refusal; it doubles.")
-    rest_limit_seconds: float = Field(default=60.0, gt=0, description="Longest wait between two attempts, for ever.")
+    workers: int = Field(default=16, ge=1, description="Number of environments that are reconciled at the same time.")
+    rest_base_seconds: float = Field(
+        default=5.0, gt=0, description="First backoff of a pool after a refusal. It doubles with each further refusal."
+    )
+    rest_limit_seconds: float = Field(
+        default=60.0, gt=0, description="Longest backoff between two attempts. Attempts never end."
+    )
     recheck_seconds: float = Field(
-        default=300.0, gt=0, description="Between attempts with a configuration the cloud has called invalid."
+        default=300.0,
+        gt=0,
+        description="Time between two attempts with a configuration that the cloud has called invalid.",
     )
     early_loss_seconds: float = Field(
         default=600.0,
         gt=0,
-        description="An instance taken back sooner than this after its launch counts against its pool.",
+        description="An instance that is taken back sooner than this after its launch counts against its pool.",
     )
     early_half_life_seconds: float = Field(
         default=1800.0,
         gt=0,
-        description="After this, such a loss counts half. A pool with two of them is left alone for about as long.",
+        description="Time after which such a loss counts half. A pool with two of them is avoided for about this long.",
     )
     launch_timeout_seconds: float = Field(
-        default=600.0, gt=0, description="PENDING for longer than this is stuck, and the instance is replaced."
+        default=600.0, gt=0, description="Time after which an instance that is still PENDING is replaced."
     )
 
     # --- the protocol of a launch: see docs/concepts -----------------------------------------------------------------
     replay_seconds: float = Field(
         default=120.0,
         gt=0,
-        description="An unanswered launch is repeated under its token for this long. Shorter than any token lifetime.",
+        description="How long a launch without an answer is repeated under its token. Shorter than the lifetime of a"
+        " token.",
     )
     signature_seconds: float = Field(
-        default=300.0, gt=0, description="The cloud refuses requests signed longer ago than this (CVM: 5 minutes)."
+        default=300.0, gt=0, description="Age at which the cloud refuses a signed request (CVM: 5 minutes)."
     )
     visibility_seconds: float = Field(
-        default=180.0, gt=0, description="Lists and tags may lag behind a launch for this long."
+        default=180.0, gt=0, description="Longest time by which lists and tags may lag behind a launch."
     )
     absence_sweeps: int = Field(
-        default=3, ge=2, description="Complete sweeps without an instance, plus a look-up by id, before it is gone."
+        default=3,
+        ge=2,
+        description="Complete sweeps without an instance, in addition to a look-up by id, before it counts as gone.",
     )
 
     # --- the process ---------------------------------------------------------------------------------------------
     home_namespace: str = Field(
-        default="spotcompute-system", description="The operator's own namespace: it notes there which keys are in use."
+        default="spotcompute-system",
+        description="The operator's own namespace, in which it records which keys are in use.",
     )
     lease: str | None = Field(
         default=None,
-        description="Lease in the home namespace by which replicas agree which of them acts; without it each one does.",
+        description="Lease in the home namespace by which replicas agree which of them acts. Without it, every replica"
+        " acts.",
     )
     identity: str | None = Field(
-        default=None, description="Name of this replica in the Lease, such as its pod's; default: host and a nonce."
+        default=None,
+        description="Name of this replica in the Lease, such as its pod's name; default: the host's name and a random"
+        " part.",
     )
-    namespace: str | None = Field(default=None, description="Watch this namespace only; default: all namespaces.")
+    namespace: str | None = Field(default=None, description="Watch only this namespace; default: all namespaces.")
     listen_host: str = Field(default="0.0.0.0", description="Address of /healthz, /readyz and /metrics.")  # noqa: S104 - probes and scrapes come from outside the pod
     health_port: int = Field(default=8080, ge=0, description="Port of /healthz and /readyz; 0 to disable.")
     metrics_port: int = Field(default=9090, ge=0, description="Port of /metrics; 0 to disable.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of all logs.")
-    log_format: Literal["console", "json"] = Field(default="json", description="json for machines, console for people.")
+    log_format: Literal["console", "json"] = Field(default="json", description="json for programs, console for people.")

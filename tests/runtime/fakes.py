@@ -1,4 +1,4 @@
-"""A reconciler that does as little as a correct one may, so that the door is what is tested."""
+"""A reconciler that does as little as a correct one may, so that the shell is what is tested."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ class Running:
     queue: WorkQueue
     connection: Connection
     reconciler: SmallReconciler
-    door: Shell
+    shell: Shell
     stop: asyncio.Event
     task: asyncio.Task[None] = field(init=False)
 
@@ -44,7 +44,7 @@ async def running(
     kube = KubeClient(connection, settings.namespace)
     reconciler = SmallReconciler(store, kube)
     stop, ready, health = asyncio.Event(), asyncio.Event(), Health()
-    door = Shell(
+    shell = Shell(
         settings,
         login=connection.access,
         reconciler=reconciler,
@@ -54,10 +54,10 @@ async def running(
         background=background,
         stop=stop,
     )
-    health.check, health.is_ready = door.check, ready.is_set
-    parts = Running(store, queue, connection, reconciler, door, stop)
+    health.check, health.is_ready = shell.check, ready.is_set
+    parts = Running(store, queue, connection, reconciler, shell, stop)
     async with serve_probes(health, settings.listen_host, settings.health_port):
-        parts.task = asyncio.create_task(run_shell(door, settings, stop, ready))
+        parts.task = asyncio.create_task(run_shell(shell, settings, stop, ready))
         await asyncio.wait_for(ready.wait(), 10)
         try:
             yield parts

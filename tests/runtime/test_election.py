@@ -10,7 +10,7 @@ import pytest
 from kube.leases import OneLease
 from spotcompute.kube.lease import Lease
 from spotcompute.kube.port import ApiUnavailable, Forbidden
-from spotcompute.runtime.election import Elector, Timing, rest_seconds
+from spotcompute.runtime.election import Elector, Timing, wait_seconds
 
 pytestmark = pytest.mark.looptime
 
@@ -35,7 +35,7 @@ def holder(lease: OneLease) -> str:
 
 
 @pytest.mark.parametrize(
-    ("lease", "unchanged", "rest"),
+    ("lease", "unchanged", "wait"),
     [
         pytest.param(None, 0, 0, id="there-is-none"),
         pytest.param(Lease("", 1, 3, "7"), 0, 0, id="given-back"),
@@ -47,8 +47,8 @@ def holder(lease: OneLease) -> str:
         pytest.param(Lease("other", 0, 3, "7"), 11, 1, id="its-holder-promised-nothing"),
     ],
 )
-def test_how_long_to_wait_for_a_lease(lease: Lease | None, unchanged: float, rest: float) -> None:
-    assert rest_seconds(lease, "me", unchanged, TIMING) == rest
+def test_how_long_to_wait_for_a_lease(lease: Lease | None, unchanged: float, wait: float) -> None:
+    assert wait_seconds(lease, "me", unchanged, TIMING) == wait
 
 
 async def test_the_first_replica_leads_at_once() -> None:

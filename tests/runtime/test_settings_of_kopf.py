@@ -21,7 +21,7 @@ class Silent:
         return lambda *_, **__: None
 
 
-def make_door() -> Shell:
+def make_shell() -> Shell:
     silent = cast(Any, Silent())
     return Shell(
         Settings(),
@@ -81,7 +81,7 @@ def test_one_namespace_needs_no_cluster_wide_rights() -> None:
 
 
 def test_traps_3_5_17_and_19_kopf_has_no_handler_that_owns_a_finalizer_or_a_task() -> None:
-    registry = build_registry(make_door())
+    registry = build_registry(make_shell())
     assert registry._spawning.get_all_handlers() == []
     assert registry._changing.get_all_handlers() == []
     assert registry._indexing.get_all_handlers() == []
@@ -89,10 +89,10 @@ def test_traps_3_5_17_and_19_kopf_has_no_handler_that_owns_a_finalizer_or_a_task
 
 
 def test_trap_18_the_one_event_handler_runs_in_the_loop_not_in_a_thread() -> None:
-    (handler,) = build_registry(make_door())._watching.get_all_handlers()
+    (handler,) = build_registry(make_shell())._watching.get_all_handlers()
     assert inspect.iscoroutinefunction(handler.fn)
 
 
 def test_registries_are_not_shared() -> None:
-    assert build_registry(make_door()) is not build_registry(make_door())
+    assert build_registry(make_shell()) is not build_registry(make_shell())
     assert kopf.get_default_registry()._watching.get_all_handlers() == []

@@ -1,1 +1,1 @@
-"""The cloud seen from the operator: a port in our words (`provider`), its errors, and the vendor behind it."""
+"""Asks the cloud: a port in our words (`provider`), its errors, what is read through it, and the vendor behind it."""

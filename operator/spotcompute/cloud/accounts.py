@@ -1,6 +1,6 @@
-"""The inventories of all accounts and regions in use, and the tasks that keep them fresh.
+"""Keeps the inventories of all accounts and regions in use, and the tasks that refresh them.
 
-Apart from `inventory`, which is one account in one region and owns no task.
+Apart from `inventory` because an inventory is one account in one region and owns no task.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spotcompute.cloud.inventory import Inventory, Pace
 
 
 class Accounts:
-    """The inventories of all accounts and regions in use, and the tasks that keep them fresh."""
+    """`Accounts` keeps one inventory per key and region, and sweeps each in a task."""
 
     def __init__(
         self,
@@ -24,7 +24,7 @@ class Accounts:
         pace: Pace,
         on_news: Callable[[Collection[str]], None],
     ) -> None:
-        """Nothing is asked of the cloud before the first `inventory`."""
+        """Asks the cloud nothing until the first call of `inventory`."""
         self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
         self._on_news = on_news
         self._inventories: dict[tuple[str, str], Inventory] = {}
@@ -33,7 +33,7 @@ class Accounts:
         self._died_of: BaseException | None = None
 
     def inventory(self, credentials: Credentials, region: str) -> Inventory:
-        """The inventory of that key in that region; swept in the background from now on."""
+        """Returns the inventory of that key in that region. From now on it is swept in the background."""
         key = (credentials.fingerprint, region)
         if key not in self._inventories:
             provider = self._providers(credentials, region)
@@ -46,7 +46,7 @@ class Accounts:
 
     @property
     def in_use(self) -> list[Inventory]:
-        """Every inventory that is being swept."""
+        """Returns every inventory that is being swept."""
         return list(self._inventories.values())
 
     async def _sweep(self, key: tuple[str, str], inventory: Inventory) -> None:
@@ -62,7 +62,7 @@ class Accounts:
             self._failure.set_exception(error)
 
     async def run(self) -> None:
-        """Wait until cancelled; a sweep that dies of anything but the cloud's trouble ends the process."""
+        """Waits until cancelled. Raises the error of a sweep that ended for any other reason than a CloudError."""
         if self._died_of is not None:
             raise self._died_of
         self._failure = asyncio.get_running_loop().create_future()

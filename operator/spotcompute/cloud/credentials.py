@@ -1,6 +1,6 @@
-"""The key to an account, as a value that never shows itself.
+"""Defines the key to an account, as a value that never shows its content.
 
-Separate from the provider because Kubernetes' side reads it from a Secret, and only the vendor's side looks inside.
+Apart from the provider because the Kubernetes side reads it from a Secret, and only the vendor's side uses it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from spotcompute.cloud.provider import CloudProvider
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """A secret id, its key, and a session token when the key is temporary. `repr` and `str` show none of them."""
+    """`Credentials` holds a secret id, its key, and a session token when the key is temporary.
+
+    `repr` and `str` show none of them.
+    """
 
     secret_id: str = field(repr=False)
     secret_key: str = field(repr=False)
@@ -22,13 +25,13 @@ class Credentials:
 
     @property
     def fingerprint(self) -> str:
-        """Ten hex digits that name this key in logs and as a dictionary key, without giving it away."""
+        """Returns ten hex digits that identify this key in logs and as a dictionary key, without revealing it."""
         return hashlib.sha256(f"{self.secret_id}\0{self.secret_key}\0{self.token}".encode()).hexdigest()[:10]
 
 
 class ProviderFactory(Protocol):
-    """Makes the provider of one account and region; called once per distinct key and region."""
+    """`ProviderFactory` makes the provider of one account and region. It is called once per key and region."""
 
     def __call__(self, credentials: Credentials, region: str) -> CloudProvider:
-        """Build it without any I/O; a wrong key shows at the first call, as `InvalidCredentials`."""
+        """Makes the provider without any I/O. A wrong key shows at the first call, as InvalidCredentials."""
         ...

@@ -1,7 +1,7 @@
-"""What comes with a machine costs: its disks and its bandwidth, which are charged at full price beside it.
+"""Asks for the prices of disks and bandwidth. Spot discounts the instance only; these are charged at list price.
 
-Apart from `inventory`, because it belongs to a template and not to the market: each is asked about once in a while,
-and what the cloud answers goes for all environments whose machines are equipped alike.
+Apart from `inventory` because equipment belongs to a template and not to the market. One answer serves all environments
+with the same equipment, and is kept for hours.
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from spotcompute.model.offering import Market, Pool
 
 _log = structlog.get_logger(__name__)
 
-#: Prices of disks change over months.
+#: Time for which an answer is kept. Prices of disks change over months.
 KEPT = timedelta(hours=6)
 
-#: Between two questions that were not answered.
+#: Time between two questions without an answer.
 RETRY = timedelta(minutes=1)
 
-#: Nobody waits longer for a price: a status is to be written meanwhile.
+#: Longest wait for a price, because a status has to be written meanwhile.
 PATIENCE = timedelta(seconds=5)
 
-#: Answers remembered; the one that was asked for longest ago goes first.
+#: Number of answers that are kept. The one whose question is the oldest goes first.
 ANSWERS_MAX = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """`extra` per instance and hour, None when it was never told; `asked_at` is the last time it was tried."""
+    """`_Answer` holds `extra`, the price per instance and hour, and when the cloud was last asked (`asked_at`).
+
+    `extra` is None when the cloud has never answered.
+    """
 
     extra: Decimal | None
     asked_at: datetime
@@ -46,10 +49,10 @@ class _Answer:
 
 
 class EquipmentPrices:
-    """What one account is told of prices in one region, beside those of the machines themselves."""
+    """`EquipmentPrices` holds what disks and bandwidth cost in one account and region."""
 
     def __init__(self, provider: CloudProvider, clock: Callable[[], datetime]) -> None:
-        """Nothing is asked before the first `extras`."""
+        """Asks the cloud nothing until the first call of `extras_for`."""
         self._provider, self._clock = provider, clock
         self._answers: dict[tuple[str, Equipment], _Answer] = {}
         self._asking: dict[tuple[str, Equipment], asyncio.Task[None]] = {}
@@ -57,11 +60,11 @@ class EquipmentPrices:
     async def extras_for(
         self, template: Template, pools: Iterable[Pool], market: Market, on_behalf_of: str
     ) -> Mapping[str, Decimal]:
-        """What comes with one instance of `template` costs per hour in each zone of `pools`, where that is known.
+        """Returns the hourly price of the disks and bandwidth of one instance of `template`, by zone of `pools`.
 
-        The cloud tells what a machine costs together with its equipment: what is more than the market's list price of
-        the machine alone is the equipment's. Raises nothing; what is not answered is asked again later, and what is
-        answered late is known the next time.
+        The cloud only quotes an instance together with its equipment. The part above the market's list price of the
+        instance is the price of the equipment. Zones without an answer are left out. Raises nothing: the cloud is asked
+        again later, and a late answer is known the next time.
         """
         examples = _examples(pools, market)
         with contextlib.suppress(TimeoutError):
@@ -71,7 +74,7 @@ class EquipmentPrices:
         return {zone: answer.extra for zone, answer in known.items() if answer and answer.extra is not None}
 
     async def _refresh(self, pool: Pool, template: Template, market: Market, on_behalf_of: str) -> None:
-        """Ask anew what is due; everybody who needs the same waits for the same answer."""
+        """Asks for a price that is due. All callers that need the same price wait for one answer."""
         key = (pool.zone, template.equipment)
         asking = self._asking.get(key)
         if asking is None:
@@ -101,7 +104,7 @@ class EquipmentPrices:
 
 
 def _examples(pools: Iterable[Pool], market: Market) -> Collection[Pool]:
-    """One pool of each zone to ask about: one that has a list price, is in stock if there is one, and is cheap."""
+    """Returns one pool of each zone to ask about: one with a list price, in stock if possible, and cheap."""
     found: dict[str, tuple[bool, Decimal, Pool]] = {}
     for pool in pools:
         offering = market.offerings.get(pool)

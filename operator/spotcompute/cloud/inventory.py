@@ -1,7 +1,7 @@
-"""One sweep for all: every instance of an account and region, listed once and handed out by environment.
+"""Sweeps one account and region: lists every instance once and hands out the result by environment.
 
-No environment polls the cloud by itself: cost grows with instances / 100, not with environments.
-Separate from the provider because it remembers: how often an id has been missed, and which environments have news.
+No environment polls the cloud by itself, so the cost grows with the number of instances / 100, not with environments.
+Apart from the provider because it remembers how often an id has been missing, and which environments have changed.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ _log = structlog.get_logger(__name__)
 #: Ids per look-up call.
 LOOK_UP_BATCH = 100
 
-
-#: Sweeps in a row that must show nothing of somebody before that is believed: one may be falsely empty.
+#: Sweeps in a row that must show no instance before that is believed, because one may be falsely empty.
 AGREEING_SWEEPS = 3
 
-#: An account nobody has asked about for this long is no longer swept.
+#: An account that was not asked about for this long is no longer swept.
 IDLE = timedelta(minutes=30)
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often to look: `sweep` in general, `suspect` while something is missing, `market` for quotes."""
+    """`Pace` says how often to sweep (`sweep`), also while an instance is missing (`suspect`), and to read quotes
+    (`market`).
+    """
 
     sweep: timedelta
     suspect: timedelta
@@ -50,14 +51,14 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class _Sweep:
-    """One complete listing, by environment id, and its number.
+    """`_Sweep` is one complete listing, by environment id, with its number.
 
-    `alive` are the environments who own a live instance, one that also bears our name.
+    `alive` holds the environments that own a live instance with a name of ours.
     """
 
     number: int
     started_at: datetime
-    began: float  # by the loop's clock, which nobody sets
+    began: float  # by the loop's clock, which cannot be set back
     by_environment: Mapping[str, Mapping[str, Instance]]
     alive: frozenset[str]
 
@@ -65,7 +66,7 @@ class _Sweep:
         return self.by_environment.get(environment_id, {})
 
     def bound_to(self, prefix: str) -> tuple[str, ...]:
-        """Those of `alive` whose binding is `prefix`."""
+        """Returns those of `alive` whose binding is `prefix`."""
         return _bound_to(prefix, self.alive)
 
 
@@ -74,16 +75,17 @@ def _bound_to(prefix: str, environment_ids: Iterable[str]) -> tuple[str, ...]:
 
 
 def _is_alive_and_ours(instance: Instance) -> bool:
-    """Tags alone can be put on a stranger's machine."""
+    """True when the instance lives and carries our tags and our name. Tags alone can be copied to another instance."""
     ownership = instance.ownership
     return not instance.has_ended and ownership is not None and is_named_by_us(instance, ownership)
 
 
 @dataclass(slots=True)
 class _Sought:
-    """An id that was asked for and not found: in how many sweeps, and in which last.
+    """`_Sought` counts the sweeps in which an id was asked for and not found.
 
-    `was_listed` says whether lists had shown it before. If not (its tags are missing), lists prove nothing about it.
+    `missed_in` is the number of the last one. `was_listed` says whether lists had shown the id before. If not (its tags
+    are missing), lists prove nothing about it.
     """
 
     was_listed: bool
@@ -93,7 +95,10 @@ class _Sought:
 
 
 class Inventory:
-    """What one account holds in one region. `observe` serves every environment from the latest sweep."""
+    """`Inventory` holds the instances of one account in one region.
+
+    `observe` serves every environment from its latest sweep.
+    """
 
     def __init__(
         self,
@@ -103,7 +108,9 @@ class Inventory:
         pace: Pace,
         on_news: Callable[[Collection[str]], None],
     ) -> None:
-        """`on_news` is called with the ids of environments whose slice differs from the sweep before."""
+        """Takes `on_news`, which is called with the ids of environments whose instances have changed since the last
+        sweep.
+        """
         self.provider, self.equipment_prices = provider, EquipmentPrices(provider, clock)
         self._cluster_id, self._clock, self._pace, self._on_news = cluster_id, clock, pace, on_news
         self._sweep: _Sweep | None = None
@@ -112,7 +119,7 @@ class Inventory:
         self._market = MarketReader(provider, clock, pace.market)
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
-        #: When each was last shown as ended. In memory alone: what status says of an end may be forged.
+        #: When each instance was last shown as ended. Only in memory, because an end in status may be forged.
         self._ended: dict[str, datetime] = {}
         self._failures, self._failed_at, self._error = 0, None, None
         self._asked_at = clock()
@@ -127,9 +134,11 @@ class Inventory:
     async def observe(
         self, environment_id: str, ids: Collection[str], names: Collection[str], fresh_quotes: bool = False
     ) -> Observation:
-        """What the cloud shows of one environment: its slice of a fresh sweep, `ids` looked up where it lacks them,
-        and instances called one of `names`. Complete, or it raises `CloudError`. With `fresh_quotes` the market is
-        read now, for somebody who reckons with prices.
+        """Returns what the cloud shows of one environment: its part of a fresh sweep, `ids` and `names`.
+
+        `ids` that the sweep lacks are looked up, and instances are searched by each of `names`. The observation is
+        complete, or CloudError is raised. With `fresh_quotes` the market is read now. Environments with a cost limit
+        need that.
         """
         self._asked_at = self._clock()
         sweep = await self._fresh_sweep()
@@ -168,7 +177,7 @@ class Inventory:
             if sweep.number > sought.missed_in:
                 sought.misses, sought.missed_in = sought.misses + 1, sweep.number
             sought.asked_at = self._clock()
-            # Where only look-ups can tell, it takes twice as many of them.
+            # An id that no list has ever shown needs twice as many misses, because only look-ups are evidence.
             misses = sought.misses if sought.was_listed else sought.misses // 2
             result[instance_id] = Absence(
                 misses, looked_up=True, had_ended=instance_id in self._ended, was_listed=sought.was_listed
@@ -179,19 +188,19 @@ class Inventory:
 
     @property
     def next_view_in(self) -> timedelta:
-        """How long until it is tried again to see anything, while the last sweeps have failed; zero otherwise."""
+        """Returns how long until the next sweep while the last sweeps have failed. Zero otherwise."""
         if self._failed_at is None:
             return timedelta(0)
         wait = min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, self._failures - 1), 10)))
         return max(timedelta(0), wait - self._since(self._failed_at))
 
     def touch(self) -> None:
-        """Somebody still needs this account to be swept."""
+        """Keeps the account in use, so that it is still swept."""
         self._asked_at = self._clock()
 
     @property
     def latest(self) -> tuple[datetime | None, tuple[Instance, ...]]:
-        """Start of the latest complete sweep and everything it found; None and nothing before the first."""
+        """Returns the start of the latest complete sweep and all its instances. None and nothing before the first."""
         if self._sweep is None:
             return None, ()
         slices = self._sweep.by_environment.values()
@@ -199,16 +208,19 @@ class Inventory:
 
     @property
     def latest_began(self) -> float | None:
-        """When the latest complete sweep began, by the running loop's clock; None before the first."""
+        """Returns when the latest complete sweep began, by the running loop's clock. None before the first."""
         return self._sweep.began if self._sweep else None
 
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
-        """Ids of environments whose binding is `prefix` and who own a live instance. Raises `CloudError`."""
+        """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
         self._asked_at = self._clock()
         return (await self._fresh_sweep()).bound_to(prefix)
 
     def has_shown_none(self, prefix: str) -> bool:
-        """True when each of the last few sweeps showed no live instance under that binding; else one is made soon."""
+        """True when none of the last few sweeps showed a live instance under that binding.
+
+        Otherwise a sweep is made soon.
+        """
         is_sure = len(self._alive_lately) == AGREEING_SWEEPS
         if is_sure and not any(_bound_to(prefix, alive) for alive in self._alive_lately):
             return True
@@ -218,7 +230,7 @@ class Inventory:
     # --- sweeping ----------------------------------------------------------------------------------------------------
 
     async def _fresh_sweep(self) -> _Sweep:
-        """The latest sweep unless it is too old to be believed; then a new one, shared by all who wait for it."""
+        """Returns the latest sweep. When that is too old, all callers wait for a new one."""
         if self._sweep is not None and self._since(self._sweep.started_at) <= 2 * self._pace.sweep:
             return self._sweep
         if self._error is not None and self.next_view_in > timedelta(0):
@@ -226,7 +238,10 @@ class Inventory:
         return await self._shared_sweep()
 
     def _since(self, moment: datetime) -> timedelta:
-        """How old that is. A time to come is as old as it is far: the clock has been set back since."""
+        """Returns the age of `moment`.
+
+        A moment in the future means the clock was set back; its distance counts as its age.
+        """
         return abs(self._clock() - moment)
 
     async def _shared_sweep(self) -> _Sweep:
@@ -283,7 +298,7 @@ class Inventory:
             self._on_news(news)
 
     async def run(self) -> None:
-        """Sweep for ever, faster while something is missing, until nobody has asked for a long time."""
+        """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
         while self._since(self._asked_at) < IDLE:
             await self._pause()
             try:

@@ -1,7 +1,7 @@
-"""How fast an account is asked: a token bucket per action, and waiting environments served in turn.
+"""Limits how fast an account is asked: a token bucket per action, and waiting environments served in turn.
 
-Separate from any vendor: it knows names of actions and rates, nothing else. All calls of one account pass one
-pacer, so its limits hold whatever the number of environments, and one storm does not starve the others.
+Apart from any vendor because it knows only names of actions and rates. All calls of one account pass one pacer.
+Therefore its limits hold for any number of environments, and one busy environment does not starve the others.
 """
 
 from __future__ import annotations
@@ -10,45 +10,51 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Mapping
 
-#: A bucket holds this share of a second's calls, and at least one: short bursts, no salvo after a quiet hour.
+#: A bucket holds the calls of this many seconds, and at least one: short bursts, but no flood after a quiet hour.
 BURST_SECONDS = 0.1
 
-#: After a throttle the full rate is back after this many seconds; the way back is straight.
+#: After a throttle the rate rises evenly and is back at its full value after this many seconds.
 RECOVERY_SECONDS = 30.0
 
-#: Throttles closer together than this tell of the same moment and slow down only once.
+#: Throttles closer together than this belong to the same moment and slow down only once.
 SLOW_DOWN_SECONDS = 1.0
 
-#: However often it is throttled, this share of the rate is kept: never to ask again would never recover.
+#: Smallest share of the rate after many throttles. A rate of 0 would never recover.
 FLOOR = 1 / 16
 
 
 class Pacer:
-    """Lets calls through at `rates[action]` per second. Use it on one event loop only; its time is the loop's."""
+    """`Pacer` lets calls through at `rates[action]` per second.
+
+    Use it in one event loop only, because its time is the loop's.
+    """
 
     def __init__(self, rates: Mapping[str, float]) -> None:
-        """`rates` are calls per second and action, and must name every action that will be asked for."""
+        """Takes `rates`, calls per second by action. They must name every action that will be asked for."""
         self._lanes = {action: _Lane(rate) for action, rate in rates.items()}
 
     async def turn(self, action: str, on_behalf_of: str) -> None:
-        """Wait until `action` may be called once.
+        """Waits until `action` may be called once.
 
-        Callers on behalf of different environments are served round robin, those of one environment in the
-        order they came. A cancelled wait takes no turn from the others. KeyError for an action without a rate.
+        Callers on behalf of different environments are served round robin, callers of one environment in the order they
+        came. A cancelled wait takes no turn from the others. Raises KeyError for an action without a rate.
         """
         await self._lanes[action].turn(on_behalf_of)
 
     def slow_down(self, action: str) -> None:
-        """Halve the rate of `action`, because the cloud has just refused one for its rate; it recovers by itself."""
+        """Halves the rate of `action`, because the cloud has just refused a call for its rate.
+
+        The rate recovers by itself.
+        """
         self._lanes[action].slow_down()
 
     def rate(self, action: str) -> float:
-        """Calls per second that `action` is let through with at present."""
+        """Returns the current rate of `action` in calls per second."""
         return self._lanes[action].current_rate()
 
 
 class _Lane:
-    """The bucket of one action and those who wait for it."""
+    """`_Lane` is the bucket of one action, with the callers that wait for it."""
 
     def __init__(self, rate: float) -> None:
         self._nominal = rate
@@ -84,7 +90,7 @@ class _Lane:
         return self._rate
 
     def _serve(self) -> None:
-        """Hand out the tokens there are, one environment after the other, and come back for the rest."""
+        """Hands out the available tokens, one environment after the other, and sets a timer for the next."""
         self._refill()
         while self._waiting and self._tokens >= 1.0:
             environment, tickets = self._waiting.popitem(last=False)
@@ -102,7 +108,7 @@ class _Lane:
             self._timer = None
         if self._waiting:
             self._refill()
-            # A hair more than the arithmetic says: a timer that fires a rounding error too early would spin.
+            # Slightly longer than computed: a timer that fires a rounding error too early would spin.
             delay = (1.0 - self._tokens) / self._rate + 1e-6
             self._timer = asyncio.get_running_loop().call_later(delay, self._serve)
 
@@ -114,7 +120,7 @@ class _Lane:
         self._rate = min(self._nominal, self._rate + elapsed * self._nominal / RECOVERY_SECONDS)
 
     def _give_back(self, environment: str, ticket: asyncio.Future[None]) -> None:
-        """A wait that ended by cancellation leaves the queue, or hands on the turn it had just been given."""
+        """Removes a cancelled wait from the queue, or passes on the turn that it had just been given."""
         if ticket.done() and not ticket.cancelled():
             self._tokens = min(self._burst, self._tokens + 1.0)
             self._serve()

@@ -1,4 +1,4 @@
-"""What we ask of the API server, and nothing else: reads, the finalizer, the status, events, secrets.
+"""Asks the API server: reads, and writes of finalizer, status, events and Secrets.
 
-`port` says it in our words; `client` does it with the official client; nobody above knows more than `port`.
+`port` says what can be asked, and `client` asks it with the official client. No other package knows more than `port`.
 """

@@ -1,7 +1,7 @@
-"""Which keys have bought instances, and in which regions: noted outside every environment, before the first launch.
+"""Records which keys have bought instances, and in which regions. It does so before the first launch.
 
-An environment can vanish without our leave while we are down. Without this note nobody would know any more with
-which key to look for the instances it left. The note holds names only, never a key.
+An environment can vanish without our finalizer while we are down. Only this record then says which key to use for the
+search for its instances. It holds names only, never a key. Apart from the environments because it must outlive them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
 
 _log = structlog.get_logger(__name__)
 
-#: What namespaces, Secrets and regions are called.
+#: The form of names of namespaces, Secrets and regions.
 _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 
 @dataclass(frozen=True, slots=True)
 class AccountRef:
-    """A Secret (None: the operator's own default key) in a namespace, used in a region."""
+    """`AccountRef` names a Secret (None: the operator's own default key) in a namespace, and a region of the cloud."""
 
     namespace: str
     secret: str | None
@@ -31,68 +31,69 @@ class AccountRef:
 
     @property
     def key(self) -> str:
-        """Sixteen hex digits that name this note."""
+        """Returns sixteen hex digits that identify this reference."""
         return hashlib.sha256(f"{self.namespace}/{self.secret}/{self.region}".encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
-        """The text that is kept."""
+        """Returns the text that is stored."""
         return json.dumps({"namespace": self.namespace, "secret": self.secret, "region": self.region})
 
 
 class AccountRegistry:
-    """The notes; each is written at most once by a process."""
+    """`AccountRegistry` stores the references. One process writes each of them at most once."""
 
     def __init__(self, kube: KubePort) -> None:
         self._kube = kube
         self._written: set[str] = set()
-        self._is_blind = False
+        self._is_unreadable = False
 
-    async def add(self, note: AccountRef) -> None:
-        """Write it down, unless this process has. Where that is refused, go on without: it is a second net.
+    async def add(self, account: AccountRef) -> None:
+        """Stores `account`, unless this process has already done so.
 
-        Raises `KubeError` when the API server is away.
+        Raises KubeError when the API server is away. When the write is refused we go on, because the registry is only a
+        second line of safety.
         """
-        if note.key in self._written:
+        if account.key in self._written:
             return
         try:
-            await self._kube.remember_account(note.key, note.to_json())
+            await self._kube.remember_account(account.key, account.to_json())
         except (Forbidden, NotFound, Invalid) as error:
-            _log.warning("account_not_noted", namespace=note.namespace, region=note.region, error=str(error))
-        self._written.add(note.key)
+            _log.warning("account_not_noted", namespace=account.namespace, region=account.region, error=str(error))
+        self._written.add(account.key)
 
     async def all(self) -> list[AccountRef] | None:
-        """Every note that makes sense, in a stable order; None where reading them is not granted."""
+        """Returns every valid reference, in a stable order. None when we have no right to read them."""
         try:
-            notes = await self._kube.remembered_accounts()
+            texts = await self._kube.remembered_accounts()
         except Forbidden as error:
-            if not self._is_blind:
+            if not self._is_unreadable:
                 _log.warning("accounts_not_read", error=str(error))
-            self._is_blind = True
+            self._is_unreadable = True
             return None
-        self._is_blind = False
-        return [note for key in sorted(notes) if (note := _read(key, notes[key])) is not None]
+        self._is_unreadable = False
+        return [ref for key in sorted(texts) if (ref := _read(key, texts[key])) is not None]
 
-    async def renew(self, note: AccountRef) -> None:
-        """Write it down again: another replica, or a person, has removed it although it is in use."""
-        self._written.discard(note.key)
-        await self.add(note)
+    async def renew(self, account: AccountRef) -> None:
+        """Stores `account` again, because another replica or a person has removed it while it is in use."""
+        self._written.discard(account.key)
+        await self.add(account)
 
-    async def forget(self, note: AccountRef) -> None:
-        """Nothing is left that this key would be needed for."""
-        self._written.discard(note.key)
-        await self._kube.forget_account(note.key)
+    async def forget(self, account: AccountRef) -> None:
+        """Removes `account`, because its key is not needed any more."""
+        self._written.discard(account.key)
+        await self._kube.forget_account(account.key)
 
 
 def _read(key: str, text: str) -> AccountRef | None:
-    """The note under `key`, or None when somebody has written something else there.
+    """Returns the reference under `key`. None when another program or a person has written something else there.
 
-    Its parts become a path of the API server's and a region of the cloud's, so they must look like that.
+    Its parts become a path on the API server and a region of the cloud, so their form is checked.
     """
     try:
         raw = json.loads(text)
-        note = AccountRef(raw["namespace"], raw["secret"], raw["region"])
+        account = AccountRef(raw["namespace"], raw["secret"], raw["region"])
     except (ValueError, LookupError, TypeError, RecursionError):
         return None
-    names = [note.namespace, note.region] + ([] if note.secret is None else [note.secret])
+    names = [account.namespace, account.region] + ([] if account.secret is None else [account.secret])
     is_sound = all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)
-    return note if is_sound and note.key == key else None
+    return account if is_sound and account.key == key else None

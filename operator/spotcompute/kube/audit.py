@@ -1,6 +1,6 @@
-"""The audit that finds what the watch has missed, and puts the store right.
+"""Compares the store with the API server to find what the watch has missed, and corrects the store.
 
-Apart from `store` because it waits and asks the API server; the store only remembers.
+Apart from `store` because it waits and asks the API server, while the store only keeps objects.
 """
 
 from __future__ import annotations
@@ -15,18 +15,16 @@ from spotcompute.kube.store import Store, uid_of
 
 log = structlog.get_logger(__name__)
 
-
-#: Between two audits while the watch is blind. A list each time, so not every second.
+#: Time between two audits while the watch is stale. Each one costs a list, so it is not a second.
 STALE_WATCH_SECONDS = 10.0
 
 
 class Audit:
-    """Compares the store with the API server now and then, and often while the watch is blind.
+    """`Audit` compares the store with the API server now and then, and often while the watch is stale.
 
-    A watch can miss events, and would never know.
-
-    One metadata-only LIST per audit. What differs is read live before it is believed, and only if the store has not
-    heard of it by itself since the LIST began. An API server that cannot answer changes nothing.
+    It is needed because a watch that misses an event cannot know. One audit is one metadata-only LIST. A difference is
+    read live before it is believed, and only if the store has not learned of it since the LIST began. When the API
+    server cannot answer, nothing changes.
     """
 
     def __init__(self, store: Store, kube: KubePort, seconds: float) -> None:
@@ -36,12 +34,18 @@ class Audit:
         self._attempted_at: float | None = None
 
     def age_seconds(self) -> float:
-        """Since the last audit ended, well or not; 0.0 before the first. Grows without bound when audits hang."""
+        """Returns the seconds since the last audit ended, with or without success. 0.0 before the first.
+
+        It grows without bound when audits hang.
+        """
         now = asyncio.get_running_loop().time()
         return 0.0 if self._attempted_at is None else now - self._attempted_at
 
     async def run(self) -> None:
-        """Audit every so many seconds, sooner when blind, for ever; failures are logged and wait for the next time."""
+        """Audits for ever: at every interval, and sooner while the watch is stale.
+
+        Failures are logged, and the next audit follows.
+        """
         loop = asyncio.get_running_loop()
         self._attempted_at = loop.time()
         while True:
@@ -59,7 +63,7 @@ class Audit:
                 await asyncio.sleep(STALE_WATCH_SECONDS)
 
     async def once(self) -> None:
-        """Correct every difference between the store and a complete, consistent list. Raises KubeError."""
+        """Corrects every difference between the store and a complete, consistent list. Raises KubeError."""
         before = {uid_of(obj): obj for obj in self._store.all()}
         listed = {uid_of(obj): obj for obj in await self._kube.list_environments()}
         for uid, obj in listed.items():
@@ -72,7 +76,7 @@ class Audit:
                 await self._check(obj, str(obj["metadata"]["resourceVersion"]))
 
     async def _check(self, obj: KubeObject, version: str | None) -> None:
-        """Believe only a live read: `version` of `obj` in the store against what the API server has under its name."""
+        """Compares `version` of `obj` in the store with a live read under its name. Only that read is believed."""
         uid = uid_of(obj)
         namespace, name = obj["metadata"]["namespace"], obj["metadata"]["name"]
         live = await self._kube.get(namespace, name)

@@ -1,6 +1,6 @@
-"""`KubePort` with the official client: live reads, and writes that carry the version they were decided on.
+"""Implements `KubePort` with the official client: live reads, and writes with the resourceVersion they were decided on.
 
-Apart from `transport`, which asks and says what went wrong, and from `events`, which may fail.
+Apart from `transport`, which sends one request and names its failure, and from `events`, which may lose what it sends.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ from spotcompute.kube.transport import TIMEOUT_SECONDS, Expired, Transport, segm
 
 MERGE_PATCH = "application/merge-patch+json"
 
-#: Only `metadata` of each object: 0.4 KB instead of several, and no spec or status passes through us.
+#: Asks for `metadata` of each object only: 0.4 kB instead of several, and no spec or status passes through us.
 #: Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Metadata-only fetches").
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
-PAGE = 500  # objects of a list in one answer
-ATTEMPTS = 5  # at a Secret that keeps changing, and at a list that keeps expiring
+PAGE = 500  # objects in one page of a list
+ATTEMPTS = 5  # for a Secret that keeps changing, and for a list that keeps expiring
 
 
 class KubeClient:
-    """The API server, asked for environments in one namespace, or in all when `namespace` is None."""
+    """`KubeClient` asks the API server about environments in one namespace, or in all when `namespace` is None."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class KubeClient:
         timeout_seconds: float = TIMEOUT_SECONDS,
         page: int = PAGE,
     ) -> None:
-        """`home` is the operator's own namespace, where it keeps notes that belong to no environment."""
+        """Takes `home`, the operator's own namespace, for texts that belong to no environment."""
         self._transport = Transport(connection, timeout_seconds)
         self._home = f"/api/v1/namespaces/{segment(home)}/configmaps"
         self._home_namespace = home
@@ -62,16 +62,19 @@ class KubeClient:
         self._collection = (
             f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{segment(namespace)}/" if namespace else "") + PLURAL
         )
-        #: Give its `run` to the background of the process: until then events only wait.
+        #: Its `run` must be started in the background of the process. Until then events only wait.
         self.events = EventRecorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
 
     async def cluster_id(self) -> str:
-        """The uid of the kube-system namespace. Needs `get` on that one namespace."""
+        """Returns the uid of the kube-system namespace. Needs `get` on that one namespace."""
         namespace = await self._transport.call("GET", "/api/v1/namespaces/kube-system")
         return str(namespace["metadata"]["uid"])
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
-        """Live read; None only when the API server knows environments and says that this one does not exist."""
+        """Reads live.
+
+        Returns None only when the API server knows environments and says that this one does not exist.
+        """
         try:
             found: KubeObject = await self._transport.call("GET", _path(namespace, name))
         except NotFound:
@@ -79,7 +82,7 @@ class KubeClient:
         return found
 
     async def list_environments(self) -> Sequence[KubeObject]:
-        """Metadata of all, in pages of one consistent snapshot; begun again when the snapshot expires."""
+        """Lists the metadata of all, in pages of one consistent snapshot. Begins again when the snapshot expires."""
         for _ in range(ATTEMPTS):
             try:
                 return await self._list_once()
@@ -88,7 +91,7 @@ class KubeClient:
         raise ApiUnavailable(f"GET {self._collection}: the list expired {ATTEMPTS} times while it was being read")
 
     async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
-        """Add finalizer and annotation in one merge patch; no request when both are there already."""
+        """Adds finalizer and annotation in one merge patch. Sends no request when both are already there."""
         metadata = obj["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
         if FINALIZER in finalizers and (metadata.get("annotations") or {}).get(ENVIRONMENT_ID) == environment_id:
@@ -101,7 +104,7 @@ class KubeClient:
         return await self._patch(_path_of(obj), {"metadata": patch})
 
     async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
-        """One merge patch with what differs; objects are merged key by key, lists are sent whole."""
+        """Sends one merge patch with the differences. Objects are merged key by key, lists are sent whole."""
         changes = merge_patch(obj.get("status") or {}, status)
         if not changes:
             return obj
@@ -109,9 +112,10 @@ class KubeClient:
         return await self._patch(f"{_path_of(obj)}/status", patch)
 
     async def remove_finalizer(self, obj: KubeObject) -> None:
-        """Merge patch with uid and version: when etcd has gone back, one of that name may not be deleted any more.
+        """Sends a merge patch with uid and resourceVersion. Raises Invalid when the stored object breaks its schema.
 
-        No request when our finalizer is gone. Raises Rejected when the stored object breaks its schema.
+        After a restore of etcd, an object of this name may exist that must not be deleted. No request is sent when our
+        finalizer is gone.
         """
         metadata = obj["metadata"]
         finalizers = list(metadata.get("finalizers") or ())
@@ -126,16 +130,19 @@ class KubeClient:
             await self._patch(_path_of(obj), {"metadata": patch})
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """Decoded data. Needs `get` on secrets in that namespace."""
+        """Returns decoded data. Needs `get` on secrets in that namespace."""
         secret = await self._transport.call("GET", f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
 
     async def protect_secret(self, namespace: str, name: str) -> None:
-        """One GET, and a merge patch with the resourceVersion when our finalizer is missing. Needs `patch` on it."""
+        """Sends one GET, and a merge patch with the resourceVersion when our finalizer is missing.
+
+        Needs `patch` on it.
+        """
         await self._change_secret(namespace, name, is_protection=True)
 
     async def unprotect_secret(self, namespace: str, name: str) -> None:
-        """The reverse of `protect_secret`."""
+        """Undoes `protect_secret`."""
         await self._change_secret(namespace, name, is_protection=False)
 
     async def _change_secret(self, namespace: str, name: str, *, is_protection: bool) -> None:
@@ -159,7 +166,7 @@ class KubeClient:
                     raise
 
     async def remembered_accounts(self) -> Mapping[str, str]:
-        """Data of our ConfigMap. Needs `get` on it."""
+        """Returns the data of our ConfigMap. Needs `get` on it."""
         try:
             config_map = await self._transport.call("GET", f"{self._home}/{ACCOUNTS}")
         except NotFound:
@@ -167,7 +174,7 @@ class KubeClient:
         return dict(config_map.get("data") or {})
 
     async def remember_account(self, key: str, note: str) -> None:
-        """Merge patch; the first one creates the ConfigMap. Needs `patch` on it and `create`."""
+        """Sends a merge patch. The first one creates the ConfigMap. Needs `patch` on it and `create`."""
         try:
             await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
         except NotFound:
@@ -179,35 +186,35 @@ class KubeClient:
                 await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
 
     async def forget_account(self, key: str) -> None:
-        """Merge patch with null."""
+        """Sends a merge patch with null."""
         with contextlib.suppress(NotFound):
             await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: None}})
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Text data; `binaryData` is left out."""
+        """Returns text data without `binaryData`."""
         config_map = await self._transport.call(
             "GET", f"/api/v1/namespaces/{segment(namespace)}/configmaps/{segment(name)}"
         )
         return dict(config_map.get("data") or {})
 
     async def record(self, obj: KubeObject, event: Event) -> None:
-        """Hand the event to the recorder, which posts it when it can."""
+        """Passes the event to `EventRecorder`, which posts it when it can."""
         self.events.record(obj, event)
 
     async def post_event(self, namespace: str, event: Mapping[str, Any]) -> None:
-        """Create an Event (events.k8s.io/v1) at once. Needs `create` on events."""
+        """Creates an Event (events.k8s.io/v1) at once. Needs `create` on events."""
         await self._transport.call("POST", _events_path(namespace), query={"fieldManager": FIELD_MANAGER}, body=event)
 
     async def patch_event(self, namespace: str, name: str, change: Mapping[str, Any]) -> None:
-        """Change an Event at once. Needs `patch` on events; NotFound when the API server has forgotten it."""
+        """Changes an Event at once. Needs `patch` on events. Raises NotFound when the API server has removed it."""
         await self._patch(f"{_events_path(namespace)}/{segment(name)}", change)
 
     async def _list_once(self) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
-        query = {"limit": str(self._page)}  # no resourceVersion: a consistent read, never a cache's memory
+        query = {"limit": str(self._page)}  # no resourceVersion: a consistent read, never from a cache
         while True:
             page = await self._transport.call("GET", self._collection, query=query, accept=METADATA_ONLY)
-            if page.get("kind") != "PartialObjectMetadataList":  # an empty list by mistake would orphan every instance
+            if page.get("kind") != "PartialObjectMetadataList":  # a list that is empty by mistake would orphan all
                 raise ApiUnavailable(f"GET {self._collection}: an answer of kind {page.get('kind')!r}")
             items += [{"metadata": item["metadata"]} for item in page["items"] or ()]  # null when there are none
             token = page["metadata"].get("continue")
@@ -224,7 +231,7 @@ class KubeClient:
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON merge patch (RFC 7386) that turns `old` into `new`; empty when they are equal.
+    """Returns the JSON merge patch (RFC 7386) that turns `old` into `new`. Empty when they are equal.
 
     None in `new` means absent. Objects are compared key by key, lists as a whole.
     """

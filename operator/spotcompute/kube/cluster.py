@@ -1,7 +1,6 @@
-"""One Kubernetes cluster as this process works on it: its name, the way to it, and what is kept of it here.
+"""Holds the parts that work on one Kubernetes cluster in one value, so that the loop and the orphan sweep share them.
 
-Apart from `port`, which says what is asked of the API server: here are the parts that ask, in one value, so that the
-loop and the orphan sweep are given the same ones.
+Apart from `port`, which says what can be asked of the API server, because these parts are what asks it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""How to reach the API server, and as whom: one answer for our own client and for kopf's.
+"""Finds the API server and our credentials, for our own client and for kopf.
 
-Apart from `client` because kopf needs it too, and because credentials have a life of their own: a pod's token is
-replaced every hour while we run, and whoever read it once would be locked out.
+Apart from `client` because kopf needs them too, and because credentials change: a pod's token is replaced every hour
+while we run. A process that reads it only once would be locked out.
 """
 
 from __future__ import annotations
@@ -20,24 +20,29 @@ from spotcompute.kube.names import FIELD_MANAGER
 
 log = structlog.get_logger(__name__)
 
-#: Where the kubelet mounts a pod's credentials.
+#: The path at which the kubelet mounts a pod's credentials.
 #: Source: https://kubernetes.io/docs/tasks/run-application/access-api-from-pod/
 SERVICE_ACCOUNT = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 
-#: Connections at once: more than the workers, few enough for a start with thousands of objects.
+#: Connections at the same time: more than workers, and few enough at a start with thousands of objects.
 CONNECTIONS = 32
 
-#: Credentials are read again at most this often, however many requests are refused.
+#: Shortest time between two reads of the credentials, however many requests are refused.
 REFRESH_SECONDS = 2.0
 
 
 class NoCluster(Exception):
-    """Nothing says where the API server is: neither KUBECONFIG, nor a pod's service account, nor ~/.kube/config."""
+    """`NoCluster` means that there is no API server to find: no KUBECONFIG, no pod's service account, no
+    ~/.kube/config.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The API server and our credentials, as of now. Paths are files; `authorization` is the whole header, or None."""
+    """`Access` holds the API server and our credentials, as of now.
+
+    Paths name files. `authorization` is the whole header, or None.
+    """
 
     server: str
     ca_path: str | None
@@ -49,10 +54,13 @@ class Access:
 
 
 class Connection:
-    """An open way to one API server. `close()` it in the loop that used it."""
+    """`Connection` is an open connection to one API server. Call `close()` in the event loop that used it."""
 
     def __init__(self, configuration: Configuration, reload: Callable[[Configuration], Awaitable[None]]) -> None:
-        """`reload` puts the present credentials into the configuration; it may raise OSError or ConfigException."""
+        """Takes `reload`, which puts the current credentials into the configuration.
+
+        It may raise OSError or ConfigException.
+        """
         configuration.connection_pool_maxsize = CONNECTIONS
         configuration.client_session_kwargs = {"trust_env": False}  # HTTPS_PROXY is the cloud's, NO_PROXY often missing
         self._configuration = configuration
@@ -60,13 +68,13 @@ class Connection:
         self._refreshed_at: float | None = None
         self._refreshing = asyncio.Lock()
         self.api = ApiClient(configuration)
-        # The API server writes the first word of it into managedFields, and its audit log shows it.
+        # The API server writes its first word into managedFields, and its audit log shows it.
         self.api.user_agent = FIELD_MANAGER
 
     async def access(self) -> Access:
-        """Read the credentials again (at most every 2 s: a caller in a hurry waits) and say what they are.
+        """Reads the credentials again and returns them. Waits so that two reads are at least 2 s apart.
 
-        When they cannot be read the old ones stay: a file is unreadable for a moment while it is replaced.
+        When they cannot be read, the old ones stay: a file is unreadable for a moment while it is replaced.
         """
         async with self._refreshing:
             loop = asyncio.get_running_loop()
@@ -85,7 +93,7 @@ class Connection:
         )
 
     async def refused(self) -> None:
-        """The API server did not know us (HTTP 401): read the credentials again, unless that was just done."""
+        """Reads the credentials again after the API server refused them (HTTP 401), unless that was just done."""
         now = asyncio.get_running_loop().time()
         if self._refreshing.locked() or (self._refreshed_at is not None and now - self._refreshed_at < REFRESH_SECONDS):
             return
@@ -93,7 +101,7 @@ class Connection:
             await self._refresh()
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Closes every connection."""
         await self.api.rest_client.close()
 
     async def _refresh(self) -> None:
@@ -105,9 +113,9 @@ class Connection:
 
 
 async def connect(environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> Connection:
-    """Find the API server: `KUBECONFIG` if it is set, else the pod we run in, else `~/.kube/config`.
+    """Finds the API server: `KUBECONFIG` if set, otherwise the pod we run in, otherwise `~/.kube/config`.
 
-    Raises NoCluster when there is none, or when what should name one cannot be read.
+    Raises NoCluster when there is none, or when its configuration cannot be read.
     """
     named = environ.get("KUBECONFIG")
     try:
@@ -133,13 +141,13 @@ def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Connection
         read_token(configuration)
 
     def before_each_request(configuration: Configuration) -> None:
-        # A small file in memory: reading it 20 times a second costs less than remembering when it was read.
+        # It is a small file in memory. Reading it 20 times a second is simpler than a cache.
         try:
             read_token(configuration)
         except OSError as error:
             log.warning("credentials_unreadable", error=str(error))
 
-    read_token(configuration)  # an unreadable token is an error now, and only a delay later
+    read_token(configuration)  # an unreadable token is an error at the start, and later only a delay
     # The hook is meant to be set (the client's own loader does so), though its type says None.
     configuration.refresh_api_key_hook = before_each_request  # type: ignore[assignment]  # the package annotates it as None
     return Connection(configuration, reload)
@@ -151,12 +159,11 @@ async def _from_kubeconfig(path: str) -> Connection:
     async def reload(configuration: Configuration) -> None:
         # persist_config=False: we never write into a person's kubeconfig.
         try:
-            await load_kube_config(  # type: ignore[no-untyped-call]  # as the package is
+            await load_kube_config(  # type: ignore[no-untyped-call]  # the package has no types
                 config_file=path, client_configuration=configuration, persist_config=False
             )
         except (AttributeError, LookupError, TypeError, ValueError, YAMLError) as error:
-            # The loader takes a file that is empty, or something else, for a kubeconfig until it trips over it. Its
-            # words would repeat what stands in the file.
+            # The loader does not check the file first, and fails somewhere inside. Its message may quote the file.
             raise ConfigException(f"{path} is empty, or no kubeconfig ({type(error).__name__})") from None
 
     await reload(configuration)

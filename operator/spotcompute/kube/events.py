@@ -1,7 +1,7 @@
-"""Kubernetes Events, at best effort: repeats become a series, and a flood becomes a number.
+"""Writes Kubernetes Events at best effort: repeats become a series, and a flood becomes one log line with a number.
 
-Apart from `client` because it may fail, wait and drop, which nothing else in this room may. The posting helpers of kopf
-are not used: they send one request per call, merge nothing, and queue without bound.
+Apart from `client` because it may fail, wait and drop, which no other module of this package may. kopf's helpers for
+events are not used: they send one request per call, merge nothing, and queue without bound.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ log = structlog.get_logger(__name__)
 
 REPORTING_CONTROLLER = f"{GROUP}/operator"
 
-#: A repeat of the same event is written at most this often; `count` in the series tells how many there were.
+#: Shortest time between two writes of the same event. `count` in the series says how many there were.
 SERIES_SECONDS = 60.0
 
-#: Writes of all events together: short of what the API server's own limit (EventRateLimit) would begin to refuse.
+#: Writes of all events together: below the rate at which the API server's own limit (EventRateLimit) refuses.
 WRITES_PER_SECOND = 5.0
 
-#: Different events waiting to be written. More than that at once is an outage, and one log line tells it better.
+#: Different events that may wait to be written. More at once mean an outage, and one log line reports that better.
 WAITING = 500
 
-#: Different events remembered, so that a repeat is known as one.
+#: Different events that are remembered, so that a repeat is recognised.
 REMEMBERED = 5_000
 
 NOTE_CHARACTERS = 1024  # the API server refuses more; events.k8s.io/v1 Event.note
@@ -42,7 +42,7 @@ NOTE_CHARACTERS = 1024  # the API server refuses more; events.k8s.io/v1 Event.no
 
 @dataclass(slots=True)
 class _Series:
-    """One (object, type, reason, note): what is written of it, and what is not yet."""
+    """`_Series` is one (object, type, reason, note): what has been written of it, and what has not."""
 
     namespace: str
     body: dict[str, Any]
@@ -54,10 +54,10 @@ class _Series:
 
 
 class EventRecorder:
-    """Collects events at once and writes them one by one in `run`, which belongs in the background of the process.
+    """`EventRecorder` takes in events at once and writes them one by one in `run`, a background part of the process.
 
-    `post(namespace, event)` creates an Event, `patch(namespace, name, change)` changes one; both raise KubeError.
-    `now` gives aware UTC times for the events; the pace follows the running loop's clock.
+    `post(namespace, event)` creates an Event, and `patch(namespace, name, change)` changes one. Both raise KubeError.
+    `now` gives aware UTC times for the events. The pace follows the running loop's clock.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class EventRecorder:
         self._instance = socket.gethostname()[:128]
         self._series: OrderedDict[tuple[str, ...], _Series] = OrderedDict()
         self._waiting: asyncio.Queue[_Series] = asyncio.Queue(maxsize=WAITING)
-        #: Events that were never written: the line was full, or the API server refused.
+        #: Number of events that were never written: too many waited, or the API server refused.
         self.dropped = 0
 
     def record(self, obj: KubeObject, event: Event) -> None:
-        """Take an event in. Never waits, never raises KubeError."""
+        """Takes an event in. It never waits and never raises KubeError."""
         key = (str(obj["metadata"]["uid"]), event.type, event.reason, event.note)
         series = self._series.get(key)
         if series is None:
@@ -95,7 +95,7 @@ class EventRecorder:
         self._schedule(series)
 
     async def run(self) -> None:
-        """Write what waits, for ever, at the pace that is allowed."""
+        """Writes waiting events for ever, at the allowed pace."""
         while True:
             series = await self._waiting.get()
             series.is_waiting = False
@@ -126,16 +126,16 @@ class EventRecorder:
     def _drop(self, why: str) -> None:
         self.dropped += 1
         metrics.events_dropped.inc()
-        # Aloud for the first, second, fourth, eighth …: a missing right is told, and a flood is not.
-        tell = log.debug if self.dropped & (self.dropped - 1) else log.warning
-        tell("event_dropped", error=why, dropped=self.dropped)
+        # A warning for the first, second, fourth, eighth …: a missing right is reported, and a flood is not.
+        write = log.debug if self.dropped & (self.dropped - 1) else log.warning
+        write("event_dropped", error=why, dropped=self.dropped)
 
     async def _write(self, series: _Series) -> None:
         series.written_at = asyncio.get_running_loop().time()
         if series.name is not None:
             try:
                 await self._patch(series.namespace, series.name, {"series": _series_of(series)})
-            except NotFound:  # the API server forgets events after an hour: begin a new one
+            except NotFound:  # the API server removes events after an hour: begin a new one
                 series.count, series.name = 1, None
             else:
                 return
@@ -175,5 +175,5 @@ def _series_of(series: _Series) -> dict[str, Any]:
 
 
 def _micro_time(moment: datetime) -> str:
-    """Kubernetes' MicroTime: RFC 3339 with exactly six digits of a second."""
+    """Returns Kubernetes' MicroTime: RFC 3339 with exactly six digits of a second."""
     return moment.strftime("%Y-%m-%dT%H:%M:%S.%fZ")

@@ -1,8 +1,8 @@
-"""The Lease by which replicas agree who acts: read it, and write who holds it.
+"""Reads and writes the Lease by which replicas agree which of them acts.
 
-Apart from `spotcompute.runtime.election`, which decides, so that its clockwork can be tested against any Lease.
-The official client's own leader election cannot be used: it never creates its Lease, and goes on leading after a
-network error.
+Apart from `spotcompute.runtime.election`, which decides, so that the election can be tested with any Lease. The
+official client's own leader election cannot be used: it never creates its Lease, and goes on leading after a network
+error.
 """
 
 from __future__ import annotations
@@ -18,32 +18,32 @@ from spotcompute.kube.transport import Transport, segment
 
 MERGE_PATCH = "application/merge-patch+json"
 
-#: Shorter than other calls: an answer that comes after the deadline of a renewal is worth nothing.
+#: Shorter than for other calls, because an answer after the deadline of a renewal is worth nothing.
 TIMEOUT_SECONDS = 3.0
 
-#: Of `renewTime` and `acquireTime`. Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/
+#: The format of `renewTime` and `acquireTime`. Source: https://kubernetes.io/docs/reference/kubernetes-api/cluster-resources/lease-v1/
 MICRO_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """What stands in a Lease. Equal values: nobody has written in between."""
+    """`Lease` holds the content of a Lease object. Equal values mean that there was no write in between."""
 
-    holder: str  # empty: given back
-    duration_seconds: float  # as its holder promised; 0 when it says nothing
-    transitions: int  # how often it has changed hands
+    holder: str  # empty: no replica holds it
+    duration_seconds: float  # as its holder promised; 0 when the object has no duration
+    transitions: int  # how often its holder has changed
     version: str
 
 
 class LeasePort(Protocol):
-    """One Lease. Every method raises `KubeError`."""
+    """`LeasePort` reads and writes one Lease. Every method raises KubeError."""
 
     async def read(self) -> Lease | None:
-        """As it is now, never from a cache; None when there is none yet."""
+        """Returns the Lease as it is now, never from a cache. None when there is none yet."""
         ...
 
     async def write(self, before: Lease | None, holder: str, duration_seconds: int, now: datetime) -> Lease:
-        """Make `holder` (empty: nobody) its holder as of `now`, and return it as it is then.
+        """Makes `holder` (empty: no replica) its holder as of `now`, and returns the new Lease.
 
         Raises Conflict when it is no longer as in `before`, or exists although `before` is None.
         """
@@ -51,7 +51,10 @@ class LeasePort(Protocol):
 
 
 class LeaseClient:
-    """A Lease on the API server. Needs `create` on leases in its namespace, and `get` and `patch` on this one."""
+    """`LeaseClient` keeps a Lease on the API server.
+
+    Needs `create` on leases in its namespace, and `get` and `patch` on this one.
+    """
 
     def __init__(self, connection: Connection, namespace: str, name: str) -> None:
         self._transport = Transport(connection, TIMEOUT_SECONDS)
@@ -59,14 +62,17 @@ class LeaseClient:
         self._name = name
 
     async def read(self) -> Lease | None:
-        """One GET."""
+        """Sends one GET."""
         try:
             return _lease(await self._transport.call("GET", f"{self._collection}/{segment(self._name)}"))
         except NotFound:
             return None
 
     async def write(self, before: Lease | None, holder: str, duration_seconds: int, now: datetime) -> Lease:
-        """One POST, or one merge patch with the version: labels that others have put on the Lease stay."""
+        """Sends one POST, or one merge patch with the resourceVersion.
+
+        Labels that others have put on the Lease stay.
+        """
         query = {"fieldManager": FIELD_MANAGER}
         moment = now.strftime(MICRO_TIME)
         spec: dict[str, Any] = {"holderIdentity": holder, "leaseDurationSeconds": duration_seconds, "renewTime": moment}

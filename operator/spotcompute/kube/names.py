@@ -1,4 +1,4 @@
-"""The names by which the API server knows us: group, kind, finalizer, annotations."""
+"""Lists the names by which the API server knows us: group, kind, finalizers, annotations."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from spotcompute.api.crd import GROUP, KIND, PLURAL, VERSION
 
 CRD_NAME = f"{PLURAL}.{GROUP}"
 
-#: Ours, and never equal to kopf's `settings.persistence.finalizer`: kopf strips its own from every object it watches.
+#: Our finalizer. It must differ from kopf's `settings.persistence.finalizer`, because kopf removes its own finalizer
+#: from every object it watches.
 FINALIZER = f"{GROUP}/instances"
 KOPF_FINALIZER = f"{GROUP}/kopf-unused"
 
-#: On a credentials Secret while instances exist that only its key can release.
+#: The finalizer on a credentials Secret while instances exist that only its key can release.
 SECRET_FINALIZER = f"{GROUP}/credentials-in-use"
 
-#: ConfigMap in the operator's own namespace: which keys have bought instances, and where.
+#: ConfigMap in the operator's own namespace that records which keys have bought instances, and where.
 ACCOUNTS = "spotcompute-accounts"
 
-#: Holds the identity an environment got once; see docs/decisions.
+#: Annotation with the identity that an environment was given once; see docs/decisions.
 ENVIRONMENT_ID = f"{GROUP}/environment-id"
 
-#: `managedFields` shows this as the writer.
+#: The writer's name in `managedFields`.
 FIELD_MANAGER = "spotcompute-operator"
 
 __all__ = [

@@ -1,7 +1,7 @@
-"""The port to Kubernetes: the few things the operator asks of an API server.
+"""Defines the port to Kubernetes: the few things the operator asks of an API server.
 
-Behind it stand `kube.client` with the official client, and the in-memory API server of the simulation.
-Objects are passed as the JSON they are (`KubeObject`); `spotcompute.api` gives them types.
+Two classes implement it: `kube.client` with the official client, and the in-memory API server of the simulation.
+Objects are passed as plain JSON (`KubeObject`). `spotcompute.api` gives them types.
 """
 
 from __future__ import annotations
@@ -14,32 +14,44 @@ KubeObject = Mapping[str, Any]
 
 
 class KubeError(Exception):
-    """The API server refused or could not be asked. `str()` never holds the body of a Secret."""
+    """`KubeError` means that the API server refused or could not be asked. `str()` never holds the body of a Secret."""
 
 
 class Conflict(KubeError):
-    """The object changed since it was read (HTTP 409, or a failed precondition): read again, decide again."""
+    """`Conflict` means that the object has changed since it was read (HTTP 409, or a failed precondition).
+
+    Read it again and decide again.
+    """
 
 
 class NotFound(KubeError):
-    """There is no such object (HTTP 404)."""
+    """`NotFound` means that there is no such object (HTTP 404)."""
 
 
 class Forbidden(KubeError):
-    """Our ServiceAccount may not do this (HTTP 401 or 403)."""
+    """`Forbidden` means that our ServiceAccount may not do this (HTTP 401 or 403)."""
 
 
 class Invalid(KubeError):
-    """The API server finds the content invalid (HTTP 400, 413 or 422); repeating it unchanged is useless."""
+    """`Invalid` means that the API server rejects the content (HTTP 400, 413 or 422).
+
+    Repeating it unchanged is useless.
+    """
 
 
 class ApiUnavailable(KubeError):
-    """No usable answer: refused connection, timeout, HTTP 429 or 5xx. A write may or may not have happened."""
+    """`ApiUnavailable` means that there was no usable answer: connection refused, timeout, HTTP 429 or 5xx.
+
+    A write may or may not have happened.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A Kubernetes Event about an environment: `reason` in PascalCase, `note` at most 1,024 characters."""
+    """`Event` is a Kubernetes Event about an environment:
+
+    `reason` in PascalCase, `note` of at most 1,024 characters.
+    """
 
     type: Literal["Normal", "Warning"]
     reason: str
@@ -47,75 +59,79 @@ class Event:
 
 
 class KubePort(Protocol):
-    """Every method raises `KubeError`. Writes carry the resourceVersion they were decided on."""
+    """`KubePort` lists what the operator asks of an API server.
+
+    Every method raises KubeError. Writes carry the resourceVersion on which they were decided.
+    """
 
     async def cluster_id(self) -> str:
-        """A stable name of this cluster: the uid of the kube-system namespace."""
+        """Returns a stable name of this cluster: the uid of the kube-system namespace."""
         ...
 
     async def get(self, namespace: str, name: str) -> KubeObject | None:
-        """Live read of one environment (never from a cache); None when it does not exist."""
+        """Reads one environment live, never from a cache. Returns None when it does not exist."""
         ...
 
     async def list_environments(self) -> Sequence[KubeObject]:
-        """Metadata of every environment, complete and live (all pages, consistent read), or raise.
+        """Returns the metadata of every environment, complete and live (all pages of one consistent read).
 
         Only `metadata` is filled in: uid, namespace, name, annotations, resourceVersion, deletionTimestamp, finalizers.
         """
         ...
 
     async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
-        """Add our finalizer and the environment-id annotation in one write; return the object as it is then.
+        """Adds our finalizer and the environment-id annotation in one write, and returns the new object.
 
         Raises Conflict when `obj` is not the latest version.
         """
         ...
 
     async def write_status(self, obj: KubeObject, status: Mapping[str, Any]) -> KubeObject:
-        """Make `.status` equal to `status`, if `obj` is still the latest version; return the new object.
+        """Makes `.status` equal to `status` when `obj` is still the latest version, and returns the new object.
 
-        Sends only the top-level fields that differ from `obj`, and nothing at all when none do.
+        Sends only the top-level fields that differ from `obj`, and nothing when none differ.
         """
         ...
 
     async def remove_finalizer(self, obj: KubeObject) -> None:
-        """Remove our finalizer, and only ours; fine when it, or the object, is gone already.
+        """Removes our finalizer and no other. Does nothing when the finalizer or the object is already gone.
 
-        Raises Conflict when `obj` is not the latest version: what it was decided on may not be so any more.
+        Raises Conflict when `obj` is not the latest version, because the decision may no longer hold.
         """
         ...
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """The decoded data of a Secret. Raises NotFound or Forbidden."""
+        """Returns the decoded data of a Secret. Raises NotFound or Forbidden."""
         ...
 
     async def protect_secret(self, namespace: str, name: str) -> None:
-        """Put our finalizer on a Secret, so that a deleted namespace keeps the key until everything is released.
+        """Puts our finalizer on a Secret, so that a deleted namespace keeps the key until everything is released.
 
-        Fine when it is there already, or the Secret is gone or going. Raises Forbidden where that is not granted.
+        Does nothing when it is already there, or when the Secret is gone or being deleted. Raises Forbidden when we
+        have no right to do it.
         """
         ...
 
     async def unprotect_secret(self, namespace: str, name: str) -> None:
-        """Take our finalizer off a Secret; fine when it, or the Secret, is gone already."""
+        """Removes our finalizer from a Secret. Does nothing when the finalizer or the Secret is already gone."""
         ...
 
     async def remembered_accounts(self) -> Mapping[str, str]:
-        """The notes about accounts in use, kept in our own namespace; empty when there are none."""
+        """Returns the texts about accounts in use, by key, as kept in our own namespace. Empty when there are none."""
         ...
 
     async def remember_account(self, key: str, note: str) -> None:
-        """Add or replace one note."""
+        """Adds or replaces one of these texts."""
         ...
 
     async def forget_account(self, key: str) -> None:
-        """Remove one note; fine when it is gone already."""
+        """Removes one of these texts. Does nothing when it is already gone."""
         ...
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """The data of a ConfigMap. Raises NotFound or Forbidden."""
+        """Returns the data of a ConfigMap. Raises NotFound or Forbidden."""
         ...
 
     async def record(self, obj: KubeObject, event: Event) -> None:
-        """Post an Event about `obj`, at best effort: repeats are merged into a series, failures are swallowed."""
+        """Posts an Event about `obj` at best effort. Repeats become a series, and failures are ignored."""
         ...

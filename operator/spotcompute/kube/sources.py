@@ -1,6 +1,7 @@
-"""What an environment refers to in its own namespace: credentials and user data.
+"""Reads the objects that an environment refers to in its own namespace: credentials and user data.
 
-The namespace is always the object's own: a reference to another one would make the operator a confused deputy.
+The namespace is always the object's own. A reference to another namespace would let users read foreign Secrets through
+the operator.
 """
 
 from __future__ import annotations
@@ -21,57 +22,60 @@ from spotcompute.telemetry import redaction
 
 _log = structlog.get_logger(__name__)
 
-#: Secrets are read again after this, so that a rotation takes effect without a restart.
+#: Time after which a Secret is read again, so that a rotation takes effect without a restart.
 FRESH_FOR = timedelta(seconds=30)
 
-#: CVM's limit of raw user data.
+#: CVM's limit for raw user data, in bytes.
 USER_DATA_LIMIT = 16 * 1024
 
 
 class SourceUnavailable(Exception):
-    """A referenced Secret or ConfigMap is missing or broken; `str()` names it and the remedy, never a value."""
+    """`SourceUnavailable` means that a referenced Secret or ConfigMap is missing or broken.
+
+    `str()` names it and the remedy, never a value.
+    """
 
 
 @dataclass(frozen=True, slots=True)
 class UserData:
-    """User data ready to be sent (base64) and its digest, which may be written to status."""
+    """`UserData` holds user data ready to be sent (base64), and its digest, which may be written to status."""
 
     encoded: str = field(repr=False)
     digest: str
 
 
 class Reader(Protocol):
-    """Where Secrets and ConfigMaps are read: an API server, or files."""
+    """`Reader` reads Secrets and ConfigMaps, from an API server or from files."""
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """Its data, decoded. Raises NotFound or Forbidden."""
+        """Returns its data, decoded. Raises NotFound or Forbidden."""
         ...
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Its data. Raises NotFound or Forbidden."""
+        """Returns its data. Raises NotFound or Forbidden."""
         ...
 
 
 class Sources:
-    """Reads referenced objects, and remembers credentials for half a minute."""
+    """`Sources` reads referenced objects, and keeps credentials for 30 s."""
 
     def __init__(self, kube: KubePort, default: Credentials | None, clock: Callable[[], datetime]) -> None:
-        """`default` are the operator's own credentials, None when the install forbids or lacks them."""
+        """Takes `default`, the operator's own credentials. None when the installation forbids or lacks them."""
         self._kube, self._default, self._clock = kube, default, clock
         self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
         self._protected: set[tuple[str, str]] = set()
 
     async def credentials(self, namespace: str, secret: str | None, *, is_deleting: bool = False) -> Credentials:
-        """The key an environment uses. Raises `SourceUnavailable`, or `KubeError` when the API server is away.
+        """Returns the key of an environment. Raises SourceUnavailable, or KubeError when the API server is away.
 
-        While deleting, the last key known serves when the Secret can no longer be read: a namespace that is being
+        While deleting, the last known key is used when the Secret can no longer be read: a namespace that is being
         deleted loses its Secrets and RoleBindings before the environment has released its instances.
         """
         if secret is None:
             if self._default is None:
                 raise SourceUnavailable(
                     "spec.credentialsSecretRef is not set, and this install has no default credentials: create a Secret"
-                    " with keys secretId and secretKey in this namespace and name it there"
+                    " with keys secretId and secretKey in this namespace, and set spec.credentialsSecretRef to its name"
                 )
             return self._default
         key = (namespace, secret)
@@ -87,9 +91,10 @@ class Sources:
         return credentials
 
     async def protect(self, namespace: str, secret: str | None) -> None:
-        """Keep that Secret from vanishing while it is needed; once per process, and only where it is allowed.
+        """Protects that Secret from deletion while it is needed: once per process, and only where we have the right.
 
-        Raises `KubeError` when the API server is away: then it is not protected yet, and the next call tries again.
+        Raises KubeError when the API server is away. The Secret is then not protected yet, and the next call tries
+        again.
         """
         if secret is None or (namespace, secret) in self._protected:
             return
@@ -100,7 +105,7 @@ class Sources:
         self._protected.add((namespace, secret))
 
     async def unprotect(self, namespace: str, secret: str | None) -> None:
-        """Let that Secret go: no environment needs it any more. Raises like `protect`."""
+        """Ends the protection of that Secret, because no environment needs it any more. Raises like `protect`."""
         if secret is None:
             return
         self._protected.discard((namespace, secret))
@@ -110,11 +115,14 @@ class Sources:
             _log.warning("secret_not_unguarded", namespace=namespace, secret=secret, error=str(error))
 
     def distrust(self, namespace: str, secret: str | None) -> None:
-        """Read that Secret again next time: the cloud did not accept what it held."""
+        """Drops the cached key of that Secret, because the cloud did not accept it.
+
+        The next call reads the Secret again.
+        """
         self._cache.pop((namespace, secret or ""), None)
 
     async def user_data(self, namespace: str, template: TemplateSpec) -> UserData | None:
-        """The template's user data, from wherever it comes. Raises like `credentials`."""
+        """Returns the template's user data from the spec, a Secret or a ConfigMap. Raises like `credentials`."""
         return await user_data_of(self._kube, namespace, template)
 
     async def _secret(self, namespace: str, name: str) -> dict[str, bytes]:
@@ -122,7 +130,10 @@ class Sources:
 
 
 async def user_data_of(reader: Reader, namespace: str, template: TemplateSpec) -> UserData | None:
-    """The template's user data, from wherever it comes. Raises `SourceUnavailable`."""
+    """Returns the template's user data from the spec, a Secret or a ConfigMap. None when there is none.
+
+    Raises SourceUnavailable.
+    """
     if template.user_data is not None:
         return _user_data(template.user_data.encode())
     source = template.user_data_from
@@ -157,7 +168,7 @@ async def _secret(reader: Reader, namespace: str, name: str) -> dict[str, bytes]
 
 
 def _refused(kind: str, name: str, error: Invalid) -> str:
-    """Objects stored before the schema knew what a name is."""
+    """Returns the message about an object with an invalid name. Only specs older than the schema can have one."""
     return f"{kind} {name} cannot be asked for: correct the name in the spec. {error}"
 
 
@@ -189,6 +200,6 @@ def _entry(kind: str, ref: KeySelector, data: dict[str, bytes]) -> bytes:
 def _user_data(raw: bytes) -> UserData:
     if len(raw) > USER_DATA_LIMIT:
         raise SourceUnavailable(
-            f"user data is {len(raw)} bytes, more than 16 KiB: download the rest from a short script"
+            f"user data is {len(raw)} bytes, more than 16 KiB: let a short script download the rest"
         )
     return UserData(base64.b64encode(raw).decode("ascii"), hashlib.sha256(raw).hexdigest()[:12])

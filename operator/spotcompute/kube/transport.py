@@ -1,7 +1,7 @@
-"""One request to the API server, one answer; every failure in the words of `port`.
+"""Sends one request to the API server and returns one answer. Every failure becomes an error of `port`.
 
 Apart from `client`, which knows environments, because the Lease is asked for in the same way. Requests go through the
-official client's transport (pool, TLS, credentials) as plain JSON: its typed models know no resource of ours.
+official client's transport (pool, TLS, credentials) as plain JSON, because its typed models do not know our resource.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, 
 
 JSON = "application/json"
 
-#: Of one call, from connecting to the last byte. An API server answers in milliseconds or is in trouble.
+#: Time for one call, from connecting to the last byte. A healthy API server answers in milliseconds.
 TIMEOUT_SECONDS = 10.0
 
 MESSAGE_CHARACTERS = 500
 
 
 class Expired(KubeError):
-    """HTTP 410: the pages of this list are no longer to be had, begin again."""
+    """`Expired` means that the pages of a list are no longer available (HTTP 410): begin the list again."""
 
 
 class Transport:
-    """Asks over one connection; whoever needs an answer sooner than others has one of its own."""
+    """`Transport` sends requests over one connection. Callers that need another timeout make one of their own."""
 
     def __init__(self, connection: Connection, timeout_seconds: float = TIMEOUT_SECONDS) -> None:
         self._connection = connection
@@ -45,7 +45,10 @@ class Transport:
         content_type: str = JSON,
         accept: str = JSON,
     ) -> Any:
-        """One request, one answer, no retry: the caller's caller knows when to come back. Raises KubeError only."""
+        """Sends one request and returns its answer as JSON.
+
+        It does not retry, because its callers do. Raises only KubeError.
+        """
         status, answer = await self._send(
             method, f"{path}?{urlencode(query)}" if query else path, body, content_type, accept
         )
@@ -57,7 +60,7 @@ class Transport:
         try:
             return json.loads(answer)
         except ValueError:
-            # `from None`, here and below: what could not be parsed may be half a Secret.
+            # `from None`, here and below: an answer that could not be parsed may be half a Secret.
             raise ApiUnavailable(f"{what}: an answer that is no JSON") from None
 
     async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
@@ -80,19 +83,22 @@ class Transport:
 
 
 def segment(name: str) -> str:
-    """`name` as one step of a path. Names come from specs: none may climb into another namespace."""
+    """Returns `name` as one segment of a path. Raises Invalid when it is not a name.
+
+    Names come from specs, and none may lead into another namespace.
+    """
     if name in ("", ".", ".."):
         raise Invalid(f"not a name: {name!r}")
     return quote(name, safe="")
 
 
 def _error(what: str, status: int, answer: bytes) -> KubeError:
-    """The error for an answer, by what the caller can do about it; the API server's own sentence is kept."""
+    """Returns the error for an answer, by what the caller can do about it. The API server's own sentence is kept."""
     said = _status_object(answer)
     text = f"{what}: HTTP {status} {str(said.get('message', ''))[:MESSAGE_CHARACTERS]}".rstrip()
     if status == 404:
-        # "No such object" names it. Anything else is "no such resource": the CRD is missing or not yet served, and to
-        # take that for a deleted environment would give its instances up.
+        # An answer "no such object" names the object. Any other 404 means "no such resource": the CRD is missing or
+        # not yet served. If we took that for a deleted environment, we would give up its instances.
         return NotFound(text) if (said.get("details") or {}).get("name") else ApiUnavailable(text)
     if status == 410:
         return Expired(text)
@@ -106,7 +112,10 @@ def _error(what: str, status: int, answer: bytes) -> KubeError:
 
 
 def _status_object(answer: bytes) -> Mapping[str, Any]:
-    """The `Status` the API server explains itself with; empty when the answer is something else (a proxy's page)."""
+    """Returns the `Status` object of a refusal.
+
+    Empty when the answer is something different, such as a proxy's page.
+    """
     try:
         said = json.loads(answer)
     except ValueError:

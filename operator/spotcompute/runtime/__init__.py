@@ -1,1 +1,1 @@
-"""The process around the loop: kopf, the queue, the Lease, the probes."""
+"""Runs the process around the loop: kopf, the queue, the election and the probes. It knows no cloud."""

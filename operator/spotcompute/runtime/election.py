@@ -1,10 +1,10 @@
-"""Which of several replicas acts: whoever holds the Lease, until it has not been renewed in time.
+"""Decides which of several replicas acts: the one that holds the Lease, until it has not renewed it in time.
 
-Apart from the door, because a replica that stands by runs nothing else. The Lease saves calls and confusion, not money:
-two that act at once, as after a freeze, still buy no instance twice (docs/reliability.md).
+Apart from the shell because a replica that stands by runs nothing else. The Lease saves calls and confusion, not money:
+two replicas that act at the same time, as after a freeze, still buy no instance twice (docs/reliability.md).
 
-No clock of another machine is read. Who stands by measures with its own monotonic clock for how long the Lease has not
-changed; who leads measures since it last asked for a renewal that was granted, and gives up well before the others may
+The clock of another machine is never read. A replica that stands by measures with its own monotonic clock how long the
+Lease has not changed. The leader measures since its last successful renewal, and gives up well before the others may
 take over.
 """
 
@@ -25,20 +25,26 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """After a crash another replica leads within `lease_seconds + 2 * retry_seconds`; after a clean end within one."""
+    """`Timing` holds the times of the election.
 
-    lease_seconds: int = 12  # unchanged for so long, the Lease may be taken
-    deadline_seconds: float = 8.0  # not renewed for so long, its holder stops
-    retry_seconds: float = 2.0  # between two looks, and two renewals
+    After a crash another replica leads within `lease_seconds + 2 * retry_seconds`, after a clean end within one
+    `retry_seconds`.
+    """
+
+    lease_seconds: int = 12  # a Lease that has not changed for this long may be taken
+    deadline_seconds: float = 8.0  # a holder that has not renewed for this long stops
+    retry_seconds: float = 2.0  # between two reads, and between two renewals
 
 
 class Elector:
-    """One replica's side of the election. `acquire`, then `hold` for as long as it acts, then `release`."""
+    """`Elector` is one replica's side of the election. Call `acquire`, then `hold` while it acts, then `release`."""
 
     def __init__(
         self, lease: LeasePort, identity: str, now: Callable[[], datetime], timing: Timing | None = None
     ) -> None:
-        """`identity` names this process among the replicas. `now` is written down for people and never compared."""
+        """Takes `identity`, this process's name among the replicas, and `now`, which is recorded for people and never
+        compared.
+        """
         self._lease = lease
         self._identity = identity
         self._now = now
@@ -48,10 +54,10 @@ class Elector:
         self._renewed_at = 0.0
 
     async def acquire(self) -> None:
-        """Stand by until the Lease is ours. An API server that is away, or refuses, is asked again for ever."""
+        """Stands by until the Lease is ours. When the API server is away or refuses, it is asked again for ever."""
         seen: Lease | None = None
         seen_at = self._time()
-        said = ""
+        logged = ""
         while True:
             self._turned_at = self._time()
             wait = self._timing.retry_seconds
@@ -60,24 +66,24 @@ class Elector:
                 self._asked_at = self._time()
                 if lease != seen:
                     seen, seen_at = lease, self._time()
-                rest = rest_seconds(lease, self._identity, self._time() - seen_at, self._timing)
-                if rest <= 0:
+                remaining = wait_seconds(lease, self._identity, self._time() - seen_at, self._timing)
+                if remaining <= 0:
                     await self._claim(lease)
                     _log.info("leading", identity=self._identity)
                     return
-                wait = min(wait, rest)
-                say = f"{lease.holder if lease else 'nobody'} leads"
+                wait = min(wait, remaining)
+                because = f"{lease.holder if lease else 'no replica'} leads"
             except Conflict:
-                say = "another replica was quicker"
+                because = "another replica was quicker"
             except KubeError as error:
-                say = str(error)
-            if say != said:
-                said = say
-                _log.info("standing_by", identity=self._identity, because=say)
+                because = str(error)
+            if because != logged:
+                logged = because
+                _log.info("standing_by", identity=self._identity, because=because)
             await asyncio.sleep(wait)
 
     async def hold(self) -> str:
-        """Renew the Lease for as long as that succeeds; return why it no longer does. From then on we may not act."""
+        """Renews the Lease for as long as that succeeds. Returns why it no longer does; from then on we may not act."""
         while True:
             left = self._renewed_at + self._timing.deadline_seconds - self._time()
             await asyncio.sleep(min(self._timing.retry_seconds, max(left, 0.0)))
@@ -96,7 +102,7 @@ class Elector:
                 _log.warning("lease_not_renewed", error=str(error))
 
     async def release(self) -> None:
-        """Give the Lease back, if it is ours, so that nobody waits for it. Failing, they wait."""
+        """Gives the Lease back if it is ours, so that no replica waits for it. If this fails, they wait."""
         try:
             lease = await self._lease.read()
             if lease is not None and lease.holder == self._identity:
@@ -106,18 +112,18 @@ class Elector:
             _log.warning("lease_not_given_back", error=str(error))
 
     def check(self) -> Mapping[str, float]:
-        """What the liveness probe shows of a replica that stands by; raises RuntimeError when it is stuck."""
+        """Returns what the liveness probe shows of a replica that stands by. Raises RuntimeError when it is stuck."""
         age = self._time() - self._turned_at
         if age > 10 * self._timing.lease_seconds:
             raise RuntimeError(f"the Lease has not been looked at for {age:.0f} s")
         return {"lease_look_age_seconds": age}
 
     def is_in_touch(self) -> bool:
-        """Could this replica take over: has the API server shown it the Lease lately?"""
+        """True when this replica could take over, because the API server has shown it the Lease lately."""
         return self._asked_at is not None and self._time() - self._asked_at <= self._timing.lease_seconds
 
     async def _claim(self, lease: Lease | None) -> None:
-        asked_at = self._time()  # before the request: others count from when it was carried out, which is later
+        asked_at = self._time()  # before the request, because other replicas count from when it was carried out
         await self._lease.write(lease, self._identity, self._timing.lease_seconds, self._now())
         self._renewed_at = asked_at
 
@@ -125,10 +131,11 @@ class Elector:
         return asyncio.get_running_loop().time()
 
 
-def rest_seconds(lease: Lease | None, identity: str, unchanged_seconds: float, timing: Timing) -> float:
-    """How long `identity` has still to wait before it may take `lease`, which has not changed for so long; 0: not.
+def wait_seconds(lease: Lease | None, identity: str, unchanged_seconds: float, timing: Timing) -> float:
+    """Returns for how many more seconds `identity` must wait before it may take `lease`. 0: it need not wait.
 
-    A Lease that names `identity` itself is from the same pod's last process, which is no more.
+    `unchanged_seconds` says how long the Lease has not changed. A Lease that names `identity` itself comes from an
+    earlier process of the same pod, which has ended.
     """
     if lease is None or lease.holder in ("", identity):
         return 0.0

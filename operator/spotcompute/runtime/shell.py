@@ -1,7 +1,7 @@
-"""The door: kopf lists and watches, and what it says goes into the store and the queue; nothing else happens here.
+"""Passes kopf's events into the store and the queue, and runs the process around them. Nothing else happens here.
 
-kopf is the informer and the process shell (watch, CRD discovery, authentication, signals). It owns no finalizer
-and runs no daemon: it never repeats its own failed patches, and starts daemons for objects that are gone. See
+kopf is the informer and runs the process (watch, CRD discovery, authentication, signals). It owns no finalizer and no
+daemon, because it never repeats its own failed patches and starts daemons for objects that are gone. See
 docs/decisions. Apart from `workqueue` and `reconcile` so that only this module knows kopf.
 """
 
@@ -26,36 +26,39 @@ from spotcompute.telemetry import metrics
 
 log = structlog.get_logger(__name__)
 
-#: Runs under way get so long to end when the process stops. The pod's terminationGracePeriodSeconds must be longer.
+#: Time that runs get to end when the process stops. The pod's terminationGracePeriodSeconds must be longer.
 DRAIN_SECONDS = 25.0
 
-#: A run ends by itself long before that: every call it waits for has a timeout.
+#: Age at which a run counts as stuck. Every call it waits for has a timeout, so it ends long before.
 STUCK_SECONDS = 600.0
 
-#: A start that the API server refuses, or does not answer, is tried again after so long.
+#: Time after which a start is tried again that the API server has refused or not answered.
 START_SECONDS = 15
 
-#: kopf drops its connections this often and continues from the last version it saw.
+#: Interval at which kopf closes its connections and continues from the last version it saw.
 LOGIN_SECONDS = 600.0
 
-#: Runs for as long as the process does; ending, by itself or by an exception, ends the process.
+#: A part that runs as long as the process. When it ends, by itself or by an exception, the process ends.
 Background = Callable[[], Awaitable[None]]
 
 
 class PartDied(RuntimeError):
-    """A part that must always run has ended. So should the process, with an error: a restart is quick and clean."""
+    """`PartDied` means that a part that must always run has ended.
+
+    The process should end too, because a restart is clean.
+    """
 
 
 class Reconciles(Protocol):
-    """What the door needs of `reconcile.Reconciler`."""
+    """`Reconciles` is what the shell needs of `reconcile.Reconciler`."""
 
     async def reconcile(self, uid: str) -> float | None:
-        """Look at one environment; return the seconds until the next look, or None to wait for news."""
+        """Reconciles one environment. Returns the seconds until its next run, or None to wait for news."""
         ...
 
 
 class Shell:
-    """Everything that runs while kopf does: workers, audit, background. Started and drained inside kopf's own life."""
+    """`Shell` runs the workers, the audit and the background parts while kopf runs. kopf starts and drains it."""
 
     def __init__(
         self,
@@ -80,11 +83,11 @@ class Shell:
         self._stop = stop
         self._tasks: list[asyncio.Task[None]] = []
         self._is_stopping = False
-        #: Why the process must end with an error; None while all is well.
+        #: Why the process must end with an error. None while all is well.
         self.death: BaseException | None = None
 
     def observe(self, event: Mapping[str, Any]) -> None:
-        """Take in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
+        """Takes in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
         obj = event["object"]
         if event["type"] == "DELETED":
             self._store.on_deleted(str(obj["metadata"]["uid"]))
@@ -92,10 +95,10 @@ class Shell:
             self._store.on_event(obj)
 
     async def access(self) -> kopf.ConnectionInfo:
-        """Credentials as kopf wants them, read anew.
+        """Returns credentials in kopf's form, read anew.
 
-        The expiration makes each answer different from the last: kopf never again tries credentials that were refused
-        once, and would give up after a single stray 401 when the token is still the same (kopf#1158).
+        The expiration makes each answer different from the last. Otherwise kopf never again tries credentials that were
+        refused once, and would give up after a single stray 401 while the token is still the same (kopf#1158).
         """
         access = await self._login()
         scheme, _, token = (access.authorization or "").partition(" ")
@@ -112,21 +115,21 @@ class Shell:
         )
 
     async def start(self) -> None:
-        """Start every part. Called by kopf before it watches, and again after a while if it raises KubeError."""
+        """Starts every part. kopf calls it before it watches, and again after a while when it raises KubeError."""
         try:
             await self._kube.list_environments()
         except Forbidden:
             raise  # kopf would say that it is ready, and then watch in vain for minutes
         except KubeError:
-            # Without cluster-wide rights nobody tells kopf of a CRD installed later: it is waited for here.
+            # Without cluster-wide rights kopf does not notice a CRD that is installed later. It is waited for here.
             if self._settings.namespace:
                 raise
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
         parts: list[Background] = [self._work, self._audit.run, *self._background]
-        self._tasks = [asyncio.create_task(self._guard(part), name=_name(part)) for part in parts]
+        self._tasks = [asyncio.create_task(self._run_part(part), name=_name(part)) for part in parts]
 
     async def drain(self) -> None:
-        """Begin nothing new, let the runs under way end, then end the rest. Called by kopf after its watches."""
+        """Begins nothing new, lets the runs under way end, then ends the other parts. kopf calls it at the end."""
         self._is_stopping = True
         self._queue.close()
         if self._tasks:
@@ -136,9 +139,9 @@ class Shell:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def check(self) -> Mapping[str, float]:
-        """What the liveness probe shows; raises PartDied when only a restart can help.
+        """Returns what the liveness probe shows. Raises PartDied when only a restart can help.
 
-        An API server or a cloud that is away is no reason: a restart would not bring it back.
+        An unreachable API server or cloud is no reason, because a restart would not bring it back.
         """
         dead = [] if self._is_stopping else [task.get_name() for task in self._tasks if task.done()]
         longest = self._queue.longest_run_seconds()
@@ -162,15 +165,15 @@ class Shell:
                 metrics.reconcile_errors.labels(type(error).__name__).inc()
                 raise
 
-    async def _guard(self, part: Background) -> None:
-        """Run one part; when it ends although nobody stops the process, stop the process."""
+    async def _run_part(self, part: Background) -> None:
+        """Runs one part. When the part ends although the process is not stopping, it stops the process."""
         try:
             await part()
         except asyncio.CancelledError:
             if self._is_stopping:
                 raise
             self._die(part, None)
-        except BaseException as error:  # SystemExit and its like would vanish in a task
+        except BaseException as error:  # SystemExit and similar would vanish in a task
             self._die(part, error)
         else:
             if not self._is_stopping:
@@ -182,89 +185,90 @@ class Shell:
         self._stop.set()
 
 
-def build_registry(door: Shell) -> kopf.OperatorRegistry:
-    """kopf's handlers for this door, in a registry of their own: kopf's default one is global to the process.
+def build_registry(shell: Shell) -> kopf.OperatorRegistry:
+    """Returns kopf's handlers for `shell` in a registry of their own, because kopf's default one is global to the
+    process.
 
-    All are async: a plain function would run in a thread and race with the loop.
+    All handlers are async: a plain function would run in a thread and race with the loop.
     """
     registry = kopf.OperatorRegistry()
 
     @kopf.on.startup(registry=registry)
     async def startup(**_: Any) -> None:
         try:
-            await door.start()
+            await shell.start()
         except KubeError as error:
             raise kopf.TemporaryError(str(error), delay=START_SECONDS) from None  # one line, and no traceback
 
     @kopf.on.login(registry=registry)
     async def login(**_: Any) -> kopf.ConnectionInfo:
-        return await door.access()
+        return await shell.access()
 
     @kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)
     async def observe(event: Mapping[str, Any], **_: Any) -> None:
-        door.observe(event)
+        shell.observe(event)
 
     @kopf.on.cleanup(registry=registry)
     async def cleanup(**_: Any) -> None:
-        await door.drain()
+        await shell.drain()
 
     return registry
 
 
 def kopf_settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
-    """kopf, set for production. What is not here keeps kopf's default."""
+    """Returns kopf's settings for production. A setting that is not here keeps kopf's default."""
     settings = kopf.OperatorSettings()
-    # Last resort of a process that does not end: before the kubelet's own SIGKILL, after our drain.
+    # The last resort for a process that does not end: after our drain, and before the kubelet's own SIGKILL.
     settings.process.ultimate_exiting_timeout = 50
-    # Events are ours (kube.events): kopf's are one request each, never merged, in a queue without bound.
+    # We write events ourselves (kube.events): kopf sends one request for each, merges none, and queues without bound.
     settings.posting.enabled = False
-    # Else another team's operator could pause us through a cluster-wide peering object (kopf#734).
+    # Otherwise another team's operator could pause us through a cluster-wide peering object (kopf#734).
     settings.peering.standalone = True
     # A restarting API server is not hammered with new watches.
     settings.watching.reconnect_backoff = 1.0
     settings.watching.connect_timeout = 10
-    # One CRD is watched instead of all, which a role with resourceNames can then allow.
+    # Only one CRD is watched, so that a role with resourceNames can allow it.
     settings.watching.field_selectors["apiextensions.k8s.io", "customresourcedefinitions"] = f"metadata.name={CRD_NAME}"
-    # Watching CRDs and namespaces takes cluster-wide rights. An install for one namespace has none, and kopf would wait
-    # for them for as long as error_backoffs last before it began to work.
+    # Watching CRDs and namespaces needs cluster-wide rights. An installation for one namespace has none, and kopf would
+    # wait for them as long as error_backoffs last before it began to work.
     settings.scanning.disabled = is_namespaced
     settings.queueing.error_delays = (1, 2, 5, 10, 30)
-    # A limit makes objects wait five seconds for each other: a worker keeps its slot while idle.
+    # With a limit, objects would wait five seconds for each other, because an idle worker keeps its slot.
     settings.queueing.worker_limit = None
-    # Of the handlers kopf repeats, startup and login are left.
+    # Only startup and login are handlers that kopf repeats.
     settings.execution.default_backoff = START_SECONDS
-    # A half-dead API server would else hold a request for five minutes.
+    # Otherwise an API server that hangs would hold a request for five minutes.
     settings.networking.request_timeout = 30
     settings.networking.connect_timeout = 10
-    # About 6.5 minutes of a failing API server (5xx, 403) are waited out; then the process ends, and that is visible.
+    # A failing API server (5xx, 403) is waited for about 6.5 minutes. Then the process ends, and that is visible.
     settings.networking.error_backoffs = (1, 1, 2, 3, 5, 8, 13, 21, 34, 60, 60, 60, 60, 60)
     settings.networking.enforce_retry_after = True
-    # kopf strips its own finalizer from every object it sees: if it were ours, the two would fight without end.
+    # kopf removes its own finalizer from every object it sees. If it were ours, we would add it again without end.
     settings.persistence.finalizer = KOPF_FINALIZER
-    # Nothing is stored with on.event alone. Under our own prefix in case a handler is ever added.
+    # With on.event alone nothing is stored. Our own prefix is set in case a handler is added one day.
     settings.persistence.progress_storage = kopf.AnnotationsProgressStorage(prefix=GROUP, v1=False)
     settings.persistence.diffbase_storage = kopf.AnnotationsDiffBaseStorage(prefix=GROUP, v1=False)
     return settings
 
 
-async def run_shell(door: Shell, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
-    """Run until SIGTERM, SIGINT or `stop`; `ready` is set once everything has been started.
+async def run_shell(shell: Shell, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+    """Runs until SIGTERM, SIGINT or `stop`. `ready` is set once everything has been started.
 
-    Raises PartDied when a worker or a background part has ended, and what kopf raises when it cannot go on.
+    Raises PartDied when a worker or a background part has ended, and kopf's own error when kopf cannot go on.
     """
     namespaces = [settings.namespace] if settings.namespace else []
     await kopf.operator(
-        registry=build_registry(door),
+        registry=build_registry(shell),
         settings=kopf_settings(is_namespaced=bool(namespaces)),
         clusterwide=not namespaces,
         namespaces=namespaces,
         stop_flag=stop,
         ready_flag=ready,
-        # For its peering, which is off. Else kopf makes one of our user's name, and in the image the user has none.
+        # For its peering, which is off. Otherwise kopf uses our user's name, and in the image the user has none.
         identity=cast(Any, "operator"),  # the type is not public: a str by another name
     )
-    if door.death is not None:
-        raise PartDied("a part of the operator has ended") from door.death
+    if shell.death is not None:
+        raise PartDied("a part of the operator has ended") from shell.death
 
 
 def _name(part: Background) -> str:

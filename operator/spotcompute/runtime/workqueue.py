@@ -1,7 +1,7 @@
-"""Which object next: every key waits once, runs once at a time, and comes back after a failure.
+"""Decides which object is next: every key waits once, runs once at a time, and comes back after a failure.
 
-Apart from `shell` because it knows neither kopf nor Kubernetes, and apart from `reconcile` because it does not care
-what a key stands for. The promises are those of client-go's workqueue; time is the running event loop's alone.
+Apart from `shell` because it knows neither kopf nor Kubernetes, and apart from `reconcile` because a key may stand for
+anything. It promises what client-go's workqueue promises. Time is the running event loop's alone.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
-#: Does the work for a key; returns the seconds until it wants to see the key again, or None for "when there is news".
+#: Does the work for a key. Returns the seconds until the key's next run, or None to wait for news.
 Handle = Callable[[str], Awaitable[float | None]]
 
 
 @dataclass(slots=True)
 class _Failures:
-    """How often in a row a key has failed, and with what, so that one outage is one line in the log."""
+    """`_Failures` records how often in a row a key has failed, and how, so that one outage is one line in the log."""
 
     count: int
     kind: str
@@ -29,10 +29,10 @@ class _Failures:
 
 
 class WorkQueue:
-    """Keys in the order they came; each at most once in line, and at most once in work.
+    """`WorkQueue` holds keys in the order they came. Each waits at most once, and runs at most once at a time.
 
-    A key has one date: now (in line) or later (a timer), whichever is asked for first. Every run decides anew when to
-    look next, so a run uses up the date that led to it.
+    A key has one due time: now (in line) or later (a timer), whichever is earlier. Every run decides anew when the next
+    one is due, so a run uses up the time that led to it.
     """
 
     def __init__(
@@ -43,33 +43,36 @@ class WorkQueue:
         limit_seconds: float = 60.0,
         foreseen: tuple[type[Exception], ...] = (),
     ) -> None:
-        """A failed key waits `base_seconds`, then twice as long each time, never longer than `limit_seconds`.
+        """Makes a queue whose failed keys wait `base_seconds`, then twice as long each time, at most `limit_seconds`.
 
-        Errors that are `foreseen` are logged in one line; a traceback is for what nobody thought of.
+        Errors that are `foreseen` are logged in one line. All others are logged with a traceback.
         """
         self._foreseen = foreseen
         self._rng = rng
         self._base_seconds = base_seconds
         self._limit_seconds = limit_seconds
         self._line: asyncio.Queue[str | None] = asyncio.Queue()
-        self._wanted: set[str] = set()  # in line, or to be put in line as soon as the present run ends
-        self._started: dict[str, float] = {}  # in work, since when
+        self._wanted: set[str] = set()  # in line, or to be put in line as soon as the current run ends
+        self._started: dict[str, float] = {}  # keys in work, and since when
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, _Failures] = {}
         self._workers = 0
         self._closed = False
 
     def __len__(self) -> int:
-        """How many keys wait for a worker now; those in work, and those with a later date, do not count."""
+        """Returns how many keys wait for a worker now. Keys in work or due later do not count."""
         return len(self._wanted)
 
     def longest_run_seconds(self) -> float:
-        """For how long the oldest run has been going on; 0.0 when nothing is in work. A stuck worker shows here."""
+        """Returns for how many seconds the oldest run has been going on. 0.0 when nothing is in work.
+
+        It reveals a stuck worker.
+        """
         now = asyncio.get_running_loop().time()
         return max((now - started for started in self._started.values()), default=0.0)
 
     def add(self, key: str) -> None:
-        """Look at `key` as soon as possible; news during its run means one more run, not several."""
+        """Makes `key` due as soon as possible. News during its run lead to one more run, not several."""
         self._cancel_timer(key)
         if key in self._wanted:
             return
@@ -78,7 +81,7 @@ class WorkQueue:
             self._line.put_nowait(key)
 
     def add_after(self, key: str, seconds: float) -> None:
-        """Look at `key` in `seconds` at the latest: of two dates for a key the earlier one stays."""
+        """Makes `key` due in `seconds` at the latest. Of two due times for a key the earlier one stays."""
         if seconds <= 0:
             self.add(key)
             return
@@ -91,9 +94,9 @@ class WorkQueue:
         self._timers[key] = loop.call_at(due, self.add, key)
 
     def retry(self, key: str, error: BaseException) -> float:
-        """Look at `key` again after a pause that doubles with each failure in a row; return the pause in seconds.
+        """Makes `key` due after a pause that doubles with each failure in a row. Returns the pause in seconds.
 
-        Half of the pause is random, so that what failed together does not come back together.
+        Half of the pause is random, so that keys that failed together do not come back together.
         """
         kind = type(error).__name__
         before = self._failures.get(key)
@@ -104,21 +107,21 @@ class WorkQueue:
         ceiling: float = min(self._limit_seconds, self._base_seconds * 2 ** min(failures.count - 1, 30))
         seconds: float = ceiling * self._rng.uniform(0.5, 1.0)
         if before is None or before.error != failures.error:
-            # One traceback tells where; a thousand environments in the same outage need not tell it again.
+            # One traceback shows the place. A thousand environments in the same outage need not repeat it.
             trace = error if is_first_of_kind and not isinstance(error, self._foreseen) else None
             log.warning("run_failed", key=key, error=failures.error, failures=failures.count, exc_info=trace)
         self.add_after(key, seconds)
         return seconds
 
     def forget(self, key: str) -> None:
-        """Forget that `key` has failed, and any later date for it; a place in line is kept."""
+        """Drops the failures of `key` and any later due time. Its place in line stays."""
         self._cancel_timer(key)
         self._succeeded(key)
 
     async def run(self, workers: int, handle: Handle) -> None:
-        """Work with `workers` tasks until `close()` or cancellation.
+        """Works with `workers` tasks until `close()` or cancellation.
 
-        An exception of `handle` puts its key back with a pause. Anything else that ends a worker ends the run.
+        An exception of `handle` makes its key due again after a pause. Anything else that ends a worker ends the run.
         """
         self._workers = workers
         async with asyncio.TaskGroup() as group:
@@ -126,7 +129,7 @@ class WorkQueue:
                 group.create_task(self._work(handle), name=f"worker {number}")
 
     def close(self) -> None:
-        """Begin no further run: `run()` returns once those in work have ended."""
+        """Begins no further run. `run()` returns once the runs in work have ended."""
         self._closed = True
         for timer in self._timers.values():
             timer.cancel()
@@ -152,13 +155,13 @@ class WorkQueue:
         try:
             seconds = await handle(key)
         except asyncio.CancelledError as error:
-            # Ours to obey only when this worker is being cancelled. A cancelled future inside `handle` looks the same,
-            # and a TaskGroup would let the worker vanish without a word.
+            # It counts only when this worker is being cancelled. A cancelled future inside `handle` looks the same, and
+            # a TaskGroup would let the worker vanish without a message.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
             self._failed(key, error)
-        except Exception as error:  # the one place that must go on whatever a run raises
+        except Exception as error:  # the one place that must go on after any error of a run
             self._failed(key, error)
         else:
             self._succeeded(key)

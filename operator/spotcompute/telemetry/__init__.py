@@ -1,1 +1,1 @@
-"""What leaves the process besides its work: logs and metrics, and no secret among them."""
+"""Reports what the process does: logs and metrics, without secrets."""

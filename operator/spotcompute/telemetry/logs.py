@@ -1,7 +1,7 @@
-"""One log for our lines and for those of libraries: one format, one level each, nothing that could mislead or leak.
+"""Sets up one log for our lines and for those of libraries: one format, one level each, no secrets.
 
-Apart from `__main__` because every command sets it up the same way, and because what libraries would print when asked
-for DEBUG (requests with their bodies, Secrets included) has to be known in one place.
+Apart from `__main__` because every command needs it, and because it must be known in one place what libraries log at
+DEBUG (requests with their bodies, Secrets included).
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import Any, TextIO
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-#: Ours. Everything else is a library, and never speaks below INFO: at DEBUG kopf prints patches, the Kubernetes client
-#: response bodies, the cloud SDK requests with their signatures.
+#: The root of our own loggers. All others belong to libraries and never log below INFO: at DEBUG kopf logs patches, the
+#: Kubernetes client logs response bodies, and the cloud SDK logs requests with their signatures.
 OURS = "spotcompute"
 
-#: Libraries whose INFO is one line per event or per probe.
+#: Libraries that log one INFO line per event or per probe.
 QUIET = (
     "kopf.objects",
     "kopf.activities",
@@ -41,9 +41,9 @@ def set_up(
     stream: TextIO = sys.stderr,
     redact: Callable[[str], str] = lambda text: text,
 ) -> None:
-    """Send all logs to `stream`: `level` is our own, `style` is json or console. May be called again.
+    """Sends all logs to `stream`. `level` is that of our own lines, `style` is json or console. It may be called again.
 
-    `redact` sees each finished line, tracebacks included, and returns what may be written.
+    `redact` gets each finished line, tracebacks included, and returns the text that may be written.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -78,12 +78,15 @@ def set_up(
 
 
 def _may_be_written(record: logging.LogRecord) -> bool:
-    """The last gate: a library may have set its own logger to DEBUG, whatever we said."""
+    """True when the line is ours or at least INFO. A library may have set its own logger to DEBUG."""
     return record.levelno >= logging.INFO or record.name.partition(".")[0] == OURS
 
 
 def _printable(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
-    """Show control characters as escapes: a name or a message from outside can then fake no line and move no cursor."""
+    """Replaces control characters by escapes.
+
+    Names and messages from outside then cannot fake a line or move a cursor.
+    """
     for key, value in line.items():
         line[key] = _escaped(value, _CONTROL_BUT_NEWLINE if key in ("exception", "stack") else _CONTROL)
     return line
@@ -104,7 +107,7 @@ def _escaped(value: Any, pattern: re.Pattern[str]) -> Any:
 def _renderer(style: str, stream: TextIO) -> Processor:
     if style == "json":
         return structlog.processors.JSONRenderer(ensure_ascii=False)
-    # Plain tracebacks: the pretty ones print the values of local variables.
+    # Plain tracebacks, because the pretty ones print the values of local variables.
     return structlog.dev.ConsoleRenderer(
         colors=stream.isatty(), exception_formatter=structlog.dev.plain_traceback, pad_event_to=0
     )

@@ -1,7 +1,7 @@
-"""What Prometheus may ask of this operator; names and labels are a promise to dashboards and alerts.
+"""Defines the metrics of this operator. Their names and labels are a promise to dashboards and alerts.
 
-Apart from the parts that count, so that every name stands in one place. No instance id is a label: each would stay in
-memory for ever. The cloud's calls are counted in `cloud.tencent`, under the same prefix.
+Apart from the parts that count, so that every name stands in one place. No instance id is a label, because each would
+stay in memory for ever. Calls of the cloud are counted in `cloud.tencent`, under the same prefix.
 """
 
 from __future__ import annotations
@@ -20,38 +20,41 @@ from prometheus_client.registry import Collector
 from spotcompute import __version__
 from spotcompute.model.ledger import Cause, Trouble
 
-#: From a no-op (a millisecond) to a launch of hundreds of instances.
+#: Buckets from a run without work (a millisecond) to a launch of hundreds of instances.
 _RUN_SECONDS = (0.001, 0.005, 0.025, 0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
-#: From a pool in stock to a day of waiting for stock.
+#: Buckets from a pool in stock to a day of waiting for stock.
 _FILL_SECONDS = (5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 14_400, 86_400)
 
 instances_launched = prometheus.Counter(
     "spotenv_instances_launched_total", "Instances the cloud has accepted to start.", registry=REGISTRY
 )
 instances_lost = prometheus.Counter(
-    "spotenv_instances_lost_total", "Instances that went without our asking, by cause.", ["cause"], registry=REGISTRY
+    "spotenv_instances_lost_total",
+    "Instances that ended without a release by us, by cause.",
+    ["cause"],
+    registry=REGISTRY,
 )
 instances_released = prometheus.Counter(
     "spotenv_instances_released_total",
-    "Instances we have asked the cloud to end, by cause.",
+    "Instances that we have asked the cloud to release, by cause.",
     ["cause"],
     registry=REGISTRY,
 )
 launch_attempts = prometheus.Counter(
-    "spotenv_launch_attempts_total", "Requests for instances, by what became of them.", ["result"], registry=REGISTRY
+    "spotenv_launch_attempts_total", "Requests for instances, by result.", ["result"], registry=REGISTRY
 )
 fill_seconds = Histogram(
     "spotenv_fill_duration_seconds",
-    "From when an environment began to lack instances until it lacked none.",
+    "Time from when an environment begins to lack instances until it lacks none.",
     buckets=_FILL_SECONDS,
     registry=REGISTRY,
 )
 reconcile_seconds = Histogram(
-    "spotenv_reconcile_duration_seconds", "One look at one environment.", buckets=_RUN_SECONDS, registry=REGISTRY
+    "spotenv_reconcile_duration_seconds", "One run for one environment.", buckets=_RUN_SECONDS, registry=REGISTRY
 )
 reconcile_errors = prometheus.Counter(
-    "spotenv_reconcile_errors_total", "Looks that ended in an error and are repeated.", ["error"], registry=REGISTRY
+    "spotenv_reconcile_errors_total", "Runs that ended in an error and are repeated.", ["error"], registry=REGISTRY
 )
 sweep_seconds = Histogram(
     "spotenv_sweep_duration_seconds",
@@ -60,32 +63,36 @@ sweep_seconds = Histogram(
     registry=REGISTRY,
 )
 orphans_released = prometheus.Counter(
-    "spotenv_orphans_released_total", "Instances ended because their environment no longer exists.", registry=REGISTRY
+    "spotenv_orphans_released_total",
+    "Instances released because their environment no longer exists.",
+    registry=REGISTRY,
 )
 build = prometheus.Info("spotenv_build", "The operator's version.", registry=REGISTRY)
 build.info({"version": __version__})
 leader = Gauge("spotenv_leader", "1 when this replica acts, 0 when it stands by.", registry=REGISTRY)
 workqueue_depth = Gauge("spotenv_workqueue_depth", "Environments waiting for a worker.", registry=REGISTRY)
 events_dropped = prometheus.Counter(
-    "spotenv_events_dropped_total", "Kubernetes Events never written: refused, or too many at once.", registry=REGISTRY
+    "spotenv_events_dropped_total",
+    "Kubernetes Events that were not written: refused, or too many at once.",
+    registry=REGISTRY,
 )
 
 
-# At zero from the start: what Prometheus sees appear at six has, to its `increase`, never risen.
+# Every series is created at 0: a counter that first appears at six has not risen, as Prometheus' `increase` sees it.
 for _cause in Cause:
     instances_lost.labels(_cause)
     instances_released.labels(_cause)
 for _result in ("Accepted", *Trouble):
     launch_attempts.labels(_result)
 
-#: Of an environment: name, what it says, labels beside namespace and name. At most 20 series each.
+#: Gauges of one environment: name, description, labels in addition to namespace and name. At most 20 series each.
 OF_AN_ENVIRONMENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("spotenv_replicas_desired", "Instances the spec asks for; 0 once it is deleted.", ()),
     ("spotenv_replicas_ready", "Instances that run and are meant to stay.", ()),
     ("spotenv_replicas_updated", "Instances launched from the present template.", ()),
-    ("spotenv_stalled", "1 when a person must act, else 0.", ()),
-    ("spotenv_reason", "1 for the reason its condition Ready has now.", ("reason",)),
-    ("spotenv_pools", "Its pools, by their state.", ("state",)),
+    ("spotenv_stalled", "1 when a person must act, otherwise 0.", ()),
+    ("spotenv_reason", "1 for the current reason of its condition Ready.", ("reason",)),
+    ("spotenv_pools", "Its pools, by state.", ("state",)),
     ("spotenv_hourly_cost", "What its instances cost per hour now.", ("currency",)),
     ("spotenv_hourly_cost_limit", "What they may cost, where the spec says so.", ("currency",)),
     ("spotenv_accrued_cost", "What it has cost since it was created.", ("currency",)),
@@ -94,28 +101,28 @@ OF_AN_ENVIRONMENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
 
 
 class Environments(Collector):
-    """Gauges of every environment, read from what its object says at the moment of the scrape.
+    """`Environments` exposes the gauges of every environment, read from its object at the moment of the scrape.
 
-    Nothing has to be set, and nothing forgotten: who is gone from the store is gone from here.
+    Nothing has to be set or removed: an object that has left the store has no gauges.
     """
 
     def __init__(self, objects: Callable[[], Iterable[Mapping[str, Any]]]) -> None:
-        """`objects` may be called from another thread."""
+        """Takes `objects`, which may be called from another thread."""
         self._objects = objects
 
     def describe(self) -> list[Metric]:
-        """The families without samples, so that registering reads no object."""
+        """Returns the families without samples, so that registering reads no object."""
         return list(self._families().values())
 
     def collect(self) -> Iterable[Metric]:
-        """One pass over all objects."""
+        """Returns the gauges of all objects."""
         families = self._families()
         for obj in self._objects():
             whose = [obj["metadata"]["namespace"], obj["metadata"]["name"]]
             try:
                 samples = [(name, list(map(str, labels)), float(value)) for name, labels, value in _samples(obj)]
             except (LookupError, TypeError, ValueError, AttributeError):
-                continue  # somebody else wrote its status; the operator will write it anew, and others are still shown
+                continue  # another writer broke its status; the operator will write it anew
             for name, labels, value in samples:
                 families[name].add_metric([*whose, *labels], value)
         return families.values()
@@ -154,7 +161,7 @@ def _samples(obj: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], flo
 
 @contextmanager
 def serve_metrics(host: str, port: int, registry: CollectorRegistry = REGISTRY) -> Iterator[None]:
-    """Answer GET /metrics while the block runs, from a thread of its own; not at all when `port` is 0.
+    """Answers GET /metrics while the block runs, from a thread of its own. Does nothing when `port` is 0.
 
     Raises OSError when the port is taken.
     """

@@ -1,8 +1,7 @@
-"""No secret leaves through a log or a message of the cloud: a registry of secret values, and what cuts them out.
+"""Removes secret values from logs and from messages of the cloud. It keeps a registry of these values.
 
-Separate from `logs`, which has every finished line go through it (ours, the SDK's, kopf's), because whoever takes up a
-key registers it, and knows nothing of logging. It is the second wall: nothing here logs secrets on purpose, this is for
-the day somebody does.
+Apart from `logs`, which passes every finished line through it (ours, the SDK's, kopf's), because code that reads a key
+registers it and knows nothing of logging. It is the second wall: no code logs secrets on purpose.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from collections.abc import Iterator
 
 PLACEHOLDER = "[redacted]"
 
-#: Shorter values are not registered: cutting every "abc" out of a log destroys the log, and guards nothing.
+#: Shortest value that is registered. Cutting every "abc" out of a log would destroy the log and protect nothing.
 MIN_LENGTH = 6
 
-#: Values kept; the one registered longest ago goes first. Temporary keys rotate for as long as the process lives.
+#: Number of values kept. The oldest goes first, because temporary keys rotate for as long as the process lives.
 MAX_VALUES = 20_000
 
 _lock = threading.Lock()
@@ -26,7 +25,10 @@ _forms_by_value: dict[str, tuple[str, ...]] = {}
 
 
 def register(*values: str | None) -> None:
-    """Have `values` cut out of every log from now on, in each form they may appear in. Empty ones are ignored."""
+    """Registers `values`, so that they are cut out of every log from now on, in every form.
+
+    Empty values are ignored.
+    """
     with _lock:
         for value in values:
             if value is None or len(value) < MIN_LENGTH:
@@ -38,7 +40,7 @@ def register(*values: str | None) -> None:
 
 
 def redact(text: str) -> str:
-    """`text` with every form of every registered value replaced by ``[redacted]``."""
+    """Returns `text` with every form of every registered value replaced by ``[redacted]``."""
     with _lock:
         known = [form for forms in _forms_by_value.values() for form in forms if form in text]
     for form in sorted(known, key=len, reverse=True):
@@ -47,7 +49,7 @@ def redact(text: str) -> str:
 
 
 def _forms(value: str) -> Iterator[str]:
-    """How `value` may stand in a log: as it is, in JSON, in a URL, in base64 at any offset of the encoded text."""
+    """Yields the forms of `value` in logs: as it is, in JSON, in a URL, in base64 at any offset of the encoded text."""
     yield value
     yield json.dumps(value)[1:-1]
     yield json.dumps(value, ensure_ascii=False)[1:-1]
@@ -64,7 +66,7 @@ def _forms(value: str) -> Iterator[str]:
 
 
 def _base64_core(encoded: str, offset: int, length: int) -> str:
-    """The characters that do not depend on what stands before or after the `length` bytes at `offset`."""
+    """Returns the characters that do not depend on the bytes before and after the `length` bytes at `offset`."""
     first = -(-offset * 8 // 6)
     last = (offset + length) * 8 // 6
     return encoded[first:last]

@@ -1,1 +1,4 @@
-"""Tencent Cloud CVM behind the port: the only room that knows the vendor's words, its SDK and its error codes."""
+"""Implements the port with Tencent Cloud CVM.
+
+Only this package knows the vendor's words, its SDK and its error codes.
+"""

@@ -1,11 +1,11 @@
-"""One signed HTTP request per call, through the official SDK, in a thread: the thinnest layer over the vendor.
+"""Sends one signed HTTP request per call, through the official SDK, in a thread.
 
-Separate from `provider` so that transport has one place: pace, threads, metrics, and the question that decides
-about money, whether a request that failed may have been carried out. It knows no action's parameters.
+Apart from `provider` so that transport has one place: pace, threads, metrics, and whether a request that failed may
+have been carried out. That question decides about money. It knows no action's parameters.
 
-Of the SDK (3.1.195) it uses signing and sending, nothing clever: its `StandardRetryer` repeats requests that
-succeeded, and its region breaker hides what happened. Answers are read as JSON and not through the SDK's models:
-the models turn an answer with another Content-Type into an object of Nones, and an error with it.
+It uses the SDK (3.1.195) only to sign and send. The SDK's `StandardRetryer` repeats requests that succeeded, and its
+region breaker hides what happened. Answers are read as JSON, not through the SDK's models, because the models turn an
+answer with another Content-Type into an object of Nones, and an error as well.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from spotcompute.telemetry.redaction import redact
 
 ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.tencentcloudapi.com"}
 
-#: The timeout of settings bounds connecting and each read. A server that drips its answer would defeat it, so
-#: the whole call ends after this many timeouts.
+#: The timeout in the settings limits connecting and each read. A server that sends its answer slowly would defeat it,
+#: so the whole call ends after this many timeouts.
 DEADLINE_TIMEOUTS = 3
 
-#: Longest message of the cloud that is kept: it ends up in status.
+#: Longest message of the cloud that is kept, in characters. It ends up in status.
 MAX_MESSAGE = 500
 
 REQUESTS = Counter("spotenv_cloud_api_requests", "Calls of the cloud's API by action and code.", ["action", "code"])
@@ -53,15 +53,15 @@ DURATION = Histogram("spotenv_cloud_api_duration_seconds", "Duration of calls of
 
 
 class Vocabulary:
-    """Codes that become labels. They are the cloud's words, and each new one would stay in memory for ever."""
+    """`Vocabulary` limits the codes that become labels of metrics. Each new one would stay in memory for ever."""
 
     def __init__(self, words: int = 100, characters: int = 80) -> None:
-        """Tell so many apart: a few dozen are met in practice."""
+        """Takes how many codes to tell apart and how long they may be. In practice a few dozen occur."""
         self._words, self._characters = words, characters
         self._known: set[str] = set()
 
     def label(self, code: str) -> str:
-        """`code` itself, or `Other` for one too many or too long."""
+        """Returns `code` itself, or `Other` when there are too many codes or it is too long."""
         if code not in self._known and (len(self._known) >= self._words or len(code) > self._characters):
             return "Other"
         self._known.add(code)
@@ -70,29 +70,33 @@ class Vocabulary:
 
 _CODES = Vocabulary()
 
-#: Raised before any byte of a request leaves: the connection was never made, or the server's certificate refused.
+#: Errors before any byte of a request leaves: the connection was never made, or the server's certificate was refused.
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
 
-#: What can stand in an HTTP header: anything else would fail in the middle of sending.
+#: Characters that an HTTP header may hold. Any other would fail in the middle of sending.
 _HEADER_SAFE = re.compile(r"[!-~]+")
 
 Json = dict[str, Any]
 
-#: Longest wait for a turn. Shorter than a launch may be repeated for: its intent must not grow old in a queue here.
+#: Longest wait for a turn. It is shorter than the time in which a launch may be repeated, because an intent must not
+#: grow old in this queue.
 TURN_SECONDS = 60.0
 
 
 class UnsafeEndpoint(ValueError):
-    """The settings would send signed requests where they must not go; the message says what to change."""
+    """`UnsafeEndpoint` means that the settings would send signed requests to an unsafe place.
+
+    Its message names the remedy.
+    """
 
 
 class Client:
-    """Calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account."""
+    """`Client` calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account."""
 
     def __init__(
         self, credentials: Credentials, region: str, settings: Settings, executor: Executor, pacer: Pacer
     ) -> None:
-        """Build it without I/O. Raises `UnsafeEndpoint`; a malformed key shows at the first call."""
+        """Makes the client without I/O. Raises UnsafeEndpoint. A malformed key shows at the first call."""
         self._credentials = credentials
         self._region = region
         self._executor = executor
@@ -102,17 +106,17 @@ class Client:
         self._deadline_seconds = DEADLINE_TIMEOUTS * settings.request_timeout_seconds
 
     async def call(self, action: str, parameters: Json, on_behalf_of: str) -> Json:
-        """Send one request and return the ``Response`` object of its answer.
+        """Sends one request and returns the ``Response`` object of its answer.
 
-        Raises `NotSent` when it certainly did not reach the cloud, `Refused` with the cloud's code when it said
-        no, `OutcomeUnknown` in every other case. Cancelled while waiting, nothing is sent; cancelled in flight,
-        the request goes on and its answer is lost.
+        Raises NotSent when it certainly did not reach the cloud, Refused with the cloud's code when the cloud said no,
+        and OutcomeUnknown in every other case. When cancelled while waiting, it sends nothing. When cancelled in
+        flight, the request goes on and its answer is lost.
         """
         try:
             async with asyncio.timeout(TURN_SECONDS):
                 await self._pacer.turn(action, on_behalf_of)
         except TimeoutError:
-            message = f"waited {TURN_SECONDS:g} s for a turn at {action}; more is being asked than the limits allow"
+            message = f"waited {TURN_SECONDS:g} s for a turn at {action}; there are more calls than the limits allow"
             raise NotSent("LocalRateLimit", message) from None
         code, started = "OK", time.monotonic()
         try:
@@ -136,21 +140,21 @@ class Client:
                 return await asyncio.wrap_future(sending)
         except TimeoutError:
             message = f"no answer to {action} within {self._deadline_seconds:g} s"
-            # What still waits for a thread can be withdrawn; what runs cannot be stopped.
+            # A call that still waits for a thread can be withdrawn. A running one cannot be stopped.
             raise (NotSent if sending.cancel() else OutcomeUnknown)("DeadlineExceeded", message) from None
 
     def _send(self, action: str, parameters: Json) -> Json:
         sdk = self._sdk
         try:
             answer = dict(sdk.call_json(action, parameters)["Response"])
-            # The SDK raises for an error itself, unless the answer's Content-Type is one it does not look into.
+            # The SDK raises for an error itself, except when it does not read the answer because of its Content-Type.
             refusal = answer.get("Error")
             if refusal is not None:
                 raise TencentCloudSDKException(refusal["Code"], refusal["Message"], answer["RequestId"])
         except TencentCloudSDKException as trouble:
             raise _translated(action, trouble) from trouble
         except Exception as trouble:
-            # Whatever an unreadable answer makes of the SDK: the request was sent, so its outcome is not known.
+            # The SDK may raise anything for an unreadable answer. The request was sent, so its outcome is not known.
             raise OutcomeUnknown(type(trouble).__name__, f"the answer to {action} could not be read") from trouble
         return answer
 
@@ -167,9 +171,9 @@ class Client:
 
 
 def silence_sdk_logger() -> None:
-    """Close the SDK's logger for good: at DEBUG it prints signatures, tokens and user data, and only there.
+    """Closes the SDK's logger for good. At DEBUG, and only there, it prints signatures, tokens and user data.
 
-    A filter, because unlike a level or `disabled` nothing that configures logging later takes it away.
+    It uses a filter, because later logging configuration can undo a level or `disabled`, but removes no filter.
     """
     logger = logging.getLogger(LOGGER_NAME)
     logger.setLevel(logging.CRITICAL + 1)
@@ -183,7 +187,7 @@ def _nothing(_record: logging.LogRecord) -> bool:
 
 
 def refuse_unsafe_endpoint(settings: Settings) -> None:
-    """Raise `UnsafeEndpoint` unless requests go over https, or over http to this machine itself."""
+    """Raises UnsafeEndpoint unless requests go over https, or over http to this machine itself."""
     endpoint = _endpoint(settings)
     if "/" in endpoint:
         raise UnsafeEndpoint(f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}")
@@ -196,7 +200,7 @@ def _endpoint(settings: Settings) -> str:
 
 
 def _profile(settings: Settings) -> Any:
-    """The SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
+    """Returns the SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
     refuse_unsafe_endpoint(settings)
     http = HttpProfile(
         protocol=settings.protocol,
@@ -217,11 +221,11 @@ def _is_loopback(endpoint: str) -> bool:
 
 
 def _tame(client: Any, connections: int) -> None:
-    """Make the SDK's HTTP session send what it is told, once, to where it is told.
+    """Makes the SDK's HTTP session send each request once, and only to its endpoint.
 
-    A redirect would repeat the purchase elsewhere; a `~/.netrc` would replace the signature by its password
-    (proxies still come from the environment: the SDK reads them itself); and a pool smaller than the number of
-    threads would throw connections away.
+    A redirect would repeat the purchase elsewhere. A `~/.netrc` would replace the signature by its password (the SDK
+    still reads proxies from the environment itself). A pool smaller than the number of threads would throw connections
+    away.
     """
     session = client.request.conn._session
     session.max_redirects = 0
@@ -231,14 +235,17 @@ def _tame(client: Any, connections: int) -> None:
 
 
 def _translated(action: str, trouble: TencentCloudSDKException) -> CloudError:
-    """Only what the server itself said, with a RequestId, is a refusal; the SDK's own codes carry none."""
+    """Returns our error for an error of the SDK. Only an answer of the server with a RequestId is a refusal.
+
+    The SDK's own codes have no RequestId.
+    """
     code, message = str(trouble.code), _shortened(trouble.message)
     if trouble.requestId:
         return classify(action, code)(code, message, trouble.requestId)
     if code == "ClientNetworkError" and _was_never_sent(trouble):
         return NotSent(code, message)
     if code == "ServerNetworkError":
-        # The body is somebody else's (a proxy's, a gateway's) and may quote the request: it is not kept.
+        # The body comes from a proxy or a gateway and may quote the request, so it is not kept.
         message = f"the answer to {action} did not have HTTP status 200"
     return OutcomeUnknown(code, message)
 
@@ -252,7 +259,7 @@ def _was_never_sent(error: BaseException) -> bool:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The chain below `error`: the SDK and requests wrap without `from`, so implicit context counts as well."""
+    """Yields the chain below `error`. The SDK and requests wrap without `from`, so implicit context counts as well."""
     seen: set[int] = set()
     cause = error.__cause__ or error.__context__
     while cause is not None and id(cause) not in seen:

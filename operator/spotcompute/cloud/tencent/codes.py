@@ -1,13 +1,13 @@
-"""What each error code of the CVM API means for the caller: one table, exact code before prefix.
+"""Classifies each error code of the CVM API by what it means for the caller: one table, exact code before prefix.
 
-Separate from `translate` because it is data: the vendor's words, one by one. Prefixes lie (capacity and price
-codes sit under ``InvalidParameterValue.``, missing addresses under ``ResourcesSoldOut.``), so a prefix is asked
-only for a code that nobody has written down here.
+Apart from `translate` because it is data: the vendor's codes, one by one. Prefixes mislead (capacity and price codes
+have the prefix ``InvalidParameterValue.``, missing addresses ``ResourcesSoldOut.``), so a prefix decides only about a
+code that is not listed here.
 
 Sources: the per-action error lists of the vendor's Go SDK (RunInstances, TerminateInstances, DescribeInstances,
-DescribeInstancesStatus, InquiryPriceRunInstances, DescribeZoneInstanceConfigInfos: 218 codes), `errorcodes.py` of
-the Python SDK (422 codes, all actions), and the platform's "Common error codes". The classes are our judgement,
-and when in doubt a code is `OutcomeUnknown`: a launch wrongly called refused is an instance nobody counts.
+DescribeInstancesStatus, InquiryPriceRunInstances, DescribeZoneInstanceConfigInfos: 218 codes), `errorcodes.py` of the
+Python SDK (422 codes, all actions), and the platform's "Common error codes". The classes are our judgement. When in
+doubt a code is `OutcomeUnknown`, because a launch that is wrongly taken for refused leaves an instance uncounted.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "InvalidParameter.InvalidCloudDiskSoldOut",
     ),
     NoRoom: (
-        # About addresses and placement groups, not about machines.
+        # About addresses and placement groups, not about stock.
         "FailedOperation.NoAvailableIpAddressCountInSubnet",
         "LimitExceeded.VpcSubnetNum",
         "ResourceInsufficient.CidrBlock",
@@ -133,14 +133,14 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "RequestLimitExceeded.UinLimitExceeded",
     ),
     Unavailable: (
-        # Checked before anything is bought, and over by itself.
+        # Checked before anything is bought. It ends by itself.
         "FailedOperation.InvalidImageState",
         "InvalidParameterValue.InvalidImageState",
         "ResourceInUse",
         "ResourceInUse.DiskRollbacking",
     ),
     OutcomeUnknown: (
-        # The action broke off somewhere: it may have got further than the answer says.
+        # The action stopped somewhere. It may have done more than the answer says.
         "FailedOperation",
         "FailedOperation.InquiryPriceFailed",
         "FailedOperation.SecurityGroupActionFailed",
@@ -148,11 +148,11 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "InternalError.TradeUnknownError",
         "InternalServerError",
         "ServiceUnavailable",
-        # The action was carried out, only its answer was too large for the gateway (platform code).
+        # The action was carried out, but its answer was too large for the gateway (platform code).
         "ResponseSizeLimitExceeded",
     ),
     InstanceBusy: (
-        # TerminateInstances: not in this state, but it will pass.
+        # TerminateInstances: not in this state, but the state will change.
         "UnsupportedOperation.InstanceStateEnterRescueMode",
         "UnsupportedOperation.InstanceStateEnterServiceLiveMigrate",
         "UnsupportedOperation.InstanceStateExitRescueMode",
@@ -196,7 +196,7 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "UnsupportedOperation.UserLimitOperationExceedQuota",
     ),
     InvalidConfiguration: (
-        # The six actions: this request can never succeed as it stands.
+        # The six actions: this request can never succeed unchanged.
         "AuthFailure.CamRoleNameAuthenticateFailed",
         "FailedOperation.DisasterRecoverGroupNotFound",
         "FailedOperation.IllegalTagKey",
@@ -352,7 +352,7 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "UnauthorizedOperation.ImageNotBelongToAccount",
         "UnknownParameter",
         "UnsupportedOperation.InvalidZone",
-        # The gateway (platform codes): it does not serve such a request here.
+        # The gateway (platform codes): it does not serve such requests.
         "ActionOffline",
         "InvalidAction",
         "InvalidRequest",
@@ -366,17 +366,17 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
     ),
 }
 
-#: Codes that mean something else when one certain action answers them.
+#: Codes with another meaning in the answer to a certain action.
 BY_ACTION: Mapping[str, Mapping[str, type[CloudError]]] = {
     "RunInstances": {
-        # About the template's parameters here, not about an instance to be released.
+        # Here it is about the template's parameters, not about an instance to be released.
         "InvalidInstance.NotSupported": InvalidConfiguration,
-        # An instance on its way out is none of ours to launch: a race inside the cloud.
+        # An instance that is being launched cannot be ending: a race inside the cloud.
         "UnsupportedOperation.InstanceStateIsolating": Unavailable,
     },
 }
 
-#: How a code begins that is not listed above; the longest match wins. Source: platform docs, "Common error codes".
+#: Prefixes of codes that are not listed above. The longest match wins. Source: platform docs, "Common error codes".
 PREFIXES: Mapping[str, type[CloudError]] = {
     "AuthFailure": InvalidCredentials,
     "FailedOperation": OutcomeUnknown,
@@ -405,9 +405,10 @@ _LONGEST_FIRST = sorted(PREFIXES.items(), key=lambda item: -len(item[0]))
 
 
 def classify(action: str, code: str) -> type[CloudError]:
-    """Name what the caller does next about `code` answered to `action`; a code nobody knows is `Unclassified`.
+    """Returns the class of `code` in an answer to `action`. An unknown code is Unclassified.
 
-    A release cannot be configured wrongly: whatever forbids TerminateInstances for good is `TerminationBlocked`.
+    A release has no configuration that could be wrong, so a lasting refusal of TerminateInstances is
+    TerminationBlocked.
     """
     error = BY_ACTION.get(action, {}).get(code) or _BY_CODE.get(code) or _by_prefix(code)
     if action == "TerminateInstances" and error is InvalidConfiguration:
@@ -419,8 +420,8 @@ def _by_prefix(code: str) -> type[CloudError]:
     return next((error for prefix, error in _LONGEST_FIRST if code.startswith(prefix)), Unclassified)
 
 
-#: Words of a code, or else of its message, by the part of the request they are about. The first that is found counts,
-#: so what names two parts stands before what names one of them.
+#: Words in a code, or otherwise in its message, and the part of the request they are about. The first match counts, so
+#: a pattern that covers two parts stands before a pattern for one of them.
 _WORDS: tuple[tuple[str, Part], ...] = (
     ("Image", Part.IMAGE),
     ("Hpc", Part.HPC_CLUSTER),
@@ -443,7 +444,10 @@ _WORDS: tuple[tuple[str, Part], ...] = (
 
 
 def part_named(code: str, message: str) -> Part | None:
-    """The part of a launch that a refusal seems to be about; None when its words name none. A hint, and no proof."""
+    """Returns the part of a launch that a refusal seems to be about.
+
+    None when its words name none. A hint, not a proof.
+    """
     for text in (code, message):
         for words, part in _WORDS:
             if re.search(words, text):

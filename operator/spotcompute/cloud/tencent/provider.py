@@ -1,7 +1,7 @@
-"""The port's eight methods in terms of CVM's five actions: paging, filters, and answers that make sense or raise.
+"""Implements the port's eight methods with CVM's five actions: paging, filters, and answers that make sense or raise.
 
-Separate from `client` (transport) and `translate` (shapes): here is what has to be asked, and when an answer is
-complete. Nothing in it chooses what to buy or end.
+Apart from `client` (transport) and `translate` (shapes): this module knows what to ask, and when an answer is complete.
+It does not choose what to buy or release.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
 
-#: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40, 10), since clocks and other
-#: callers of the account are not ours. Source: CVM API category table and the actions' pages.
+#: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40, 10), because clocks differ and
+#: the account may have other callers. Source: CVM API category table and the actions' pages.
 RATES = {
     "RunInstances": 9.0,
     "TerminateInstances": 9.0,
@@ -49,51 +49,51 @@ RATES = {
     "InquiryPriceRunInstances": 9.0,
 }
 
-#: Most values of a filter. Source: CVM API 2017-03-12, DescribeInstances.
+#: Highest number of values in a filter. Source: CVM API 2017-03-12, DescribeInstances.
 MAX_FILTER_VALUES = 5
 
-#: Pages of one listing asked for at once, so that it leaves threads to the others.
+#: Pages of one list that are read at the same time. Others need threads too.
 PAGES_AT_ONCE = 4
 
-#: Passes over a list that keeps changing under our hands before it is given up.
+#: Passes over a list that keeps changing before it is given up.
 MAX_PASSES = 5
 
-#: Sweeps and market reads are made for everybody.
-EVERYBODY = ""
+#: Stands for all environments, because sweeps and market reads serve all of them.
+ALL_ENVIRONMENTS = ""
 
-#: A dry run that passes may be answered so; it may as well be answered with nothing.
+#: Possible answer to a dry run that passes. An answer without an error means the same.
 #: Source: the platform's "Common error codes" against the page of RunInstances.
 PASSED = "DryRunOperation"
 
-#: Ids come back from status, where others may have written: one malformed id would refuse the whole look-up.
+#: The form of an id. Ids are read from status, which others can edit. One malformed id would refuse a whole look-up.
 _INSTANCE_ID = re.compile(r"ins-[0-9a-z]{1,32}")
 
 T = TypeVar("T")
 
 
 class TencentProvider:
-    """`CloudProvider` for one account in one region."""
+    """`TencentProvider` implements `CloudProvider` for one account in one region."""
 
     def __init__(self, client: Client, account: str) -> None:
-        """`account` names the account and region without giving anything away."""
+        """Takes `account`, a name of the account and region that reveals no secret."""
         self._client = client
         self._account = account
 
     @property
     def account(self) -> str:
-        """Fingerprint of the key, and the region."""
+        """Returns the fingerprint of the key, and the region."""
         return self._account
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
-        """Every instance whose tag says it belongs to `cluster_id`. Source: DescribeInstances, filter ``tag:<key>``."""
-        listed = await self._list({f"tag:{CLUSTER_TAG}": [cluster_id]}, EVERYBODY)
-        # The filter is a claim of the cloud: whoever is not marked as ours is not ours.
+        """Lists every instance whose tag names `cluster_id`. Source: DescribeInstances, filter ``tag:<key>``."""
+        listed = await self._list({f"tag:{CLUSTER_TAG}": [cluster_id]}, ALL_ENVIRONMENTS)
+        # The cloud's filter is not trusted: an instance without our mark is not ours.
         return tuple(instance for instance in listed if instance.tags.get(CLUSTER_TAG) == cluster_id)
 
     async def get_instances(self, ids: Sequence[str], on_behalf_of: str) -> tuple[Instance, ...]:
-        """Look up at most 100 ids; none at all asks nothing. Source: DescribeInstances, `InstanceIds`.
+        """Looks up at most 100 ids. Without ids it asks nothing. Source: DescribeInstances, `InstanceIds`.
 
-        Unknown ids are documented neither to be left out nor to be refused. A refusal does not say which one it
+        The documentation does not say whether an unknown id is left out or refused. A refusal does not say which id it
         means, so the ids are halved until the unknown ones stand alone.
         """
         if not ids:
@@ -112,10 +112,11 @@ class TencentProvider:
         return tuple({instance.id: instance for instance in instances if instance.id in wanted}.values())
 
     async def find_by_name(self, name: str, on_behalf_of: str) -> tuple[Instance, ...]:
-        """Instances of one launch. Source: DescribeInstances, filter ``instance-name``; RunInstances, InstanceName.
+        """Finds the instances of one launch. Source: DescribeInstances, filter ``instance-name``; RunInstances,
+        InstanceName.
 
-        A name that ends in a hyphen was given to several, and the cloud appended 1..n: five numbers are asked at
-        a time, and the next five as long as all of the last were there. The names are compared here once more,
+        A name that ends in a hyphen was given to several instances, and the cloud appended 1 to n. Five numbers are
+        asked at a time, and the next five as long as all of the last were there. The names are compared here again,
         because it is not documented whether the filter also matches parts of names.
         """
         found: dict[str, Instance] = {}
@@ -127,15 +128,17 @@ class TencentProvider:
         return tuple(found.values())
 
     async def list_offerings(self) -> tuple[Offering, ...]:
-        """All spot quotes of the region in one call. Source: DescribeZoneInstanceConfigInfos."""
+        """Returns all spot quotes of the region, in one call. Source: DescribeZoneInstanceConfigInfos."""
         action = "DescribeZoneInstanceConfigInfos"
-        answer = await self._client.call(action, {"Filters": _filters({"instance-charge-type": [SPOT]})}, EVERYBODY)
+        parameters = {"Filters": _filters({"instance-charge-type": [SPOT]})}
+        answer = await self._client.call(action, parameters, ALL_ENVIRONMENTS)
         return _understood(action, answer, lambda: offerings_from(answer["InstanceTypeQuotaSet"]))
 
     async def list_price(self, pool: Pool, template: Template, on_behalf_of: str) -> Decimal:
-        """InquiryPriceRunInstances for one instance on demand: nothing of it is discounted.
+        """Calls InquiryPriceRunInstances for one instance on demand, so that nothing is discounted.
 
-        An image that is wrong is no reason not to know what disks cost: then it is asked with another, once more.
+        When the image is wrong, it asks once more with a public image, because the price of disks does not depend on
+        it.
         """
         action = "InquiryPriceRunInstances"
         try:
@@ -150,12 +153,18 @@ class TencentProvider:
     async def launch(
         self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
     ) -> LaunchReceipt:
-        """RunInstances, once. An answer with other than `count` ids may hide a purchase, so it is `OutcomeUnknown`."""
+        """Calls RunInstances once.
+
+        Raises OutcomeUnknown unless the answer has `count` ids, because it may hide a purchase.
+        """
         answer = await self._client.call("RunInstances", launch_parameters(request, user_data, token), on_behalf_of)
         return _understood("RunInstances", answer, lambda: _receipt(answer, request.count))
 
     async def check(self, request: LaunchRequest, user_data: str | None, on_behalf_of: str) -> None:
-        """RunInstances with DryRun, once. Ids in its answer would mean that it was carried out after all."""
+        """Calls RunInstances with DryRun once.
+
+        Raises OutcomeUnknown when the answer has ids, because it may have launched.
+        """
         try:
             answer = await self._client.call("RunInstances", check_parameters(request, user_data), on_behalf_of)
         except CloudError as error:
@@ -169,12 +178,12 @@ class TencentProvider:
         _understood("RunInstances", answer, lambda: _name(answer["RequestId"]))
 
     async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
-        """TerminateInstances, once, for 1 to 100 ids."""
+        """Calls TerminateInstances once, for 1 to 100 ids."""
         answer = await self._client.call("TerminateInstances", {"InstanceIds": _at_most_a_page(ids)}, on_behalf_of)
         return _understood("TerminateInstances", answer, lambda: _name(answer["RequestId"]))
 
     async def _list(self, filters: dict[str, list[str]], on_behalf_of: str) -> tuple[Instance, ...]:
-        """Everything that matches, each id once, or `Unavailable` when the list will not hold still."""
+        """Returns everything that matches, each id once. Raises Unavailable when the list keeps changing."""
         listing = Listing()
         for _ in range(MAX_PASSES):
             complete = listing.add(await self._pass(filters, on_behalf_of))
@@ -184,7 +193,7 @@ class TencentProvider:
         raise Unavailable("ListingUnstable", message)
 
     async def _pass(self, filters: dict[str, list[str]], on_behalf_of: str) -> list[Page]:
-        """Read every page once."""
+        """Reads every page once."""
         pages = [await self._page_at(0, filters, on_behalf_of)]
         offsets = further_offsets(pages[0][0])
         for start in range(0, len(offsets), PAGES_AT_ONCE):
@@ -204,22 +213,25 @@ class TencentProvider:
 
 
 class TencentProviders:
-    """`ProviderFactory`: shares threads between all accounts, and a pacer between the regions of one key."""
+    """`TencentProviders` is the `ProviderFactory`.
+
+    All accounts share its threads, and the regions of one key share a pacer.
+    """
 
     def __init__(self, settings: Settings, executor: Executor) -> None:
-        """`executor` should have `settings.cloud_threads` threads; whoever made it shuts it down.
+        """Takes `executor`, which should have `settings.cloud_threads` threads. Its owner shuts it down.
 
-        Raises `UnsafeEndpoint`: at the start of the process, and not at every look at every environment.
+        Raises UnsafeEndpoint, so that unsafe settings show when the process starts and not in every run.
         """
         refuse_unsafe_endpoint(settings)
         self._settings = settings
         self._executor = executor
-        # Weak: the pacer of a key that was rotated away goes with its last provider.
+        # Weak references: the pacer of a key that has been rotated goes with its last provider.
         self._pacers: WeakValueDictionary[str, Pacer] = WeakValueDictionary()
         silence_sdk_logger()
 
     def __call__(self, credentials: Credentials, region: str) -> TencentProvider:
-        """Build the provider without I/O, and have its key cut out of all logs."""
+        """Makes the provider without I/O, and has its key cut out of all logs."""
         redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
         pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
         client = Client(credentials, region, self._settings, self._executor, pacer)
@@ -227,7 +239,10 @@ class TencentProviders:
 
 
 def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T:
-    """What `read` makes of `answer`, or `OutcomeUnknown` when it has not the documented shape."""
+    """Returns what `read` makes of `answer`.
+
+    Raises OutcomeUnknown when the answer does not have the documented shape.
+    """
     try:
         return read()
     except MALFORMED as error:
@@ -237,7 +252,7 @@ def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T
 
 def _receipt(answer: dict[str, Any], count: int) -> LaunchReceipt:
     ids = answer["InstanceIdSet"]
-    if not isinstance(ids, list):  # a text would do as well: as one id per letter
+    if not isinstance(ids, list):  # a string would also be accepted below, as one id per letter
         raise TypeError("expected a list of ids")
     distinct = tuple(dict.fromkeys(map(_name, ids)))
     if len(distinct) != count:
@@ -262,7 +277,7 @@ def _at_most_a_page(ids: Sequence[str]) -> list[str]:
 
 
 def _names_of_launch(name: str) -> Iterator[list[str]]:
-    """Groups of names to filter by: `name` itself, or the numbered names the cloud makes of it."""
+    """Yields groups of names to filter by: `name` itself, or the numbered names that the cloud makes of it."""
     if not name.endswith("-"):
         yield [name]
         return

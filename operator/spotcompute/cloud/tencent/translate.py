@@ -1,8 +1,8 @@
-"""Our values to the vendor's JSON and back: pure, without a call or a clock.
+"""Translates our values to the vendor's JSON and back, without a call or a clock.
 
-Separate from `provider` so that the exact parameters of a purchase can be read and tested without a network.
-Shapes are those of the CVM API 2017-03-12; an answer of another shape raises KeyError, TypeError or ValueError
-(`MALFORMED`), which the provider turns into an error that decides nothing.
+Apart from `provider` so that the exact parameters of a purchase can be read and tested without a network. Shapes are
+those of the CVM API 2017-03-12. An answer of another shape raises KeyError, TypeError or ValueError (`MALFORMED`), and
+the provider turns that into an error on which nothing is decided.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.launch import Disk, LaunchRequest, Template
 from spotcompute.model.offering import Offering, Pool, Stock
 
-#: Whose instance it is, as tags. Letters and hyphens only: `/` and `_` are not safe as tag keys on every path.
+#: The tags that mark our instances. Letters and hyphens only, because `/` and `_` are not safe everywhere in tag keys.
 CLUSTER_TAG = "spotcompute-cluster"
 ENVIRONMENT_TAG = "spotcompute-environment"
 OWNER_TAG = "spotcompute-owner"
 MANAGER_TAG = "managed-by"
 MANAGER = "spotcompute-operator"
 
-#: What the functions below raise when an answer does not have the documented shape.
+#: The errors that the functions below raise when an answer does not have the documented shape.
 MALFORMED = (KeyError, TypeError, ValueError, AttributeError, InvalidOperation)
 
-#: The vendor's words for stock. Source: CVM API 2017-03-12, data type InstanceTypeQuotaItem, StatusCategory.
+#: The vendor's names for stock. Source: CVM API 2017-03-12, data type InstanceTypeQuotaItem, StatusCategory.
 _STOCK = {
     "EnoughStock": Stock.ENOUGH,
     "NormalStock": Stock.NORMAL,
@@ -41,11 +41,10 @@ Json = dict[str, Any]
 
 
 def launch_parameters(request: LaunchRequest, user_data: str | None, token: str) -> Json:
-    """Build the parameters of the RunInstances call for `request`; equal arguments give equal parameters.
+    """Returns the parameters of the RunInstances call for `request`. Equal arguments give equal parameters.
 
-    Without `max_price` the market options are left out: SPOTPAID alone bids the current market price. On demand
-    there is no bid at all.
-    Source: CVM API 2017-03-12, RunInstances.
+    Without `max_price` the market options are left out: SPOTPAID alone bids the current market price. On demand there
+    is no bid. Source: CVM API 2017-03-12, RunInstances.
     """
     template = request.template
     return _without_empty(
@@ -75,22 +74,22 @@ def launch_parameters(request: LaunchRequest, user_data: str | None, token: str)
     )
 
 
-#: Stands in where the image itself is wrong, to see what else is: Ubuntu Server 22.04 LTS, public in every region.
+#: Replaces an image that is wrong, to check the other parts: Ubuntu Server 22.04 LTS, public in every region.
 PUBLIC_IMAGE = "img-487zeit5"
 
 
 def check_parameters(request: LaunchRequest, user_data: str | None) -> Json:
-    """The same as a dry run: without a token, since a check must not use one up."""
+    """Returns the parameters of a dry run of `request`. It has no token, because a check must not use one up."""
     parameters = launch_parameters(request, user_data, "")
     del parameters["ClientToken"]
     return {**parameters, "ImageId": request.template.image_id or PUBLIC_IMAGE, "DryRun": True}
 
 
 def inquiry_parameters(pool: Pool, template: Template) -> Json:
-    """Build the parameters that ask what one instance of `template` costs on demand with all that comes with it.
+    """Returns the parameters that ask for the on-demand price of one instance of `template` with its equipment.
 
-    Only what has a price goes in: nothing else of a template should be able to make the question fail.
-    Source: CVM API 2017-03-12, InquiryPriceRunInstances.
+    Only parts with a price are included, so that no other part of a template can make the call fail. Source: CVM API
+    2017-03-12, InquiryPriceRunInstances.
     """
     return _without_empty(
         {
@@ -107,11 +106,11 @@ def inquiry_parameters(pool: Pool, template: Template) -> Json:
 
 
 def inquired_price(price: Mapping[str, Any]) -> Decimal:
-    """Add up what is charged by the hour at list prices: the machine with its disks, and bandwidth.
+    """Adds up what is charged by the hour at list prices: the instance with its disks, and bandwidth.
 
-    Bandwidth that is priced by the gigabyte is no cost of an hour. Whether disks are in `InstancePrice` the vendor does
-    not say; the simulator's switch `inquiry-disks` plays both.
-    Source: CVM API 2017-03-12, data types Price and ItemPrice.
+    Bandwidth that is priced by the gigabyte is no hourly cost. The vendor does not say whether `InstancePrice` includes
+    disks; the simulator's switch `inquiry-disks` plays both. Source: CVM API 2017-03-12, data types Price and
+    ItemPrice.
     """
     machine, bandwidth = price["InstancePrice"], price.get("BandwidthPrice") or {}
     amount = Decimal(str(machine["UnitPrice"]))
@@ -123,7 +122,7 @@ def inquired_price(price: Mapping[str, Any]) -> Decimal:
 
 
 def instance_from(item: Mapping[str, Any]) -> Instance:
-    """Read one item of DescribeInstances' InstanceSet. Source: CVM API 2017-03-12, data type Instance."""
+    """Reads one item of DescribeInstances' InstanceSet. Source: CVM API 2017-03-12, data type Instance."""
     tags = {tag["Key"]: tag["Value"] for tag in item.get("Tags") or ()}
     return Instance(
         id=_text(item["InstanceId"]),
@@ -145,17 +144,17 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
 
 
 def ownership_from(tags: Mapping[str, str]) -> Ownership | None:
-    """Whose instance its tags say it is; None unless both marks, cluster and environment, are there."""
+    """Returns the owner that its tags name. None unless both tags, cluster and environment, are there."""
     cluster, environment = tags.get(CLUSTER_TAG), tags.get(ENVIRONMENT_TAG)
     return Ownership(cluster, environment) if cluster and environment else None
 
 
 def offerings_from(items: Iterable[Mapping[str, Any]]) -> tuple[Offering, ...]:
-    """Read InstanceTypeQuotaSet: one offering per pool sold as spot, sorted by pool.
+    """Reads InstanceTypeQuotaSet: one offering per pool sold as spot, sorted by pool.
 
-    The spot price is what is charged under SPOTPAID (`UnitPriceDiscount`). The on-demand price is that of the
-    pool's POSTPAID_BY_HOUR item when it is listed too, else the spot item's list price (`UnitPrice`).
-    Source: CVM API 2017-03-12, DescribeZoneInstanceConfigInfos, data types InstanceTypeQuotaItem and ItemPrice.
+    The spot price is what is charged under SPOTPAID (`UnitPriceDiscount`). The on-demand price is that of the pool's
+    POSTPAID_BY_HOUR item when that is listed too, otherwise the spot item's list price (`UnitPrice`). Source: CVM API
+    2017-03-12, DescribeZoneInstanceConfigInfos, data types InstanceTypeQuotaItem and ItemPrice.
     """
     spot: dict[Pool, Mapping[str, Any]] = {}
     on_demand: dict[Pool, Decimal | None] = {}
@@ -185,7 +184,7 @@ def _offering(pool: Pool, item: Mapping[str, Any], on_demand: Decimal | None) ->
 def _market_options(max_price: Decimal | None) -> Json | None:
     if max_price is None:
         return None
-    # The API wants a decimal string; exponents ("9E-2") are not documented as understood.
+    # The API needs a decimal string. Exponents ("9E-2") are not documented.
     bid = {"MaxPrice": format(max_price, "f"), "SpotInstanceType": "one-time"}
     return {"MarketType": "spot", "SpotOptions": bid}
 
@@ -220,7 +219,7 @@ def _internet(template: Template) -> Json:
 
 
 def _login(template: Template) -> Json:
-    # The API wants this boolean as a string.
+    # The API needs this boolean as a string.
     return _without_empty(
         {"KeyIds": list(template.key_ids), "KeepImageLogin": "true" if template.keep_image_login else None}
     )
@@ -242,13 +241,13 @@ def _tags(request: LaunchRequest) -> list[Json]:
         OWNER_TAG: request.owner,
         MANAGER_TAG: MANAGER,
     }
-    # Ours win: a template can never give its instances to somebody else.
+    # Our tags win: a template must never assign its instances to another owner.
     users = [(key, value) for key, value in request.template.tags if key not in marks]
     return [{"Key": key, "Value": value} for key, value in (*marks.items(), *users)]
 
 
 def _without_empty(parameters: Json) -> Json:
-    """Drop what is not chosen (None, no items); False and 0 are choices."""
+    """Drops parameters without a value (None, no items). False and 0 are values."""
     dropped = (_without_empty(value) if isinstance(value, dict) else value for value in parameters.values())
     return {
         key: value
@@ -268,7 +267,7 @@ def _text(value: Any) -> str:
 
 
 def _time(text: str) -> datetime:
-    """Aware UTC. Documented as ISO 8601 in UTC with a Z; one without a zone is read as UTC too."""
+    """Returns aware UTC. Documented is ISO 8601 in UTC with a Z; a time without a zone is read as UTC too."""
     moment = datetime.fromisoformat(text)
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
@@ -278,6 +277,6 @@ def _first(addresses: list[str] | None) -> str | None:
 
 
 def _price(item: Mapping[str, Any], field: str) -> Decimal | None:
-    # Through str: Decimal(0.0214) would show the binary digits of the JSON number.
+    # Through str, because Decimal(0.0214) would show the binary digits of the JSON number.
     amount = (item.get("Price") or {}).get(field)
     return None if amount is None else Decimal(str(amount))
