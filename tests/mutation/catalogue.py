@@ -57,8 +57,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "launch-before-the-intent-is-written",
                 "reconcile/reconciler.py",
-                "            await self._commit(run)\n            unsaved.clear()\n",
-                "            unsaved.clear()\n",
+                "            await self._commit(run)\n            await self._act(run, plan)\n",
+                "            await self._act(run, plan)\n",
                 (faults("scale-up"),),
             ),
         ),
@@ -117,10 +117,10 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-failed-commit-is-overlooked",
                 "reconcile/reconciler.py",
-                '        await self._save(run, intent_status(run.raw.get("status") or {}, run.ledger, '
+                '        await self._save(run, intent_status(run.raw.get("status") or {}, run.situation.ledger, '
                 "run.activities))\n",
                 "        try:\n"
-                '            await self._save(run, intent_status(run.raw.get("status") or {}, run.ledger, '
+                '            await self._save(run, intent_status(run.raw.get("status") or {}, run.situation.ledger, '
                 "run.activities))"
                 "\n"
                 "        except Exception:\n"
@@ -198,7 +198,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "no-answer-is-taken-for-no",
                 "plan/outcomes.py",
-                "        elif isinstance(result, OutcomeUnknown):\n            self._doubt(result)\n",
+                "        elif isinstance(result, OutcomeUnknown):\n            self._keep_open(result)\n",
                 "        elif isinstance(result, OutcomeUnknown):\n            self._refused(result)\n",
                 (faults("create-5"),),
             ),
@@ -336,8 +336,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "asked-to-end-is-ended",
                 "reconcile/reconciler.py",
-                "if run.desired.deleting and run.ledger.is_empty:",
-                "if run.desired.deleting and all(m.termination for m in run.ledger.members.values()):",
+                "if desired.deleting and ledger.is_empty:",
+                "if desired.deleting and all(m.termination for m in ledger.members.values()):",
                 (faults("delete"),),
             ),
         ),
@@ -442,7 +442,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "ended-whatever-the-tags-say",
                 "plan/planner.py",
-                "    if instance.ownership != desired.ownership:\n",
+                "    if instance.ownership != situation.desired.ownership:\n",
                 "    if False:\n",
                 (PLANNER,),
             ),
@@ -524,11 +524,9 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-status-with-the-time-in-it",
                 "report/status.py",
-                '        "observedGeneration": desired.generation,\n        "phase": conclusion.phase,\n'
-                '        "reason": conclusion.reason,\n        "replicas": len(occupied)',
-                '        "observedGeneration": desired.generation,\n        "phase": conclusion.phase,\n'
-                '        "lastLook": to_text(now),\n'
-                '        "reason": conclusion.reason,\n        "replicas": len(occupied)',
+                '        "observedGeneration": situation.desired.generation,\n        "environmentID"',
+                '        "observedGeneration": situation.desired.generation,\n'
+                '        "lastLook": to_text(situation.now),\n        "environmentID"',
                 (faults("create-1"),),
             ),
         ),

@@ -24,6 +24,7 @@ from spotcompute.plan.ledger_sync import Synced, sync_ledger
 from spotcompute.plan.outcomes import Applied, apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 NOW = datetime(2026, 11, 23, 4, 0, tzinfo=UTC)
 POLICY = Policy()
@@ -222,9 +223,16 @@ def terminated_ids(actions: Iterable[Launch | Terminate]) -> list[str]:
 # --- decisions, by POLICY and at NOW unless said otherwise ------------------------------------------------------------
 
 
+def situation_of(
+    desired: Desired, ledger: Ledger | None = None, observed: Observation | None = None, now: datetime = NOW
+) -> Situation:
+    """What a decision is made from; without `ledger` and `observed`, nothing is remembered and the cloud is empty."""
+    return Situation(desired, ledger or ledger_of(), observed or observed_of(), now, POLICY)
+
+
 def synced(ledger: Ledger, desired: Desired, observed: Observation | None = None, now: datetime = NOW) -> Synced:
     """What a look at the cloud says about the ledger; without `observed`, an empty cloud."""
-    return sync_ledger(ledger, desired, observed or observed_of(), now, POLICY)
+    return sync_ledger(situation_of(desired, ledger, observed, now))
 
 
 def planned(
@@ -235,7 +243,7 @@ def planned(
     now: datetime = NOW,
 ) -> Plan:
     """What the planner decides; without `ledger` and `observed`, from nothing."""
-    return make_plan(desired, ledger or ledger_of(), observed or observed_of(), now, POLICY, learned)
+    return make_plan(situation_of(desired, ledger, observed, now), learned)
 
 
 def applied(
@@ -246,7 +254,7 @@ def applied(
     now: datetime = NOW,
 ) -> Applied:
     """What the outcomes of a plan's actions make of the ledger."""
-    return apply_outcomes(ledger, outcomes, desired, now, POLICY, learned)
+    return apply_outcomes(situation_of(desired, ledger, now=now), outcomes, learned)
 
 
 def asked(plan: Plan, on_demand: bool = False) -> list[tuple[Pool, int]]:

@@ -17,6 +17,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.actions import Launch, Plan, Terminate
+from spotcompute.plan.situation import Situation
 
 
 def takes_a_place(member: Member) -> bool:
@@ -31,8 +32,9 @@ def places_taken(ledger: Ledger) -> int:
     return may_come + sum(takes_a_place(member) for member in ledger.members.values())
 
 
-def complaints(desired: Desired, ledger: Ledger, observed: Observation, now: datetime, plan: Plan) -> list[str]:
-    """Everything that is wrong with `plan`, made from `ledger`; empty when it is a good plan."""
+def complaints(situation: Situation, plan: Plan) -> list[str]:
+    """Everything that is wrong with `plan`, made from `situation`; empty when it is a good plan."""
+    desired, ledger, observed, now = situation.desired, situation.ledger, situation.observed, situation.now
     return [
         *_about_number(desired, ledger, plan),
         *_about_launches(desired, ledger, plan),

@@ -22,11 +22,11 @@ from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Termina
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
+from spotcompute.plan.situation import Situation
 from spotcompute.report.wake import next_wake
 
 #: How long a machine that has ended is still listed.
 LISTED_AFTER_END = seconds(60)
-RESYNC = seconds(300)
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Play:
         while self.now < until:
             self._reconcile()
             observed = self._observed()
-            wake = self.now + next_wake(self.desired, self.ledger, observed, self.now, POLICY, RESYNC)
+            wake = next_wake(Situation(self.desired, self.ledger, observed, self.now, POLICY)).at
             events = [one.reclaimed_at for one in self.machines.values() if one.reclaimed_at and not one.ended_at]
             self.now = min([wake, until, *(event for event in events if event > self.now)])
             for machine in self.machines.values():
@@ -87,16 +87,17 @@ class Play:
         for _ in range(40):
             self.looks += 1
             observed = self._observed()
-            ledger = sync_ledger(self.ledger, self.desired, observed, self.now, POLICY).ledger
-            plan = make_plan(self.desired, ledger, observed, self.now, POLICY, learned)
-            assert complaints(self.desired, ledger, observed, self.now, plan) == []
+            situation = Situation(self.desired, self.ledger, observed, self.now, POLICY)
+            situation = situation.with_ledger(sync_ledger(situation).ledger)
+            plan = make_plan(situation, learned)
+            assert complaints(situation, plan) == []
             self.ledger = plan.ledger
             if not plan.actions:
                 return
             outcomes = [self._perform(action) for action in plan.actions]
             assert self.live() <= self.desired.replicas
-            folded = apply_outcomes(self.ledger, outcomes, self.desired, self.now, POLICY, learned)
-            self.ledger, learned = folded.ledger, replace(folded.learned, one_time_started=True)
+            applied = apply_outcomes(situation.with_ledger(self.ledger), outcomes, learned)
+            self.ledger, learned = applied.ledger, replace(applied.learned, one_time_started=True)
 
     def _perform(self, action: Launch | Terminate) -> Outcome:
         if isinstance(action, Terminate):

@@ -30,10 +30,10 @@ from plan.given import (
 from plan.worlds import situations
 from spotcompute.model.desired import AllocationStrategy, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Ledger, Trouble
-from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Offer, how_many, next_attempt, next_offer, rank, scores
+from spotcompute.plan.situation import Situation
 
 CHEAPEST = {"strategy": AllocationStrategy.LOWEST_PRICE}
 
@@ -210,10 +210,8 @@ def test_a_whole_waits_until_there_is_room_for_it() -> None:
 
 @settings(max_examples=400, deadline=None)
 @given(situations, st.randoms(use_true_random=False))
-def test_ranking_is_total_and_the_same_in_any_order(
-    situation: tuple[Desired, Ledger, Observation, Learned], order: random.Random
-) -> None:
-    desired, ledger, observed, _ = situation
+def test_ranking_is_total_and_the_same_in_any_order(case: tuple[Situation, Learned], order: random.Random) -> None:
+    desired, ledger, observed = case[0].desired, case[0].ledger, case[0].observed
     ranking = rank(desired, ledger, observed.market, NOW, POLICY)
     assert sorted(one.pool for one in (*ranking.kept, *ranking.rejected)) == sorted(pool for pool, _ in desired.pools)
     mixed = [list(entries.items()) for entries in (ledger.members, ledger.backoffs, ledger.pool_trust)]
@@ -224,5 +222,5 @@ def test_ranking_is_total_and_the_same_in_any_order(
     offerings = list(observed.market.offerings.items())
     order.shuffle(offerings)
     assert rank(desired, other, replace(observed.market, offerings=dict(offerings)), NOW, POLICY) == ranking
-    at = next_attempt(desired, ledger, ranking, NOW)
+    at = next_attempt(ranking, ledger, NOW)
     assert at is None or at >= NOW

@@ -18,6 +18,7 @@ from spotcompute.plan.backoff import (
     OF_THE_WHOLE,
     OF_THE_ZONE,
     SPLITTABLE,
+    Failure,
     backoff_after,
     is_backing_off,
     trouble_of,
@@ -29,7 +30,7 @@ SOLD_OUT = errors.InsufficientCapacity("ResourcesSoldOut.SpecifiedInstanceType",
 
 
 def fail(ledger: Ledger, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, at: float = 0, pool: Pool = A) -> Backoff:
-    return backoff_after(ledger, pool, trouble, SOLD_OUT, 1, NOW + seconds(at), POLICY)
+    return backoff_after(Failure(pool, trouble, SOLD_OUT), ledger, 1, NOW + seconds(at), POLICY)
 
 
 ERRORS = [
@@ -103,7 +104,7 @@ def test_a_quota_is_asked_again_after_five_minutes_and_not_sooner() -> None:
 
 @pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
 def test_trouble_of_buying_on_demand_is_no_trouble_of_the_pool(trouble: Trouble) -> None:
-    made = backoff_after(ledger_of(), A, trouble, SOLD_OUT, 1, NOW, POLICY, on_demand=True)
+    made = backoff_after(Failure(A, trouble, SOLD_OUT, on_demand=True), ledger_of(), 1, NOW, POLICY)
     assert made.pool == ON_DEMAND
 
 
@@ -136,7 +137,10 @@ def test_what_counts_as_in_a_row(before: Backoff, failures: int, is_since_then: 
 
 def test_the_same_history_gives_the_same_wait_and_another_environment_another() -> None:
     assert fail(ledger_of()) == fail(ledger_of())
-    others = {backoff_after(Ledger(f"env-{n}"), A, Trouble.NO_ROOM, SOLD_OUT, 1, NOW, POLICY).until for n in range(50)}
+    others = {
+        backoff_after(Failure(A, Trouble.NO_ROOM, SOLD_OUT), Ledger(f"env-{n}"), 1, NOW, POLICY).until
+        for n in range(50)
+    }
     assert len(others) > 10, "a thousand environments would ask in step"
 
 
@@ -154,7 +158,7 @@ def test_no_rest_is_longer_than_its_limit(
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = rest(where, trouble, failures=failures) if failures else None
     ledger = Ledger(environment, backoffs={where: before} if before else {})
-    wait = backoff_after(ledger, A, trouble, SOLD_OUT, 1, NOW, policy).until - NOW
+    wait = backoff_after(Failure(A, trouble, SOLD_OUT), ledger, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
     longest = policy.blocked_recheck if trouble in slow else policy.backoff_max
     assert timedelta(0) < wait <= longest
@@ -171,11 +175,11 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
     """Even when the clock steps back: what was promised for a moment far ahead is no promise any more."""
     ledger, now, limit = ledger_of(), NOW, max(POLICY.backoff_max, POLICY.blocked_recheck)
     for trouble, pool, pause in history:
-        ledger = ledger.with_backoff(backoff_after(ledger, pool, trouble, SOLD_OUT, 1, now, POLICY))
+        ledger = ledger.with_backoff(backoff_after(Failure(pool, trouble, SOLD_OUT), ledger, 1, now, POLICY))
         now += seconds(pause)
         ledger = without_stale_backoffs(ledger, frozenset({A, B, C}), 1, now, POLICY)
         desired = desired_of(pools=[A, B, C])
-        at = next_attempt(desired, ledger, rank(desired, ledger, Market(), now, POLICY), now)
+        at = next_attempt(rank(desired, ledger, Market(), now, POLICY), ledger, now)
         assert at is not None
         assert now <= at <= now + limit
 
@@ -220,7 +224,7 @@ def test_when_the_next_attempt_is(rests: list[Backoff], expected: float) -> None
 def at_of(ledger: Ledger, pools: list[Pool]) -> datetime | None:
     """When the next attempt is."""
     desired = desired_of(pools=pools)
-    return next_attempt(desired, ledger, rank(desired, ledger, Market(), NOW, POLICY), NOW)
+    return next_attempt(rank(desired, ledger, Market(), NOW, POLICY), ledger, NOW)
 
 
 def test_without_pools_there_is_nothing_to_wait_for() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -13,7 +14,6 @@ from hypothesis import strategies as st
 from plan.given import (
     NOTHING_LEARNED,
     NOW,
-    POLICY,
     A,
     B,
     C,
@@ -33,6 +33,7 @@ from plan.given import (
     released,
     rest,
     seconds,
+    situation_of,
     terminated_ids,
 )
 from plan.playing import Play, most_in_an_hour
@@ -316,18 +317,18 @@ def test_what_stands_in_does_not_stand_in_the_way_of_spot(limits: dict) -> None:
     ],
 )
 def test_when_it_will_be_due_is_when_it_is(remembered: dict, at: float | None) -> None:
-    ledger, stands_in = ledger_of(**remembered), fallback()
-    due = due_at(stands_in, ledger, POLICY)
+    situation = situation_of(desired_with_fallback(), ledger_of(**remembered))
+    due = due_at(situation)
     assert due == (None if at is None else NOW + seconds(at))
     if due is not None:
-        assert is_due(stands_in, ledger, due, POLICY)
-        assert not is_due(stands_in, ledger, due - seconds(1), POLICY)
-        assert next_fallback_check(desired_with_fallback(), ledger, NOW, POLICY) == due
+        assert is_due(replace(situation, now=due))
+        assert not is_due(replace(situation, now=due - seconds(1)))
+        assert next_fallback_check(situation) == due
 
 
 def test_a_deadline_comes_before_any_delay() -> None:
-    stands_in = fallback(deadline=NOW + seconds(5))
-    assert due_at(stands_in, ledger_of(short_since=NOW, switched_at=NOW), POLICY) == NOW + seconds(5)
+    desired = desired_with_fallback(stands_in={"deadline": NOW + seconds(5)})
+    assert due_at(situation_of(desired, ledger_of(short_since=NOW, switched_at=NOW))) == NOW + seconds(5)
 
 
 # --- plays -----------------------------------------------------------------------------------------------------------

@@ -25,10 +25,10 @@ from plan.given import (
     market_of,
     member,
     observed_of,
-    planned,
     released,
     rest,
     seconds,
+    situation_of,
     terminated_ids,
 )
 from plan.judge import complaints
@@ -39,6 +39,7 @@ from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned, Plan, Terminate
 from spotcompute.plan.launching import may_launch, request_for
+from spotcompute.plan.planner import make_plan
 
 DESIRED = desired_of(3)
 
@@ -51,9 +52,9 @@ def plan(
     at: float = 0,
 ) -> Plan:
     """The plan, after the judge has looked at it."""
-    observed, now = observed or observed_of(), NOW + seconds(at)
-    made = planned(desired, ledger, observed, learned=learned, now=now)
-    assert complaints(desired, ledger, observed, now, made) == []
+    situation = situation_of(desired, ledger, observed, NOW + seconds(at))
+    made = make_plan(situation, learned)
+    assert complaints(situation, made) == []
     return made
 
 

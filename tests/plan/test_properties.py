@@ -29,16 +29,18 @@ from plan.given import (
     terminated_ids,
 )
 from plan.judge import complaints, places_taken, takes_a_place
-from plan.worlds import SEQUENCES, Dice, answers, instance_of, random_desired, seeds, situation_of, situations
+from plan.worlds import SEQUENCES, Dice, answers, instance_of, random_desired, random_situation, seeds, situations
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_of_launch
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
-from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launched, Learned, Outcome
+from spotcompute.plan.ledger_sync import sync_ledger
+from spotcompute.plan.planner import make_plan
+from spotcompute.plan.situation import Situation
 
-Situation = tuple[Desired, Ledger, Observation, Learned]
+Case = tuple[Situation, Learned]
 K, V = TypeVar("K"), TypeVar("V")
 
 many = settings(max_examples=400, deadline=None)
@@ -46,19 +48,17 @@ many = settings(max_examples=400, deadline=None)
 
 @many
 @given(situations)
-def test_every_plan_is_a_good_plan(situation: Situation) -> None:
-    desired, ledger, observed, learned = situation
-    plan = planned(desired, ledger, observed, learned)
-    assert complaints(desired, ledger, observed, NOW, plan) == []
+def test_every_plan_is_a_good_plan(case: Case) -> None:
+    situation, learned = case
+    assert complaints(situation, make_plan(situation, learned)) == []
 
 
 @many
 @given(situations)
-def test_sync_then_plan_is_a_good_plan_too(situation: Situation) -> None:
-    desired, before, observed, learned = situation
-    ledger = synced(before, desired, observed).ledger
-    plan = planned(desired, ledger, observed, learned)
-    assert complaints(desired, ledger, observed, NOW, plan) == []
+def test_sync_then_plan_is_a_good_plan_too(case: Case) -> None:
+    before, learned = case
+    situation = before.with_ledger(sync_ledger(before).ledger)
+    assert complaints(situation, make_plan(situation, learned)) == []
 
 
 def shuffled(mapping: Mapping[K, V], order: random.Random) -> dict[K, V]:
@@ -67,32 +67,39 @@ def shuffled(mapping: Mapping[K, V], order: random.Random) -> dict[K, V]:
     return dict(items)
 
 
+def in_another_order(situation: Situation, order: random.Random) -> Situation:
+    ledger, observed = situation.ledger, situation.observed
+    return replace(
+        situation,
+        ledger=replace(ledger, members=shuffled(ledger.members, order), backoffs=shuffled(ledger.backoffs, order)),
+        observed=replace(
+            observed,
+            instances=shuffled(observed.instances, order),
+            absent=shuffled(observed.absent, order),
+            market=replace(observed.market, offerings=shuffled(observed.market.offerings, order)),
+        ),
+    )
+
+
 @many
 @given(situations, st.randoms(use_true_random=False))
-def test_the_order_in_which_things_were_observed_does_not_matter(situation: Situation, order: random.Random) -> None:
-    desired, before, observed, learned = situation
-    other_observed = replace(
-        observed,
-        instances=shuffled(observed.instances, order),
-        absent=shuffled(observed.absent, order),
-        market=replace(observed.market, offerings=shuffled(observed.market.offerings, order)),
-    )
-    other_before = replace(before, members=shuffled(before.members, order), backoffs=shuffled(before.backoffs, order))
-    kept = synced(before, desired, observed)
-    other_kept = synced(other_before, desired, other_observed)
+def test_the_order_in_which_things_were_observed_does_not_matter(case: Case, order: random.Random) -> None:
+    situation, learned = case
+    other = in_another_order(situation, order)
+    kept, other_kept = sync_ledger(situation), sync_ledger(other)
     assert kept == other_kept
-    plan = planned(desired, kept.ledger, observed, learned)
-    assert plan == planned(desired, other_kept.ledger, other_observed, learned)
+    plan = make_plan(situation.with_ledger(kept.ledger), learned)
+    assert plan == make_plan(other.with_ledger(other_kept.ledger), learned)
 
 
 @many
 @given(situations)
-@example(situation_of(37))
-@example(situation_of(2623))
-def test_a_second_sync_tells_nothing_new(situation: Situation) -> None:
-    desired, before, observed, _ = situation
-    once = synced(before, desired, observed)
-    again = synced(once.ledger, desired, observed)
+@example(random_situation(37))
+@example(random_situation(2623))
+def test_a_second_sync_tells_nothing_new(case: Case) -> None:
+    situation, _ = case
+    once = sync_ledger(situation)
+    again = sync_ledger(situation.with_ledger(once.ledger))
     disowned = {key for item in once.activities if item.cause == Cause.NOT_OURS for key in item.instance_ids}
     assert again.ledger == once.ledger
     assert not [item for item in again.activities if not disowned & set(item.instance_ids)]
@@ -105,10 +112,11 @@ def is_old(member: Member, sight: Instance) -> bool:
 
 @many
 @given(situations)
-def test_a_sync_frees_a_place_only_by_evidence(situation: Situation) -> None:
+def test_a_sync_frees_a_place_only_by_evidence(case: Case) -> None:
     """Whoever took a place and no longer does was seen to have ended, is not ours, or is absent beyond doubt."""
-    desired, before, observed, _ = situation
-    after = synced(before, desired, observed).ledger
+    situation, _ = case
+    desired, before, observed = situation.desired, situation.ledger, situation.observed
+    after = sync_ledger(situation).ledger
     for key, old in before.members.items():
         new = after.members.get(key)
         if not takes_a_place(old) or (new is not None and takes_a_place(new)):
@@ -125,9 +133,10 @@ def test_a_sync_frees_a_place_only_by_evidence(situation: Situation) -> None:
 
 @many
 @given(situations)
-def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(situation: Situation) -> None:
-    desired, before, observed, _ = situation
-    after = synced(before, desired, observed).ledger
+def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(case: Case) -> None:
+    situation, _ = case
+    desired, before, observed = situation.desired, situation.ledger, situation.observed
+    after = sync_ledger(situation).ledger
     for old in before.intents:
         if any(item.sequence == old.sequence for item in after.intents):
             continue
@@ -144,11 +153,11 @@ def test_a_sync_gives_up_a_launch_only_when_it_can_bring_nothing_more(situation:
 
 @many
 @given(situations)
-def test_planning_again_before_anything_was_sent_asks_for_nothing_more(situation: Situation) -> None:
+def test_planning_again_before_anything_was_sent_asks_for_nothing_more(case: Case) -> None:
     """A crash between the commit and the calls: the next run repeats the same tokens."""
-    desired, ledger, observed, learned = situation
-    first = planned(desired, ledger, observed, learned)
-    again = planned(desired, first.ledger, observed, learned)
+    situation, learned = case
+    first = make_plan(situation, learned)
+    again = make_plan(situation.with_ledger(first.ledger), learned)
     if first_launches := launches(first.actions):
         tokens = {item.intent.token for item in first_launches}
         assert {item.intent.token for item in launches(again.actions)} <= tokens

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plan.given import NOW, POLICY, A, B, C, desired_of, ledger_of, market_of, member, rest
+from plan.given import POLICY, A, B, C, desired_of, ledger_of, market_of, member, observed_of, rest, situation_of
 from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
@@ -19,7 +19,7 @@ MARKET = market_of({A: "0.02", B: "0.03", C: "0.04"})
 
 
 def quote(desired: Desired, ledger: Ledger | None = None, market: Market = MARKET) -> Quote:
-    return make_quote(desired, ledger or ledger_of(), market, NOW, POLICY)
+    return make_quote(situation_of(desired, ledger, observed_of(market=market)))
 
 
 def lots(found: Quote) -> dict[Pool, int]:

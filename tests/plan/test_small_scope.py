@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 import pytest
 
 from plan.given import (
-    NOW,
     THEIRS,
     accepted,
     ago,
@@ -19,14 +18,16 @@ from plan.given import (
     ledger_of,
     member,
     observed_of,
-    planned,
     released,
+    situation_of,
     synced,
 )
 from plan.judge import complaints, places_taken
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Intent, Member
 from spotcompute.model.observation import Absence
+from spotcompute.plan.actions import Learned
+from spotcompute.plan.planner import make_plan
 
 STATES = [None, *(InstanceState(name) for name in ("PENDING", "RUNNING", "STOPPED", "SHUTDOWN", "TERMINATING"))]
 MARKS = [
@@ -91,8 +92,8 @@ def test_every_plan_of_a_small_world_is_a_good_plan(replicas: int, opened: dict[
             absent={key: Absence(3, True) for key, sight in zip(keys, sights, strict=True) if sight is None},
             searched=[item.name for item in launch],
         )
-        ledger = synced(before, desired, observed).ledger
-        plan = planned(desired, ledger, observed)
-        assert complaints(desired, ledger, observed, NOW, plan) == [], kinds
+        situation = situation_of(desired, synced(before, desired, observed).ledger, observed)
+        plan = make_plan(situation, Learned())
+        assert complaints(situation, plan) == [], kinds
         # No pool rests, so whatever is missing is asked for now, unless a launch has to be settled first.
         assert launch or places_taken(plan.ledger) >= replicas, kinds

@@ -36,6 +36,7 @@ from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 #: The protocol in seconds instead of minutes: what counts is the order of the durations, not their length.
 SHORT = Policy(
@@ -205,9 +206,10 @@ class Loop:
         learned, quiet = Learned(), True
         observed, ledger = self.cloud.observe(self.ledger), self.ledger
         for _ in range(40):
-            ledger = sync_ledger(ledger, self.desired, observed, self.cloud.now, SHORT).ledger
-            plan = make_plan(self.desired, ledger, observed, self.cloud.now, SHORT, learned)
-            assert complaints(self.desired, ledger, observed, self.cloud.now, plan) == []
+            situation = Situation(self.desired, ledger, observed, self.cloud.now, SHORT)
+            situation = situation.with_ledger(sync_ledger(situation).ledger)
+            plan = make_plan(situation, learned)
+            assert complaints(situation, plan) == []
             quiet = quiet and not plan.actions
             ledger = plan.ledger
             if not plan.actions:
@@ -218,8 +220,8 @@ class Loop:
             outcomes = self._perform(plan.actions)
             if self._dies():
                 return False
-            folded = apply_outcomes(ledger, outcomes, self.desired, self.cloud.now, SHORT, learned)
-            ledger, learned = folded.ledger, replace(folded.learned, one_time_started=True)
+            applied = apply_outcomes(situation.with_ledger(ledger), outcomes, learned)
+            ledger, learned = applied.ledger, replace(applied.learned, one_time_started=True)
         quiet = quiet and ledger == self.ledger
         self.ledger = ledger
         return quiet

@@ -31,6 +31,7 @@ from plan.given import (
     observed_of,
     rest,
     seconds,
+    situation_of,
 )
 from spotcompute.cloud import errors
 from spotcompute.cloud.provider import LaunchReceipt
@@ -51,6 +52,7 @@ from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.launching import request_for
+from spotcompute.plan.situation import Situation
 
 T = TypeVar("T")
 
@@ -206,12 +208,13 @@ def random_lesson(dice: Dice) -> Learned:
     )
 
 
-def situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
-    """All that a plan is made from, except the moment."""
+def random_situation(seed: int) -> tuple[Situation, Learned]:
+    """All that a plan is made from."""
     dice = Dice(seed)
     desired = random_desired(dice)
     ledger = random_ledger(dice, desired)
-    return desired, ledger, random_observation(dice, desired, ledger), random_lesson(dice)
+    observed = random_observation(dice, desired, ledger)
+    return situation_of(desired, ledger, observed), random_lesson(dice)
 
 
 def answered_of(seed: int) -> tuple[Desired, Ledger, list[Outcome]]:
@@ -329,21 +332,21 @@ def _market_termination(dice: Dice, member: Member) -> Termination | None:
     return member.termination
 
 
-def market_situation_of(seed: int) -> tuple[Desired, Ledger, Observation, Learned]:
+def random_market_situation(seed: int) -> tuple[Situation, Learned]:
     """A situation with all that there may be of the market."""
-    desired, ledger, observed, learned = situation_of(seed)
+    plain, learned = random_situation(seed)
     dice = Dice(f"{seed} market")
-    desired = with_wishes(dice, desired)
-    ledger = with_memories(dice, desired, ledger)
-    instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in observed.instances.items()}
+    desired = with_wishes(dice, plain.desired)
+    ledger = with_memories(dice, desired, plain.ledger)
+    instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in plain.observed.instances.items()}
     prices = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}
-    quoted = replace(
+    market = replace(
         market_of(prices, dice.some(POOLS)), unreliable_because=dice.maybe(lambda: "they are empty", one_in=8)
     )
     learned = replace(learned, not_on_demand=frozenset(dice.some(POOLS)) if dice.chance(4) else frozenset())
-    return desired, ledger, replace(observed, instances=instances, market=quoted), learned
+    return situation_of(desired, ledger, replace(plain.observed, instances=instances, market=market)), learned
 
 
 seeds = st.integers(0, 2**63)
-situations = st.one_of(seeds.map(situation_of), seeds.map(market_situation_of))
+situations = st.one_of(seeds.map(random_situation), seeds.map(random_market_situation))
 answers = seeds.map(answered_of)

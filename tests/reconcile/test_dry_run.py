@@ -16,10 +16,12 @@ from spotcompute.cloud.errors import CloudError, InvalidConfiguration, InvalidCr
 from spotcompute.model.desired import Desired, Placement
 from spotcompute.model.launch import Disk, LaunchRequest, Part, Template, parts_of
 from spotcompute.model.ledger import Ledger
+from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.faults import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
+from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.dry_run import CALLS_MAX, find_field_errors
 
 PLACEMENT = Placement(POOL.zone, VPC, SUBNET)
@@ -52,8 +54,8 @@ def desired_of(template: Template = TEMPLATE, **other: Any) -> Desired:
 async def found(ground: Ground, desired: Desired, user_data: str | None = None) -> Findings:
     now = ground.now()
     market = Market({one.pool: one for one in await ground.provider.list_offerings()}, now)
-    quote = make_quote(desired, Ledger(ENV), market, now, Policy())
-    findings = await find_field_errors(desired, quote, market, ground.provider, user_data, ENV, now)
+    situation = Situation(desired, Ledger(ENV), Observation(now, market=market), now, Policy())
+    findings = await find_field_errors(situation, make_quote(situation), ground.provider, user_data, ENV)
     assert ground.live(ENV) == set()
     return findings
 
@@ -168,9 +170,8 @@ class Oracle:
 
 
 async def tried(oracle: Any) -> Findings:
-    desired = desired_of()
-    quote = make_quote(desired, Ledger(ENV), Market(), NOW, Policy())
-    return await find_field_errors(desired, quote, Market(), oracle, None, ENV, NOW)
+    situation = Situation(desired_of(), Ledger(ENV), Observation(NOW), NOW, Policy())
+    return await find_field_errors(situation, make_quote(situation), oracle, None, ENV)
 
 
 EVERY_PART = parts_of(LaunchRequest(POOL, 1, "web", OWNERSHIP, "default@web", TEMPLATE, None, VPC, SUBNET))
@@ -206,8 +207,8 @@ async def test_two_faults_in_the_same_words_are_told_apart_or_said_to_be_more() 
 
 async def test_without_a_pool_to_ask_about_it_is_unchecked() -> None:
     nowhere, oracle = replace(desired_of(pools=()), unmet="the quotes are not known yet"), Oracle(set())
-    quote = make_quote(nowhere, Ledger(ENV), Market(), NOW, Policy())
-    findings = await find_field_errors(nowhere, quote, Market(), oracle, None, ENV, NOW)  # type: ignore[arg-type]  # never asked
+    situation = Situation(nowhere, Ledger(ENV), Observation(NOW), NOW, Policy())
+    findings = await find_field_errors(situation, make_quote(situation), oracle, None, ENV)  # type: ignore[arg-type]  # never asked
     assert (findings.unchecked, oracle.asked) == ("the quotes are not known yet", 0)
 
 

@@ -10,7 +10,6 @@ from hypothesis import assume, given, settings
 
 from plan.given import (
     NOW,
-    POLICY,
     A,
     B,
     C,
@@ -25,6 +24,7 @@ from plan.given import (
     released,
     rest,
     seconds,
+    situation_of,
 )
 from plan.worlds import situations
 from spotcompute.api.conditions import ConditionType
@@ -36,6 +36,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import FOR_A_PERSON
+from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude
 from spotcompute.report.why import decisive_backoff
 
@@ -237,7 +238,7 @@ def test_how_it_stands(
     stalled: bool,
     mentioned: list[str],
 ) -> None:
-    found = conclude(desired, ledger, observed, NOW, POLICY)
+    found = conclude(situation_of(desired, ledger, observed))
     assert (found.phase, found.reason, found.stalled) == (phase, reason, stalled)
     assert found.ready is (phase == "Ready")
     assert [part for part in mentioned if part not in found.message] == []
@@ -245,7 +246,7 @@ def test_how_it_stands(
 
 @pytest.mark.parametrize("trouble", list(Trouble))
 def test_stalled_only_when_a_person_must_act(trouble: Trouble) -> None:
-    found = conclude(DESIRED, everywhere(trouble), BOTH, NOW, POLICY)
+    found = conclude(situation_of(DESIRED, everywhere(trouble), BOTH))
     assert found.stalled is (trouble in FOR_A_PERSON)
     assert found.reason == trouble
 
@@ -253,21 +254,21 @@ def test_stalled_only_when_a_person_must_act(trouble: Trouble) -> None:
 def test_a_price_too_low_is_shown_beside_the_price_of_the_market() -> None:
     desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.05")))
     observed = observed_of(market=market_of({A: "0.12"}))
-    found = conclude(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed, NOW, POLICY)
+    found = conclude(situation_of(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed))
     assert "the market asks 0.12 per hour" in found.message
 
 
 def test_a_market_price_below_the_bid_is_not_put_beside_the_complaint_that_it_is_too_low() -> None:
     desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.50")))
     found = conclude(
-        desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed_of(market=market_of({A: "0.12"})), NOW, POLICY
+        situation_of(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed_of(market=market_of({A: "0.12"})))
     )
     assert "the market asks" not in found.message
 
 
 def test_many_leaving_are_counted_and_not_all_named() -> None:
     ledger = ledger_of(*[member(f"ins-{n:03}", termination=released()) for n in range(500)])
-    message = conclude(desired_of(0), ledger, observed_of(), NOW, POLICY).message
+    message = conclude(situation_of(desired_of(0), ledger, observed_of())).message
     assert "ins-000, ins-001, ins-002, ins-003, ins-004 and 495 more" in message
     assert len(message) < 300
 
@@ -285,11 +286,10 @@ def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
 
 @settings(max_examples=400)
 @given(situations)
-def test_conditions_never_contradict_each_other(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
+def test_conditions_never_contradict_each_other(case: tuple[Situation, Learned]) -> None:
     """Source: kstatus. Ready beside Reconciling or Stalled would tell Flux and Argo CD two things at once."""
-    desired, ledger, observed, _ = situation
-    assume(desired.pools)
-    found = conclude(desired, ledger, observed, NOW, POLICY)
+    assume(case[0].desired.pools)
+    found = conclude(case[0])
     truth = {condition.type: condition.status == "True" for condition in found.conditions()}
     assert set(truth) == set(ConditionType) - {ConditionType.STATE_REFUSED, ConditionType.GANG_READY}
     assert sum(truth.values()) <= 1
@@ -341,7 +341,7 @@ def test_a_lasting_trouble_of_looking_reads_the_same_at_every_attempt(
 def test_a_price_that_has_risen_above_a_cap_is_told_and_changes_nothing(caps: Caps, price: str, part: str) -> None:
     ledger = ledger_of(member("ins-1"), member("ins-2"))
     observed = observed_of(instance("ins-1"), instance("ins-2"), market=market_of({A: price}))
-    found = conclude(desired_of(2, [A], caps=caps), ledger, observed, NOW, POLICY)
+    found = conclude(situation_of(desired_of(2, [A], caps=caps), ledger, observed))
     assert found.phase == "Ready"
     assert part in found.message
     assert part or "risen" not in found.message

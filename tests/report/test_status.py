@@ -13,7 +13,6 @@ from hypothesis import assume, given, settings
 
 from plan.given import (
     NOW,
-    POLICY,
     A,
     B,
     C,
@@ -29,6 +28,7 @@ from plan.given import (
     released,
     rest,
     seconds,
+    situation_of,
     synced,
 )
 from plan.worlds import situations
@@ -42,8 +42,9 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import Conclusion
-from spotcompute.report.status import full_status, intent_status, problem_status
+from spotcompute.report.status import StatusExtras, full_status, intent_status, problem_status
 
 DESIRED = desired_of(2)
 #: Of an environment that is seen for the first time.
@@ -57,7 +58,7 @@ def status_of(
     desired: Desired, ledger: Ledger, observed: Observation, previous: dict[str, Any] | None = None, at: datetime = NOW
 ) -> dict[str, Any]:
     """The status, after making sure that the API server would keep all of it."""
-    status = full_status(previous or {}, desired, ledger, observed, (), at, POLICY, SELECTOR, "CNY")
+    status = full_status(previous or {}, situation_of(desired, ledger, observed, at), (), StatusExtras(SELECTOR, "CNY"))
     assert Status.model_validate(status).to_json() == status
     return status
 
@@ -273,8 +274,8 @@ def test_nothing_is_written_while_nothing_happens(
 
 @settings(max_examples=200)
 @given(situations)
-def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
-    desired, ledger, observed, _ = situation
+def test_reporting_again_at_once_changes_nothing(case: tuple[Situation, Learned]) -> None:
+    desired, ledger, observed = case[0].desired, case[0].ledger, case[0].observed
     assume(desired.pools)
     first = status_of(desired, ledger, observed)
     assert status_of(desired, ledger, observed, first) == first
@@ -282,8 +283,8 @@ def test_reporting_again_at_once_changes_nothing(situation: tuple[Desired, Ledge
 
 @settings(max_examples=200)
 @given(situations)
-def test_the_printed_columns_agree_with_the_conditions(situation: tuple[Desired, Ledger, Observation, Learned]) -> None:
-    desired, ledger, observed, _ = situation
+def test_the_printed_columns_agree_with_the_conditions(case: tuple[Situation, Learned]) -> None:
+    desired, ledger, observed = case[0].desired, case[0].ledger, case[0].observed
     assume(desired.pools)
     status = status_of(desired, ledger, observed)
     ready = next(item for item in status["conditions"] if item["type"] == "Ready")
@@ -331,7 +332,7 @@ def test_the_status_of_the_largest_environment_fits_with_a_full_history() -> Non
         )
         for n in range(60)
     ]
-    status = full_status({}, desired, going, observed, everything, NOW, POLICY, SELECTOR, "CNY")
+    status = full_status({}, situation_of(desired, going, observed, NOW), everything, StatusExtras(SELECTOR, "CNY"))
     assert len(json.dumps(status)) < 1536 * 1024
 
 
@@ -396,7 +397,10 @@ def test_a_large_environment_is_a_small_object(count: int, kibibytes: int, toget
     market = market_of(dict.fromkeys(pools, "0.0214"))
     desired, ledger = desired_of(count, pools), ledger_of(*members)
     status = full_status(
-        {}, desired, ledger, observed_of(*seen, market=market), [launch] * 50, NOW, POLICY, SELECTOR, "CNY"
+        {},
+        situation_of(desired, ledger, observed_of(*seen, market=market), NOW),
+        [launch] * 50,
+        StatusExtras(SELECTOR, "CNY"),
     )
     assert len(json.dumps(status)) < kibibytes * 1024
     assert len(status["instanceIDs"]) == count

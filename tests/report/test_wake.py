@@ -22,21 +22,21 @@ from plan.given import (
     ledger_of,
     member,
     observed_of,
-    planned,
     released,
     rest,
     seconds,
-    synced,
+    situation_of,
 )
 from plan.worlds import situations
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
-from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.ledger_sync import sync_ledger
+from spotcompute.plan.planner import make_plan
+from spotcompute.plan.situation import Situation
 from spotcompute.report.wake import SOONEST, next_wake
 
-RESYNC = seconds(300)
 DESIRED = desired_of(1)
 ONE = member("ins-1")
 
@@ -114,32 +114,27 @@ ONE = member("ins-1")
     ],
 )
 def test_how_long_until_the_next_look(desired: Desired, ledger: Ledger, seen: list, wait: float) -> None:
-    assert next_wake(desired, ledger, observed_of(*seen), NOW, POLICY, RESYNC) == seconds(wait)
+    assert next_wake(situation_of(desired, ledger, observed_of(*seen))).at == NOW + seconds(wait)
 
 
 @settings(max_examples=400, deadline=None)
 @given(situations)
-def test_looks_that_find_nothing_to_do_are_seconds_apart(
-    situation: tuple[Desired, Ledger, Observation, Learned],
-) -> None:
+def test_looks_that_find_nothing_to_do_are_seconds_apart(case: tuple[Situation, Learned]) -> None:
     """A moment that lies in the past, or that nobody acts on when it comes, would wake it ten times a second."""
-    desired, ledger, observed, _ = situation
-    now, looks = NOW, 8
+    situation, looks = case[0], 8
     for _ in range(looks):
-        looked = replace(observed, observed_at=now)
-        plan = planned(desired, synced(ledger, desired, looked, now=now).ledger, looked, now=now)
+        situation = replace(situation, observed=replace(situation.observed, observed_at=situation.now))
+        situation = situation.with_ledger(sync_ledger(situation).ledger)
+        plan = make_plan(situation, Learned())
         if plan.actions:
             return
-        ledger = plan.ledger
-        now += next_wake(desired, ledger, looked, now, POLICY, RESYNC)
-    assert now - NOW > seconds(looks)
+        situation = situation.with_ledger(plan.ledger)
+        situation = replace(situation, now=next_wake(situation).at)
+    assert situation.now - NOW > seconds(looks)
 
 
 @settings(max_examples=300)
 @given(situations)
-def test_a_wait_is_never_a_hot_loop_and_never_longer_than_the_resync(
-    situation: tuple[Desired, Ledger, Observation, Learned],
-) -> None:
-    desired, ledger, observed, _ = situation
-    wait = next_wake(desired, ledger, observed, NOW, POLICY, RESYNC)
-    assert timedelta(0) < SOONEST <= wait <= RESYNC
+def test_a_wait_is_never_a_hot_loop_and_never_longer_than_the_resync(case: tuple[Situation, Learned]) -> None:
+    wait = next_wake(case[0]).at - NOW
+    assert timedelta(0) < SOONEST <= wait <= POLICY.resync

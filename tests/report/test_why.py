@@ -11,7 +11,6 @@ from hypothesis import given, settings
 
 from plan.given import (
     NOW,
-    POLICY,
     A,
     B,
     C,
@@ -21,19 +20,19 @@ from plan.given import (
     ledger_of,
     market_of,
     member,
+    observed_of,
     reputation,
     rest,
     seconds,
+    situation_of,
 )
 from plan.worlds import situations
 from spotcompute.api.times import to_text
 from spotcompute.model.desired import Caps, Desired, Gang, Requirements
 from spotcompute.model.ledger import Ledger, Trouble
-from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import next_attempt, rank
-from spotcompute.plan.capacity import shortfall
+from spotcompute.plan.situation import Situation
 from spotcompute.report.why import Why, why_short
 
 MARKET = market_of({A: "0.3", B: "0.3", C: "0.3"})
@@ -43,7 +42,7 @@ IN_A = "in S5.MEDIUM4@ap-guangzhou-3"
 
 
 def why(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Why | None:
-    return why_short(desired, ledger, market, rank(desired, ledger, market, NOW, POLICY), NOW, POLICY)
+    return why_short(situation_of(desired, ledger, observed_of(market=market)))
 
 
 def one(**other: Any) -> Desired:
@@ -215,17 +214,13 @@ def test_stalled_is_what_nothing_but_a_person_can_change(desired: Desired, ledge
 
 @settings(max_examples=400, deadline=None)
 @given(situations)
-def test_a_promised_moment_is_the_next_attempt_and_never_past(
-    situation: tuple[Desired, Ledger, Observation, Learned],
-) -> None:
-    desired, ledger, observed, _ = situation
-    if shortfall(ledger, desired.replicas) == 0:
+def test_a_promised_moment_is_the_next_attempt_and_never_past(case: tuple[Situation, Learned]) -> None:
+    situation, _ = case
+    if situation.missing == 0:
         return
-    ranking = rank(desired, ledger, observed.market, NOW, POLICY)
-    found = why_short(desired, ledger, observed.market, ranking, NOW, POLICY)
-    at = next_attempt(desired, ledger, ranking, NOW)
-    if found is not None and desired.pools:
+    found, at = why_short(situation), situation.next_attempt
+    if found is not None and situation.desired.pools:
         assert at is None or at > NOW
         assert ("Next attempt" in found.text) is (at is not None)
-    elif desired.pools:
+    elif situation.desired.pools:
         assert at == NOW

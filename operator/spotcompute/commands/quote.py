@@ -28,11 +28,13 @@ from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.market_readings import quotes_flaw
+from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.faults import FieldError, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import with_pools
+from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.dry_run import find_field_errors
 from spotcompute.report import quote as report
 
@@ -180,9 +182,10 @@ async def _quote(
     pools = [pool for pool, _ in desired.pools]
     extras = await EquipmentPrices(provider, lambda: now).extras_for(desired.template, pools, market, environment.label)
     market = replace(market, extras=extras)
-    quote = make_quote(desired, Ledger(ownership.environment_id), market, now, policy)
+    situation = Situation(desired, Ledger(ownership.environment_id), Observation(now, market=market), now, policy)
+    quote = make_quote(situation)
     encoded = user_data.encoded if user_data else None
-    found = await find_field_errors(desired, quote, market, provider, encoded, environment.label, now)
+    found = await find_field_errors(situation, quote, provider, encoded, environment.label)
     return Quoted(environment.label, quote, replace(found, faults=(*faults, *found.faults)), tuple(notes))
 
 

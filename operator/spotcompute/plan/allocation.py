@@ -6,15 +6,15 @@ Quotes rank but never veto: they lag behind stock and price, and only an attempt
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
-from functools import partial
+from functools import cached_property
 
 from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
-from spotcompute.model.ledger import Backoff, Ledger
+from spotcompute.model.ledger import Backoff, Ledger, Member
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
@@ -23,7 +23,7 @@ from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.gang import may_buy_parts, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
-from spotcompute.plan.pool_trust import early_loss_weight, trust_of
+from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 
 
 class Obstacle(StrEnum):
@@ -61,10 +61,14 @@ class RejectedPool:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Every pool of the environment: those that may be asked, for `least` or more at once, and those that may not."""
+    """Every pool of the environment: those that may be asked, for `count_min` or more at once, and those that may not.
+
+    `scores` holds the score of each, whether it may be asked or not.
+    """
 
     kept: tuple[Offer, ...]
     rejected: tuple[RejectedPool, ...]
+    scores: Mapping[Pool, float]
     count_min: int = 1
 
     @property
@@ -75,74 +79,96 @@ class Ranking:
 
 def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> Ranking:
     """Rank all pools. Total and pure; equal scores keep the order of the spec."""
-    least = smallest_useful_count(desired, ledger, now, policy)
-    verdicts = _verdicts(desired, ledger, market, now, policy, least)
-    if least > 1 and may_buy_parts(desired, ledger, now, policy) and all(map(partial(_has_refused, ledger), verdicts)):
-        least = 1
-        verdicts = _verdicts(desired, ledger, market, now, policy, least)
-    kept = [one for one in verdicts if isinstance(one, Offer)]
-    kept.sort(key=lambda offer: -offer.score)
+    judge = _Judge(desired, ledger, market, now, policy, smallest_useful_count(desired, ledger, now, policy))
+    verdicts = judge.verdicts()
+    may_be_parts = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
+    if may_be_parts and all(_has_refused(ledger, verdict) for verdict in verdicts):
+        judge = replace(judge, count_min=1)
+        verdicts = judge.verdicts()
+    kept = sorted((one for one in verdicts if isinstance(one, Offer)), key=lambda offer: -offer.score)
     if desired.zone_policy is ZonePolicy.BALANCED:
         kept = _balanced(kept, ledger, desired)
-    return Ranking(tuple(kept), tuple(one for one in verdicts if isinstance(one, RejectedPool)), least)
-
-
-def _verdicts(
-    desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, least: int
-) -> list[Offer | RejectedPool]:
-    judge = _Judge(desired, ledger, market, now, policy, least)
-    return [judge.verdict(pool) for pool, _ in desired.pools]
+    rejected = tuple(one for one in verdicts if isinstance(one, RejectedPool))
+    return Ranking(tuple(kept), rejected, judge.scores, judge.count_min)
 
 
 def _has_refused(ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
-    """True when the pool is not to be asked for the whole, or has refused it: a rest that is over is still there."""
+    """True when the pool may not be asked for the whole, or has refused it: a backoff that is over is still there."""
     pool = verdict.pool
     return isinstance(verdict, RejectedPool) or pool in ledger.backoffs or whole_zone(pool.zone) in ledger.backoffs
 
 
+@dataclass(frozen=True)  # without slots, because what holds for all pools is computed once and kept in the instance
 class _Judge:
-    """Looks at one pool after the other; holds what is the same for all."""
+    """Judges one pool after the other: whether it may be asked now for `count_min` or more, and for how many."""
 
-    def __init__(
-        self, desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, least: int
-    ) -> None:
-        self._desired, self._ledger, self._market, self._now, self._policy = desired, ledger, market, now, policy
-        self._least, self._missing = least, shortfall(ledger, desired.replicas)
-        self._spot = [member for member in occupying(ledger) if not member.on_demand]
-        #: What a pool holds as spot. Nobody takes back what was bought on demand, so it says nothing of the pool.
-        self._held = Counter(member.pool for member in self._spot)
-        for intent in ledger.intents:
-            self._held[intent.pool] += 0 if intent.on_demand else intent.missing
-        self._pools = [pool for pool, _ in desired.pools]
-        self._scores = scores(desired, ledger, market, now, policy)
-        self._standings = {pool: trust_of(ledger, pool, now, policy) for pool in self._pools}
-        self._none_is_trusted = all(one.avoided_until is not None for one in self._standings.values())
+    desired: Desired
+    ledger: Ledger
+    market: Market
+    now: datetime
+    policy: Policy
+    count_min: int
+
+    @cached_property
+    def scores(self) -> dict[Pool, float]:
+        """The score of every pool."""
+        return scores(self.desired, self.ledger, self.market, self.now, self.policy)
+
+    @cached_property
+    def _spot(self) -> list[Member]:
+        return [member for member in occupying(self.ledger) if not member.on_demand]
+
+    @cached_property
+    def _held(self) -> Counter[Pool]:
+        """How many spot instances each pool holds or is asked for. Nobody takes back an on-demand instance, so those
+        say nothing about the pool.
+        """
+        held = Counter(member.pool for member in self._spot)
+        for intent in self.ledger.intents:
+            held[intent.pool] += 0 if intent.on_demand else intent.missing
+        return held
+
+    @cached_property
+    def _missing(self) -> int:
+        return shortfall(self.ledger, self.desired.replicas)
+
+    @cached_property
+    def _trust(self) -> dict[Pool, Trust]:
+        return {pool: trust_of(self.ledger, pool, self.now, self.policy) for pool, _ in self.desired.pools}
+
+    @cached_property
+    def _every_pool_is_avoided(self) -> bool:
+        return all(trust.avoided_until is not None for trust in self._trust.values())
+
+    def verdicts(self) -> list[Offer | RejectedPool]:
+        """The verdict on every pool, in the order of the spec."""
+        return [self.verdict(pool) for pool, _ in self.desired.pools]
 
     def verdict(self, pool: Pool) -> Offer | RejectedPool:
         """Whether `pool` may be asked now, and for how many."""
-        return self._resting(pool) or self._avoided(pool) or self._priced(pool)
+        return self._backing_off(pool) or self._avoided(pool) or self._priced(pool)
 
-    def _resting(self, pool: Pool) -> RejectedPool | None:
-        backoff = self._ledger.backoffs.get(pool)
-        if backoff is not None and self._now < backoff.until:
+    def _backing_off(self, pool: Pool) -> RejectedPool | None:
+        backoff = self.ledger.backoffs.get(pool)
+        if backoff is not None and self.now < backoff.until:
             return RejectedPool(
                 pool, Obstacle.BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
             )
-        backoff = zone_backoff(self._ledger, pool, self._market)
-        if backoff is not None and self._now < backoff.until:
+        backoff = zone_backoff(self.ledger, pool, self.market)
+        if backoff is not None and self.now < backoff.until:
             return RejectedPool(
                 pool, Obstacle.ZONE_BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
             )
         return None
 
     def _avoided(self, pool: Pool) -> RejectedPool | None:
-        stands = self._standings[pool]
+        stands = self._trust[pool]
         if stands.avoided_until is not None:
             until = stands.avoided_until
-            if self._none_is_trusted:
-                reputation = self._ledger.pool_trust[pool]
-                until = min(until, min(reputation.as_of, self._now) + self._policy.last_resort)
-            if self._now < until:
+            if self._every_pool_is_avoided:
+                reputation = self.ledger.pool_trust[pool]
+                until = min(until, min(reputation.as_of, self.now) + self.policy.last_resort)
+            if self.now < until:
                 return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
         if self._is_careful(pool) and self._held[pool] > self._outlived(pool):
             detail = "one instance is tried there, to see if it lasts"
@@ -152,46 +178,46 @@ class _Judge:
     def _tried_until(self, pool: Pool) -> datetime | None:
         """When the youngest instance of the pool will have lasted; None when it has not even run in that time."""
         launched = [member.launched_at for member in self._spot if member.pool == pool]
-        launched += [intent.created_at for intent in self._ledger.intents if intent.pool == pool]
-        until = min(max(launched), self._now) + self._policy.early_loss
-        return until if until > self._now else None
+        launched += [intent.created_at for intent in self.ledger.intents if intent.pool == pool]
+        until = min(max(launched), self.now) + self.policy.early_loss
+        return until if until > self.now else None
 
     def _is_careful(self, pool: Pool) -> bool:
-        stands = self._standings[pool]
+        stands = self._trust[pool]
         return stands.on_probation or stands.avoided_until is not None
 
     def _outlived(self, pool: Pool) -> int:
         """Instances of the pool that are older than its last loss: they say nothing of what is launched now."""
-        as_of = self._ledger.pool_trust[pool].as_of
+        as_of = self.ledger.pool_trust[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 
     def _priced(self, pool: Pool) -> Offer | RejectedPool:
-        bid = bid_for(self._desired.caps, pool, self._market)
+        bid = bid_for(self.desired.caps, pool, self.market)
         if bid.obstacle is not None:
             return RejectedPool(pool, Obstacle.NOT_QUOTED, bid.obstacle)
-        room = room_for(self._desired, self._ledger, self._market, pool, bid)
+        room = room_for(self.desired, self.ledger, self.market, pool, bid)
         if room.obstacle is not None:
             return RejectedPool(pool, Obstacle.NOT_QUOTED, room.obstacle)
         if room.count == 0:
-            extra = self._market.extra_of(pool)
+            extra = self.market.extra_of(pool)
             beside = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
             detail = f"one more at {bid.limit} per hour{beside} does not fit"
             return RejectedPool(pool, Obstacle.OVER_BUDGET, detail)
-        limit = most_in_one_pool(self._desired)
+        limit = most_in_one_pool(self.desired)
         share = limit - self._held[pool]
         if share <= 0:
             return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
         most = share if room.count is None else min(share, room.count)
         most = 1 if self._is_careful(pool) else most
-        if self._least > 1 and min(most, self._missing) < self._least:
-            detail = f"{min(most, self._missing)} at once, and {self._least} are needed"
+        if self.count_min > 1 and min(most, self._missing) < self.count_min:
+            detail = f"{min(most, self._missing)} at once, and {self.count_min} are needed"
             return RejectedPool(pool, Obstacle.TOO_FEW, detail, self._parts_at())
-        return Offer(pool, self._scores[pool], bid.limit, most)
+        return Offer(pool, self.scores[pool], bid.limit, most)
 
     def _parts_at(self) -> datetime | None:
-        gang, broken_up_at = self._desired.gang, self._ledger.broken_up_at
-        at = parts_allowed_at(gang, broken_up_at, self._policy) if gang and broken_up_at else None
-        return at if at is not None and at > self._now else None
+        gang, broken_up_at = self.desired.gang, self.ledger.broken_up_at
+        at = parts_allowed_at(gang, broken_up_at, self.policy) if gang and broken_up_at else None
+        return at if at is not None and at > self.now else None
 
 
 _RECLAIMS_EARLY = "it has taken instances back soon after their launch"
@@ -293,7 +319,7 @@ def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned:
     return 1 if is_unsure and offer.pool not in learned.sells else wanted
 
 
-def next_attempt(desired: Desired, ledger: Ledger, ranking: Ranking, now: datetime) -> datetime | None:
+def next_attempt(ranking: Ranking, ledger: Ledger, now: datetime) -> datetime | None:
     """When a pool may be asked again: `now` when one may be asked already, None when no time will do it."""
     whole = ledger.backoffs.get(None)
     earliest = max(now, whole.until) if whole else now

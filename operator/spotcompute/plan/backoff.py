@@ -6,6 +6,7 @@ Rest is not an optimisation but liveness: without it, a loop keeps asking the fi
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotcompute.cloud import errors
@@ -57,55 +58,65 @@ def trouble_of(error: errors.CloudError) -> Trouble:
     return Trouble.UNCLASSIFIED
 
 
-def backoff_after(
-    ledger: Ledger,
-    pool: Pool,
-    trouble: Trouble,
-    error: errors.CloudError,
-    generation: int,
-    now: datetime,
-    policy: Policy,
-    vcpu: int | None = None,
-    on_demand: bool = False,
-) -> Backoff:
-    """The rest that follows a failure: 1, 2, 4, … times the base, at most the limit, a little less by jitter.
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """An attempt that failed: the pool that was asked, the kind of trouble, and the answer in the cloud's words.
 
-    `vcpu` is what one instance of the pool has, if known: a quota that has no room for it may have for a smaller one.
-
-    The jitter is a hash of who rests and how often it failed, so that a thousand environments do not ask
-    in step, and yet the same history gives the same waits.
+    `vcpu` is what one instance of the pool has, None when not known: a quota that has no room for it may have room for
+    a smaller one.
     """
-    where = _who_rests(pool, trouble, on_demand)
-    before = ledger.backoffs.get(where)
-    in_a_row = before is not None and now - before.failed_at < policy.failure_memory and before.generation == generation
-    failures = before.failures + 1 if before and in_a_row else 1
+
+    pool: Pool
+    trouble: Trouble
+    error: errors.CloudError
+    vcpu: int | None = None
+    on_demand: bool = False
+
+
+def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: datetime, policy: Policy) -> Backoff:
+    """Returns the backoff after a failure: 1, 2, 4, … times the base, at most the limit, a little less by jitter.
+
+    The jitter is a hash of what backs off and how often it failed, so that a thousand environments do not ask in step,
+    and yet an equal history gives equal waits.
+    """
+    trouble, where = failure.trouble, _what_backs_off(failure)
+    before = _earlier_in_a_row(ledger.backoffs.get(where), generation, now, policy)
+    failures = before.failures + 1 if before else 1
     wait = min(policy.backoff_max, policy.backoff_base * (1 << min(failures - 1, 20)))
     if trouble is Trouble.INVALID_CONFIGURATION:
         wait = policy.blocked_recheck
     until = now + _jittered(wait, ledger.environment_id, where, failures)
-    is_quota = trouble is Trouble.QUOTA_EXCEEDED and not on_demand
+    is_quota = trouble is Trouble.QUOTA_EXCEEDED and not failure.on_demand
     return Backoff(
         pool=where,
         trouble=trouble,
-        code=error.code,
-        message=error.message,
-        request_id=error.request_id,
+        code=failure.error.code,
+        message=failure.error.message,
+        request_id=failure.error.request_id,
         failures=failures,
-        since=before.since if before and in_a_row and before.trouble is trouble else now,
+        since=before.since if before and before.trouble is trouble else now,
         failed_at=now,
         until=now + policy.blocked_recheck if is_quota else until,
         generation=generation,
-        vcpu=vcpu if is_quota else None,
-        in_use=held_in_zone(ledger, pool.zone) if is_quota else None,
+        vcpu=failure.vcpu if is_quota else None,
+        in_use=held_in_zone(ledger, failure.pool.zone) if is_quota else None,
     )
 
 
-def _who_rests(pool: Pool, trouble: Trouble, on_demand: bool) -> Pool | None:
-    if trouble in OF_THE_WHOLE:
+def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, policy: Policy) -> Backoff | None:
+    """The backoff of the failure before, if that was not long ago and the spec has not changed since."""
+    if before is None or before.generation != generation or now - before.failed_at >= policy.failure_memory:
         return None
-    if on_demand:
+    return before
+
+
+def _what_backs_off(failure: Failure) -> Pool | None:
+    """The pool, its zone, all purchases on demand, or with None the whole environment."""
+    if failure.trouble in OF_THE_WHOLE:
+        return None
+    if failure.on_demand:
         return ON_DEMAND
-    return whole_zone(pool.zone) if trouble in OF_THE_ZONE else pool
+    return whole_zone(failure.pool.zone) if failure.trouble in OF_THE_ZONE else failure.pool
 
 
 def _jittered(wait: timedelta, environment_id: str, where: Pool | None, failures: int) -> timedelta:

@@ -1,6 +1,7 @@
-"""When on-demand instances stand in for spot, and when they give way again: after a delay, capped, and calmly.
+"""When on-demand instances are bought in place of spot, and when they are released again: late, capped, and calmly.
 
-Apart from `allocation`, because this is bought at the list price: it happens only when it was asked for.
+Apart from `allocation`, because these instances cost the list price: they are bought only for an environment that asks
+for a fallback.
 """
 
 from __future__ import annotations
@@ -8,15 +9,72 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotcompute.model.desired import Desired, Fallback
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import Ranking
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
-from spotcompute.plan.capacity import in_flight, occupying, shortfall
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.situation import Situation
+
+# --- clocks ----------------------------------------------------------------------------------------------------------
+
+
+def with_fallback_clocks(situation: Situation) -> Ledger:
+    """Returns the ledger with the times since when spot has fallen short and since when it could deliver again.
+
+    An environment without a fallback remembers none of them.
+    """
+    ledger, now = situation.ledger, situation.now
+    before = (ledger.short_since, ledger.spot_since, ledger.switched_at)
+    if situation.desired.fallback is None or situation.desired.deleting:
+        after: tuple[datetime | None, ...] = (None, None, None)
+    else:
+        after = (
+            _since(ledger.short_since, situation.missing > 0, now),
+            _since(ledger.spot_since, _could_spot_replace(situation), now),
+            _since(ledger.switched_at, ledger.switched_at is not None, now),
+        )
+    if after == before:
+        return ledger
+    short_since, spot_since, switched_at = after
+    return replace(ledger, short_since=short_since, spot_since=spot_since, switched_at=switched_at)
+
+
+def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
+    """Since when something holds. A time in the future was written before the clock was set back, or by hand."""
+    return min(before or now, now) if holds else None
+
+
+def _could_spot_replace(situation: Situation) -> bool:
+    """True while there are on-demand instances and a pool sells spot, as if none had been bought on demand.
+
+    Without them their places, shares and money are free for spot: hence a ranking of its own.
+    """
+    if not on_demand_members(situation.ledger):
+        return False
+    ranking = situation.with_ledger(without_on_demand(situation.ledger)).ranking
+    return any(_sells(offer.pool, situation.market) for offer in ranking.kept)
+
+
+def without_on_demand(ledger: Ledger) -> Ledger:
+    """Returns the ledger as it will be once every on-demand instance has been replaced."""
+    members = {key: member for key, member in ledger.members.items() if not member.on_demand}
+    return replace(ledger, members=members, intents=tuple(one for one in ledger.intents if not one.on_demand))
+
+
+def _sells(pool: Pool, market: Market) -> bool:
+    offering = market.offerings.get(pool)
+    return market.unreliable_because is None and offering is not None and not offering.sold_out
+
+
+def on_demand_members(ledger: Ledger) -> list[Member]:
+    """Returns the instances that were bought on demand and are meant to stay, in a stable order."""
+    staying = (member for member in occupying(ledger) if member.termination is None and member.lost is None)
+    return [member for member in staying if member.on_demand]
+
+
+# --- from spot to on demand ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,146 +85,149 @@ class Substitute:
     count: int
 
 
-def with_fallback_clocks(desired: Desired, ledger: Ledger, ranking: Ranking, market: Market, now: datetime) -> Ledger:
-    """The same ledger, in which it stands since when spot has fallen short, and since when it looks well again.
-
-    `ranking` is that of the environment as if nothing had been bought on demand (`without_on_demand`).
-    """
-    if desired.fallback is None or desired.deleting:
-        watched: tuple[datetime | None, ...] = (None, None, None)
-    else:
-        is_short = shortfall(ledger, desired.replicas) > 0
-        is_well = bool(on_demand_members(ledger)) and any(_sells(pool, market) for pool in _pools(ranking))
-        watched = (
-            _since(ledger.short_since, is_short, now),
-            _since(ledger.spot_since, is_well, now),
-            _since(ledger.switched_at, ledger.switched_at is not None, now),
-        )
-    if watched == (ledger.short_since, ledger.spot_since, ledger.switched_at):
-        return ledger
-    short_since, spot_since, switched_at = watched
-    return replace(ledger, short_since=short_since, spot_since=spot_since, switched_at=switched_at)
-
-
-def without_on_demand(ledger: Ledger) -> Ledger:
-    """The same ledger as it will be when on demand has given way: its places, shares and money are free for spot."""
-    members = {key: member for key, member in ledger.members.items() if not member.on_demand}
-    return replace(ledger, members=members, intents=tuple(one for one in ledger.intents if not one.on_demand))
-
-
-def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
-    """Since when something holds. A time to come was written by a clock that has been set back, or by hand."""
-    return min(before or now, now) if holds else None
-
-
-def _pools(ranking: Ranking) -> list[Pool]:
-    return [offer.pool for offer in ranking.kept]
-
-
-def _sells(pool: Pool, market: Market) -> bool:
-    offering = market.offerings.get(pool)
-    return market.unreliable_because is None and offering is not None and not offering.sold_out
-
-
-def on_demand_members(ledger: Ledger) -> list[Member]:
-    """Instances bought on demand that are meant to stay, in a stable order."""
-    staying = (member for member in occupying(ledger) if member.termination is None and member.lost is None)
-    return [member for member in staying if member.on_demand]
-
-
-def is_due(fallback: Fallback, ledger: Ledger, now: datetime, policy: Policy) -> bool:
+def is_due(situation: Situation) -> bool:
     """True when spot has fallen short for long enough, and the last change over was long enough ago."""
-    if ledger.short_since is None:
+    fallback, since = situation.desired.fallback, situation.ledger.short_since
+    if fallback is None or since is None:
         return False
-    if fallback.deadline is not None and now >= fallback.deadline:
-        return True
-    return now - ledger.short_since >= fallback.after and _is_calm(ledger.switched_at, now, policy)
+    has_waited = situation.now - since >= fallback.after and _is_calm(situation.ledger.switched_at, situation)
+    return has_waited or _is_past_deadline(situation)
 
 
-def due_at(fallback: Fallback, ledger: Ledger, policy: Policy) -> datetime | None:
-    """When `is_due` will be true, if spot goes on falling short."""
-    if ledger.short_since is None:
+def due_at(situation: Situation) -> datetime | None:
+    """Returns when `is_due` will be true if spot goes on falling short. Returns None when spot does not fall short."""
+    fallback, ledger = situation.desired.fallback, situation.ledger
+    if fallback is None or ledger.short_since is None:
         return None
     at = ledger.short_since + fallback.after
     if ledger.switched_at is not None:
-        at = max(at, ledger.switched_at + policy.switch_interval_min)
+        at = max(at, ledger.switched_at + situation.policy.switch_interval_min)
     return at if fallback.deadline is None else min(at, fallback.deadline)
 
 
-def _is_calm(changed_at: datetime | None, now: datetime, policy: Policy) -> bool:
-    return changed_at is None or now - changed_at >= policy.switch_interval_min
+def _is_calm(changed_at: datetime | None, situation: Situation) -> bool:
+    """True when a change at that time was long enough ago for another one."""
+    return changed_at is None or situation.now - changed_at >= situation.policy.switch_interval_min
 
 
-def on_demand_to_buy(
-    desired: Desired, ledger: Ledger, market: Market, learned: Learned, now: datetime, policy: Policy
-) -> Substitute | None:
-    """What to buy on demand now: the cheapest pool by list price, as many as every cap allows; None when nothing."""
-    fallback = desired.fallback
-    if fallback is None or desired.one_time or not is_due(fallback, ledger, now, policy):
+def _is_past_deadline(situation: Situation) -> bool:
+    """True after the time from which the environment must be complete, whatever it costs."""
+    fallback = situation.desired.fallback
+    return fallback is not None and fallback.deadline is not None and situation.now >= fallback.deadline
+
+
+def on_demand_to_buy(situation: Situation, learned: Learned) -> Substitute | None:
+    """Returns what to buy on demand now: the pool with the lowest list price, as many as every cap allows.
+
+    Returns None when there is nothing to buy.
+    """
+    if situation.desired.one_time or not is_due(situation) or _is_refused(situation, learned):
         return None
-    if is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand):
+    pool = _cheapest_on_demand(situation, learned)
+    if pool is None:
         return None
-    pools = [pool for pool, _ in desired.pools if pool not in learned.not_on_demand and market.list_price(pool)]
-    if not pools or market.unreliable_because is not None:
-        return None
-    pool = min(pools, key=lambda one: market.list_price(one) or 0)
-    count = min(shortfall(ledger, desired.replicas), _room(desired, fallback, ledger, market, pool))
+    count = min(situation.missing, _room(situation, pool))
     return Substitute(pool, count) if count > 0 else None
 
 
-def _room(desired: Desired, fallback: Fallback, ledger: Ledger, market: Market, pool: Pool) -> int:
-    """How many the caps on number, on what on demand costs, and on what everything costs leave."""
+def _is_refused(situation: Situation, learned: Learned) -> bool:
+    """True while the account backs off, or its purchases on demand, unless this run is still trying pool after pool."""
+    ledger, now = situation.ledger, situation.now
+    return is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand)
+
+
+def _cheapest_on_demand(situation: Situation, learned: Learned) -> Pool | None:
+    market = situation.market
+    if market.unreliable_because is not None:
+        return None
+    pools = [pool for pool, _ in situation.desired.pools if pool not in learned.not_on_demand]
+    quoted = [pool for pool in pools if market.list_price(pool)]
+    return min(quoted, key=lambda pool: market.list_price(pool) or 0, default=None)
+
+
+def _room(situation: Situation, pool: Pool) -> int:
+    """How many more the caps allow: on their number, on what on demand costs, and on what everything costs."""
+    fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
+    if fallback is None:
+        return 0
     bought = sum(member.on_demand for member in occupying(ledger))
     room = fallback.count_max - bought - sum(intent.missing for intent in ledger.intents if intent.on_demand)
     unit = cost_of(pool, True, market)
     for limit, spent in (
         (fallback.hourly, hourly_cost_on_demand(ledger, market)),
-        (desired.caps.in_total, hourly_cost(ledger, market)),
+        (situation.desired.caps.in_total, hourly_cost(ledger, market)),
     ):
         left = room_under(limit, spent, unit)
         room = 0 if left.obstacle else min(room, left.count if left.count is not None else room)
     return room
 
 
-def on_demand_to_release(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> list[Member]:
-    """On-demand instances to let go now, so that spot takes their places: one to see if it does, then all others.
+# --- and back --------------------------------------------------------------------------------------------------------
 
-    Nothing is ever bought beyond `replicas`, so they go first. Only once spot has looked well for `stable_for`, and
-    the others not before the first has gone and what took its place runs.
+
+def on_demand_to_release(situation: Situation) -> list[Member]:
+    """Returns the on-demand instances that spot shall replace now: first one, to see if spot delivers, then all others.
+
+    They go before spot comes, since nothing is ever bought beyond `replicas`.
     """
-    fallback, members = desired.fallback, on_demand_members(ledger)
-    if (
-        fallback is None
-        or not members
-        or ledger.spot_since is None
-        or in_flight(ledger)
-        or shortfall(ledger, desired.replicas)
-        or any(_is_unsettled(member) for member in occupying(ledger))
-    ):
+    if not _has_settled(situation) or not _spot_has_recovered(situation) or _is_past_deadline(situation):
         return []
-    if fallback.deadline is not None and now >= fallback.deadline:
-        return []
-    well_from = ledger.spot_since + fallback.stable_for
-    if now < well_from:
-        return []
-    bought_at = max(member.launched_at for member in members)
-    if ledger.switched_at is not None and ledger.switched_at >= max(well_from, bought_at):
+    members = on_demand_members(situation.ledger)
+    if _first_was_replaced(situation, members):
         return members
-    return members[:1] if all(_is_calm(at, now, policy) for at in (ledger.switched_at, bought_at)) else []
+    return members[:1] if _may_try_one(situation, members) else []
+
+
+def _has_settled(situation: Situation) -> bool:
+    """True when nothing is missing or on its way, nothing is still starting, and no release for spot is open."""
+    ledger = situation.ledger
+    return situation.missing == 0 and in_flight(ledger) == 0 and not any(map(_is_unsettled, occupying(ledger)))
 
 
 def _is_unsettled(member: Member) -> bool:
-    """True for one that is still starting, or is giving way and has not gone yet."""
+    """True for an instance that is still starting, or is being replaced by spot and has not gone yet."""
     if member.termination is None:
         return not member.arrived
     return member.termination.cause is Cause.BACK_TO_SPOT
 
 
-def next_fallback_check(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> datetime | None:
-    """When to look again at whether to change over; None when nothing of the kind is to come."""
-    if desired.fallback is None:
+def _spot_has_recovered(situation: Situation) -> bool:
+    """True when spot could have replaced the on-demand instances for `stable_for` without a break."""
+    at = _recovered_at(situation)
+    return at is not None and situation.now >= at
+
+
+def _recovered_at(situation: Situation) -> datetime | None:
+    fallback, since = situation.desired.fallback, situation.ledger.spot_since
+    return None if fallback is None or since is None else since + fallback.stable_for
+
+
+def _first_was_replaced(situation: Situation, members: list[Member]) -> bool:
+    """True when one has been released since spot recovered and since the last purchase on demand."""
+    at, switched_at = _recovered_at(situation), situation.ledger.switched_at
+    return at is not None and switched_at is not None and switched_at >= max(at, _bought_at(situation, members))
+
+
+def _may_try_one(situation: Situation, members: list[Member]) -> bool:
+    """True when the last change over, in either direction, was long enough ago."""
+    changes = (situation.ledger.switched_at, _bought_at(situation, members))
+    return all(_is_calm(at, situation) for at in changes)
+
+
+def _bought_at(situation: Situation, members: list[Member]) -> datetime:
+    """When the last of them was bought."""
+    return max((member.launched_at for member in members), default=situation.now)
+
+
+# --- the next look ---------------------------------------------------------------------------------------------------
+
+
+def next_fallback_check(situation: Situation) -> datetime | None:
+    """Returns when to look again at whether to change over. Returns None when no change over can come."""
+    fallback, now = situation.desired.fallback, situation.now
+    if fallback is None:
         return None
-    if on_demand_members(ledger):
-        return now + policy.backoff_max
-    at = due_at(desired.fallback, ledger, policy)
-    return at if at is None or at > now else now + policy.backoff_max
+    if on_demand_members(situation.ledger):
+        return now + situation.policy.backoff_max
+    at = due_at(situation)
+    return at if at is None or at > now else now + situation.policy.backoff_max

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 from spotcompute.cloud.errors import (
@@ -28,6 +27,7 @@ from spotcompute.model.ledger import Trouble
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.backoff import trouble_of
 from spotcompute.plan.quote import Quote
+from spotcompute.plan.situation import Situation
 
 #: Where each part of a request stands in the spec; what stands in a placement, and types, have numbers.
 _FIELDS = {
@@ -102,21 +102,21 @@ def is_refusal(error: CloudError) -> bool:
     return isinstance(error, InsufficientCapacity | NoRoom | PriceTooLow | QuotaExceeded | InsufficientBalance)
 
 
-def field_error_of(error: CloudError, part: Part | None, stop: Probe, desired: Desired) -> FieldError:
+def field_error_of(error: CloudError, part: Part | None, probe: Probe, desired: Desired) -> FieldError:
     """The fault in the cloud's words, and where it stands in the spec."""
-    return FieldError(_field_of(part, error, stop, desired), error.code, error.message)
+    return FieldError(_field_of(part, error, probe, desired), error.code, error.message)
 
 
-def _field_of(part: Part | None, error: CloudError, stop: Probe, desired: Desired) -> str | None:
+def _field_of(part: Part | None, error: CloudError, probe: Probe, desired: Desired) -> str | None:
     if part is Part.ZONE:
-        return f"spec.placements[{stop.index}].zone"
+        return f"spec.placements[{probe.index}].zone"
     if part is Part.NETWORK:
-        request = stop.request
+        request = probe.request
         is_vpc = f"{request.vpc_id}" in error.message and f"{request.subnet_id}" not in error.message
-        return f"spec.placements[{stop.index}].{'vpcId' if is_vpc else 'subnetId'}"
+        return f"spec.placements[{probe.index}].{'vpcId' if is_vpc else 'subnetId'}"
     if part is Part.INSTANCE_TYPE:
         names = types_of(desired)
-        name = stop.request.pool.instance_type
+        name = probe.request.pool.instance_type
         is_named = desired.requirements is None and name in names
         return f"spec.instanceTypes[{names.index(name)}]" if is_named else "spec.instanceRequirements"
     return _FIELDS.get(part) if part else None
@@ -159,25 +159,25 @@ def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
     return tuple(faults)
 
 
-def probes(desired: Desired, quote: Quote, market: Market, now: datetime) -> tuple[Probe, ...]:
-    """One request for each zone, with what would be chosen there: the zones of which the most is expected first.
+def probes(situation: Situation, quote: Quote) -> tuple[Probe, ...]:
+    """Returns one request for each zone, with what would be chosen there: the zones of which most is expected first.
 
-    Where nothing of the spec is sold, any type that is sold there tells about its network.
+    Where no type of the spec is sold, any type that is sold there tells about its network.
     """
     counts = {lot.pool: lot.count for lot in quote.lots}
     found = [
-        stop
-        for index, placement in enumerate(desired.placements)
-        if (stop := _stop(index, placement, desired, quote, market, now)) is not None
+        probe
+        for index, placement in enumerate(situation.desired.placements)
+        if (probe := _probe(index, placement, situation, quote)) is not None
     ]
-    return tuple(sorted(found, key=lambda stop: (-counts.get(stop.request.pool, 0), not stop.is_own_type, stop.index)))
+    return tuple(
+        sorted(found, key=lambda probe: (-counts.get(probe.request.pool, 0), not probe.is_own_type, probe.index))
+    )
 
 
-def _stop(
-    index: int, placement: Placement, desired: Desired, quote: Quote, market: Market, now: datetime
-) -> Probe | None:
-    counts = {lot.pool: lot.count for lot in quote.lots}
-    sold = sorted(pool for pool in market.offerings if pool.zone == placement.zone)
+def _probe(index: int, placement: Placement, situation: Situation, quote: Quote) -> Probe | None:
+    desired, counts = situation.desired, {lot.pool: lot.count for lot in quote.lots}
+    sold = sorted(pool for pool in situation.market.offerings if pool.zone == placement.zone)
     own = [line for line in quote.lines if line.pool.zone == placement.zone and (line.pool in sold or not sold)]
     best = max(own, key=lambda line: (counts.get(line.pool, 0), line.why is None, line.score), default=None)
     pool = best.pool if best else sold[0] if sold else None
@@ -186,7 +186,7 @@ def _stop(
     request = LaunchRequest(
         pool=pool,
         count=(count := min(MAX_LAUNCH_COUNT, counts.get(pool, 1))),
-        name=launch_name(desired.name_prefix, desired.ownership, int(now.timestamp()), count),
+        name=launch_name(desired.name_prefix, desired.ownership, int(situation.now.timestamp()), count),
         ownership=desired.ownership,
         owner=desired.owner,
         template=desired.template,

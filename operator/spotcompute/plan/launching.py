@@ -13,53 +13,53 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.identity import launch_name, launch_token
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest
 from spotcompute.model.ledger import Intent, Ledger
-from spotcompute.model.offering import Market, Pool
+from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 #: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
 LAUNCHES_AT_ONCE = 5
 
 
-def may_be_repeated(
-    intent: Intent, desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy
-) -> bool:
+def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     """True while repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
 
-    The request is built anew from the spec and must have the intent's digest: whatever somebody may have written
-    into status, nothing is bought that the spec does not ask for. Tokens do not live for ever, hence the window. While
-    a lost ledger is rebuilt, what there is cannot be counted, and a launch may never have been sent.
+    The request is built anew from the spec and must have the intent's digest: whatever stands in status, nothing is
+    bought that the spec does not ask for. Tokens do not live for ever, hence the window. While a lost ledger is
+    rebuilt, instances cannot be counted yet, and the launch may never have been sent.
     """
+    desired, ledger, now = situation.desired, situation.ledger, situation.now
     request = request_for(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
     if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
         return False
-    if not is_within(desired, ledger, intent, market):
+    if not is_within(desired, ledger, intent, situation.market):
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
-    in_time = timedelta(0) <= now - intent.created_at < policy.replay_window
-    return is_authentic and fits and in_time and not may_await_answer(intent, now, policy)
+    in_time = timedelta(0) <= now - intent.created_at < situation.policy.replay_window
+    return is_authentic and fits and in_time and not may_await_answer(intent, now, situation.policy)
 
 
 def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
-    """True while whoever committed the launch may still be waiting for its answer: another replica, most likely.
+    """True while the process that committed the launch, most likely another replica, may still wait for its answer.
 
-    To repeat it meanwhile would make the first answer doubtful for no reason.
+    Repeating the launch meanwhile would make the first answer useless for no reason.
     """
     return intent.sent_at is None and timedelta(0) <= now - intent.created_at < policy.answer_wait_max
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to ask for next: `total` instances of a pool, in as many calls as it takes."""
+    """What to ask for next: `total` instances of a pool, at least `count_min`, in as many calls as it takes."""
 
     pool: Pool
     total: int
     bid: Decimal | None
     on_demand: bool
-    least: int
+    count_min: int
     because: str
 
 
@@ -72,7 +72,7 @@ def may_launch(desired: Desired, ledger: Ledger, learned: Learned) -> bool:
 
 
 def in_calls(total: int) -> list[int]:
-    """Split what one call cannot take: 250 become 100, 100 and 50."""
+    """Splits what one call cannot take: 250 become 100, 100 and 50."""
     counts: list[int] = []
     while total > 0 and len(counts) < LAUNCHES_AT_ONCE:
         counts.append(min(total, MAX_LAUNCH_COUNT))
@@ -80,9 +80,10 @@ def in_calls(total: int) -> list[int]:
     return counts
 
 
-def launch_of(desired: Desired, choice: Choice, count: int, sequence: int, now: datetime, market: Market) -> Launch:
-    """The launch of `count` instances: its intent, its token and the request both are derived from."""
-    request = build_request(desired, choice.pool, count, sequence, choice.bid, choice.on_demand)
+def launch_of(choice: Choice, count: int, sequence: int, situation: Situation) -> Launch:
+    """Returns the launch of `count` instances: its intent, its token and the request both are derived from."""
+    market = situation.market
+    request = build_request(situation.desired, choice.pool, count, sequence, choice.bid, choice.on_demand)
     intent = Intent(
         sequence=sequence,
         token=launch_token(request.ownership, sequence, request.digest),
@@ -91,21 +92,21 @@ def launch_of(desired: Desired, choice: Choice, count: int, sequence: int, now: 
         count=count,
         digest=request.digest,
         template_digest=request.template_digest,
-        created_at=now,
+        created_at=situation.now,
         bid=choice.bid,
         on_demand=choice.on_demand,
     )
     price = price_of(choice.pool, choice.on_demand, market)
     vcpu = market.vcpu(choice.pool)
-    return Launch(intent, request, choice.because, vcpu=vcpu, price=price, count_min=choice.least)
+    return Launch(intent, request, choice.because, vcpu=vcpu, price=price, count_min=choice.count_min)
 
 
 def request_for(
     desired: Desired, pool: Pool, count: int, sequence: int, bid: Decimal | None, on_demand: bool = False
 ) -> LaunchRequest | None:
-    """The request the spec makes for `count` instances of `pool`, or None when the spec makes no such request.
+    """Returns the request that the spec makes for `count` instances of `pool`. Returns None when it makes none.
 
-    Whether the spec allows the bid is `plan.budget`'s to say.
+    Whether the spec allows the bid is said by `plan.budget`.
     """
     if desired.placement(pool) is None or not 1 <= count <= MAX_LAUNCH_COUNT:
         return None
@@ -115,7 +116,7 @@ def request_for(
 def build_request(
     desired: Desired, pool: Pool, count: int, sequence: int, bid: Decimal | None, on_demand: bool
 ) -> LaunchRequest:
-    """The request as the spec makes it; `request_for` says whether the spec makes one at all."""
+    """Returns the request as the spec makes it; `request_for` says whether the spec makes one at all."""
     placement = desired.placement(pool)
     return LaunchRequest(
         pool=pool,

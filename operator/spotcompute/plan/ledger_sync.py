@@ -11,15 +11,15 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud.errors import Unclassified
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
-from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
-from spotcompute.plan.backoff import backoff_after, without_stale_backoffs
+from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
+from spotcompute.plan.situation import Situation
 
 #: Sequences begin with seconds since 1970, and many launches at once run ahead of the clock a little.
 _AHEAD = timedelta(hours=1)
@@ -33,68 +33,72 @@ class Synced:
     activities: tuple[Activity, ...] = ()
 
 
-def sync_ledger(ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> Synced:
-    """Bring `ledger` up to date with `observed`. Total and deterministic, in whatever order things were observed."""
-    clerk = _LedgerSync(ledger, desired, observed, now, policy)
-    clerk.match_intents()
-    clerk.adopt()
-    for instance_id in sorted(ledger.members.keys() | clerk.ledger.members.keys()):
-        clerk.examine(clerk.ledger.members[instance_id])
-    named = clerk.ledger.backoffs if desired.unmet is not None else (pool for pool, _ in desired.pools)
-    pools = frozenset(pool for pool in named if pool is not None)
-    if clerk.ledger.members:
-        clerk.ledger = replace(clerk.ledger, account=observed.account or None)
-    kept = without_stale_backoffs(clerk.ledger, pools, desired.generation, now, policy)
-    settled = _with_quarantine(kept, observed, now, policy)
-    return Synced(_without_old_refusal(settled, now, policy), tuple(clerk.activities))
+def sync_ledger(situation: Situation) -> Synced:
+    """Brings the ledger up to date with the observation. Total; what is seen may come in any order."""
+    sync = _LedgerSync(situation)
+    sync.match_intents()
+    sync.adopt()
+    sync.examine_members()
+    ledger = sync.ledger
+    if ledger.members:
+        ledger = replace(ledger, account=situation.observed.account or None)
+    for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal):
+        ledger = step(situation.with_ledger(ledger))
+    return Synced(ledger, tuple(sync.activities))
 
 
 def in_quarantine(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
-    """The same ledger, which launches nothing until whatever it may have forgotten must have shown itself."""
+    """Returns the ledger in quarantine: nothing is launched until all that it may have forgotten must have shown up."""
     return replace(
         ledger, quarantine_until=now + policy.signature_lifetime + policy.listing_lag_max, quarantine_looks=()
     )
 
 
 def with_state_refusal(
-    ledger: Ledger, doubt: StateRefusalKind, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
+    ledger: Ledger, kind: StateRefusalKind, message: str, now: datetime, instance_ids: tuple[str, ...] = ()
 ) -> tuple[Ledger, Activity]:
-    """The same ledger, in which it stands for a while that this was not believed; and the line for its history."""
+    """Returns the ledger that shows for a while what was not believed, and the line about it for the history."""
     activity = Activity(
         ActivityType.REFUSE,
         ActivityState.SUCCEEDED,
-        cause=str(doubt),
+        cause=str(kind),
         started_at=now,
         ended_at=now,
         instance_ids=instance_ids,
         message=message,
     )
-    return replace(ledger, state_refused=StateRefusal(doubt, message, now)), activity
+    return replace(ledger, state_refused=StateRefusal(kind, message, now)), activity
 
 
-def _without_old_refusal(ledger: Ledger, now: datetime, policy: Policy) -> Ledger:
-    """Forget a refusal once it has been told for long enough, and the waiting that came of it is over."""
+def _with_fresh_backoffs(situation: Situation) -> Ledger:
+    """Forgets backoffs that the present spec has no use for. While its pools are not known, all are kept."""
+    desired, ledger = situation.desired, situation.ledger
+    named = ledger.backoffs if desired.unmet is not None else (pool for pool, _ in desired.pools)
+    pools = frozenset(pool for pool in named if pool is not None)
+    return without_stale_backoffs(ledger, pools, desired.generation, situation.now, situation.policy)
+
+
+def _without_old_refusal(situation: Situation) -> Ledger:
+    """Forgets a state refusal once it has been shown for long enough, and the quarantine that came of it is over."""
+    ledger, shown_for = situation.ledger, situation.policy.refusal_shown_for
     refused = ledger.state_refused
-    if (
-        refused is None
-        or ledger.quarantine_until is not None
-        or abs(now - refused.refused_at) < policy.refusal_shown_for
-    ):
+    if refused is None or ledger.quarantine_until is not None or abs(situation.now - refused.refused_at) < shown_for:
         return ledger
     return replace(ledger, state_refused=None)
 
 
-def _with_quarantine(ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
-    """End a quarantine that is over, and shorten one that is longer than the cloud can be late.
+def _with_quarantine(situation: Situation) -> Ledger:
+    """Ends a quarantine that is over, and shortens one that is longer than the cloud can be late.
 
-    It can be longer when the clock has stepped back or somebody has edited status; waiting could take years.
+    It can be longer when the clock was set back or status was edited. Waiting could take years.
     """
+    ledger, policy, seen_at = situation.ledger, situation.policy, situation.observed.observed_at
     if ledger.quarantine_until is None:
         return ledger
-    longest = now + policy.signature_lifetime + policy.listing_lag_max
-    if observed.observed_at < ledger.quarantine_until:
+    longest = situation.now + policy.signature_lifetime + policy.listing_lag_max
+    if seen_at < ledger.quarantine_until:
         return replace(ledger, quarantine_until=min(ledger.quarantine_until, longest))
-    looks = tuple(sorted({*ledger.quarantine_looks, observed.observed_at}))
+    looks = tuple(sorted({*ledger.quarantine_looks, seen_at}))
     if len(looks) < policy.absence_sweeps:
         return replace(ledger, quarantine_looks=looks)
     return replace(ledger, quarantine_until=None, quarantine_looks=())
@@ -113,11 +117,13 @@ def is_another_account(ledger: Ledger, observed: Observation) -> bool:
 
 
 class _LedgerSync:
-    """One pass over the books; holds what every step needs, so that the steps read plainly."""
+    """Goes once through the ledger, step by step; `ledger` and `activities` are what has come of it so far."""
 
-    def __init__(self, ledger: Ledger, desired: Desired, observed: Observation, now: datetime, policy: Policy) -> None:
-        self.ledger, self.activities = ledger, list[Activity]()
-        self._desired, self._observed, self._now, self._policy = desired, observed, now, policy
+    def __init__(self, situation: Situation) -> None:
+        self.ledger, self.activities = situation.ledger, list[Activity]()
+        self._before = situation.ledger
+        self._desired, self._observed = situation.desired, situation.observed
+        self._now, self._policy = situation.now, situation.policy
 
     # --- launches in flight ------------------------------------------------------------------------------------------
 
@@ -135,7 +141,7 @@ class _LedgerSync:
             matched = replace(intent, found=intent.found | {instance.id for instance in fresh})
             if matched.missing == 0 or self._can_no_longer_appear(matched):
                 self.ledger = self.ledger.without_intent(intent.sequence)
-                self._tell_settled(matched)
+                self._record_settled(matched)
             elif fresh:
                 self.ledger = self.ledger.with_intent(matched)
 
@@ -173,7 +179,7 @@ class _LedgerSync:
         deadline = intent.created_at + self._policy.launch_uncertain_for
         return self._observed.observed_at >= deadline and intent.name in self._observed.searched
 
-    def _tell_settled(self, intent: Intent) -> None:
+    def _record_settled(self, intent: Intent) -> None:
         found = tuple(sorted(intent.found))
         self.activities.append(
             Activity(
@@ -201,10 +207,10 @@ class _LedgerSync:
                 continue
             member = Member(instance.id, instance.pool, instance.created_at, seen=True, on_demand=instance.on_demand)
             self.ledger = self.ledger.with_member(member)
-            self._tell(ActivityType.ADOPT, Cause.ADOPTED, instance.id, instance.created_at)
-            self._doubt_memory(sequence_in(instance, self._desired.ownership) or 0)
+            self.activities.append(self._activity(ActivityType.ADOPT, Cause.ADOPTED, instance.id, instance.created_at))
+            self._check_memory(sequence_in(instance, self._desired.ownership) or 0)
 
-    def _doubt_memory(self, sequence: int) -> None:
+    def _check_memory(self, sequence: int) -> None:
         """An instance of a later launch than any we remember: status was restored from a backup. There may be more.
 
         A sequence far ahead of the clock was never given by us: names can be changed by hand.
@@ -217,7 +223,12 @@ class _LedgerSync:
 
     # --- members -----------------------------------------------------------------------------------------------------
 
-    def examine(self, member: Member) -> None:
+    def examine_members(self) -> None:
+        """Examines every member there was or has just been found, by id."""
+        for instance_id in sorted(self._before.members.keys() | self.ledger.members.keys()):
+            self._examine(self.ledger.members[instance_id])
+
+    def _examine(self, member: Member) -> None:
         """Update one member from what was seen of it, or drop it when its absence is proven."""
         if member.launched_at > self._now:
             # As with launches: what lies in the future would not be old enough to be gone before that time has come.
@@ -238,7 +249,7 @@ class _LedgerSync:
     def _examine_seen(self, member: Member, instance: Instance) -> None:
         if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
             self.ledger = self.ledger.without_member(member.id)
-            self._tell(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now)
+            self.activities.append(self._activity(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now))
             self._refuse(
                 StateRefusalKind.NOT_OURS,
                 member.id,
@@ -270,7 +281,7 @@ class _LedgerSync:
         if instance.has_ended and not member.claims_end:
             if member.termination is None:
                 updated = replace(updated, lost=_cause_of_end(instance))
-                self._note_loss(updated, instance)
+                self._record_loss(updated, instance)
             else:
                 # It ended while its release was still being asked for: what was wanted has happened.
                 updated = replace(updated, termination=replace(member.termination, accepted_at=self._now))
@@ -306,63 +317,48 @@ class _LedgerSync:
         if member.termination is None and member.lost is None:
             lost = replace(member, lost=Cause.DISAPPEARED)
             self.ledger = self.ledger.with_member(lost)
-            self._note_loss(lost, None)
+            self._record_loss(lost, None)
         self.ledger = self.ledger.without_member(member.id)
 
-    def _note_loss(self, member: Member, instance: Instance | None) -> None:
+    def _record_loss(self, member: Member, instance: Instance | None) -> None:
         cause = member.lost or Cause.DISAPPEARED
         message = _EXPLANATIONS[cause]
         if instance is not None and instance.failure:
             message = f"{message}: {instance.failure}"
         request_id = instance.last_operation_request_id if instance and cause is Cause.RELEASED_OUTSIDE else None
-        self._tell(ActivityType.LOSS, cause, member.id, self._now, message, member, request_id)
+        activity = self._activity(ActivityType.LOSS, cause, member.id, self._now)
+        self.activities.append(replace(activity, message=message, pool=member.pool, request_id=request_id))
         if cause in _RECLAIMS and not member.on_demand:
             self.ledger = replace(self.ledger, reclaimed=self.ledger.reclaimed + 1)
         is_of_the_pool = cause is not Cause.RELEASED_OUTSIDE and not member.on_demand
         if is_of_the_pool:
             self.ledger = after_loss(self.ledger, member, self._now, self._policy)
         if is_of_the_pool and is_early(member, self._now, self._policy):
-            failed = cause is Cause.LAUNCH_FAILED
-            trouble = Trouble.LAUNCH_FAILED if failed else Trouble.EARLY_LOSS
-            error = Unclassified(str(cause), message)
-            backoff = backoff_after(
-                self.ledger, member.pool, trouble, error, self._desired.generation, self._now, self._policy
-            )
-            if self._desired.placement(member.pool) is not None and not self._rests_already(backoff.pool):
-                self.ledger = self.ledger.with_backoff(backoff)
+            trouble = Trouble.LAUNCH_FAILED if cause is Cause.LAUNCH_FAILED else Trouble.EARLY_LOSS
+            self._back_off(Failure(member.pool, trouble, Unclassified(str(cause), message)))
 
-    def _rests_already(self, pool: object) -> bool:
-        """Several losses seen in one run are one failure of their pool."""
-        backoff = next((backoff for backoff in self.ledger.backoffs.values() if backoff.pool == pool), None)
-        return backoff is not None and backoff.failed_at == self._now
+    def _back_off(self, failure: Failure) -> None:
+        """Lets the pool back off, unless the spec no longer names it. Losses seen in one run are one failure."""
+        backoff = backoff_after(failure, self.ledger, self._desired.generation, self._now, self._policy)
+        before = self.ledger.backoffs.get(backoff.pool)
+        is_known = before is not None and before.failed_at == self._now
+        if self._desired.placement(failure.pool) is not None and not is_known:
+            self.ledger = self.ledger.with_backoff(backoff)
 
-    def _refuse(self, doubt: StateRefusalKind, instance_id: str, message: str) -> None:
-        self.ledger, activity = with_state_refusal(self.ledger, doubt, message, self._now, (instance_id,))
-        if doubt is not StateRefusalKind.NOT_OURS:  # which has a line of its own
+    def _refuse(self, kind: StateRefusalKind, instance_id: str, message: str) -> None:
+        self.ledger, activity = with_state_refusal(self.ledger, kind, message, self._now, (instance_id,))
+        if kind is not StateRefusalKind.NOT_OURS:  # which has a line of its own
             self.activities.append(activity)
 
-    def _tell(
-        self,
-        type_: ActivityType,
-        cause: Cause,
-        instance_id: str,
-        since: datetime,
-        message: str | None = None,
-        member: Member | None = None,
-        request_id: str | None = None,
-    ) -> None:
-        self.activities.append(
-            Activity(
-                type_,
-                ActivityState.SUCCEEDED,
-                cause=str(cause),
-                started_at=since,
-                ended_at=self._now,
-                pool=member.pool if member else None,
-                instance_ids=(instance_id,),
-                message=message,
-                request_id=request_id,
-            )
+    def _activity(self, type_: ActivityType, cause: Cause, instance_id: str, since: datetime) -> Activity:
+        """A line about something that has happened to one instance and is over."""
+        return Activity(
+            type_,
+            ActivityState.SUCCEEDED,
+            cause=str(cause),
+            started_at=since,
+            ended_at=self._now,
+            instance_ids=(instance_id,),
         )
 
 

@@ -13,12 +13,11 @@ from datetime import datetime
 from spotcompute.cloud.errors import CloudError, InstanceBusy, InstanceGone, NotSent, OutcomeUnknown, Refused
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
-from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
-from spotcompute.plan.backoff import SPLITTABLE, backoff_after, trouble_of
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.backoff import SPLITTABLE, Failure, backoff_after, trouble_of
+from spotcompute.plan.situation import Situation
 
 #: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.
 _OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
@@ -33,20 +32,18 @@ class Applied:
     activities: tuple[Activity, ...]
 
 
-def apply_outcomes(
-    ledger: Ledger, outcomes: Sequence[Outcome], desired: Desired, now: datetime, policy: Policy, learned: Learned
-) -> Applied:
-    """Enter `outcomes` into `ledger`. Total; entering them into a newer ledger is safe and keeps every id."""
-    activities: list[Activity] = []
+def apply_outcomes(situation: Situation, outcomes: Sequence[Outcome], learned: Learned) -> Applied:
+    """Enters `outcomes` into the ledger. Total; entering them into a newer ledger is safe and keeps every id."""
+    ledger, activities = situation.ledger, list[Activity]()
     for outcome in outcomes:
         if isinstance(outcome, Terminated):
-            ledger = _terminated(ledger, outcome, now)
-            activities.append(_told_termination(outcome, now))
+            ledger = _with_answer(ledger, outcome, situation.now)
+            activities.append(_termination_activity(outcome, situation.now))
             continue
-        folder = _LaunchOutcome(ledger, outcome.launch, desired, now, policy, learned)
-        folder.fold(outcome)
-        ledger, learned = folder.ledger, folder.learned
-        activities.extend(folder.activities)
+        launch = _LaunchOutcome(situation.with_ledger(ledger), outcome.launch, learned)
+        launch.apply(outcome)
+        ledger, learned = launch.ledger, launch.learned
+        activities.extend(launch.activities)
     return Applied(ledger, learned, tuple(activities))
 
 
@@ -54,32 +51,32 @@ def apply_outcomes(
 
 
 class _LaunchOutcome:
-    """Enters one launch's outcome; holds what every case needs."""
+    """Enters the outcome of one launch; `ledger`, `learned` and `activities` are what comes of it."""
 
-    def __init__(
-        self, ledger: Ledger, launch: Launch, desired: Desired, now: datetime, policy: Policy, learned: Learned
-    ) -> None:
-        self.ledger, self.learned = ledger, learned
-        self.activities: list[Activity] = []
-        self._launch, self._desired, self._now, self._policy = launch, desired, now, policy
-        #: As committed by now: another replica, or an earlier attempt, may have made it doubtful.
-        self._intent = next((item for item in ledger.intents if item.sequence == launch.intent.sequence), launch.intent)
+    def __init__(self, situation: Situation, launch: Launch, learned: Learned) -> None:
+        self.ledger, self.learned, self.activities = situation.ledger, learned, list[Activity]()
+        self._launch, self._desired = launch, situation.desired
+        self._now, self._policy = situation.now, situation.policy
+        #: As committed meanwhile: another replica, or an earlier attempt, may have lost an answer to it.
+        self._intent = next(
+            (intent for intent in situation.ledger.intents if intent.sequence == launch.intent.sequence), launch.intent
+        )
 
-    def fold(self, outcome: Launched) -> None:
-        """Dispatch on what came back."""
+    def apply(self, outcome: Launched) -> None:
+        """Enters what came back."""
         result = outcome.result
         if result is None:
-            self._drop_unless_doubtful()
+            self._drop_unless_in_doubt()
         elif isinstance(result, CloudError) and self._was_settled_by_others():
             pass  # old news: a process that was frozen, say, hears of it after another replica has seen to it
         elif isinstance(result, LaunchReceipt):
             self._accepted(result)
         elif isinstance(result, OutcomeUnknown):
-            self._doubt(result)
+            self._keep_open(result)
         elif isinstance(result, (Refused, NotSent)) and not self._intent.answer_lost:
             self._refused(result)
         else:
-            self._doubt(result)
+            self._keep_open(result)
 
     def _was_settled_by_others(self) -> bool:
         """True when the launch is no longer in the ledger because its instances are known, or were meanwhile.
@@ -113,7 +110,7 @@ class _LaunchOutcome:
                 self.ledger = self.ledger.without_backoff(where)
         if not intent.on_demand:
             self._learn_sale(intent, len(receipt.instance_ids))
-        self._tell(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
+        self._record(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
 
     def _is_about_such(self, backoff: Backoff) -> bool:
         """False when a smaller type was sold than the one that had no room in the quota."""
@@ -134,45 +131,36 @@ class _LaunchOutcome:
             room = {**self.learned.room_below, self._intent.pool: self._intent.count}
             self.learned = replace(self.learned, room_below=room)
         else:
-            self._rest(trouble, error)
-        self._tell_failure(trouble, error, ActivityState.FAILED)
+            self._back_off(trouble, error)
+        self._record_failure(trouble, error, ActivityState.FAILED)
 
     def _may_ask_for_fewer(self, trouble: Trouble) -> bool:
         is_spot = not self._intent.on_demand and not self._desired.one_time
         return is_spot and trouble in SPLITTABLE and self._intent.count > self._launch.count_min
 
-    def _doubt(self, error: CloudError) -> None:
+    def _keep_open(self, error: CloudError) -> None:
         """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""
         self.ledger = self.ledger.with_intent(replace(self._intent, answer_lost=True, sent_at=self._now))
         trouble = trouble_of(error) if isinstance(error, OutcomeUnknown) else Trouble.CLOUD_UNREACHABLE
-        self._rest(trouble, error)
-        self._tell_failure(trouble, error, ActivityState.SUBMITTED)
+        self._back_off(trouble, error)
+        self._record_failure(trouble, error, ActivityState.SUBMITTED)
 
-    def _rest(self, trouble: Trouble, error: CloudError) -> None:
-        backoff = backoff_after(
-            self.ledger,
-            self._intent.pool,
-            trouble,
-            error,
-            self._desired.generation,
-            self._now,
-            self._policy,
-            vcpu=self._launch.vcpu,
-            on_demand=self._intent.on_demand,
-        )
+    def _back_off(self, trouble: Trouble, error: CloudError) -> None:
+        failure = Failure(self._intent.pool, trouble, error, self._launch.vcpu, self._intent.on_demand)
+        backoff = backoff_after(failure, self.ledger, self._desired.generation, self._now, self._policy)
         self.ledger = self.ledger.with_backoff(backoff)
         if self._intent.on_demand:
             refused = self.learned.not_on_demand | {self._intent.pool}
             self.learned = replace(self.learned, not_on_demand=refused)
 
-    def _drop_unless_doubtful(self) -> None:
+    def _drop_unless_in_doubt(self) -> None:
         if not self._intent.answer_lost:
             self.ledger = self.ledger.without_intent(self._intent.sequence)
 
-    def _tell_failure(self, trouble: Trouble, error: CloudError, state: ActivityState) -> None:
-        self._tell(state, reason=str(trouble), code=error.code, message=error.message, request_id=error.request_id)
+    def _record_failure(self, trouble: Trouble, error: CloudError, state: ActivityState) -> None:
+        self._record(state, reason=str(trouble), code=error.code, message=error.message, request_id=error.request_id)
 
-    def _tell(
+    def _record(
         self,
         state: ActivityState,
         instance_ids: tuple[str, ...] = (),
@@ -203,7 +191,7 @@ class _LaunchOutcome:
 # --- releases --------------------------------------------------------------------------------------------------------
 
 
-def _terminated(ledger: Ledger, outcome: Terminated, now: datetime) -> Ledger:
+def _with_answer(ledger: Ledger, outcome: Terminated, now: datetime) -> Ledger:
     for instance_id in outcome.instance_ids:
         member = ledger.members.get(instance_id)
         if member is None or member.termination is None:
@@ -217,7 +205,7 @@ def _terminated(ledger: Ledger, outcome: Terminated, now: datetime) -> Ledger:
     return ledger
 
 
-def _told_termination(outcome: Terminated, now: datetime) -> Activity:
+def _termination_activity(outcome: Terminated, now: datetime) -> Activity:
     error = outcome.result if isinstance(outcome.result, CloudError) else None
     accepted = error is None or isinstance(error, InstanceGone)
     waiting = isinstance(error, (InstanceBusy, OutcomeUnknown))

@@ -1,25 +1,23 @@
-"""The order of the questions: settle what is open, let go what must go, ask for what is missing.
+"""The order of the questions: settle what is open, release what must go, ask for what is missing.
 
-One planner and not several controllers: two loops that launch and terminate would need a treaty.
+One planner and not several controllers, because two loops that launch and release would need a treaty.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import replace
 from datetime import datetime
-from functools import partial
 
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
-from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market
 from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
-from spotcompute.plan.allocation import how_many, next_offer, rank
+from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_backing_off
-from spotcompute.plan.capacity import is_stuck, shortfall, surplus
-from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks, without_on_demand
+from spotcompute.plan.capacity import is_stuck, surplus
+from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
     Choice,
@@ -30,53 +28,45 @@ from spotcompute.plan.launching import (
     may_be_repeated,
     may_launch,
 )
-from spotcompute.plan.policy import Policy
 from spotcompute.plan.retirement import in_order_of_leaving, why_replace
+from spotcompute.plan.situation import Situation
 
 
-def make_plan(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Learned
-) -> Plan:
-    """Decide the next steps from `observed` towards `desired`; `ledger` has been brought up to date already.
+def make_plan(situation: Situation, learned: Learned) -> Plan:
+    """Decides the next steps towards what is desired; the ledger has been synced with the observation already.
 
-    Total and deterministic: same values, same plan, in whatever order things were observed. Launches in flight
-    count as capacity, so nothing is ever bought beyond `replicas`. A launch that can be settled by repeating it is
-    settled before anything new is asked for; one that can only be searched for keeps its places and holds up
-    nothing else. An empty plan means nothing to do.
+    Total and deterministic: equal situations give equal plans, in whatever order things were observed. Launches in
+    flight count as capacity, so nothing is ever bought beyond `replicas`. A launch that can be settled by repeating it
+    is settled before anything new is asked for; a launch that can only be searched for keeps its places and delays
+    nothing else. An empty plan means that nothing is to be done.
     """
-    if desired.paused and not desired.deleting:
-        return Plan(ledger)
-    ledger = _with_clocks(desired, ledger, observed, now, policy)
-    ledger, releases = _releases(desired, ledger, observed, now, policy)
-    may_repeat = partial(
-        may_be_repeated, desired=desired, ledger=ledger, market=observed.market, now=now, policy=policy
-    )
-    repeatable = [intent for intent in ledger.intents if may_repeat(intent)]
+    if situation.desired.paused and not situation.desired.deleting:
+        return Plan(situation.ledger)
+    situation = situation.with_ledger(_with_clocks(situation))
+    ledger, releases = _releases(situation)
+    situation = situation.with_ledger(ledger)
+    repeatable = [intent for intent in ledger.intents if may_be_repeated(intent, situation)]
     if repeatable:
-        ledger, launches = _replays(repeatable, desired, ledger, now)
-    elif any(may_await_answer(intent, now, policy) for intent in ledger.intents):
+        ledger, launches = _replays(repeatable, situation)
+    elif any(may_await_answer(intent, situation.now, situation.policy) for intent in ledger.intents):
         launches = ()
     else:
-        ledger, launches = _launches(desired, ledger, observed, now, policy, learned)
+        ledger, launches = _launches(situation, learned)
     return Plan(ledger, (*releases, *launches))
 
 
-def _with_clocks(desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Ledger:
-    """The same ledger with what fallback and gang must remember of time; unchanged for everybody else."""
-    if desired.fallback is not None or ledger.short_since or ledger.spot_since or ledger.switched_at:
-        ranking = rank(desired, without_on_demand(ledger), observed.market, now, policy)
-        ledger = with_fallback_clocks(desired, ledger, ranking, observed.market, now)
-    return with_gang_clocks(desired, ledger, now)
+def _with_clocks(situation: Situation) -> Ledger:
+    """Returns the ledger with what fallback and gang must remember of time; unchanged for all other environments."""
+    return with_gang_clocks(situation.desired, with_fallback_clocks(situation), situation.now)
 
 
-# --- letting go ------------------------------------------------------------------------------------------------------
+# --- releasing -------------------------------------------------------------------------------------------------------
 
 
-def _releases(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy
-) -> tuple[Ledger, tuple[Action, ...]]:
-    """Record who has to go, and ask for every recorded release that is due."""
-    for member, cause in _leaving(desired, ledger, observed, now, policy):
+def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
+    """Records which instances have to go, and asks for every recorded release that is due."""
+    ledger, now, observed = situation.ledger, situation.now, situation.observed
+    for member, cause in _leaving(situation):
         ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
     # One call takes instances of one charge type only.
@@ -86,17 +76,18 @@ def _releases(
         instance = observed.instances.get(instance_id)
         if member.termination is None or (instance is None and member.termination.accepted_at is not None):
             continue  # meant to stay, or on its way out and no longer listed
-        obstacle = _obstacle(desired, instance, now, policy)
+        obstacle = _obstacle(instance, situation)
         if obstacle != member.termination.obstacle and obstacle is not None:
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
-        elif obstacle is None and _is_due(member.termination, instance, observed.observed_at, now, policy):
+        elif obstacle is None and _is_due(member.termination, instance, situation):
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, sent_at=now)))
             due.setdefault((member.termination.cause, member.on_demand), []).append(instance_id)
-    return ledger, tuple(Terminate(tuple(ids), cause, _because(cause, desired)) for (cause, _), ids in due.items())
+    because = {cause: _because(cause, situation.desired) for cause, _ in due}
+    return ledger, tuple(Terminate(tuple(ids), cause, because[cause]) for (cause, _), ids in due.items())
 
 
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
-    """When it was last gone back to spot, or a gang was given up."""
+    """Returns the ledger with the time of this release, when it takes the environment back to spot or ends a gang."""
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)
     is_first = cause is Cause.BACK_TO_SPOT and (ledger.switched_at is None or not _has_gone_back(ledger))
@@ -108,58 +99,72 @@ def _has_gone_back(ledger: Ledger) -> bool:
     return ledger.spot_since is not None and ledger.switched_at is not None and ledger.switched_at > ledger.spot_since
 
 
-def _leaving(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy
-) -> list[tuple[Member, Cause]]:
+def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
+    """Returns the instances that are to go from now on, and why; by id."""
+    desired, ledger = situation.desired, situation.ledger
     if desired.deleting:
         remaining = [ledger.members[key] for key in sorted(ledger.members)]
         return [(member, Cause.ENVIRONMENT_DELETED) for member in remaining if member.termination is None]
-    leaving: dict[str, tuple[Member, Cause]] = {}
-    for key in sorted(ledger.members):
-        member = ledger.members[key]
-        cause = why_replace(member, observed.instances.get(key), min(now, observed.observed_at), policy.launch_timeout)
-        if cause is not None and member.termination is None:
-            leaving[key] = (member, cause)
-    present = template_digest(desired.template, desired.user_data_digest)
-    candidates = in_order_of_leaving(ledger, observed.instances, observed.market, present)
-    too_many = surplus(ledger, desired.replicas)
-    useless_and_counted = sum(member.id in leaving for member in candidates)
-    others = [member for member in candidates if member.id not in leaving]
-    for member in others[: max(0, too_many - useless_and_counted)]:
-        leaving[member.id] = (member, Cause.SCALED_DOWN)
+    leaving = _to_replace(situation)
+    leaving |= {member.id: (member, Cause.SCALED_DOWN) for member in _too_many(situation, leaving.keys())}
     if not leaving:
-        leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in gang_to_release(desired, ledger, now)}
+        incomplete = gang_to_release(desired, ledger, situation.now)
+        leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in incomplete}
     if not leaving:
-        leaving = {
-            member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(desired, ledger, now, policy)
-        }
+        leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(situation)}
     return [leaving[key] for key in sorted(leaving)]
 
 
-def _obstacle(desired: Desired, instance: Instance | None, now: datetime, policy: Policy) -> str | None:
-    """Why a recorded release cannot be asked for yet; None when it can.
+def _to_replace(situation: Situation) -> dict[str, tuple[Member, Cause]]:
+    """Returns the instances that are of no use any more."""
+    seen_at, timeout = min(situation.now, situation.observed.observed_at), situation.policy.launch_timeout
+    leaving: dict[str, tuple[Member, Cause]] = {}
+    for key, member in situation.ledger.members.items():
+        cause = why_replace(member, situation.observed.instances.get(key), seen_at, timeout)
+        if cause is not None and member.termination is None:
+            leaving[key] = (member, cause)
+    return leaving
 
-    One that is still starting would be refused, and with it the whole batch it is in; one that is stuck there is
-    asked for nevertheless.
+
+def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
+    """Returns the surplus beyond `replicas`; of that, `leaving` go anyway."""
+    desired, ledger = situation.desired, situation.ledger
+    present = template_digest(desired.template, desired.user_data_digest)
+    candidates = in_order_of_leaving(ledger, situation.observed.instances, situation.market, present)
+    others = [member for member in candidates if member.id not in leaving]
+    going_anyway = len(candidates) - len(others)
+    return others[: max(0, surplus(ledger, desired.replicas) - going_anyway)]
+
+
+def _obstacle(instance: Instance | None, situation: Situation) -> str | None:
+    """Returns why a recorded release cannot be asked for yet. Returns None when it can.
+
+    The release of an instance that is still starting would be refused, and with it the whole batch. An instance that
+    never finishes starting is asked for nevertheless.
     """
     if instance is None:
         return "not in the cloud's lists yet"
-    if instance.ownership != desired.ownership:
+    if instance.ownership != situation.desired.ownership:
         return "its tags do not (yet) say that it belongs to this environment, so it is not touched"
-    if instance.state is InstanceState.PENDING and not is_stuck(instance, now, policy.launch_timeout):
+    if instance.state is InstanceState.PENDING and not is_stuck(
+        instance, situation.now, situation.policy.launch_timeout
+    ):
         return "still starting, and cannot be released before it runs"
     return None
 
 
-def _is_due(
-    termination: Termination, instance: Instance | None, observed_at: datetime, now: datetime, policy: Policy
-) -> bool:
+def _is_due(termination: Termination, instance: Instance | None, situation: Situation) -> bool:
+    """True when the release was never asked for, or long enough ago without effect.
+
+    A time in the future means that the clock was set back. Its distance counts as its age.
+    """
     if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
         return False
-    # A time to come is as old as it is far: the clock has stepped back since, and to wait for it may take years.
+    now, policy = situation.now, situation.policy
     if termination.accepted_at is not None:
         sent_at = termination.sent_at or termination.accepted_at
-        shows_effect = not sent_at < now or observed_at > sent_at  # an older look says nothing of it
+        # An observation from before the request says nothing about its effect.
+        shows_effect = not sent_at < now or situation.observed.observed_at > sent_at
         return shows_effect and abs(now - sent_at) >= policy.repeat_release
     if termination.sent_at is None:
         return True
@@ -183,17 +188,18 @@ def _because(cause: Cause, desired: Desired) -> str:
 # --- settling --------------------------------------------------------------------------------------------------------
 
 
-def _replays(
-    repeatable: list[Intent], desired: Desired, ledger: Ledger, now: datetime
-) -> tuple[Ledger, tuple[Action, ...]]:
-    """Mark the launches as sent again, and send them; while the whole environment rests, wait."""
+def _replays(repeatable: list[Intent], situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
+    """Marks the launches as sent again, and sends them. While the whole environment backs off, they wait."""
+    ledger, now = situation.ledger, situation.now
     if is_backing_off(ledger, None, now):
         return ledger, ()
     replays: list[Action] = []
     for intent in repeatable:
         marked = replace(intent, sent_at=now, answer_lost=True)
         ledger = ledger.with_intent(marked)
-        request = build_request(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
+        request = build_request(
+            situation.desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand
+        )
         replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
     return ledger, tuple(replays)
 
@@ -201,20 +207,19 @@ def _replays(
 # --- asking ----------------------------------------------------------------------------------------------------------
 
 
-def _launches(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, learned: Learned
-) -> tuple[Ledger, tuple[Action, ...]]:
-    missing = shortfall(ledger, desired.replicas)
-    if missing == 0 or observed.other_identities or not may_launch(desired, ledger, learned):
+def _launches(situation: Situation, learned: Learned) -> tuple[Ledger, tuple[Action, ...]]:
+    """Records launches of what is missing, and asks for them."""
+    desired, ledger = situation.desired, situation.ledger
+    if situation.missing == 0 or situation.observed.other_identities or not may_launch(desired, ledger, learned):
         return ledger, ()
-    choice = _choice(desired, ledger, observed.market, now, policy, learned, missing)
+    choice = _choice(situation, learned)
     if choice is None:
         return ledger, ()
     launches: list[Action] = []
-    sequence = max(ledger.sequence, int(now.timestamp()) - 1)
+    sequence = max(ledger.sequence, int(situation.now.timestamp()) - 1)
     for count in in_calls(choice.total):
         sequence += 1
-        launch = launch_of(desired, choice, count, sequence, now, observed.market)
+        launch = launch_of(choice, count, sequence, situation)
         ledger = replace(ledger.with_intent(launch.intent), sequence=sequence)
         launches.append(launch)
     if desired.one_time:
@@ -222,17 +227,16 @@ def _launches(
     return ledger, tuple(launches)
 
 
-def _choice(
-    desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy, learned: Learned, missing: int
-) -> Choice | None:
-    """Spot if any pool may be asked for it, on demand if that is wanted and due, or nothing."""
-    ranking = rank(desired, ledger, market, now, policy)
-    least, offer = ranking.count_min, next_offer(ranking, ledger, learned, now)
-    because = f"{missing} of {desired.replicas} missing"
+def _choice(situation: Situation, learned: Learned) -> Choice | None:
+    """Returns spot if any pool may be asked for it, on demand if that is wanted and due, and otherwise None."""
+    ledger, ranking = situation.ledger, situation.ranking
+    count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)
+    because = f"{situation.missing} of {situation.desired.replicas} missing"
     if offer is not None:
-        total = max(least, how_many(missing, offer, ledger, market, learned))
-        return Choice(offer.pool, total, offer.bid, False, least, because)
-    instead = on_demand_to_buy(desired, ledger, market, learned, now, policy)
-    if instead is None or instead.count < least:
+        total = max(count_min, how_many(situation.missing, offer, ledger, situation.market, learned))
+        return Choice(offer.pool, total, offer.bid, False, count_min, because)
+    instead = on_demand_to_buy(situation, learned)
+    if instead is None or instead.count < count_min:
         return None
-    return Choice(instead.pool, instead.count, None, True, least, f"{because}, and spot has not brought them in time")
+    because += ", and spot has not brought them in time"
+    return Choice(instead.pool, instead.count, None, True, count_min, because)

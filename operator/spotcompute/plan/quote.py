@@ -11,14 +11,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from spotcompute.model.desired import Desired, ZonePolicy
-from spotcompute.model.ledger import Intent, Ledger
+from spotcompute.model.desired import ZonePolicy
+from spotcompute.model.ledger import Intent
 from spotcompute.model.offering import Market, Pool, Stock
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import Offer, how_many, next_offer, rank, scores
+from spotcompute.plan.allocation import Offer, how_many, next_offer
 from spotcompute.plan.budget import bid_for, price_of
-from spotcompute.plan.capacity import shortfall
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 #: Steps after which what is left is no longer spread evenly over zones: one by one, thousands would take long.
 _EVEN_STEPS = 200
@@ -95,26 +94,26 @@ class Quote:
         return int((1 - spot / full) * 100) if full and spot is not None else None
 
 
-def make_quote(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> Quote:
-    """Quote what is missing in `ledger`. Total and pure.
+def make_quote(situation: Situation) -> Quote:
+    """Quotes what is missing. Total and pure.
 
-    As if it began now: no pool rests, since any change of the spec ends all rests. A pool from which the quotes
-    promise nothing is asked all the same, but not counted on.
+    It is quoted as if buying began now: no pool backs off, since any change of the spec ends all backoffs. A pool from
+    which the quotes promise nothing is asked all the same, but not counted on.
     """
-    desired, ledger = replace(desired, paused=False), replace(ledger, backoffs={})
-    missing = shortfall(ledger, desired.replicas)
+    desired = replace(situation.desired, paused=False)
+    situation = replace(situation, desired=desired, ledger=replace(situation.ledger, backoffs={}))
     if not desired.pools:
-        return Quote(missing, (), (), desired.unmet or "no type that is sold as spot here meets the requirements")
-    ranking = rank(desired, ledger, market, now, policy)
-    in_vain = {offer.pool: why for offer in ranking.kept if (why := _in_vain(offer, market))}
-    rejected = {one.pool: f"{one.why}: {one.detail}" for one in ranking.rejected}
-    score = scores(desired, ledger, market, now, policy)
+        unmet = desired.unmet or "no type that is sold as spot here meets the requirements"
+        return Quote(situation.missing, (), (), unmet)
+    market = situation.market
+    in_vain = {offer.pool: why for offer in situation.ranking.kept if (why := _in_vain(offer, market))}
+    rejected = {one.pool: f"{one.why}: {one.detail}" for one in situation.ranking.rejected}
     lines = tuple(
-        _line(pool, score[pool], desired, market, pool not in rejected, rejected.get(pool) or in_vain.get(pool))
+        _line(pool, situation, pool not in rejected, rejected.get(pool) or in_vain.get(pool))
         for pool, _ in desired.pools
     )
     hopeful = replace(desired, pools=tuple(pair for pair in desired.pools if pair[0] not in in_vain))
-    return Quote(missing, lines, _chosen(hopeful, ledger, market, now, policy))
+    return Quote(situation.missing, lines, _chosen(replace(situation, desired=hopeful)))
 
 
 def _in_vain(offer: Offer, market: Market) -> str | None:
@@ -129,34 +128,36 @@ def _in_vain(offer: Offer, market: Market) -> str | None:
     return "sold out, by the quotes" if offering.sold_out else None
 
 
-def _line(pool: Pool, score: float, desired: Desired, market: Market, is_asked: bool, why: str | None) -> Line:
+def _line(pool: Pool, situation: Situation, is_asked: bool, why: str | None) -> Line:
+    market = situation.market
     offering = market.offerings.get(pool)
     return Line(
         pool=pool,
-        score=score,
+        score=situation.ranking.scores[pool],
         stock=Stock.UNKNOWN if offering is None else Stock.NONE if offering.sold_out else offering.stock,
         price=price_of(pool, False, market),
         list_price=price_of(pool, True, market),
-        bid=bid_for(desired.caps, pool, market).limit,
+        bid=bid_for(situation.desired.caps, pool, market).limit,
         is_asked=is_asked,
         why=why,
     )
 
 
-def _chosen(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> tuple[Lot, ...]:
-    """What the planner would buy, step by step, if every request were granted."""
+def _chosen(situation: Situation) -> tuple[Lot, ...]:
+    """Returns what the planner would buy, step by step, if every request were granted."""
+    market, now = situation.market, situation.now
     lots: dict[Pool, Lot] = {}
     step = 0
-    while missing := shortfall(ledger, desired.replicas):
+    while situation.missing:
         step += 1
         if step > _EVEN_STEPS:
-            desired = replace(desired, zone_policy=ZonePolicy.RANKED)
-        ranking = rank(desired, ledger, market, now, policy)
-        offer = next_offer(ranking, ledger, Learned(), now)
+            situation = replace(situation, desired=replace(situation.desired, zone_policy=ZonePolicy.RANKED))
+        offer = next_offer(situation.ranking, situation.ledger, Learned(), now)
         if offer is None:
             break
-        count = max(ranking.count_min, how_many(missing, offer, ledger, market, Learned()))
-        ledger = ledger.with_intent(_bought(offer, count, step, now))
+        wanted = how_many(situation.missing, offer, situation.ledger, market, Learned())
+        count = max(situation.ranking.count_min, wanted)
+        situation = situation.with_ledger(situation.ledger.with_intent(_bought(offer, count, step, now)))
         before = lots.get(offer.pool)
         lots[offer.pool] = Lot(
             pool=offer.pool,

@@ -7,13 +7,11 @@ number of times. Separate from `plan.faults`, because it waits; nothing is bough
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import datetime
 
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, Throttled
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.desired import Desired
 from spotcompute.model.launch import LaunchRequest, Part, parts_of, without
-from spotcompute.model.offering import Market
 from spotcompute.plan.faults import (
     DryRunRefusal,
     FieldError,
@@ -29,6 +27,7 @@ from spotcompute.plan.faults import (
     probes,
 )
 from spotcompute.plan.quote import Quote
+from spotcompute.plan.situation import Situation
 
 #: Dry runs that look for what is wrong with the template, besides one for the network of each further zone.
 CALLS_MAX = 8
@@ -46,28 +45,23 @@ class _OutOfCalls(Exception):
 
 
 async def find_field_errors(
-    desired: Desired,
-    quote: Quote,
-    market: Market,
-    provider: CloudProvider,
-    user_data: str | None,
-    on_behalf_of: str,
-    now: datetime,
+    situation: Situation, quote: Quote, provider: CloudProvider, user_data: str | None, on_behalf_of: str
 ) -> Findings:
-    """Everything that would be refused, as far as a bounded number of dry runs can tell. Raises nothing."""
-    trial, route = _DryRunSearch(desired, provider, user_data, on_behalf_of), probes(desired, quote, market, now)
+    """Returns all that would be refused, as far as a bounded number of dry runs can tell. Raises nothing."""
+    search = _DryRunSearch(situation.desired, provider, user_data, on_behalf_of)
+    route = probes(situation, quote)
     unchecked = None if route else quote.unmet or "there is no pool to ask about"
     try:
-        for stop in route:
-            await trial.probe(stop)
+        for probe in route:
+            await search.probe(probe)
     except _Unanswered as reason:
         unchecked = str(reason)
     # What the cloud itself says of a field is better than what its market lets one conclude.
-    named = {fault.field for fault in trial.faults}
-    concluded = [fault for fault in market_errors(desired, market) if fault.field not in named]
-    faults = tuple(dict.fromkeys([*trial.faults, *concluded]))
-    hidden = bool(faults) and unchecked is None and not trial.is_template_known
-    return Findings(faults, tuple(trial.refusals), unchecked, hidden or trial.is_out_of_calls)
+    named = {fault.field for fault in search.faults}
+    concluded = [fault for fault in market_errors(situation.desired, situation.market) if fault.field not in named]
+    faults = tuple(dict.fromkeys([*search.faults, *concluded]))
+    hidden = bool(faults) and unchecked is None and not search.is_template_known
+    return Findings(faults, tuple(search.refusals), unchecked, hidden or search.is_out_of_calls)
 
 
 class _DryRunSearch:
@@ -83,47 +77,47 @@ class _DryRunSearch:
         self._answers: dict[LaunchRequest, CloudError | None] = {}
         self._calls_left = CALLS_MAX
 
-    async def probe(self, stop: Probe) -> None:
+    async def probe(self, probe: Probe) -> None:
         """Find what is wrong with one placement, and with the template unless that is known by now."""
         if self.is_template_known or self.is_out_of_calls:
-            await self._visit_network(stop)
+            await self._probe_network(probe)
             return
         try:
-            await self._search(stop)
+            await self._search(probe)
         except _OutOfCalls:
             self.is_out_of_calls = True
 
-    async def _visit_network(self, stop: Probe) -> None:
-        others = [part for part in parts_of(stop.request) if part is not Part.NETWORK]
-        request = without(stop.request, [*others, *self._wrong])
+    async def _probe_network(self, probe: Probe) -> None:
+        others = [part for part in parts_of(probe.request) if part is not Part.NETWORK]
+        request = without(probe.request, [*others, *self._wrong])
         self._calls_left += 1
         error = await self._ask(request)
         if error is not None and is_fault(error):
             part = error.about or Part.NETWORK
-            if stop.is_own_type or part in (Part.NETWORK, Part.ZONE):
-                self.faults.append(field_error_of(error, part, stop, self._desired))
+            if probe.is_own_type or part in (Part.NETWORK, Part.ZONE):
+                self.faults.append(field_error_of(error, part, probe, self._desired))
         else:
-            self._note_refusal(stop, request, error)
+            self._note_refusal(probe, request, error)
 
-    async def _search(self, stop: Probe) -> None:
+    async def _search(self, probe: Probe) -> None:
         """Ask, leave out what is at fault, and ask again, until nothing is, or it cannot be left out."""
         left_out = set(self._wrong)
         while True:
-            request = without(stop.request, left_out)
+            request = without(probe.request, left_out)
             error = await self._ask(request)
             if error is None or not is_fault(error):
                 self.is_template_known = error is None
-                self._note_refusal(stop, request, error)
+                self._note_refusal(probe, request, error)
                 return
             try:
                 part = await self._culprit(request, error)
             except _OutOfCalls:
-                self.faults.append(field_error_of(error, hinted(request, error), stop, self._desired))
+                self.faults.append(field_error_of(error, hinted(request, error), probe, self._desired))
                 raise
             if part in left_out:
                 return  # what stands in for it does not help either
-            if stop.is_own_type or part is not Part.INSTANCE_TYPE:
-                self.faults.append(field_error_of(error, part, stop, self._desired))
+            if probe.is_own_type or part is not Part.INSTANCE_TYPE:
+                self.faults.append(field_error_of(error, part, probe, self._desired))
             if part is None and isinstance(error, InvalidCredentials):
                 raise _Unanswered("nothing more can be asked with this key")
             if part is not Part.IMAGE and part not in parts_of(request):
@@ -132,8 +126,8 @@ class _DryRunSearch:
             if part is not Part.NETWORK:
                 self._wrong.add(part)
 
-    def _note_refusal(self, stop: Probe, request: LaunchRequest, error: CloudError | None) -> None:
-        if error is not None and stop.is_chosen:
+    def _note_refusal(self, probe: Probe, request: LaunchRequest, error: CloudError | None) -> None:
+        if error is not None and probe.is_chosen:
             self.refusals.append(dry_run_refusal_of(error, request))
 
     async def _culprit(self, request: LaunchRequest, error: CloudError) -> Part | None:

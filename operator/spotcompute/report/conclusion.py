@@ -11,18 +11,16 @@ from spotcompute.api.conditions import Condition, ConditionType, Reason
 from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
-from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
-from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market, Pool
+from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import Obstacle, RejectedPool, rank
+from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
-from spotcompute.plan.capacity import in_flight, occupying, ready_count, shortfall
+from spotcompute.plan.capacity import in_flight, occupying, ready_count
 from spotcompute.plan.fallback import on_demand_members
 from spotcompute.plan.launching import may_launch
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 from spotcompute.report.cost import money
 from spotcompute.report.why import why_short
 
@@ -72,23 +70,18 @@ def cloud_unreadable(error: CloudError) -> Conclusion:
     return Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
 
 
-def conclude(desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy) -> Conclusion:
-    """How the environment stands after a run that could see everything."""
+def conclude(situation: Situation) -> Conclusion:
+    """Says how the environment stands after a run that could see everything."""
+    desired, ledger = situation.desired, situation.ledger
     if desired.deleting:
         return _deleting(ledger)
-    ready = ready_count(ledger, observed.instances)
-    counts = f"{ready} of {desired.replicas} instances run{_at_list_price(ledger)}"
-    counts += _dearer(desired, ledger, observed.market)
+    ready = ready_count(ledger, situation.observed.instances)
+    counts = f"{ready} of {desired.replicas} instances run{_at_list_price(ledger)}{_dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
-    missing = shortfall(ledger, desired.replicas)
-    if missing > 0:
-        if observed.other_identities:
-            others = ", ".join(sorted(observed.other_identities))
-            message = f"{counts}; instances of this object live under {others}: not launching"
-            return Conclusion("Waiting", Reason.IDENTITY_CONFLICT, message)
-        return _missing(desired, ledger, observed, counts, missing, now, policy)
+    if situation.missing > 0:
+        return _missing(situation, counts)
     if ledger.intents:
         message = f"{counts}; {in_flight(ledger)} asked for without an answer yet: settling that before anything else"
         return Conclusion("Filling", Reason.SETTLING, message)
@@ -104,14 +97,15 @@ def _at_list_price(ledger: Ledger) -> str:
     return f", {count} of them on demand" if count else ""
 
 
-def _dearer(desired: Desired, ledger: Ledger, market: Market) -> str:
-    """That prices have risen above a cap since the launch: it is told, and ends nothing."""
-    limit, cost = desired.caps.in_total, hourly_cost(ledger, market)
+def _dearer(situation: Situation) -> str:
+    """Says that prices have risen above a cap since the launch. Nothing is released for that."""
+    caps, ledger, market = situation.desired.caps, situation.ledger, situation.market
+    limit, cost = caps.in_total, hourly_cost(ledger, market)
     if limit is not None and cost is not None and cost > limit:
         return f", for {money(cost)} per hour: prices have risen above limits.maxHourlyCost {limit}"
     held = sorted({member.pool for member in occupying(ledger) if not member.on_demand})
     for pool in held:
-        price, cap = market.price(pool), desired.caps.explicit(pool.instance_type)
+        price, cap = market.price(pool), caps.explicit(pool.instance_type)
         if price is not None and cap is not None and price > cap:
             return f", and {pool} costs {money(price)} per hour by now: the price has risen above maxPrice {cap}"
     return ""
@@ -153,48 +147,52 @@ def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
     ]
 
 
-def _missing(
-    desired: Desired, ledger: Ledger, observed: Observation, counts: str, missing: int, now: datetime, policy: Policy
-) -> Conclusion:
+def _missing(situation: Situation, counts: str) -> Conclusion:
+    """How an environment stands that has fewer instances than wanted, with `counts` as the first half of a sentence."""
+    ledger = situation.ledger
+    if situation.observed.other_identities:
+        others = ", ".join(sorted(situation.observed.other_identities))
+        message = f"{counts}; instances of this object live under {others}: not launching"
+        return Conclusion("Waiting", Reason.IDENTITY_CONFLICT, message)
     if ledger.quarantine_until is not None:
         until = to_text(ledger.quarantine_until)
         message = f"{counts}; status was lost: nothing is launched before {until}, until all instances have shown up"
         return Conclusion("Filling", Reason.RECOVERING, message)
-    if not may_launch(desired, ledger, Learned()):
-        return _one_time_over(desired, ledger, counts)
-    ranking = rank(desired, ledger, observed.market, now, policy)
-    why = why_short(desired, ledger, observed.market, ranking, now, policy)
-    held = _held_for(desired, ledger)
+    if not may_launch(situation.desired, ledger, Learned()):
+        return _one_time_over(situation, counts)
+    why, held = why_short(situation), _held_for(situation)
     if why is None:
-        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; asking for {missing} more{held}")
-    message = f"{counts}; {missing} missing{held}. {why.text}"
+        message = f"{counts}; asking for {situation.missing} more{held}"
+        return Conclusion("Filling", Reason.PROVISIONING, message)
+    message = f"{counts}; {situation.missing} missing{held}. {why.text}"
     return Conclusion("Stalled" if why.stalled else "Waiting", why.reason, message, stalled=why.stalled)
 
 
-def _held_for(desired: Desired, ledger: Ledger) -> str:
-    if desired.gang is None or ledger.incomplete_since is None:
+def _held_for(situation: Situation) -> str:
+    gang, since = situation.desired.gang, situation.ledger.incomplete_since
+    if gang is None or since is None:
         return ""
-    until = to_text(ledger.incomplete_since + desired.gang.hold)
-    return f", and fewer than {desired.gang.count_min} are let go at {until}"
+    return f", and fewer than {gang.count_min} are let go at {to_text(since + gang.hold)}"
 
 
-def gang_condition(desired: Desired, ledger: Ledger, observed: Observation) -> list[Condition]:
-    """One condition more for a gang: whether there is enough of it; none otherwise."""
-    if desired.gang is None or desired.deleting:
+def gang_condition(situation: Situation) -> list[Condition]:
+    """Returns one condition more for a gang, whether enough of it runs; none for any other environment."""
+    gang = situation.desired.gang
+    if gang is None or situation.desired.deleting:
         return []
-    ready, least = ready_count(ledger, observed.instances), desired.gang.count_min
-    message = f"{ready} of at least {least} instances run"
-    if ready >= least:
+    ready = ready_count(situation.ledger, situation.observed.instances)
+    message = f"{ready} of at least {gang.count_min} instances run"
+    if ready >= gang.count_min:
         return [Condition(ConditionType.GANG_READY, "True", Reason.GANG_COMPLETE, message)]
-    return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(desired, ledger))]
+    return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(situation))]
 
 
-def _one_time_over(desired: Desired, ledger: Ledger, counts: str) -> Conclusion:
-    """The one attempt is over and something is missing: it failed, or what it brought was lost."""
+def _one_time_over(situation: Situation, counts: str) -> Conclusion:
+    """The one attempt of a OneTime environment is over and something is missing: it failed, or instances were lost."""
     backoffs = [
         backoff
-        for backoff in ledger.backoffs.values()
-        if _is_refusal(backoff) and backoff.generation == desired.generation
+        for backoff in situation.ledger.backoffs.values()
+        if _is_refusal(backoff) and backoff.generation == situation.desired.generation
     ]
     if backoffs:
         last = max(backoffs, key=lambda backoff: backoff.failed_at)

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from spotcompute.api.conditions import carry_over
 from spotcompute.api.ledger import encode
 from spotcompute.api.status import InstanceStatus, PoolStatus
 from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity
-from spotcompute.model.desired import Desired
-from spotcompute.model.instance import Instance
 from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Backoff, Ledger, Member
-from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.allocation import RejectedPool, next_attempt, rank, scores
+from spotcompute.model.offering import Pool
+from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
-from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count, shortfall
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count
+from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import (
     Conclusion,
     conclude,
@@ -78,171 +76,220 @@ def problem_status(
     }
 
 
+@dataclass(frozen=True, slots=True)
+class StatusExtras:
+    """What status shows besides the situation: the selector of the scale subresource, the currency, and a quote."""
+
+    selector: str
+    currency: str
+    quote: Mapping[str, Any] | None = None
+
+
 def full_status(
-    previous: Mapping[str, Any],
-    desired: Desired,
-    ledger: Ledger,
-    observed: Observation,
-    activities: Sequence[Activity],
-    now: datetime,
-    policy: Policy,
-    selector: str,
-    currency: str,
-    quote: Mapping[str, Any] | None = None,
+    previous: Mapping[str, Any], situation: Situation, activities: Sequence[Activity], extras: StatusExtras
 ) -> dict[str, Any]:
-    """The whole status after a run. Deterministic; equal circumstances give equal text, so nothing is written twice."""
-    ledger = with_spending(ledger, observed.market, now)
-    conclusion = with_first_error(conclude(desired, ledger, observed, now, policy), quote)
-    present = template_digest(desired.template, desired.user_data_digest)
-    occupied = occupying(ledger)
-    optional: dict[str, Any] = {
-        "zones": sorted({member.pool.zone for member in occupied})[:ZONES_SHOWN],
-        "instances": _instances(ledger, observed, present),
-        "instanceIDs": sorted(ledger.members) if len(ledger.members) > INSTANCES_SHOWN else None,
-        "pools": _pools(desired, ledger, observed.market, now, policy),
-        "cost": cost_status(ledger, observed.market, currency),
-        "quote": quote,
-        "nextAttemptTime": _next_attempt_time(desired, ledger, observed.market, conclusion, now, policy),
-        "activities": settled(appended(previous.get("activities") or [], activities), ledger, now),
-        "ledger": encode(ledger),
+    """Returns the whole status after a run. Equal circumstances give equal text, so nothing is written twice."""
+    paid = situation.with_ledger(with_spending(situation.ledger, situation.market, situation.now))
+    sections = {
+        "observedGeneration": situation.desired.generation,
+        "environmentID": situation.ledger.environment_id,
+        "selector": extras.selector,
+        **_conditions(previous, situation, with_first_error(conclude(situation), extras.quote)),
+        **_counts(situation),
+        **_instances(situation),
+        **_pools(situation),
+        **_cost(paid, extras.currency),
+        **_history(previous, situation, activities),
+        "quote": extras.quote,
+        "ledger": encode(paid.ledger),
     }
-    status = {
-        "observedGeneration": desired.generation,
+    status = {key: value for key, value in sections.items() if value not in _NOTHING}
+    return status if status == previous else {**status, **_paid_until_now(paid, extras.currency)}
+
+
+#: What is left out of status. A count of 0 is not.
+_NOTHING: tuple[object, ...] = (None, [], {})
+
+
+# --- sections --------------------------------------------------------------------------------------------------------
+
+
+def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
+    """How the environment stands, in one word, in one reason, in conditions, and when it goes on."""
+    found = [*conclusion.conditions(), *gang_condition(situation), *state_refusal_condition(situation.ledger)]
+    before = previous.get("conditions") or []
+    return {
         "phase": conclusion.phase,
         "reason": conclusion.reason,
-        "replicas": len(occupied) + in_flight(ledger),
-        "readyReplicas": ready_count(ledger, observed.instances),
-        "updatedReplicas": sum(_is_updated(member, present) for member in occupied),
-        "reclaimed": ledger.reclaimed,
-        "selector": selector,
-        "environmentID": ledger.environment_id,
-        "conditions": carry_over(
-            previous.get("conditions") or [],
-            [*conclusion.conditions(), *gang_condition(desired, ledger, observed), *state_refusal_condition(ledger)],
-            desired.generation,
-            now,
-        ),
-        **{key: value for key, value in optional.items() if value},
+        "conditions": carry_over(before, found, situation.desired.generation, situation.now),
+        "nextAttemptTime": _next_attempt_time(situation, conclusion),
     }
-    return status if status == previous else {**status, **_paid_until(now, ledger, observed.market, currency)}
 
 
-def _paid_until(now: datetime, ledger: Ledger, market: Market, currency: str) -> dict[str, Any]:
-    """What was spent until now, for a status that is written anyway; nothing while nothing was."""
-    if ledger.spending is None:
-        return {}
-    ledger = summed_up(ledger, now)
-    return {"cost": cost_status(ledger, market, currency), "ledger": encode(ledger)}
-
-
-def _next_attempt_time(
-    desired: Desired, ledger: Ledger, market: Market, conclusion: Conclusion, now: datetime, policy: Policy
-) -> str | None:
-    waits = conclusion.phase in ("Waiting", "Stalled") and shortfall(ledger, desired.replicas) > 0
-    if not waits or not desired.pools:
+def _next_attempt_time(situation: Situation, conclusion: Conclusion) -> str | None:
+    is_waiting = conclusion.phase in ("Waiting", "Stalled") and situation.missing > 0
+    if not is_waiting or not situation.desired.pools or situation.next_attempt is None:
         return None
-    at = next_attempt(desired, ledger, rank(desired, ledger, market, now, policy), now)
-    return to_text(at) if at is not None else None
+    return to_text(situation.next_attempt)
+
+
+def _counts(situation: Situation) -> dict[str, Any]:
+    """How many there are; launches in flight count as there."""
+    occupied, present = occupying(situation.ledger), _present(situation)
+    return {
+        "replicas": len(occupied) + in_flight(situation.ledger),
+        "readyReplicas": ready_count(situation.ledger, situation.observed.instances),
+        "updatedReplicas": sum(_is_updated(member, present) for member in occupied),
+        "reclaimed": situation.ledger.reclaimed,
+    }
+
+
+def _instances(situation: Situation) -> dict[str, Any]:
+    """Where instances are, and each of them; of many only the noteworthy, and every id."""
+    ids, present = sorted(situation.ledger.members), _present(situation)
+    return {
+        "zones": sorted({member.pool.zone for member in occupying(situation.ledger)})[:ZONES_SHOWN],
+        "instances": [_instance(member, situation, present) for member in _shown(situation)],
+        "instanceIDs": ids if len(ids) > INSTANCES_SHOWN else None,
+    }
+
+
+def _pools(situation: Situation) -> dict[str, Any]:
+    """One line for each pool. What moves by itself (score, stock) is shown only while something is missing, when there
+    is a next attempt to understand. Otherwise status would be written again and again.
+    """
+    pools = [pool for pool, _ in situation.desired.pools]
+    if situation.missing == 0:
+        return {"pools": [_pool(pool, situation) for pool in pools]}
+    ranking = situation.ranking
+    rejected = {one.pool: one for one in ranking.rejected}
+    return {"pools": [_pool(pool, situation, rejected.get(pool), ranking.scores[pool]) for pool in pools]}
+
+
+def _cost(situation: Situation, currency: str) -> dict[str, Any]:
+    """What the instances cost now and have cost so far."""
+    return {"cost": cost_status(situation.ledger, situation.market, currency)}
+
+
+def _paid_until_now(situation: Situation, currency: str) -> dict[str, Any]:
+    """What was spent until now, for a status that is written anyway; nothing while nothing was spent."""
+    if situation.ledger.spending is None:
+        return {}
+    ledger = summed_up(situation.ledger, situation.now)
+    return {"cost": cost_status(ledger, situation.market, currency), "ledger": encode(ledger)}
+
+
+def _history(previous: Mapping[str, Any], situation: Situation, activities: Sequence[Activity]) -> dict[str, Any]:
+    """What happened lately, the newest first."""
+    lines = appended(previous.get("activities") or [], activities)
+    return {"activities": settled(lines, situation.ledger, situation.now)}
+
+
+# --- one instance, one pool ------------------------------------------------------------------------------------------
+
+
+def _present(situation: Situation) -> str:
+    """The digest of a current template."""
+    return template_digest(situation.desired.template, situation.desired.user_data_digest)
 
 
 def _is_updated(member: Member, present: str) -> bool:
     return member.template_digest in (None, present)
 
 
-def _instances(ledger: Ledger, observed: Observation, present: str) -> list[dict[str, Any]]:
+def _shown(situation: Situation) -> list[Member]:
+    """The members to show: all, by id; of many those that are not as they should be, then the youngest."""
+    ledger, instances = situation.ledger, situation.observed.instances
     members = [ledger.members[key] for key in sorted(ledger.members)]
-    if len(members) > INSTANCES_SHOWN:
-        # What is not as it should be first, then the youngest.
-        members.sort(key=lambda one: (is_ready(one, observed.instances.get(one.id)), -one.launched_at.timestamp()))
-        members = members[:NOTEWORTHY]
-    return [_instance(member, observed.instances.get(member.id), observed.market, present) for member in members]
+    if len(members) <= INSTANCES_SHOWN:
+        return members
+    members.sort(key=lambda one: (is_ready(one, instances.get(one.id)), -one.launched_at.timestamp()))
+    return members[:NOTEWORTHY]
 
 
-def _instance(member: Member, instance: Instance | None, market: Market, present: str) -> dict[str, Any]:
-    price = price_of(member.pool, member.on_demand, market)
-    return _instance_line(
-        member.id,
-        member.pool,
-        str(instance.state) if instance else "UNSEEN" if member.seen else "LAUNCHED",
-        is_ready(member, instance),
-        price if not (instance and instance.has_ended) else None,
-        instance.created_at if instance else member.launched_at,
-        instance.private_ip if instance else None,
-        instance.public_ip if instance else None,
-        _is_updated(member, present),
-        leaving_note(member),
-        member.on_demand,
+class _Line(NamedTuple):
+    """The facts that make up the line of one instance, as the key of a cache."""
+
+    id: str
+    pool: Pool
+    state: str
+    ready: bool
+    price: Decimal | None
+    launched_at: datetime
+    private_ip: str | None
+    public_ip: str | None
+    updated: bool
+    note: str | None
+    on_demand: bool
+
+
+def _instance(member: Member, situation: Situation, present: str) -> dict[str, Any]:
+    instance = situation.observed.instances.get(member.id)
+    price = price_of(member.pool, member.on_demand, situation.market)
+    return _written(
+        _Line(
+            id=member.id,
+            pool=member.pool,
+            state=str(instance.state) if instance else "UNSEEN" if member.seen else "LAUNCHED",
+            ready=is_ready(member, instance),
+            price=price if not (instance and instance.has_ended) else None,
+            launched_at=instance.created_at if instance else member.launched_at,
+            private_ip=instance.private_ip if instance else None,
+            public_ip=instance.public_ip if instance else None,
+            updated=_is_updated(member, present),
+            note=leaving_note(member),
+            on_demand=member.on_demand,
+        )
     )
 
 
 @lru_cache(16384)  # of thousands of instances, few have changed since the last report; nobody changes the result
-def _instance_line(
-    instance_id: str,
-    pool: Pool,
-    state: str,
-    ready: bool,
-    price: Decimal | None,
-    launched_at: datetime,
-    private_ip: str | None,
-    public_ip: str | None,
-    updated: bool,
-    note: str | None,
-    on_demand: bool,
-) -> dict[str, Any]:
+def _written(line: _Line) -> dict[str, Any]:
     return InstanceStatus(
-        id=instance_id,
-        zone=pool.zone,
-        instance_type=pool.instance_type,
-        state=state,
-        ready=ready,
-        price_per_hour=optional_money(price),
-        launched_at=to_text(launched_at),
-        private_ip=private_ip,
-        public_ip=public_ip,
-        updated=updated,
-        note=note,
-        on_demand=on_demand or None,
+        id=line.id,
+        zone=line.pool.zone,
+        instance_type=line.pool.instance_type,
+        state=line.state,
+        ready=line.ready,
+        price_per_hour=optional_money(line.price),
+        launched_at=to_text(line.launched_at),
+        private_ip=line.private_ip,
+        public_ip=line.public_ip,
+        updated=line.updated,
+        note=line.note,
+        on_demand=line.on_demand or None,
     ).to_json()
-
-
-def _pools(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> list[dict[str, Any]]:
-    """One line for each pool. What moves by itself (score, stock) is shown only while something is missing, when there
-    is a next attempt to understand: else it would be written again and again.
-    """
-    if shortfall(ledger, desired.replicas) == 0:
-        return [_pool(pool, ledger, market, now) for pool, _ in desired.pools]
-    ranking = rank(desired, ledger, market, now, policy)
-    rejected = {one.pool: one for one in ranking.rejected}
-    score = scores(desired, ledger, market, now, policy)
-    return [_pool(pool, ledger, market, now, rejected.get(pool), score[pool]) for pool, _ in desired.pools]
 
 
 def _pool(
-    pool: Pool,
-    ledger: Ledger,
-    market: Market,
-    now: datetime,
-    rejected: RejectedPool | None = None,
-    score: float | None = None,
+    pool: Pool, situation: Situation, rejected: RejectedPool | None = None, score: float | None = None
 ) -> dict[str, Any]:
-    backoff: Backoff | None = ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
-    offering = market.offerings.get(pool)
-    reputation = ledger.pool_trust.get(pool)
-    state = pool_state(backoff, rejected, now)
-    until = rejected.until if rejected else backoff.until if backoff and state != "Available" else None
+    ledger, offering = situation.ledger, situation.market.offerings.get(pool)
+    trust = ledger.pool_trust.get(pool)
     return PoolStatus(
         zone=pool.zone,
         instance_type=pool.instance_type,
-        state=state,
         instances=instances_in(ledger, pool),
         price_per_hour=optional_money(offering.price_per_hour if offering else None),
         on_demand_price_per_hour=optional_money(offering.on_demand_price_per_hour if offering else None),
-        last_error=f"{backoff.code}: {backoff.message}" if backoff else None,
-        reason=str(backoff.trouble) if backoff else None,
-        failures=backoff.failures if backoff else None,
-        reclaims=reputation.reclaims if reputation else None,
+        reclaims=trust.reclaims if trust else None,
         score=f"{score:.2f}" if score is not None else None,
         stock=str(offering.stock) if offering and score is not None else None,
         note=rejected.detail if rejected and rejected.backoff is None else None,
-        next_attempt_time=to_text(until) if until else None,
+        **_pool_state(pool, situation, rejected),
     ).to_json()
+
+
+def _pool_state(pool: Pool, situation: Situation, rejected: RejectedPool | None) -> dict[str, Any]:
+    """Whether the pool may be asked, the last refusal, and when it may be asked again."""
+    backoff: Backoff | None = situation.ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
+    state = pool_state(backoff, rejected, situation.now)
+    until = rejected.until if rejected else backoff.until if backoff and state != "Available" else None
+    refusal: dict[str, Any] = {}
+    if backoff is not None:
+        refusal = {
+            "last_error": f"{backoff.code}: {backoff.message}",
+            "reason": str(backoff.trouble),
+            "failures": backoff.failures,
+        }
+    return {"state": state, "next_attempt_time": to_text(until) if until else None, **refusal}

@@ -1,21 +1,21 @@
-"""When to look again: at the next thing that can happen without anybody telling us."""
+"""When to look again: at the next thing that can happen without anybody telling us.
+
+Each kind of thing is a rule with a name. The name of the rule that decided stands in the log (`next_wake`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from spotcompute.model.desired import Desired
-from spotcompute.model.instance import InstanceState
-from spotcompute.model.ledger import Ledger, Member
-from spotcompute.model.observation import Observation
+from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.ledger import Member
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.allocation import next_attempt, rank
-from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
 SOONEST = timedelta(milliseconds=100)
@@ -24,66 +24,217 @@ SOONEST = timedelta(milliseconds=100)
 RARER = 8
 
 
-def next_wake(
-    desired: Desired, ledger: Ledger, observed: Observation, now: datetime, policy: Policy, resync: timedelta
-) -> timedelta:
-    """How long until the next look, at the latest; news from a sweep or a watch come sooner by themselves."""
-    moments = [now + resync]
-    is_held_up = bool(observed.other_identities) or any(
-        may_await_answer(intent, now, policy) for intent in ledger.intents
+@dataclass(frozen=True, slots=True)
+class Wake:
+    """When to look again at the latest, and why; news from a sweep or a watch come sooner by themselves."""
+
+    at: datetime
+    reason: str
+
+
+#: Says when something can happen that nobody will tell us about. None: nothing of this kind is to come.
+Rule = Callable[[Situation], datetime | None]
+
+
+def next_wake(situation: Situation) -> Wake:
+    """Returns the soonest moment of all `RULES`; of equal ones that of the first rule."""
+    wakes = [Wake(at, reason) for reason, rule in RULES if (at := rule(situation)) is not None]
+    soonest = min(wakes, key=lambda wake: wake.at)
+    return Wake(max(soonest.at, situation.now + SOONEST), soonest.reason)
+
+
+# --- launches --------------------------------------------------------------------------------------------------------
+
+
+def _next_attempt(situation: Situation) -> datetime | None:
+    """When the first pool may be asked again."""
+    return situation.next_attempt if _is_asking(situation) and situation.desired.pools else None
+
+
+def _blocked(situation: Situation) -> datetime | None:
+    """Where only money, shares or quotes stand in the way, no moment is known: look after the longest backoff."""
+    if not _is_asking(situation) or _next_attempt(situation) is not None:
+        return None
+    return situation.now + situation.policy.backoff_max
+
+
+def _is_asking(situation: Situation) -> bool:
+    """True when something is missing, and nothing but pools keeps it from being launched."""
+    ledger, now, policy = situation.ledger, situation.now, situation.policy
+    if situation.observed.other_identities or any(may_await_answer(one, now, policy) for one in ledger.intents):
+        return False
+    return situation.missing > 0 and may_launch(situation.desired, ledger, Learned())
+
+
+def _quote_refresh(situation: Situation) -> datetime | None:
+    """The quote of a paused environment follows the market."""
+    is_quoted = situation.desired.paused and not situation.desired.deleting and situation.missing > 0
+    return situation.now + situation.policy.backoff_max if is_quoted else None
+
+
+def _open_launch(situation: Situation) -> datetime | None:
+    """An open launch is looked for, but not while the whole account backs off."""
+    ledger, now = situation.ledger, situation.now
+    if not ledger.intents:
+        return None
+    backoff = ledger.backoffs.get(None)
+    youngest = max(intent.created_at for intent in ledger.intents)
+    return max(_next_look(youngest, situation), backoff.until if backoff else now)
+
+
+# --- on demand and gangs ---------------------------------------------------------------------------------------------
+
+
+def _change_over(situation: Situation) -> datetime | None:
+    """Spot may be replaced by on demand, or on demand by spot."""
+    if _is_idle(situation):
+        return None
+    return next_fallback_check(situation)
+
+
+def _gang_hold(situation: Situation) -> datetime | None:
+    """An incomplete gang is released when its hold is over."""
+    gang, since = situation.desired.gang, situation.ledger.incomplete_since
+    if _is_idle(situation) or gang is None or since is None:
+        return None
+    at = since + gang.hold
+    return at if at > situation.now else situation.now + situation.policy.poll_interval
+
+
+def _gang_parts(situation: Situation) -> datetime | None:
+    """A gang that was given up may be built from parts again."""
+    gang, broken_up_at = situation.desired.gang, situation.ledger.broken_up_at
+    if _is_idle(situation) or gang is None or broken_up_at is None or situation.missing == 0:
+        return None
+    at = parts_allowed_at(gang, broken_up_at, situation.policy)
+    return at if at > situation.now else None
+
+
+def _is_idle(situation: Situation) -> bool:
+    return situation.desired.deleting or situation.desired.paused
+
+
+# --- what was lost or not believed -----------------------------------------------------------------------------------
+
+
+def _other_identities(situation: Situation) -> datetime | None:
+    """Instances of the same object under another identity are going."""
+    return situation.now + situation.policy.poll_interval if situation.observed.other_identities else None
+
+
+def _refusal_shown(situation: Situation) -> datetime | None:
+    """A state refusal has been shown for long enough."""
+    refused = situation.ledger.state_refused
+    if refused is None:
+        return None
+    return max(situation.now + situation.policy.poll_interval, refused.refused_at + situation.policy.refusal_shown_for)
+
+
+def _quarantine(situation: Situation) -> datetime | None:
+    """The quarantine ends with the sweeps that follow its last moment."""
+    until = situation.ledger.quarantine_until
+    return None if until is None else max(_next_look(until, situation), until)
+
+
+# --- instances: those in the list of the last sweep bring their own news, only the others are looked after ------------
+
+
+def _release_without_effect(situation: Situation) -> datetime | None:
+    """A release that was accepted is asked for again while its instance is still listed."""
+    waits = any(_shows_no_effect(member, situation) for member in _leaving(situation))
+    return situation.now + situation.policy.repeat_release if waits else None
+
+
+def _release_under_way(situation: Situation) -> datetime | None:
+    """A release waits to be asked for, to be accepted, or for the proof that its instance has gone."""
+    open_releases = (member for member in _leaving(situation) if not _shows_no_effect(member, situation))
+    looks = (_next_look(one.termination.recorded_at, situation) for one in open_releases if one.termination)
+    return min(looks, default=None)
+
+
+def _unlisted(situation: Situation) -> datetime | None:
+    """An instance is not listed yet, or any more."""
+    is_any = any(instance is None for _, instance in _staying(situation))
+    return situation.now + situation.policy.poll_interval if is_any else None
+
+
+def _untagged(situation: Situation) -> datetime | None:
+    """An instance has no tags yet, or any more."""
+    untagged = (one for _, one in _staying(situation) if one is not None and one.ownership is None)
+    return min((_next_look(instance.created_at, situation) for instance in untagged), default=None)
+
+
+def _starting(situation: Situation) -> datetime | None:
+    """An instance that takes too long to start is replaced."""
+    timeout, soon = situation.policy.launch_timeout, situation.now + situation.policy.poll_interval
+    pending = (instance for _, instance in _tagged(situation) if instance.state is InstanceState.PENDING)
+    return min((max(soon, instance.created_at + timeout) for instance in pending), default=None)
+
+
+def _unproven_loss(situation: Situation) -> datetime | None:
+    """A lost instance is still listed."""
+    lost = (
+        member.lost is not None
+        for member, instance in _tagged(situation)
+        if instance.state is not InstanceState.PENDING
     )
-    if shortfall(ledger, desired.replicas) > 0 and may_launch(desired, ledger, Learned()) and not is_held_up:
-        ranking = rank(desired, ledger, observed.market, now, policy)
-        at = next_attempt(desired, ledger, ranking, now) if desired.pools else None
-        # Where only money, shares or quotes stand in the way, no moment can be told.
-        moments.append(at if at is not None else now + policy.backoff_max)
-    if desired.paused and not desired.deleting and shortfall(ledger, desired.replicas) > 0:
-        moments.append(now + policy.backoff_max)  # so that its quote follows the market
-    if not desired.deleting and not desired.paused:
-        moments.extend(moment for moment in _of_the_market(desired, ledger, now, policy) if moment is not None)
-    if observed.other_identities:
-        moments.append(now + policy.poll_interval)
-    if ledger.state_refused is not None:
-        moments.append(max(now + policy.poll_interval, ledger.state_refused.refused_at + policy.refusal_shown_for))
-    if ledger.intents:
-        backoff = ledger.backoffs.get(None)
-        youngest = max(intent.created_at for intent in ledger.intents)
-        moments.append(max(_next_look(youngest, now, policy), backoff.until if backoff else now))
-    if ledger.quarantine_until is not None:
-        moments.append(max(_next_look(ledger.quarantine_until, now, policy), ledger.quarantine_until))
-    looks = (_of_member(member, observed, now, policy) for member in ledger.members.values())
-    moments.extend(look for look in looks if look is not None)
-    return max(SOONEST, min(moments) - now)
+    return situation.now + situation.policy.backoff_max if any(lost) else None
 
 
-def _of_the_market(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> Iterator[datetime | None]:
-    """When fallback or gang want another look."""
-    yield next_fallback_check(desired, ledger, now, policy)
-    if desired.gang is not None and ledger.incomplete_since is not None:
-        at = ledger.incomplete_since + desired.gang.hold
-        yield at if at > now else now + policy.poll_interval
-    if desired.gang is not None and ledger.broken_up_at is not None and shortfall(ledger, desired.replicas) > 0:
-        at = parts_allowed_at(desired.gang, ledger.broken_up_at, policy)
-        yield at if at > now else None
+def _resync(situation: Situation) -> datetime:
+    """However still everything is, it is looked at again."""
+    return situation.now + situation.policy.resync
 
 
-def _of_member(member: Member, observed: Observation, now: datetime, policy: Policy) -> datetime | None:
-    """Members in the slice of the sweep bring their own news; only the others have to be looked after."""
-    instance = observed.instances.get(member.id)
-    if member.termination is not None:
-        is_listed = instance is not None and instance.ownership is not None
-        if is_listed and member.termination.accepted_at is not None:
-            return now + policy.repeat_release
-        return _next_look(member.termination.recorded_at, now, policy)
-    if instance is None:
-        return now + policy.poll_interval
-    if instance.ownership is None:
-        return _next_look(instance.created_at, now, policy)
-    if instance.state is InstanceState.PENDING:
-        return max(now + policy.poll_interval, instance.created_at + policy.launch_timeout)
-    return None if member.lost is None else now + policy.backoff_max
+def _leaving(situation: Situation) -> Iterator[Member]:
+    """Members that are being released."""
+    return (member for member in situation.ledger.members.values() if member.termination is not None)
 
 
-def _next_look(since: datetime, now: datetime, policy: Policy) -> datetime:
-    """When to look again at what has been on its way `since` then: soon at first, once a minute in the end."""
-    return now + min(policy.backoff_max, max(policy.poll_interval, (now - since) / RARER))
+def _shows_no_effect(member: Member, situation: Situation) -> bool:
+    """True when the release was accepted and the instance is still in the list of the last sweep."""
+    instance = situation.observed.instances.get(member.id)
+    is_accepted = member.termination is not None and member.termination.accepted_at is not None
+    return is_accepted and instance is not None and instance.ownership is not None
+
+
+def _staying(situation: Situation) -> Iterator[tuple[Member, Instance | None]]:
+    """Members that nobody has released, and the instance of each as it was seen."""
+    members = (member for member in situation.ledger.members.values() if member.termination is None)
+    return ((member, situation.observed.instances.get(member.id)) for member in members)
+
+
+def _tagged(situation: Situation) -> Iterator[tuple[Member, Instance]]:
+    """Those of them that are listed with their tags."""
+    for member, instance in _staying(situation):
+        if instance is not None and instance.ownership is not None:
+            yield member, instance
+
+
+def _next_look(since: datetime, situation: Situation) -> datetime:
+    """When to look again at what has been on its way since then: soon at first, once a minute in the end."""
+    policy = situation.policy
+    wait = max(policy.poll_interval, (situation.now - since) / RARER)
+    return situation.now + min(policy.backoff_max, wait)
+
+
+#: In the order in which a person would think of them.
+RULES: tuple[tuple[str, Rule], ...] = (
+    ("a pool may be asked again", _next_attempt),
+    ("prices, shares or a budget keep every pool from being asked", _blocked),
+    ("the quote of a paused environment is refreshed", _quote_refresh),
+    ("a launch has no answer yet", _open_launch),
+    ("spot and on demand may change places", _change_over),
+    ("a gang has been incomplete for its hold", _gang_hold),
+    ("a gang may be built from parts again", _gang_parts),
+    ("instances live under another identity", _other_identities),
+    ("a refused state has been shown long enough", _refusal_shown),
+    ("the quarantine ends", _quarantine),
+    ("an accepted release shows no effect", _release_without_effect),
+    ("a release is under way", _release_under_way),
+    ("an instance is not listed", _unlisted),
+    ("an instance has no tags", _untagged),
+    ("an instance is still starting", _starting),
+    ("a lost instance is still listed", _unproven_loss),
+    ("the regular look", _resync),
+)

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from decimal import Decimal
 
 from spotcompute.api.conditions import Reason
 from spotcompute.api.times import to_text
-from spotcompute.model.desired import Desired
-from spotcompute.model.ledger import Backoff, Ledger, Trouble
-from spotcompute.model.offering import ON_DEMAND, Market
-from spotcompute.plan.allocation import Obstacle, Ranking, RejectedPool, next_attempt
+from spotcompute.model.ledger import Backoff, Trouble
+from spotcompute.model.offering import ON_DEMAND
+from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
 from spotcompute.plan.fallback import due_at, is_due
-from spotcompute.plan.policy import Policy
+from spotcompute.plan.situation import Situation
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,90 +28,89 @@ class Why:
     stalled: bool = False
 
 
-def why_short(
-    desired: Desired, ledger: Ledger, market: Market, ranking: Ranking, now: datetime, policy: Policy
-) -> Why | None:
-    """Why nothing is asked for now although something is missing; None when a pool may be asked."""
+def why_short(situation: Situation) -> Why | None:
+    """Says why nothing is asked for now although something is missing. Returns None when a pool may be asked."""
+    desired, ledger, ranking = situation.desired, situation.ledger, situation.ranking
     if desired.unmet is not None:
         return Why(Reason.MARKET_UNREADABLE, desired.unmet)
     if not desired.pools:
         text = "spec.instanceRequirements: no type that is sold as spot in these placements meets them. Widen them"
         return Why(Reason.NO_MATCHING_TYPE, text, stalled=True)
-    whole = ledger.backoffs.get(None) if is_backing_off(ledger, None, now) else None
+    whole = ledger.backoffs.get(None) if is_backing_off(ledger, None, situation.now) else None
     if whole is not None:
-        found = _of_rests([whole], market, desired)
+        found = _of_backoffs([whole], situation)
     elif ranking.kept:
         return None
     else:
-        found = _of_rejected(ranking.rejected, market, desired)
-    at = next_attempt(desired, ledger, ranking, now)
+        found = _of_rejected(situation)
+    at = situation.next_attempt
     promise = f"Next attempt {to_text(at)}" if at is not None else ""
-    parts = [found.text, promise, _about_fallback(desired, ledger, market, now, policy)]
-    text = ". ".join(part for part in parts if part)
+    text = ". ".join(part for part in (found.text, promise, _about_fallback(situation)) if part)
     if len(ranking.rejected) > 1 and whole is None:
         text += f"; {len(ranking.rejected)} pools tried, see status.pools"
     return Why(found.reason, text, found.stalled)
 
 
-def _of_rejected(rejected: Sequence[RejectedPool], market: Market, desired: Desired) -> Why:
-    """What would end the wait first decides: a refusal that time ends, then the rest."""
+def _of_rejected(situation: Situation) -> Why:
+    """What would end the wait first decides: a refusal that time ends comes before the other obstacles."""
+    rejected = situation.ranking.rejected
     backoffs = [one.backoff for one in rejected if one.backoff is not None]
     others = [one for one in rejected if one.backoff is None]
     if backoffs and not (others and all(backoff.trouble in FOR_A_PERSON for backoff in backoffs)):
-        return _of_rests(backoffs, market, desired, is_all=not others)
+        return _of_backoffs(backoffs, situation, is_all=not others)
     order = list(Obstacle)
     first = min(others, key=lambda one: (order.index(one.why), str(one.pool)))
     advice = _ADVICE_ON_OBSTACLES[first.why]
-    stalled = desired.fallback is None and all(one.why is Obstacle.SHARE_FULL for one in rejected)
+    stalled = situation.desired.fallback is None and all(one.why is Obstacle.SHARE_FULL for one in rejected)
     return Why(str(first.why), f"{first.pool}: {first.detail}. {advice}", stalled)
 
 
-def _of_rests(backoffs: Sequence[Backoff], market: Market, desired: Desired, is_all: bool = True) -> Why:
+def _of_backoffs(backoffs: Sequence[Backoff], situation: Situation, is_all: bool = True) -> Why:
     decisive = decisive_backoff(backoffs)
     stalled = is_all and all(backoff.trouble in FOR_A_PERSON for backoff in backoffs)
-    is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, desired) is None
+    is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, situation) is None
     advice = "" if is_unbounded else _ADVICE.get(decisive.trouble, "")
-    text = _explained(decisive, market, desired)
+    text = _explained(decisive, situation)
     return Why(str(decisive.trouble), f"{text}. {advice}" if advice else text, stalled)
 
 
 def decisive_backoff(backoffs: Sequence[Backoff]) -> Backoff:
-    """The rest that names the reason: the trouble most likely to end by itself, since that ends the wait."""
+    """Returns the backoff that names the reason: that of the trouble most likely to end by itself."""
     order = list(Trouble)
     return min(backoffs, key=lambda backoff: (backoff.trouble in FOR_A_PERSON, order.index(backoff.trouble)))
 
 
-def _explained(backoff: Backoff, market: Market, desired: Desired) -> str:
+def _explained(backoff: Backoff, situation: Situation) -> str:
     where = f" in {backoff.pool}" if backoff.pool else ""
     request = f" (request {backoff.request_id})" if backoff.request_id else ""
     text = f"{backoff.code}{where}: {backoff.message}{request}"
-    cap = _cap(backoff, desired)
+    cap = _cap(backoff, situation)
     if backoff.trouble is Trouble.PRICE_TOO_LOW and cap is not None:
-        price = market.price(backoff.pool) if backoff.pool else None
+        price = situation.market.price(backoff.pool) if backoff.pool else None
         # A quote within the bid is older than the refusal, and showing it would seem to deny the refusal.
         quote = f"the market asks {price} per hour, " if price is not None and price > cap else ""
         text += f"; {quote}maxPrice is {cap}"
     return text
 
 
-def _cap(backoff: Backoff, desired: Desired) -> Decimal | None:
-    return desired.caps.explicit(backoff.pool.instance_type) if backoff.pool else None
+def _cap(backoff: Backoff, situation: Situation) -> Decimal | None:
+    return situation.desired.caps.explicit(backoff.pool.instance_type) if backoff.pool else None
 
 
-def _about_fallback(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> str:
-    """When on demand will stand in, or why it does not."""
-    fallback = desired.fallback
+def _about_fallback(situation: Situation) -> str:
+    """When on-demand instances will be bought in place of spot, or why they are not."""
+    fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
     if fallback is None or fallback.count_max == 0 or ledger.short_since is None:
         return ""
-    if not is_due(fallback, ledger, now, policy):
-        at = due_at(fallback, ledger, policy)
+    if not is_due(situation):
+        at = due_at(situation)
         return f"On demand from {to_text(at)}" if at is not None else ""
     backoff = ledger.backoffs.get(ON_DEMAND)
-    if backoff is not None and is_backing_off(ledger, ON_DEMAND, now):
+    if backoff is not None and is_backing_off(ledger, ON_DEMAND, situation.now):
         return f"On demand refused too: {backoff.code}: {backoff.message}"
     if market.unreliable_because is not None:
         return f"Nothing is bought on demand by quotes that are not believed: {market.unreliable_because}"
-    if not any(market.list_price(pool) for pool, _ in desired.pools):
+    if not any(market.list_price(pool) for pool, _ in situation.desired.pools):
         return "Nothing is bought on demand, since no price on demand is quoted"
     return "The caps of onDemandFallback allow no more on demand"
 

@@ -1,0 +1,57 @@
+"""One value for everything that a decision is made from.
+
+Apart from `allocation` and the modules below it, which take single values: a function of a ledger and a time is easier
+to test and to trust than a function of everything. All modules above `allocation` take a `Situation`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from functools import cached_property
+
+from spotcompute.model.desired import Desired
+from spotcompute.model.ledger import Ledger
+from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Market
+from spotcompute.plan.allocation import Ranking, next_attempt, rank
+from spotcompute.plan.capacity import shortfall
+from spotcompute.plan.policy import Policy
+
+
+@dataclass(frozen=True)  # without slots, because `ranking` is kept in the instance
+class Situation:
+    """A situation holds what is wanted, what is remembered, what is seen, the time, and the numbers to decide by.
+
+    `now` is aware UTC and is read once a round; a situation is never kept for the next round.
+    """
+
+    desired: Desired
+    ledger: Ledger
+    observed: Observation
+    now: datetime
+    policy: Policy
+
+    @property
+    def market(self) -> Market:
+        """Prices and stock as they were last seen."""
+        return self.observed.market
+
+    @property
+    def missing(self) -> int:
+        """How many instances are wanted and neither exist nor are on their way."""
+        return shortfall(self.ledger, self.desired.replicas)
+
+    @cached_property
+    def ranking(self) -> Ranking:
+        """Every pool, those that may be asked first. It is computed once; a new ledger makes a new situation."""
+        return rank(self.desired, self.ledger, self.market, self.now, self.policy)
+
+    @property
+    def next_attempt(self) -> datetime | None:
+        """When a pool may be asked again: `now` when one may be asked already, None when no time will do it."""
+        return next_attempt(self.ranking, self.ledger, self.now)
+
+    def with_ledger(self, ledger: Ledger) -> Situation:
+        """Returns the situation in which `ledger` is remembered; itself when that is its own ledger."""
+        return self if ledger is self.ledger else replace(self, ledger=ledger)
