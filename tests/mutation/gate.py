@@ -98,6 +98,8 @@ def healthy(tests: Sequence[str]) -> str | None:
     return None if code == 0 else output[-2000:]
 
 
+#: The page that shows the catalogue, and the marks between which it stands.
+PAGE = ROOT / "docs" / "reference" / "mutants.md"
 START, END = "<!-- the bug catalogue begins: made by `make crds` -->", "<!-- the bug catalogue ends -->"
 
 
@@ -121,11 +123,11 @@ def write_table(page: Path) -> None:
 @click.argument("names", nargs=-1)
 @click.option("--processes", default=2, show_default=True)
 @click.option("--skip-healthy", is_flag=True, help="Do not run the tests without a mutant first.")
-@click.option("--table", "is_table", is_flag=True, help="Only write the table into docs/reliability.md.")
+@click.option("--table", "is_table", is_flag=True, help="Only write the table into docs/reference/mutants.md.")
 def main(names: tuple[str, ...], processes: int, skip_healthy: bool, is_table: bool) -> None:
     """Judge all mutants, or those named."""
     if is_table:
-        write_table(ROOT / "docs" / "reliability.md")
+        write_table(PAGE)
         return
     chosen = [mutant for mutant in mutants() if not names or mutant.name in names]
     if not skip_healthy:
