@@ -30,11 +30,11 @@ up: $(READY)  ## start the same and leave it running, with the commands to play 
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m localdemo down
 
-# One more than the cores of a small machine, because the end-to-end tests wait while the others compute; 0 runs them in
-# order, in one process.
-WORKERS ?= 3
+# Twice the cores of a small machine, because the end-to-end tests wait while the others compute; 0 runs them in order, in
+# one process. At the end stand the slowest tests.
+WORKERS ?= 4
 test: check assets helm prometheus  ## check, then every test, those on a real control plane included
-	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/pytest -n $(WORKERS) --durations=30
 
 FAST := plan report api model commands telemetry golden mutation/test_catalogue.py test_layout.py
 .PHONY: fast
