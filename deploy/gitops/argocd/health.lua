@@ -1,5 +1,5 @@
--- How Argo CD judges a SpotComputeEnvironment. Degraded only when a person must act: waiting for stock or for a price is
--- the everyday life of spot instances, and Progressing.
+-- Tells Argo CD the health of a SpotComputeEnvironment. It is Degraded only when a person must act. Waiting for stock or for
+-- a price is normal for spot instances, and is Progressing.
 local hs = { status = "Progressing", message = "the operator has not looked at this generation yet" }
 local status = obj.status
 if status == nil or status.observedGeneration ~= obj.metadata.generation then

@@ -3,14 +3,14 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* The Deployment's name: the release's, with the chart's unless that is in it already. */}}
+{{/* The Deployment's name: the release's name, plus the chart's name unless it contains it already. */}}
 {{- define "spotcompute.fullname" -}}
 {{- $name := include "spotcompute.name" . -}}
 {{- $whole := ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
 {{- .Values.fullnameOverride | default $whole | trunc 45 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What the names begin with that a person types in a RoleBinding: spotcompute-read-sources. */}}
+{{/* The start of names that a person types in a RoleBinding, such as spotcompute-read-sources. */}}
 {{- define "spotcompute.prefix" -}}
 {{- include "spotcompute.fullname" . | trimSuffix "-operator" -}}
 {{- end }}
@@ -50,17 +50,17 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* Empty, or the one namespace that is watched. Refuses what cannot work. */}}
+{{/* The one namespace that is watched, or nothing for all. Refuses combinations that cannot work. */}}
 {{- define "spotcompute.watched" -}}
 {{- if eq .Values.rbac.scope "SingleNamespace" -}}
-{{- $_ := required "rbac.scope is SingleNamespace: set settings.clusterId to a name that no other cluster with these cloud accounts has and that stays. The uid of kube-system, which is taken otherwise, cannot be read without a ClusterRole." .Values.settings.clusterId -}}
+{{- $_ := required "rbac.scope is SingleNamespace: set settings.clusterId to a name that never changes and that no other cluster with these cloud accounts has. Without a ClusterRole the operator cannot read the uid of kube-system, which it uses otherwise." .Values.settings.clusterId -}}
 {{- required "rbac.scope is SingleNamespace: name the namespace to watch in settings.namespace" .Values.settings.namespace -}}
 {{- else if .Values.settings.namespace -}}
 {{- fail "settings.namespace is set, but the rights are for all namespaces: set rbac.scope to SingleNamespace" -}}
 {{- end -}}
 {{- end }}
 
-{{/* The content of the ConfigMap. What is the operator's own default is not written. */}}
+{{/* The content of the ConfigMap. It leaves out the operator's own defaults. */}}
 {{- define "spotcompute.settings" -}}
 {{- range $name, $value := .Values.settings }}
 {{- if not (kindIs "invalid" $value) }}
@@ -78,7 +78,7 @@ SPOTCOMPUTE_HEALTH_PORT: {{ .Values.controller.healthProbe.port | int | quote }}
 {{- end }}
 {{- end }}
 
-{{/* It ends in a digest of the content, so that a changed setting restarts the operator. */}}
+{{/* The ConfigMap's name ends in a digest of its content, so that a changed setting restarts the operator. */}}
 {{- define "spotcompute.settingsName" -}}
 {{- printf "%s-settings-%s" (include "spotcompute.prefix" .) (include "spotcompute.settings" . | sha256sum | trunc 10) -}}
 {{- end }}
