@@ -26,26 +26,35 @@ Metric = Counter | Gauge | Histogram | Info
 
 SETTINGS = """# Settings
 
-All are environment variables of the operator. In an install they stand in the ConfigMap `spotcompute-settings`, which
-`deploy/base/kustomization.yaml` makes, or the Helm chart: there `SPOTCOMPUTE_SWEEP_SECONDS` is `settings.sweepSeconds`.
-A change restarts the operator. A variable that cannot be read ends the start, with a message that names it.
+Every setting is an environment variable of the operator.
 
-Three more have no prefix: `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and `TENCENTCLOUD_TOKEN`, the operator's
-own key, for environments without `credentialsSecretRef`. `deploy/base` forbids its use.
+| Install | Where you write it |
+|---|---|
+| kustomize | a literal of the ConfigMap `spotcompute-settings`, as in `deploy/base/kustomization.yaml` |
+| Helm | a value under `settings`: `SPOTCOMPUTE_SWEEP_SECONDS` is `settings.sweepSeconds` |
+
+A change restarts the operator. If it cannot read a variable, it does not start, and its message names the variable.
+
+Three variables have no prefix: `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and `TENCENTCLOUD_TOKEN`. They are
+the operator's own key, for environments without `credentialsSecretRef`. `deploy/base` does not allow its use.
 
 """
 
 SPEC = """# SpotComputeEnvironment
 
-Group `spotcompute.dev`, version `v1alpha1`, namespaced, short name `sce`, category `spot`. The API server checks what
-stands under *Allowed* and *Rules*, and refuses a manifest with the sentence given here. `*` marks required fields.
+Group `spotcompute.dev`, version `v1alpha1`, namespaced, short name `sce`, category `spot`.
+
+`*` marks required fields. The API server checks the column *Allowed* and the section *Rules*. When a rule is broken, it
+refuses the manifest with the sentence given here.
 """
 
 METRICS = """# Metrics
 
-Prometheus reads them at `/metrics` on port 9090. No instance id is ever a label: an environment has at most 20 series,
-and of the cloud's codes at most 100 are told apart, the rest is `Other`. Counters also have a series `…_created`,
-histograms `…_bucket`, `…_sum`, `…_count` and `…_created`, as usual.
+Prometheus reads the metrics at `/metrics` on port 9090.
+
+- An environment has at most 20 series. No instance id is ever a label.
+- At most 100 codes of the cloud get a series of their own; all others are `Other`.
+- As usual, counters also have a series `…_created`, and histograms have `…_bucket`, `…_sum`, `…_count` and `…_created`.
 
 | Metric | Kind | Labels | What it says |
 |---|---|---|---|

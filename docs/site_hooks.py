@@ -1,4 +1,4 @@
-"""What the site needs beyond mkdocs: files of the repository that pages link to are put into it.
+"""Puts files of the repository that pages link to into the site.
 
 On a code host such a link leads to the file; on the site it would lead nowhere.
 """
@@ -33,7 +33,7 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links out of the documentation to those copies; of a directory only the name is left."""
+    """Point links out of the documentation to those copies. A link to a directory becomes plain text."""
 
     def inward(match: re.Match[str]) -> str:
         up = "../" * page.file.src_uri.count("/")

@@ -26,7 +26,7 @@ from spotcompute.telemetry import logs, redaction
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__)
 def main() -> None:
-    """Keep the asked number of Tencent Cloud spot instances alive."""
+    """Keep a number of Tencent Cloud spot instances alive."""
 
 
 @main.command()

@@ -230,10 +230,10 @@ def test_parts_can_be_left_out() -> None:
         (("rbac.scope=Everything",), "scope"),
         (("controller.image.digest=latest",), "digest"),
         (("controller.metrics.port=70000",), "port"),
-        ((ALONE[0], ALONE[1]), "set settings.clusterId to a name that no other cluster"),
+        ((ALONE[0], ALONE[1]), "set settings.clusterId to a name that never changes"),
         ((ALONE[0], ALONE[2]), "name the namespace to watch in settings.namespace"),
         ((ALONE[1],), "set rbac.scope to SingleNamespace"),
-        (("settings.lease=",), "name the Lease by which they agree which one acts in settings.lease"),
+        (("settings.lease=",), "set settings.lease to the Lease by which they agree"),
         (("serviceAccount.create=false",), "name the one to use in serviceAccount.name"),
     ],
 )

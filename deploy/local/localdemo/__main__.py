@@ -83,17 +83,17 @@ def introduce(terminal: Terminal, stage: Stage, seconds: float) -> None:
     """Say what runs, and how it differs from an install."""
     account = f"{guest.OPERATOR_NAMESPACE}/{guest.OPERATOR_ACCOUNT}"
     terminal.say(
-        f"Up in {seconds:.0f} s: Kubernetes {server_version(stage)}; cvmsim, a strict local CVM API with stock, prices"
-        f" and a ledger; and the operator, a process of its own with no rights but those of ServiceAccount {account}."
+        f"Started in {seconds:.0f} s: Kubernetes {server_version(stage)}; cvmsim, a strict local CVM API with stock,"
+        f" prices and a ledger; and the operator, a process with the rights of ServiceAccount {account} only."
     )
     sweep, base, limit = (PACE[f"SPOTCOMPUTE_{name}_SECONDS"] for name in ("SWEEP", "REST_BASE", "REST_LIMIT"))
     terminal.say(
-        f"The pace is quick, so that this takes a minute: the operator looks every {sweep} s (15 by default) and asks"
+        f"The demo is fast, so that it takes a minute: the operator looks every {sweep} s (15 by default) and asks"
         f" again after {base} to {limit} s (5 to 60 by default)."
     )
     terminal.say(
-        f"Below, kubectl is the user (in namespace {guest.NAMESPACE}) and cvmsim is the market."
-        " A line with ✓ is what the simulator's ledger says."
+        f"Below, kubectl is the user (in namespace {guest.NAMESPACE}), and cvmsim is the market."
+        " A line with ✓ says what the simulator's ledger shows."
     )
 
 

@@ -111,15 +111,15 @@ class Story:
     def one_time(self) -> None:
         self.terminal.heading("One instance, one attempt")
         self.terminal.say(
-            "The account's key lies in a Secret beside the environment; the operator may read it there only."
+            "The account's key is in a Secret in the environment's namespace. The operator may read it only there."
         )
         self.kubectl("apply", "-f", str(SAMPLES / "read-sources.yaml"))
         secret = self.seed.spec["credentialsSecretRef"]["name"]
         literals = (f"--from-literal=secretId={SECRET_ID}", f"--from-literal=secretKey={SECRET_KEY}")
         self.kubectl("create", "secret", "generic", secret, *literals)
         self.terminal.say(
-            "The smallest request: requestPolicy OneTime asks once, as the plain API does. The status column tells how"
-            " it stands, and kubectl shows each change as it comes."
+            "The smallest request: requestPolicy OneTime asks once, as the plain API does. kubectl shows each change of"
+            " its status."
         )
         self.kubectl("apply", "-f", str(self.seed.file))
         sight = self.watch(self.seed, "it is Ready", lambda seen: seen.stands("Ready"))
@@ -128,7 +128,7 @@ class Story:
 
     def filled(self) -> None:
         self.terminal.heading("Instances kept alive")
-        self.terminal.say("requestPolicy Persistent, the default: from now on the operator keeps the number.")
+        self.terminal.say("requestPolicy Persistent is the default: from now on the operator keeps the number.")
         self.kubectl("apply", "-f", str(self.first.file))
         self.until_filled(self.first)
 
@@ -143,7 +143,7 @@ class Story:
             f"it holds {held} and waits for stock",
             lambda seen: seen.stands("Waiting", "InsufficientCapacity") and seen.account.running == held,
         )
-        self.terminal.say("What was left is taken; for the rest it waits and says why, and when it asks next:")
+        self.terminal.say("It takes what is left. For the rest it waits, says why, and says when it asks next:")
         self.show_message(self.first)
         self.terminal.proved(self.holds(self.first, sight, wanted=held))
 
@@ -158,7 +158,7 @@ class Story:
         before = self.look(self.first).account
         self.market("interrupt", f"--name={self.first.name}-", "--count=2", "--notice-seconds=0")
         self.terminal.say(
-            "They ended within ten minutes of their launch, so their pool rests before it is asked again."
+            "They ended within ten minutes of their launch, so the operator waits before it asks their pool again."
         )
         self.until_replaced(before, cloud=2)
 
@@ -196,7 +196,9 @@ class Story:
 
     def deleted(self) -> None:
         self.terminal.heading("Everything is deleted")
-        self.terminal.say("Our finalizer holds an object until the cloud confirms that its instances are gone.")
+        self.terminal.say(
+            "The operator's finalizer keeps an object until the cloud confirms that its instances are gone."
+        )
         self.kubectl("delete", "sce", self.seed.name, self.first.name, f"--timeout={CHAPTER_SECONDS:g}s")
         accounts = [self.stage.simulator.account(each.environment_id) for each in (self.seed, self.first)]
         self.demand(not any(each.live or each.leaving for each in accounts), f"instances are left: {accounts}")
