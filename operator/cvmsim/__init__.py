@@ -1,4 +1,4 @@
-"""A strict local CVM API: the judge of the operator, and a market a person can play by hand.
+"""Simulates the CVM API strictly on this machine. It judges the operator, and a person can play its market by hand.
 
-It shares no code with `spotcompute`: the two meet over HTTP only, as customer and cloud do.
+It shares no code with `spotcompute`: the two talk over HTTP only, as customer and cloud do.
 """

@@ -1,9 +1,10 @@
-"""`cvmsim` and `python -m cvmsim`: start a simulated cloud, or play the market of one that runs."""
+"""Runs `cvmsim` and `python -m cvmsim`: starts a simulated cloud, or plays the market of a running one."""
 
 from cvmsim.cli import cli
 
 
 def main() -> None:
+    """Runs the command line."""
     cli(prog_name="cvmsim")
 
 

@@ -1,6 +1,6 @@
-"""The served simulator: one port for the API and the metadata path, one for the side door, both on loopback.
+"""Serves the simulator: one port for the API and the metadata path, one control port, both on loopback.
 
-Apart from everything else, because this is the only room that waits: sockets, faults that take time, the clock.
+Apart from everything else because only this module waits: sockets, faults that take time, the clock.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from typing import Any
 from aiohttp import web
 
 from cvmsim import wire
-from cvmsim.control import OPERATIONS, Body, Room, Row
+from cvmsim.control import OPERATIONS, Body, Row, Simulation
 from cvmsim.errors import ApiError, WorldFileError
 from cvmsim.simulator import Delivery, envelope
 
@@ -34,7 +34,7 @@ CHINA = timezone(timedelta(hours=8))  # the vendor writes the notice in this tim
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """Where a served simulator is: `api` is host:port as the SDK wants it, `control` a URL."""
+    """`Address` says where a served simulator is. `api` is host:port as the SDK needs it, `control` is a URL."""
 
     api: str
     control: str
@@ -42,10 +42,11 @@ class Address:
     seed: int
 
     def as_json(self) -> str:
+        """Returns the content of the ready file."""
         return json.dumps({"api": self.api, "control": self.control, "token": self.token, "seed": self.seed})
 
     def write(self, path: Path) -> None:
-        """Write the ready file in one step: whoever sees it, sees all of it."""
+        """Writes the ready file in one step, so that a reader sees all of it or none."""
         draft = path.with_name(f".{path.name}.{os.getpid()}")
         draft.write_text(self.as_json() + "\n", encoding="utf-8")
         draft.chmod(0o600)
@@ -53,22 +54,22 @@ class Address:
 
 
 class Server:
-    """A simulator on two loopback ports, from `start` to `stop`."""
+    """`Server` serves a simulator on two loopback ports, from `start` to `stop`."""
 
-    def __init__(self, room: Room, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
-        self._room, self._tls = room, tls
+    def __init__(self, sim: Simulation, token: str | None = None, tls: ssl.SSLContext | None = None) -> None:
+        self._sim, self._tls = sim, tls
         self._token = token or secrets.token_urlsafe(24)
         self._runners: list[web.ServerRunner] = []
 
     async def start(self, port: int = 0, control_port: int = 0) -> Address:
-        """Bind both ports (0 picks free ones) and serve."""
+        """Binds both ports (0 picks free ones) and serves."""
         api, control = _runner(self._answer_api), _runner(self._answer_control)
         api_port, control_port = await self._serve(api, port, self._tls), await self._serve(control, control_port)
         return Address(
             api=f"{LOOPBACK}:{api_port}",
             control=f"http://{LOOPBACK}:{control_port}",
             token=self._token,
-            seed=self._room.simulator.seed,
+            seed=self._sim.simulator.seed,
         )
 
     async def _serve(self, runner: web.ServerRunner, port: int, tls: ssl.SSLContext | None = None) -> int:
@@ -79,6 +80,7 @@ class Server:
         return bound
 
     async def stop(self) -> None:
+        """Closes both ports."""
         for runner in self._runners:
             await runner.cleanup()
         self._runners.clear()
@@ -91,7 +93,7 @@ class Server:
         return await self._hand_over(request, self._deliver(await _message(request)))
 
     def _deliver(self, message: wire.Message) -> Delivery:
-        simulator, now = self._room.simulator, self._room.clock.now()
+        simulator, now = self._sim.simulator, self._sim.clock.now()
         wall = now if simulator.switches["skew-clock"] == "world" else time.time()
         try:
             arrival = wire.read(message, simulator.world.credentials, wall, now)
@@ -106,44 +108,47 @@ class Server:
             await asyncio.sleep(delivery.delay)
         if delivery.body is None:
             _cut(request, delivery.is_reset)
-        # The header is set by hand: aiohttp would add a charset, and the official SDK then sees every answer as empty.
+        # The header is set by hand, because aiohttp would add a charset, and the official SDK would see empty answers.
         headers = {"Content-Type": delivery.content_type}
         return web.Response(status=delivery.status, body=delivery.body, headers=headers)
 
     def _termination_time(self, request: web.BaseRequest) -> web.Response:
-        """What an instance sees of its own end: 404, or when. The instance is named by header, query or its address."""
-        room = self._room
-        room.world.advance(room.clock.now())
+        """Answers an instance about its own end: 404, or when it ends.
+
+        The instance is named by a header, in the query, or by its address.
+        """
+        sim = self._sim
+        sim.world.advance(sim.clock.now())
         named = request.headers.get("X-Sim-Instance") or request.query.get("instance")
-        one = room.world.instances.get(named) if named else room.world.living_at(request.remote or "")
+        one = sim.world.instances.get(named) if named else sim.world.living_at(request.remote or "")
         if one is None or not one.is_live or one.reclaim_at is None:
             return web.Response(status=404, text="404 page not found")
         when = datetime.fromtimestamp(one.reclaim_at, UTC).astimezone(CHINA)
         return web.Response(text=when.strftime("%Y-%m-%d %H:%M:%S"))
 
-    # --- the side door ----------------------------------------------------------------------------
+    # --- the control port -------------------------------------------------------------------------
 
     async def _answer_control(self, request: web.BaseRequest) -> web.StreamResponse:
         if not hmac.compare_digest(request.headers.get("X-Sim-Token", "").encode(), self._token.encode()):
             return _json({"error": "the header X-Sim-Token is absent or wrong"}, 403)
-        perform = DOORS.get((request.method, request.path))
+        perform = ROUTES.get((request.method, request.path))
         if perform is None:
-            return _json({"error": f"no {request.method} {request.path}", "known": sorted(map(" ".join, DOORS))}, 404)
+            return _json({"error": f"no {request.method} {request.path}", "known": sorted(map(" ".join, ROUTES))}, 404)
         try:
             body = await _body(request)
-            self._room.world.advance(self._room.clock.now())
-            return _json(perform(self._room, body))
+            self._sim.world.advance(self._sim.clock.now())
+            return _json(perform(self._sim, body))
         except (WorldFileError, ApiError) as problem:
             return _json({"error": str(problem)}, 400)
 
 
-DOORS: dict[tuple[str, str], Callable[[Room, Body], Row]] = {
-    (door.method, f"/_sim/{door.path}"): door.perform for door in OPERATIONS
+ROUTES: dict[tuple[str, str], Callable[[Simulation, Body], Row]] = {
+    (route.method, f"/_sim/{route.path}"): route.perform for route in OPERATIONS
 }
 
 
 def _runner(answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.ServerRunner:
-    """A server without access log; a customer who hangs up ends a fault that would still be waiting."""
+    """Returns a server without access log. When a customer closes the connection, a fault that still waits ends too."""
     server = web.Server(answer, handler_cancellation=True, access_log=None)
     return web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
 
@@ -155,7 +160,7 @@ async def _message(request: web.BaseRequest) -> wire.Message:
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:
-    """A JSON object from the body, or for GET and DELETE from the query."""
+    """Returns a JSON object from the body, or from the query for GET and DELETE. Raises WorldFileError."""
     text = await request.content.read()
     if not text:
         return {name: int(value) if value.isdigit() and name in ("id", "count") else value
@@ -174,7 +179,7 @@ def _json(row: Row, status: int = 200) -> web.Response:
 
 
 def _cut(request: web.BaseRequest, is_reset: bool) -> None:
-    """End the connection without an answer: closed, or reset so that the other side gets ECONNRESET."""
+    """Ends the connection without an answer: closed, or reset so that the other side gets ECONNRESET."""
     transport = request.transport
     if transport is None:
         return
@@ -186,7 +191,7 @@ def _cut(request: web.BaseRequest, is_reset: bool) -> None:
 
 async def serve_until(stop: Awaitable[object], server: Server, port: int, control_port: int,
                       announce: Callable[[Address], None]) -> None:  # fmt: skip
-    """Serve, tell where, and end when `stop` does."""
+    """Serves, announces where, and ends when `stop` does."""
     announce(await server.start(port, control_port))
     try:
         await stop

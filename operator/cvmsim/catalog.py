@@ -1,6 +1,6 @@
-"""What a world starts with: regions, types, offerings, images and accounts, read strictly from a YAML file.
+"""Reads what a world starts with from a YAML file: regions, types, offerings, images and accounts.
 
-Apart from `world`, which moves: a catalog is what a person edits, so every mistake in it is named by its field.
+Apart from `world`, which changes. A catalog is edited by people, so every mistake in it is named by its field.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,8 @@ DEFAULT_WORLD = Path(__file__).with_name("worlds") / "default.yaml"
 
 @dataclass(frozen=True, slots=True)
 class Zone:
+    """`Zone` is one zone of a region."""
+
     name: str
     region: str
     number: str
@@ -27,7 +29,10 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class InstanceType:
-    """`memory` and `gpu_memory` in GiB; `spot` is false for a type that is never sold as spot."""
+    """`InstanceType` is one instance type.
+
+    `memory` and `gpu_memory` are in GiB. `spot` is False when it is never sold as spot.
+    """
 
     name: str
     cpu: int
@@ -44,7 +49,9 @@ class InstanceType:
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """What one (zone, type) begins with: instances in stock, prices in dollars per hour and instance."""
+    """`Opening` is the state with which one (zone, type) begins: instances in stock, prices in dollars per hour and
+    instance.
+    """
 
     zone: str
     type: str
@@ -55,7 +62,7 @@ class Opening:
 
 @dataclass(frozen=True, slots=True)
 class Image:
-    """An image; empty `regions` means everywhere, empty `accounts` means public."""
+    """`Image` is one image. Empty `regions` means every region, empty `accounts` means public."""
 
     id: str
     name: str
@@ -67,11 +74,14 @@ class Image:
     accounts: tuple[str, ...] = ()
 
     def is_visible(self, account: str, region: str) -> bool:
+        """True when `account` can see the image in `region`."""
         return (not self.regions or region in self.regions) and (not self.accounts or account in self.accounts)
 
 
 @dataclass(frozen=True, slots=True)
 class Subnet:
+    """`Subnet` is one subnet of an account."""
+
     id: str
     vpc: str
     region: str
@@ -79,20 +89,22 @@ class Subnet:
     network: IPv4Network
 
     @property
-    def room(self) -> int:
-        """Addresses for instances: the vendor keeps the first, the gateway and the last."""
+    def size(self) -> int:
+        """Returns the number of addresses for instances. The vendor keeps the first, the gateway and the last."""
         return self.network.num_addresses - 3
 
 
 @dataclass(frozen=True, slots=True)
 class Credential:
+    """`Credential` is one key pair of an account."""
+
     secret_id: str
     secret_key: str
 
 
 @dataclass(frozen=True, slots=True)
 class Account:
-    """`spot_quota` is vCPU per zone, with the key `default`; `balance` is in dollars."""
+    """`Account` is one customer. `spot_quota` is in vCPU per zone, with the key `default`. `balance` is in dollars."""
 
     uin: str
     app_id: int
@@ -108,7 +120,10 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Tariff:
-    """What is sold beside machines, at full price always, in dollars: disk types per GiB and hour, and the internet."""
+    """`Tariff` holds the prices of disks (per GiB and hour) and of the internet, in dollars.
+
+    They are never discounted.
+    """
 
     disks: Mapping[str, Decimal] = field(default_factory=dict)
     mbps_hour: Decimal = Decimal(0)
@@ -117,7 +132,7 @@ class Tariff:
 
 @dataclass(frozen=True, slots=True)
 class Catalog:
-    """A whole world at rest."""
+    """`Catalog` is a whole world before it starts."""
 
     regions: Mapping[str, str]
     zones: Mapping[str, Zone]
@@ -131,7 +146,7 @@ class Catalog:
 
 
 class _Node:
-    """One mapping of the file and where it is, so that a mistake can be named."""
+    """`_Node` is one mapping of the file with its path, so that a mistake can be named."""
 
     def __init__(self, value: object, path: str) -> None:
         if not isinstance(value, dict):
@@ -140,39 +155,48 @@ class _Node:
         self.path = path
 
     def only(self, *names: str) -> "_Node":
+        """Returns the node. Raises WorldFileError when it has a field that is not in `names`."""
         unknown = sorted(set(self.value) - set(names))
         if unknown:
             raise WorldFileError(f"{self.at(unknown[0])}: unknown field; known are {', '.join(names)}")
         return self
 
     def at(self, name: str) -> str:
+        """Returns the path of field `name`."""
         return f"{self.path}.{name}" if self.path else name
 
     def text(self, name: str, default: str | None = None) -> str:
+        """Returns a text field. Raises WorldFileError."""
         value = self.value.get(name, default)
         if not isinstance(value, str) or (not value and default is None):
             raise WorldFileError(f"{self.at(name)}: text is needed (quote numbers), not {value!r}")
         return value
 
     def whole(self, name: str, default: int | None = None) -> int:
+        """Returns a whole number >= 0. Raises WorldFileError."""
         value = self.value.get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
             raise WorldFileError(f"{self.at(name)}: a whole number >= 0 is needed, not {value!r}")
         return value
 
     def money(self, name: str, default: str | None = None) -> Decimal:
+        """Returns an amount of money. Raises WorldFileError."""
         return money(self.value.get(name, default), self.at(name))
 
     def child(self, name: str) -> "_Node":
+        """Returns the mapping under `name`. Raises WorldFileError."""
         return _Node(self.value.get(name, {}), self.at(name))
 
     def children(self) -> "list[tuple[str, _Node]]":
+        """Returns every mapping with its name. Raises WorldFileError."""
         return [(name, _Node(value, self.at(name))) for name, value in self.value.items()]
 
     def rows(self, name: str) -> "list[_Node]":
+        """Returns a list of mappings. Raises WorldFileError."""
         return [_Node(row, f"{self.at(name)}[{n}]") for n, row in enumerate(self._list(name))]
 
     def words(self, name: str) -> tuple[str, ...]:
+        """Returns a list of texts. Raises WorldFileError."""
         return tuple(str(word) for word in self._list(name))
 
     def _list(self, name: str) -> list[object]:
@@ -183,7 +207,7 @@ class _Node:
 
 
 def money(value: object, path: str) -> Decimal:
-    """A decimal amount >= 0 from text or a number. Raises WorldFileError that names `path`."""
+    """Returns a decimal amount >= 0 from text or a number. Raises WorldFileError that names `path`."""
     try:
         amount = Decimal(str(value))
     except InvalidOperation:
@@ -194,7 +218,7 @@ def money(value: object, path: str) -> Decimal:
 
 
 def load(path: Path = DEFAULT_WORLD) -> Catalog:
-    """Read a world file. Raises WorldFileError that names file and field."""
+    """Reads a world file. Raises WorldFileError that names file and field."""
     try:
         text = path.read_text(encoding="utf-8")
         return parse(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506  both are safe loaders
@@ -203,7 +227,7 @@ def load(path: Path = DEFAULT_WORLD) -> Catalog:
 
 
 def parse(document: object) -> Catalog:
-    """Turn the parsed YAML into a Catalog in which every name used is defined."""
+    """Returns the Catalog in the parsed YAML. Raises WorldFileError when it uses a name that is not defined."""
     names = ("regions", "types", "offerings", "disks", "internet", "images", "accounts", "switches", "limits")
     root = _Node(document, "").only(*names)
     regions = {name: node.text("name", name) for name, node in root.child("regions").children()}

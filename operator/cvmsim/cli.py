@@ -1,6 +1,6 @@
-"""The command line: `serve`, and one command per operation of the side door, with tables for people.
+"""Defines the command line: `serve`, and one command per operation of the control port, with tables for people.
 
-Apart from `control`: this is a client of the side door like any other, and never touches a world itself.
+Apart from `control`, because it is a client of the control port like any other and never touches a world itself.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 @click.group()
 @click.option("--ready-file", type=click.Path(path_type=Path), envvar="CVMSIM_READY_FILE",
-              help="The file `serve --ready-file` wrote; else CVMSIM_CONTROL and CVMSIM_TOKEN are used.")  # fmt: skip
+              help="The file of `serve --ready-file`; otherwise CVMSIM_CONTROL and CVMSIM_TOKEN are used.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON instead of a table.")
 @click.pass_context
 def cli(context: click.Context, ready_file: Path | None, as_json: bool) -> None:
-    """A strict local CVM API, and the hand that moves its market."""
+    """Run a strict local CVM API, or change its market by hand."""
     context.obj = Remote(ready_file, as_json)
 
 
 class Remote:
-    """The side door of a running simulator."""
+    """`Remote` is the control port of a running simulator."""
 
     def __init__(self, ready_file: Path | None, as_json: bool) -> None:
         self._ready_file, self._as_json = ready_file, as_json
@@ -48,11 +48,13 @@ class Remote:
             return ready["control"], ready["token"]
         control, token = os.environ.get("CVMSIM_CONTROL"), os.environ.get("CVMSIM_TOKEN")
         if not control or not token:
-            raise click.ClickException("which simulator? Give --ready-file, or set CVMSIM_CONTROL and CVMSIM_TOKEN.")
+            raise click.ClickException(
+                "no simulator is named: give --ready-file, or set CVMSIM_CONTROL and CVMSIM_TOKEN"
+            )
         return control, token
 
     def call(self, method: str, path: str, body: Row | None = None) -> dict[str, Any]:
-        """One operation. Raises ClickException with the simulator's own sentence."""
+        """Calls one operation. Raises ClickException with the simulator's own message."""
         control, token = self._where()
         given = {name: value for name, value in (body or {}).items() if value is not None and value != ()}
         query = f"?{urllib.parse.urlencode(given)}" if given and method != "POST" else ""
@@ -68,7 +70,7 @@ class Remote:
             raise click.ClickException(f"no simulator answers at {control}: {problem}") from problem
 
     def show(self, answer: Row, *tables: tuple[str, Sequence[str]]) -> None:
-        """Print an answer: as JSON when asked, else the named lists as tables, else its fields line by line."""
+        """Prints an answer: as JSON when asked, otherwise the named lists as tables, or its fields line by line."""
         if self._as_json:
             click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
         elif tables:
@@ -80,7 +82,7 @@ class Remote:
 
 
 def table(rows: Iterable[Row], columns: Sequence[str]) -> str:
-    """Rows in aligned columns under their names; `(none)` when there are none."""
+    """Returns rows in aligned columns under their names. `(none)` when there are none."""
     lines = [[plain(row.get(column)) for column in columns] for row in rows]
     if not lines:
         return "(none)"
@@ -90,6 +92,7 @@ def table(rows: Iterable[Row], columns: Sequence[str]) -> str:
 
 
 def plain(value: object) -> str:
+    """Returns a value as a table shows it."""
     if value is None:
         return "-"
     if isinstance(value, Mapping):
@@ -111,12 +114,12 @@ def _pairs(context: click.Context, parameter: click.Parameter, words: Sequence[s
 
 
 @cli.command()
-@click.option("--port", default=0, show_default="a free one", help="The API's port on 127.0.0.1.")
-@click.option("--control-port", default=0, show_default="a free one", help="The side door's port on 127.0.0.1.")
-@click.option("--world", type=click.Path(path_type=Path), help="A world file; the shipped one by default.")
-@click.option("--seed", type=int, help="Where every random choice comes from; drawn and printed by default.")
+@click.option("--port", default=0, show_default="a free one", help="Port of the API on 127.0.0.1.")
+@click.option("--control-port", default=0, show_default="a free one", help="Port for control on 127.0.0.1.")
+@click.option("--world", type=click.Path(path_type=Path), help="A world file; by default the built-in one.")
+@click.option("--seed", type=int, help="Seed of every random choice; by default one is drawn and printed.")
 @click.option("--clock", type=click.Choice(["real", "stepped"]), default="real", show_default=True)
-@click.option("--start", type=float, help="World time to begin at, in seconds since 1970; now by default.")
+@click.option("--start", type=float, help="World time at the start, in seconds since 1970; by default now.")
 @click.option(
     "--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="See `cvmsim switches`."
 )
@@ -125,10 +128,10 @@ def _pairs(context: click.Context, parameter: click.Parameter, words: Sequence[s
     nargs=2,
     type=click.Path(exists=True, dir_okay=False),
     metavar="CERT KEY",
-    help="Serve the API over https, for clients that cannot do without (the official command line).",
+    help="Serve the API over https, for clients that need it (the official command line).",
 )
-@click.option("--token", envvar="CVMSIM_TOKEN", help="The side door's token; drawn by default.")
-@click.option("--ready-file", type=click.Path(path_type=Path), help="Gets where it serves, as JSON, once it does.")
+@click.option("--token", envvar="CVMSIM_TOKEN", help="Token of the control port; by default one is drawn.")
+@click.option("--ready-file", type=click.Path(path_type=Path), help="File to write once it serves: where, as JSON.")
 def serve(
     port: int,
     control_port: int,
@@ -142,16 +145,16 @@ def serve(
     ready_file: Path | None,
 ) -> None:
     """Serve a simulated cloud until interrupted."""
-    # Imported here, so that the other commands start at once.
+    # Imported here, so that the other commands start quickly.
     from cvmsim import app, catalog
     from cvmsim.clock import Clock
-    from cvmsim.control import Room
+    from cvmsim.control import Simulation
     from cvmsim.errors import WorldFileError
 
     time = Clock(is_stepped=clock == "stepped", start=start)
     try:
         found = catalog.load(world or catalog.DEFAULT_WORLD)
-        room = Room(found, time, secrets.randbits(31) if seed is None else seed, switches)
+        sim = Simulation(found, time, secrets.randbits(31) if seed is None else seed, switches)
     except WorldFileError as problem:
         raise click.ClickException(str(problem)) from problem
 
@@ -169,7 +172,7 @@ def serve(
         stopped = asyncio.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        await app.serve_until(stopped.wait(), app.Server(room, token, context), port, control_port, announce)
+        await app.serve_until(stopped.wait(), app.Server(sim, token, context), port, control_port, announce)
 
     try:
         asyncio.run(main())
@@ -191,10 +194,10 @@ def market(remote: Remote) -> None:
 @click.argument("zone")
 @click.argument("type")
 @click.argument("stock", type=int)
-@click.option("--on-demand", is_flag=True, help="What is sold at the list price, instead of spot.")
+@click.option("--on-demand", is_flag=True, help="Set the stock that is sold at the list price, not as spot.")
 @click.pass_obj
 def stock(remote: Remote, zone: str, type: str, stock: int, on_demand: bool) -> None:
-    """Set how many instances are still to be had."""
+    """Set how many instances can still be bought."""
     body = {"zone": zone, "type": type, "stock": stock, "on_demand": on_demand}
     remote.show(remote.call("POST", "stock", body))
 
@@ -215,13 +218,13 @@ def price(remote: Remote, zone: str, type: str, price: str) -> None:
 @click.argument("category", required=False)
 @click.pass_obj
 def quote(remote: Remote, zone: str, type: str, category: str | None) -> None:
-    """Let the market quote CATEGORY (EnoughStock, WithoutStock, …) whatever the stock is; without it, the truth."""
+    """Let the market quote CATEGORY (EnoughStock, WithoutStock, …) for any stock; without it, the true one."""
     remote.show(remote.call("POST", "quote", {"zone": zone, "type": type, "category": category}))
 
 
 @cli.command()
 @click.argument("vcpu", type=int)
-@click.option("--zone", help="One zone only; else every zone not set by itself.")
+@click.option("--zone", help="Only this zone; otherwise every zone without a quota of its own.")
 @click.option("--account")
 @click.pass_obj
 def quota(remote: Remote, vcpu: int, zone: str | None, account: str | None) -> None:
@@ -242,7 +245,7 @@ def balance(remote: Remote, balance: str, account: str | None) -> None:
 @click.argument("rates", nargs=-1, required=True, callback=_pairs, metavar="ACTION=RATE…")
 @click.pass_obj
 def limits(remote: Remote, rates: dict[str, str]) -> None:
-    """Set rate limits, in requests per second; 0 lifts one, `*=0` all."""
+    """Set rate limits, in requests per second; 0 removes one, `*=0` all."""
     remote.show(remote.call("POST", "limits", {name: _as_number(rate) for name, rate in rates.items()}))
 
 
@@ -266,11 +269,11 @@ def launch_outcome(remote: Remote, outcome: str, times: int) -> None:
 
 
 def selection(command: Command) -> Command:
-    """The options that say which instances are meant."""
+    """Adds the options that choose instances to a command."""
     options = (
         click.argument("instances", nargs=-1, metavar="[INSTANCE]…"),
-        click.option("--count", type=int, help="The first so many suitable ones (1 by default, 0 for all)."),
-        click.option("--env", help="Only those born with this tag value."),
+        click.option("--count", type=int, help="How many of the suitable ones (1 by default, 0 for all)."),
+        click.option("--env", help="Only those launched with this tag value."),
         click.option("--tag", metavar="KEY=VALUE", help="Only those that have this tag now."),
         click.option("--name", help="Only those whose name contains this."),
         click.option("--zone"),
@@ -287,10 +290,10 @@ def _chosen(instances: Sequence[str], narrowed: Row) -> dict[str, Any]:
 
 @cli.command("instances")
 @selection
-@click.option("--state", help="Only those in this state; GONE shows the departed.")
+@click.option("--state", help="Only those in this state; GONE shows ended ones.")
 @click.pass_obj
 def list_instances(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None:
-    """Show the true instances, whatever the API's lists say."""
+    """Show the true instances, which the API's lists may not show yet."""
     if instances:
         raise click.ClickException("narrow the list with options; ids are not taken here")
     columns = ("id", "account", "name", "state", "zone", "type", "originalTags", "createdTime", "price", "cost")
@@ -299,7 +302,11 @@ def list_instances(remote: Remote, /, instances: Sequence[str], **narrowed: Any)
 
 @cli.command()
 @selection
-@click.option("--notice-seconds", type=float, help="Warning in the metadata, 120 by default; 0 takes them at once.")
+@click.option(
+    "--notice-seconds",
+    type=float,
+    help="Seconds of warning in the metadata, 120 by default; 0 takes them back at once.",
+)
 @click.pass_obj
 def interrupt(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None:
     """Take spot instances back, as the cloud does."""
@@ -335,22 +342,22 @@ def start(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None:
 @click.option("--set", "tags", multiple=True, required=True, callback=_pairs, metavar="KEY=VALUE")
 @click.pass_obj
 def tag(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None:
-    """Add or overwrite tags: on the wrong instance, a theft."""
+    """Add or overwrite tags, also on instances of another owner."""
     remote.show(remote.call("POST", "tag", _chosen(instances, narrowed)))
 
 
 @cli.command()
 @selection
-@click.option("--key", "keys", multiple=True, help="Only this key; all of them by default.")
+@click.option("--key", "keys", multiple=True, help="Only this key; by default all keys.")
 @click.pass_obj
 def untag(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None:
-    """Take tags away."""
+    """Remove tags."""
     remote.show(remote.call("POST", "untag", _chosen(instances, narrowed)))
 
 
 @cli.command()
 @selection
-@click.option("--off", is_flag=True, help="Lift the protection.")
+@click.option("--off", is_flag=True, help="Remove the protection.")
 @click.pass_obj
 def protect(remote: Remote, /, instances: Sequence[str], off: bool, **narrowed: Any) -> None:
     """Protect instances from TerminateInstances."""
@@ -366,14 +373,14 @@ def rename(remote: Remote, /, instances: Sequence[str], **narrowed: Any) -> None
     remote.show(remote.call("POST", "rename", _chosen(instances, narrowed)))
 
 
-# --- trouble, time, access ------------------------------------------------------------------------
+# --- faults, time, access -------------------------------------------------------------------------
 
 
 @cli.command()
 @click.argument("kind", required=False)
-@click.option("--action", help="Only this action; every one by default.")
+@click.option("--action", help="Only this action; by default every action.")
 @click.option("--times", type=int, help="How many requests meet it: 1 by default, 0 for all.")
-@click.option("--skip", type=int, help="Let so many pass first.")
+@click.option("--skip", type=int, help="How many requests pass first.")
 @click.option("--probability", type=float)
 @click.option("--code", help="For kind `error`.")
 @click.option("--message", help="For kind `error`.")
@@ -399,7 +406,7 @@ def faults(remote: Remote, /, kind: str | None, times: int | None, clear: bool, 
 @click.argument("seconds", type=float, required=False)
 @click.pass_obj
 def clock(remote: Remote, seconds: float | None) -> None:
-    """Show world time, or push it forward."""
+    """Show world time, or move it forward by SECONDS."""
     remote.show(remote.call("GET", "clock") if seconds is None else remote.call("POST", "clock", {"advance": seconds}))
 
 
@@ -408,7 +415,7 @@ def clock(remote: Remote, seconds: float | None) -> None:
 @click.option("--markdown", is_flag=True, help="Print the table of the documentation; needs no simulator.")
 @click.pass_obj
 def switches(remote: Remote, settings: dict[str, str], markdown: bool) -> None:
-    """Show what Tencent leaves open and how it is set, or set it."""
+    """Show the questions that Tencent leaves open and their settings, or change settings."""
     if markdown:
         from cvmsim.switches import as_markdown
 
@@ -428,7 +435,7 @@ def switches(remote: Remote, settings: dict[str, str], markdown: bool) -> None:
 @click.option("--account")
 @click.pass_obj
 def credentials(remote: Remote, op: str, secret_id: str, secret_key: str | None, account: str | None) -> None:
-    """Add a key pair, end one, or give one another key."""
+    """Add a key pair, revoke one, or give one another key."""
     body = {"op": op, "secretId": secret_id, "secretKey": secret_key, "account": account}
     remote.show(remote.call("POST", "credentials", body))
 
@@ -441,7 +448,7 @@ def accounts(remote: Remote) -> None:
     remote.show(remote.call("GET", "accounts"), ("accounts", columns))
 
 
-# --- the judge ------------------------------------------------------------------------------------
+# --- the ledger -----------------------------------------------------------------------------------
 
 
 @cli.command()
@@ -462,7 +469,7 @@ def ledger(remote: Remote, last: int) -> None:
 @cli.command()
 @click.pass_obj
 def summary(remote: Remote) -> None:
-    """Show totals, and how many instances lived at most under each original tag."""
+    """Show totals, and for each original tag how many instances lived at most."""
     remote.show(remote.call("GET", "ledger/summary"))
 
 
@@ -470,5 +477,5 @@ def summary(remote: Remote) -> None:
 @click.option("--seed", type=int)
 @click.pass_obj
 def reset(remote: Remote, seed: int | None) -> None:
-    """Begin the same world again."""
+    """Start the same world again."""
     remote.show(remote.call("POST", "reset", {"seed": seed}))

@@ -1,13 +1,16 @@
-"""The clock of a served world: real time with an offset, or time that stands until it is stepped.
+"""Keeps the clock of a served world: real time with an offset, or time that stands until it is moved.
 
-Apart from the world, which only ever hears what time it is.
+Apart from the world, which is only given the time.
 """
 
 import time
 
 
 class Clock:
-    """World seconds (since 1970, UTC). A stepped clock stands, a real one runs; both can be pushed forward."""
+    """`Clock` counts world seconds (since 1970, UTC).
+
+    A stepped clock stands, a real one runs. Both can be moved forward.
+    """
 
     def __init__(self, *, is_stepped: bool, start: float | None = None) -> None:
         self.is_stepped = is_stepped
@@ -16,10 +19,11 @@ class Clock:
         self._standing = wall if start is None else start
 
     def now(self) -> float:
+        """Returns the world time in seconds."""
         return self._standing if self.is_stepped else time.time() + self._offset
 
     def advance(self, seconds: float) -> float:
-        """Push the clock forward. Returns the new time."""
+        """Moves the clock forward by `seconds`. Returns the new time."""
         self._offset += seconds
         self._standing += seconds
         return self.now()

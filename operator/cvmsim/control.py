@@ -1,7 +1,7 @@
-"""The side door: what a test, or a person playing the market, does to the world without being its customer.
+"""Controls a simulated world without being its customer: what a test, or a person who plays the market, does to it.
 
-Apart from `app`, which carries these over HTTP: each operation is a function of a Room and a JSON body, and every
-mistake in the body is a WorldFileError that names the field.
+Apart from `app`, which carries these operations over HTTP. Each operation is a function of a Simulation and a JSON
+body. Every mistake in the body is a WorldFileError that names the field.
 """
 
 import time
@@ -27,8 +27,8 @@ Row = dict[str, Any]
 CONSOLE = "console"
 
 
-class Room:
-    """What the side door opens to: a simulator and its clock. `renew` begins the same world again."""
+class Simulation:
+    """`Simulation` is a simulator with its clock. `renew` begins the same world again."""
 
     def __init__(self, catalog: Catalog, clock: Clock, seed: int, switches: Mapping[str, object] | None = None) -> None:
         self.clock = clock
@@ -37,9 +37,11 @@ class Room:
 
     @property
     def world(self) -> World:
+        """Returns the world of the current simulator."""
         return self.simulator.world
 
     def renew(self, seed: int) -> None:
+        """Begins the same world again, from `seed`."""
         self.simulator = self._begin(seed)
 
     def _begin(self, seed: int) -> Simulator:
@@ -49,193 +51,208 @@ class Room:
 # --- the market -----------------------------------------------------------------------------------
 
 
-def stock(room: Room, body: Body) -> Row:
-    """{zone, type, stock, on_demand?: bool}: how many are still to be had, as spot unless it says on demand."""
-    offering, is_spot = _offering(room, body), not body.get("on_demand")
-    offering.add(_whole(body, "stock") - offering.left(is_spot), is_spot, room.world.now)
+def stock(sim: Simulation, body: Body) -> Row:
+    """Sets how many instances are left to buy, as spot or on demand. Body: {zone, type, stock, on_demand?: bool}."""
+    offering, is_spot = _offering(sim, body), not body.get("on_demand")
+    offering.add(_whole(body, "stock") - offering.left(is_spot), is_spot, sim.world.now)
     return _offering_row(offering)
 
 
-def price(room: Room, body: Body) -> Row:
-    """{zone, type, price}: the spot price in dollars per hour, for what runs too."""
-    offering = _offering(room, body)
-    room.world.set_price(offering, money(body.get("price"), "price"))
+def price(sim: Simulation, body: Body) -> Row:
+    """Sets the spot price in dollars per hour, also for running instances. Body: {zone, type, price}."""
+    offering = _offering(sim, body)
+    sim.world.set_price(offering, money(body.get("price"), "price"))
     return _offering_row(offering)
 
 
-def quote(room: Room, body: Body) -> Row:
-    """{zone, type, category}: what the market quotes whatever the stock is; category null ends the lie."""
-    offering, category = _offering(room, body), body.get("category")
+def quote(sim: Simulation, body: Body) -> Row:
+    """Sets the stock that the market quotes, true or not.
+
+    Category null quotes the truth again. Body: {zone, type, category}.
+    """
+    offering, category = _offering(sim, body), body.get("category")
     if category is not None and category not in PINNED:
         raise WorldFileError(f"category: {category!r} is not one of {', '.join(PINNED)} or null")
     offering.pinned = category
     return _offering_row(offering)
 
 
-def market(room: Room, body: Body) -> Row:
-    """{}: every offering with its true stock and price."""
-    return {"offerings": [_offering_row(offering) for offering in room.world.offerings.values()]}
+def market(sim: Simulation, body: Body) -> Row:
+    """Returns every offering with its true stock and price. Body: {}."""
+    return {"offerings": [_offering_row(offering) for offering in sim.world.offerings.values()]}
 
 
-def quota(room: Room, body: Body) -> Row:
-    """{vcpu, zone?, account?}: the spot quota of one zone, or of every zone not set by itself."""
-    account, zone = _account(room, body), _text(body, "zone", "default")
-    if zone != "default" and zone not in room.world.catalog.zones:
+def quota(sim: Simulation, body: Body) -> Row:
+    """Sets the spot quota of one zone, or of every zone without a quota of its own. Body: {vcpu, zone?, account?}."""
+    account, zone = _account(sim, body), _text(body, "zone", "default")
+    if zone != "default" and zone not in sim.world.catalog.zones:
         raise WorldFileError(f"zone: no zone {zone!r}")
-    room.world.quotas[account][zone] = _whole(body, "vcpu")
-    return {"account": account, "spotQuota": room.world.quotas[account]}
+    sim.world.quotas[account][zone] = _whole(body, "vcpu")
+    return {"account": account, "spotQuota": sim.world.quotas[account]}
 
 
-def balance(room: Room, body: Body) -> Row:
-    """{balance, account?}: dollars, before what is spent and frozen."""
-    account = _account(room, body)
-    room.world.balances[account] = money(body.get("balance"), "balance")
-    return {"account": account, "available": dollars(room.world.available_balance(account))}
+def balance(sim: Simulation, body: Body) -> Row:
+    """Sets the balance in dollars, before what is spent and frozen. Body: {balance, account?}."""
+    account = _account(sim, body)
+    sim.world.balances[account] = money(body.get("balance"), "balance")
+    return {"account": account, "available": dollars(sim.world.available_balance(account))}
 
 
-def limits(room: Room, body: Body) -> Row:
-    """{Action: requests per second, …}: change rate limits; 0 lifts one; `*` means every action."""
-    rates = room.simulator.limits.rates
+def limits(sim: Simulation, body: Body) -> Row:
+    """Sets rate limits in requests per second. 0 removes a limit, `*` means every action. Body: {Action: rate, …}."""
+    rates = sim.simulator.limits.rates
     for action in body:
         for name in rates if action == "*" else (action,):
             rates[name] = _number(body, action)
     return {"limits": dict(rates)}
 
 
-def launch_outcome(room: Room, body: Body) -> Row:
-    """{outcome: run|fail|stuck, times?, account?}: how the next launches end."""
+def launch_outcome(sim: Simulation, body: Body) -> Row:
+    """Decides how the next launches end. Body: {outcome: run|fail|stuck, times?, account?}."""
     outcome = body.get("outcome")
     if outcome not in ("run", "fail", "stuck"):
         raise WorldFileError(f"outcome: {outcome!r} is not one of run, fail, stuck")
-    account = _account(room, body) if "account" in body else None
-    room.world.launch_outcomes.append(LaunchOutcome(outcome, _whole(body, "times", 1), account))
-    pending = [row for row in room.world.launch_outcomes if row.times > 0]
-    room.world.launch_outcomes = pending
+    account = _account(sim, body) if "account" in body else None
+    sim.world.launch_outcomes.append(LaunchOutcome(outcome, _whole(body, "times", 1), account))
+    pending = [row for row in sim.world.launch_outcomes if row.times > 0]
+    sim.world.launch_outcomes = pending
     return {"pending": [{"outcome": row.outcome, "times": row.times} for row in pending]}
 
 
 # --- instances ------------------------------------------------------------------------------------
 
 
-def interrupt(room: Room, body: Body) -> Row:
-    """{instances|count, notice_seconds?, …selection}: notice in the metadata, then the cloud takes them back."""
-    chosen = _select(room, body, lambda one: one.state in (RUNNING, STOPPED, PENDING) and one.order.charge_type == SPOT)
+def interrupt(sim: Simulation, body: Body) -> Row:
+    """Gives notice in the metadata, then takes spot instances back.
+
+    Body: {instances|count, notice_seconds?, …selection}.
+    """
+    chosen = _select(sim, body, lambda one: one.state in (RUNNING, STOPPED, PENDING) and one.order.charge_type == SPOT)
     notice = _number(body, "notice_seconds", NOTICE_SECONDS)
-    room.world.reclaim(chosen, notice)
-    return _ids(chosen) | {"reclaimAt": room.world.now + notice}
+    sim.world.reclaim(chosen, notice)
+    return _ids(chosen) | {"reclaimAt": sim.world.now + notice}
 
 
-def terminate(room: Room, body: Body) -> Row:
-    """{instances|count, …selection}: as a console user does; the API's rules about states hold."""
-    chosen = _select(room, body, lambda one: one.state in (RUNNING, STOPPED))
+def terminate(sim: Simulation, body: Body) -> Row:
+    """Terminates instances as a person in the console, under the API's rules about states.
+
+    Body: {instances|count, …selection}.
+    """
+    chosen = _select(sim, body, lambda one: one.state in (RUNNING, STOPPED))
     for instance in chosen:
-        check_terminable(room.world, instance)
+        check_terminable(sim.world, instance)
     for instance in chosen:
-        room.world.terminate(instance, CONSOLE, _console_operation(room, "TerminateInstances"))
+        sim.world.terminate(instance, CONSOLE, _console_operation(sim, "TerminateInstances"))
     return _ids(chosen)
 
 
-def stop(room: Room, body: Body) -> Row:
-    """{instances|count, …selection}: RUNNING instances are stopped."""
-    chosen = _in_state(_select(room, body, lambda one: one.state == RUNNING), RUNNING)
+def stop(sim: Simulation, body: Body) -> Row:
+    """Stops RUNNING instances. Body: {instances|count, …selection}."""
+    chosen = _in_state(_select(sim, body, lambda one: one.state == RUNNING), RUNNING)
     for instance in chosen:
-        room.world.stop(instance, CONSOLE, _console_operation(room, "StopInstances"))
+        sim.world.stop(instance, CONSOLE, _console_operation(sim, "StopInstances"))
     return _ids(chosen)
 
 
-def start(room: Room, body: Body) -> Row:
-    """{instances|count, …selection}: STOPPED instances are started."""
-    chosen = _in_state(_select(room, body, lambda one: one.state == STOPPED), STOPPED)
+def start(sim: Simulation, body: Body) -> Row:
+    """Starts STOPPED instances. Body: {instances|count, …selection}."""
+    chosen = _in_state(_select(sim, body, lambda one: one.state == STOPPED), STOPPED)
     for instance in chosen:
-        room.world.start(instance, CONSOLE, _console_operation(room, "StartInstances"))
+        sim.world.start(instance, CONSOLE, _console_operation(sim, "StartInstances"))
     return _ids(chosen)
 
 
-def tag(room: Room, body: Body) -> Row:
-    """{tags: {key: value}, instances|count, …selection}: add or overwrite tags."""
+def tag(sim: Simulation, body: Body) -> Row:
+    """Adds or overwrites tags. Body: {tags: {key: value}, instances|count, …selection}."""
     tags = _mapping(body, "tags")
     for key, value in tags.items():
-        check_tag(room.simulator.switches["tag-charset"], str(key), str(value))
-    chosen = _select(room, body, lambda one: one.state != GONE)
+        check_tag(sim.simulator.switches["tag-charset"], str(key), str(value))
+    chosen = _select(sim, body, lambda one: one.state != GONE)
     for instance in chosen:
-        room.world.retag(instance, {**instance.tags, **{str(key): str(value) for key, value in tags.items()}})
+        sim.world.retag(instance, {**instance.tags, **{str(key): str(value) for key, value in tags.items()}})
     return _ids(chosen)
 
 
-def untag(room: Room, body: Body) -> Row:
-    """{keys?: […], instances|count, …selection}: take these tags away, or all."""
-    chosen = _select(room, body, lambda one: one.state != GONE)
+def untag(sim: Simulation, body: Body) -> Row:
+    """Removes these tags, or all. Body: {keys?: […], instances|count, …selection}."""
+    chosen = _select(sim, body, lambda one: one.state != GONE)
     for instance in chosen:
         keys = set(body.get("keys") or instance.tags)
-        room.world.retag(instance, {key: value for key, value in instance.tags.items() if key not in keys})
+        sim.world.retag(instance, {key: value for key, value in instance.tags.items() if key not in keys})
     return _ids(chosen)
 
 
-def protect(room: Room, body: Body) -> Row:
-    """{protected?: bool, instances|count, …selection}: switch termination protection."""
-    chosen = _select(room, body, lambda one: one.is_live)
+def protect(sim: Simulation, body: Body) -> Row:
+    """Switches termination protection on or off. Body: {protected?: bool, instances|count, …selection}."""
+    chosen = _select(sim, body, lambda one: one.is_live)
     for instance in chosen:
         instance.is_protected = bool(body.get("protected", True))
     return _ids(chosen)
 
 
-def rename(room: Room, body: Body) -> Row:
-    """{name_to, instances|count, …selection}: give them all another name."""
-    chosen = _select(room, body, lambda one: one.is_live)
+def rename(sim: Simulation, body: Body) -> Row:
+    """Gives all these instances another name. Body: {name_to, instances|count, …selection}."""
+    chosen = _select(sim, body, lambda one: one.is_live)
     for instance in chosen:
         instance.name = _text(body, "name_to")
     return _ids(chosen)
 
 
-def launch(room: Room, body: Body) -> Row:
-    """{params, account?, region?}: RunInstances as a console user of that account, without faults."""
-    region = _text(body, "region", next(iter(room.world.catalog.regions)))
+def launch(sim: Simulation, body: Body) -> Row:
+    """Calls RunInstances as a person in the console of that account, without faults.
+
+    Body: {params, account?, region?}.
+    """
+    region = _text(body, "region", next(iter(sim.world.catalog.regions)))
     params = dict(_mapping(body, "params"))
-    return room.simulator.handle(_account(room, body), "RunInstances", params, room.clock.now(), region=region)
+    return sim.simulator.handle(_account(sim, body), "RunInstances", params, sim.clock.now(), region=region)
 
 
-def instances(room: Room, body: Body) -> Row:
-    """{…selection}: the true instances, gone ones only with `state: GONE`."""
+def instances(sim: Simulation, body: Body) -> Row:
+    """Returns the true instances. Gone ones are shown only with `state: GONE`. Body: {…selection}."""
     is_asked = (lambda one: True) if body.get("state") else (lambda one: one.state != GONE)
     narrowed = {name: value for name, value in body.items() if name not in ("instances", "count")}
-    chosen = _select(room, narrowed | {"count": 0}, is_asked)
-    return {"instances": [room.simulator.ledger.instance_row(one) for one in chosen]}
+    chosen = _select(sim, narrowed | {"count": 0}, is_asked)
+    return {"instances": [sim.simulator.ledger.instance_row(one) for one in chosen]}
 
 
-# --- trouble, time, access ------------------------------------------------------------------------
+# --- faults, time, access -------------------------------------------------------------------------
 
 
-def add_fault(room: Room, body: Body) -> Row:
-    """{kind, action?, times?, probability?, skip?, code?, message?, seconds?, account?, env?, name?}: one more rule."""
-    return {"id": room.simulator.faults.add(body).id}
+def add_fault(sim: Simulation, body: Body) -> Row:
+    """Adds a rule for faults.
+
+    Body: {kind, action?, times?, probability?, skip?, code?, message?, seconds?, account?, env?, name?}.
+    """
+    return {"id": sim.simulator.faults.add(body).id}
 
 
-def list_faults(room: Room, body: Body) -> Row:
-    """{}: the rules, how often each was met, and all kinds."""
+def list_faults(sim: Simulation, body: Body) -> Row:
+    """Returns the rules, how often each was met, and all kinds. Body: {}."""
     kinds = {name: kind.meaning for name, kind in KINDS.items()}
-    return {"faults": list(room.simulator.faults.rows()), "kinds": kinds}
+    return {"faults": list(sim.simulator.faults.rows()), "kinds": kinds}
 
 
-def clear_faults(room: Room, body: Body) -> Row:
-    """{id?}: drop one rule, or all."""
-    return {"dropped": room.simulator.faults.clear(body.get("id"))}
+def clear_faults(sim: Simulation, body: Body) -> Row:
+    """Drops one rule, or all. Body: {id?}."""
+    return {"dropped": sim.simulator.faults.clear(body.get("id"))}
 
 
-def read_clock(room: Room, body: Body) -> Row:
-    """{}: world time."""
-    return {"now": room.clock.now(), "stepped": room.clock.is_stepped}
+def read_clock(sim: Simulation, body: Body) -> Row:
+    """Returns the world time. Body: {}."""
+    return {"now": sim.clock.now(), "stepped": sim.clock.is_stepped}
 
 
-def step_clock(room: Room, body: Body) -> Row:
-    """{advance: seconds}: push world time forward; everything due happens."""
-    room.clock.advance(_number(body, "advance"))
-    room.world.advance(room.clock.now())
-    return read_clock(room, body)
+def step_clock(sim: Simulation, body: Body) -> Row:
+    """Moves world time forward. Everything that is due happens. Body: {advance: seconds}."""
+    sim.clock.advance(_number(body, "advance"))
+    sim.world.advance(sim.clock.now())
+    return read_clock(sim, body)
 
 
-def read_switches(room: Room, body: Body) -> Row:
-    """{}: each switch with its value, its settings, the question it answers and where that is left open."""
-    values = dict(room.simulator.switches.items())
+def read_switches(sim: Simulation, body: Body) -> Row:
+    """Returns each switch with its value, settings, question, and the source that leaves it open. Body: {}."""
+    values = dict(sim.simulator.switches.items())
     return {
         "switches": {
             row.name: {"value": values[row.name], "settings": row.settings, "kind": row.kind,
@@ -245,23 +262,23 @@ def read_switches(room: Room, body: Body) -> Row:
     }  # fmt: skip
 
 
-def set_switches(room: Room, body: Body) -> Row:
-    """{name: value, …}: turn switches for everything that happens from now on."""
+def set_switches(sim: Simulation, body: Body) -> Row:
+    """Sets switches for everything that happens from now on. Body: {name: value, …}."""
     for name, value in body.items():
-        room.simulator.switches.set(name, value)
-    return {"switches": dict(room.simulator.switches.items())}
+        sim.simulator.switches.set(name, value)
+    return {"switches": dict(sim.simulator.switches.items())}
 
 
-def credentials(room: Room, body: Body) -> Row:
-    """{op: add|revoke|rotate, secretId, secretKey?, account?, token?}: who may call.
+def credentials(sim: Simulation, body: Body) -> Row:
+    """Changes who may call. Body: {op: add|revoke|rotate, secretId, secretKey?, account?, token?}.
 
-    `rotate` gives the same secretId another key; `add` makes a new pair; `revoke` ends one.
+    `add` makes a new key pair, `rotate` gives the same secretId another key, `revoke` ends a key pair.
     """
-    op, secret_id, known = body.get("op"), _text(body, "secretId"), room.world.credentials
+    op, secret_id, known = body.get("op"), _text(body, "secretId"), sim.world.credentials
     if op != "add" and secret_id not in known:
         raise WorldFileError(f"secretId: no credential {secret_id!r}")
     if op == "add":
-        known[secret_id] = Credited(secret_id, _text(body, "secretKey"), _account(room, body), _text(body, "token", ""))
+        known[secret_id] = Credited(secret_id, _text(body, "secretKey"), _account(sim, body), _text(body, "token", ""))
     elif op == "rotate":
         known[secret_id] = known[secret_id]._replace(secret_key=_text(body, "secretKey"))
     elif op == "revoke":
@@ -271,9 +288,9 @@ def credentials(room: Room, body: Body) -> Row:
     return {"secretIds": sorted(known)}
 
 
-def accounts(room: Room, body: Body) -> Row:
-    """{}: accounts with their secret ids, money and quota."""
-    world = room.world
+def accounts(sim: Simulation, body: Body) -> Row:
+    """Returns the accounts with their secret ids, money and quota. Body: {}."""
+    world = sim.world
     return {
         "accounts": [
             {
@@ -289,87 +306,88 @@ def accounts(room: Room, body: Body) -> Row:
     }
 
 
-# --- the judge ------------------------------------------------------------------------------------
+# --- the ledger -----------------------------------------------------------------------------------
 
 
-def ledger(room: Room, body: Body) -> Row:
-    """{}: every request, token and instance, with seconds billed and dollars."""
-    return room.simulator.ledger.export()
+def ledger(sim: Simulation, body: Body) -> Row:
+    """Returns every request, token and instance, with billed seconds and dollars. Body: {}."""
+    return sim.simulator.ledger.export()
 
 
-def summary(room: Room, body: Body) -> Row:
-    """{}: totals, and per original tag how many live and lived at most."""
-    return room.simulator.ledger.summary()
+def summary(sim: Simulation, body: Body) -> Row:
+    """Returns totals, and for each original tag how many live now and how many lived at most. Body: {}."""
+    return sim.simulator.ledger.summary()
 
 
-def reset(room: Room, body: Body) -> Row:
-    """{seed?}: the same world from its beginning; switches as started with, ledger empty."""
-    seed = _whole(body, "seed", room.simulator.seed)
-    room.renew(seed)
+def reset(sim: Simulation, body: Body) -> Row:
+    """Begins the same world again, with the switches of the start and an empty ledger. Body: {seed?}."""
+    seed = _whole(body, "seed", sim.simulator.seed)
+    sim.renew(seed)
     return {"seed": seed}
 
 
-def healthz(room: Room, body: Body) -> Row:
-    """{}: that it serves."""
-    return {"ok": True, "seed": room.simulator.seed, "now": room.clock.now(), "wall": time.time()}
+def healthz(sim: Simulation, body: Body) -> Row:
+    """Answers that it serves. Body: {}."""
+    return {"ok": True, "seed": sim.simulator.seed, "now": sim.clock.now(), "wall": time.time()}
 
 
-class Door(NamedTuple):
-    """One operation of the side door: its method, path under /_sim/, and function."""
+class Route(NamedTuple):
+    """`Route` is one operation of the control port: its method, path under /_sim/, and function."""
 
     method: str
     path: str
-    perform: Callable[[Room, Body], Row]
+    perform: Callable[[Simulation, Body], Row]
 
 
-OPERATIONS: tuple[Door, ...] = (
-    Door("POST", "stock", stock),
-    Door("POST", "price", price),
-    Door("POST", "quote", quote),
-    Door("GET", "market", market),
-    Door("POST", "quota", quota),
-    Door("POST", "balance", balance),
-    Door("POST", "limits", limits),
-    Door("POST", "launch-outcome", launch_outcome),
-    Door("POST", "interrupt", interrupt),
-    Door("POST", "terminate", terminate),
-    Door("POST", "stop", stop),
-    Door("POST", "start", start),
-    Door("POST", "tag", tag),
-    Door("POST", "untag", untag),
-    Door("POST", "protect", protect),
-    Door("POST", "rename", rename),
-    Door("POST", "launch", launch),
-    Door("GET", "instances", instances),
-    Door("POST", "faults", add_fault),
-    Door("GET", "faults", list_faults),
-    Door("DELETE", "faults", clear_faults),
-    Door("GET", "clock", read_clock),
-    Door("POST", "clock", step_clock),
-    Door("GET", "switches", read_switches),
-    Door("POST", "switches", set_switches),
-    Door("POST", "credentials", credentials),
-    Door("GET", "accounts", accounts),
-    Door("GET", "ledger", ledger),
-    Door("GET", "ledger/summary", summary),
-    Door("POST", "reset", reset),
-    Door("GET", "healthz", healthz),
+OPERATIONS: tuple[Route, ...] = (
+    Route("POST", "stock", stock),
+    Route("POST", "price", price),
+    Route("POST", "quote", quote),
+    Route("GET", "market", market),
+    Route("POST", "quota", quota),
+    Route("POST", "balance", balance),
+    Route("POST", "limits", limits),
+    Route("POST", "launch-outcome", launch_outcome),
+    Route("POST", "interrupt", interrupt),
+    Route("POST", "terminate", terminate),
+    Route("POST", "stop", stop),
+    Route("POST", "start", start),
+    Route("POST", "tag", tag),
+    Route("POST", "untag", untag),
+    Route("POST", "protect", protect),
+    Route("POST", "rename", rename),
+    Route("POST", "launch", launch),
+    Route("GET", "instances", instances),
+    Route("POST", "faults", add_fault),
+    Route("GET", "faults", list_faults),
+    Route("DELETE", "faults", clear_faults),
+    Route("GET", "clock", read_clock),
+    Route("POST", "clock", step_clock),
+    Route("GET", "switches", read_switches),
+    Route("POST", "switches", set_switches),
+    Route("POST", "credentials", credentials),
+    Route("GET", "accounts", accounts),
+    Route("GET", "ledger", ledger),
+    Route("GET", "ledger/summary", summary),
+    Route("POST", "reset", reset),
+    Route("GET", "healthz", healthz),
 )
 
 
 # --- reading bodies -------------------------------------------------------------------------------
 
 
-def _select(room: Room, body: Body, is_suitable: Callable[[Instance], bool]) -> list[Instance]:
-    """The instances a body means: by `instances` (ids), or the first `count` suitable ones (1 by default, 0 for all).
+def _select(sim: Simulation, body: Body, is_suitable: Callable[[Instance], bool]) -> list[Instance]:
+    """Returns the instances that a body means: `instances` (ids), or the first `count` suitable ones (1 by default, 0
+    for all).
 
-    `env` (a tag value at birth), `tag` (key=value now), `name` (part of it), `zone`, `type`, `account` and `state`
-    narrow it.
+    `env` (an original tag value), `tag` (key=value now), `name` (part of it), `zone`, `type`, `account` and `state`
+    narrow the choice.
     """
     wanted = body.get("instances")
     if wanted is not None:
-        return [_instance(room, instance_id) for instance_id in ([wanted] if isinstance(wanted, str) else wanted)]
-    fitting = (one for one in room.world.instances.values() if is_suitable(one) and _matches(one, body))
+        return [_instance(sim, instance_id) for instance_id in ([wanted] if isinstance(wanted, str) else wanted)]
+    fitting = (one for one in sim.world.instances.values() if is_suitable(one) and _matches(one, body))
     count = _whole(body, "count", 1)
     found = list(islice(fitting, count) if count else fitting)
     if len(found) < count:
@@ -391,8 +409,8 @@ def _matches(one: Instance, body: Body) -> bool:
     return all(holds for name, holds in facts if body.get(name) is not None)
 
 
-def _instance(room: Room, instance_id: object) -> Instance:
-    instance = room.world.instances.get(str(instance_id))
+def _instance(sim: Simulation, instance_id: object) -> Instance:
+    instance = sim.world.instances.get(str(instance_id))
     if instance is None:
         raise WorldFileError(f"instances: no instance {instance_id!r}")
     return instance
@@ -405,8 +423,8 @@ def _in_state(chosen: list[Instance], state: str) -> list[Instance]:
     return chosen
 
 
-def _console_operation(room: Room, name: str) -> Operation | None:
-    is_recorded = room.simulator.switches["latest-operation-of-console"] == "recorded"
+def _console_operation(sim: Simulation, name: str) -> Operation | None:
+    is_recorded = sim.simulator.switches["latest-operation-of-console"] == "recorded"
     return Operation(name, "", "OPERATING") if is_recorded else None
 
 
@@ -414,11 +432,11 @@ def _ids(chosen: list[Instance]) -> Row:
     return {"instances": [instance.id for instance in chosen]}
 
 
-def _offering(room: Room, body: Body) -> Offering:
+def _offering(sim: Simulation, body: Body) -> Offering:
     zone, type = _text(body, "zone"), _text(body, "type")
-    offering = room.world.offerings.get((zone, type))
+    offering = sim.world.offerings.get((zone, type))
     if offering is None:
-        known = ", ".join(f"{zone} {type}" for zone, type in room.world.offerings)
+        known = ", ".join(f"{zone} {type}" for zone, type in sim.world.offerings)
         raise WorldFileError(f"nothing is offered as {zone} {type}; there is {known}")
     return offering
 
@@ -435,9 +453,9 @@ def _offering_row(offering: Offering) -> Row:
     }
 
 
-def _account(room: Room, body: Body) -> str:
-    """A uin, from a uin or an account's name; the first account when none is named."""
-    known = room.world.catalog.accounts
+def _account(sim: Simulation, body: Body) -> str:
+    """Returns a uin, from a uin or an account's name. Without a name it is the first account. Raises WorldFileError."""
+    known = sim.world.catalog.accounts
     asked = _text(body, "account", next(iter(known)))
     found = next((uin for uin, account in known.items() if asked in (uin, account.name)), None)
     if found is None:

@@ -1,13 +1,13 @@
-"""The one exception of the simulator: a refusal, with the vendor's code and a sentence.
+"""Defines the exceptions of the simulator: a refusal with the vendor's code, and a mistake of a person.
 
-Apart from the rooms that raise it, so that the state machine and the wire agree on refusals without knowing each other.
+Apart from the modules that raise them, so that the state machine and the wire need not know each other.
 """
 
 
 class ApiError(Exception):
-    """A refused request: `code` as the vendor spells it, `message` for a person.
+    """`ApiError` refuses a request: `code` as the vendor spells it, `message` for a person.
 
-    Raised before anything changed: who raises it has committed nothing.
+    It is raised before anything has changed.
     """
 
     def __init__(self, code: str, message: str) -> None:
@@ -17,4 +17,7 @@ class ApiError(Exception):
 
 
 class WorldFileError(Exception):
-    """A world file or a side door request that a person must correct; the message names the field."""
+    """`WorldFileError` means that a person must correct a world file or a control request.
+
+    Its message names the field.
+    """

@@ -1,7 +1,7 @@
-"""Seeded trouble: which request meets which fault, and whether it is carried out before the trouble comes.
+"""Decides which request meets which fault, from a seed, and whether the request is carried out all the same.
 
-Apart from the world, which is always sane: a fault is between customer and cloud. Each kind says whether the request
-commits; that is the whole difference between an answer that failed and an answer that was lost.
+Apart from the world, which has no faults: a fault happens between customer and cloud. Each kind says whether the
+request commits. That is the whole difference between a failed request and a lost answer.
 """
 
 import random
@@ -13,7 +13,7 @@ from cvmsim.errors import WorldFileError
 
 
 class Kind(NamedTuple):
-    """`commits`: whether the request is carried out all the same."""
+    """`Kind` is one kind of fault. `commits` is True when the request is carried out all the same."""
 
     commits: bool
     meaning: str
@@ -48,10 +48,11 @@ SECONDS_DEFAULT = {"hang": 3600.0, "hang_after_commit": 3600.0, "latency": 1.0, 
 
 @dataclass(slots=True)
 class Rule:
-    """Trouble for requests that match: the first `skip` of them pass, the next `times` meet it (0 or None: all).
+    """`Rule` gives a fault to requests that match: the first `skip` of them pass, the next `times` meet it (0 or None:
+    all).
 
-    `env` must be a tag value, `name` a part of InstanceName; both are looked for in the request and, for requests that
-    name instances, in those instances' original tags and names.
+    `env` must be a tag value, `name` a part of InstanceName. Both are looked for in the request and, when a request
+    names instances, in the original tags and the names of those instances.
     """
 
     id: int
@@ -66,16 +67,17 @@ class Rule:
     account: str | None = None
     env: str | None = None
     name: str | None = None
-    met: int = 0  # how many requests had this trouble
+    met: int = 0  # number of requests that met this fault
 
     @property
     def is_spent(self) -> bool:
+        """True when the rule has been met as often as `times` says."""
         return self.times is not None and self.met >= self.times
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What rules look at: the request, and the words (tag values, names) it is about."""
+    """`Subject` is what rules compare: the request, and the tag values and names it is about."""
 
     action: str
     account: str
@@ -84,7 +86,7 @@ class Subject:
 
 
 class FaultBox:
-    """All rules in force, in the order they were added; the first that fits decides."""
+    """`FaultBox` holds all rules in force, in the order in which they were added. The first that matches decides."""
 
     def __init__(self, seed: int) -> None:
         self._rules: list[Rule] = []
@@ -92,7 +94,7 @@ class FaultBox:
         self._added = 0
 
     def add(self, fields: Mapping[str, Any]) -> Rule:
-        """Add a rule from its fields (see Rule). Raises WorldFileError naming what is wrong."""
+        """Adds a rule from its fields (see Rule). Raises WorldFileError that names the mistake."""
         known = set(Rule.__dataclass_fields__) - {"id", "met"}
         unknown = sorted(set(fields) - known)
         if unknown:
@@ -107,14 +109,14 @@ class FaultBox:
         return rule
 
     def clear(self, rule_id: int | None = None) -> int:
-        """Drop one rule, or all. Returns how many were dropped."""
+        """Drops one rule, or all. Returns how many were dropped."""
         kept = [] if rule_id is None else [rule for rule in self._rules if rule.id != rule_id]
         dropped = len(self._rules) - len(kept)
         self._rules = kept
         return dropped
 
     def meet(self, subject: Subject) -> Rule | None:
-        """The rule that this request meets, if any; it is counted."""
+        """Returns the rule that this request meets, and counts it. None when there is none."""
         for rule in self._rules:
             if not rule.is_spent and _fits(rule, subject) and self._strikes(rule):
                 return rule
@@ -133,6 +135,7 @@ class FaultBox:
         return bool(self._rules)
 
     def rows(self) -> Iterator[dict[str, Any]]:
+        """Yields the rules as mappings."""
         return (asdict(rule) for rule in self._rules)
 
 

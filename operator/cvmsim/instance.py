@@ -1,7 +1,7 @@
-"""One machine and everything that ever happened to it.
+"""Defines `Instance`: one machine and its whole history.
 
-Apart from `world`, which moves instances: this noun keeps the history, so that lists that lag, the ledger and the bill
-are three readings of one record.
+Apart from `world`, which moves instances. The history is kept here, so that lists that lag, the ledger and the bill all
+read one record.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,16 @@ PENDING, RUNNING, LAUNCH_FAILED = "PENDING", "RUNNING", "LAUNCH_FAILED"
 STOPPING, STOPPED, STARTING = "STOPPING", "STOPPED", "STARTING"
 TERMINATING, SHUTDOWN, GONE = "TERMINATING", "SHUTDOWN", "GONE"  # GONE is ours: the vendor stops listing it
 
-LIVE = frozenset({PENDING, RUNNING, STOPPING, STOPPED, STARTING})  # holds stock and quota; billed once it has run
+LIVE = frozenset({PENDING, RUNNING, STOPPING, STOPPED, STARTING})  # uses stock and quota; is billed from RUNNING on
 SPOT = "SPOTPAID"
 ON_DEMAND = "POSTPAID_BY_HOUR"
 
 
 class Change(NamedTuple):
-    """One entry of an instance's history; `commit` orders changes of the same instant over the whole world."""
+    """`Change` is one entry of an instance's history.
+
+    `commit` orders changes of the same instant in the whole world.
+    """
 
     time: float
     state: str
@@ -30,7 +33,9 @@ class Change(NamedTuple):
 
 
 class Operation(NamedTuple):
-    """What LatestOperation shows: the action, its RequestId, SUCCESS / OPERATING / FAILED, and why it failed."""
+    """`Operation` is what LatestOperation shows: the action, its RequestId, SUCCESS / OPERATING / FAILED, and the
+    error.
+    """
 
     name: str
     request_id: str
@@ -40,7 +45,10 @@ class Operation(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What one accepted RunInstances asked for, checked and shared by its instances. `template` is the raw request."""
+    """`Order` is what one accepted RunInstances asked for, checked and shared by its instances.
+
+    `template` is the raw request.
+    """
 
     account: str
     region: str
@@ -58,18 +66,18 @@ class Order:
     token: str
     is_protected: bool = False
     ends_at: float | None = None  # the ActionTimer's moment, world seconds
-    disks_per_hour: Decimal = Decimal(0)  # dollars, whatever the machine itself costs
+    disks_per_hour: Decimal = Decimal(0)  # dollars, never discounted
     bandwidth_per_hour: Decimal = Decimal(0)
 
     @property
     def extras_per_hour(self) -> Decimal:
-        """Dollars per hour for what comes with the machine, at full price whatever is paid for the machine."""
+        """Returns the price of disks and bandwidth, in dollars per hour. It is never discounted."""
         return self.disks_per_hour + self.bandwidth_per_hour
 
 
 @dataclass(slots=True, eq=False)
 class Instance:
-    """A machine. `tags` may be edited later; the order keeps what it was born with."""
+    """`Instance` is one machine. `tags` may be edited later. Its order keeps the original tags."""
 
     id: str
     uuid: str
@@ -90,14 +98,16 @@ class Instance:
 
     @property
     def state(self) -> str:
+        """Returns its current state."""
         return self.changes[-1].state
 
     @property
     def is_live(self) -> bool:
+        """True when it uses stock and quota."""
         return self.state in LIVE
 
     def state_at(self, moment: float) -> str:
-        """The state at `moment` (world seconds); GONE before it existed and after it ended."""
+        """Returns its state at `moment` (world seconds). GONE before it existed and after it ended."""
         for change in reversed(self.changes):
             if change.time <= moment:
                 return change.state

@@ -1,7 +1,7 @@
-"""The judge's book: every request, token, instance, second and dollar, as they were and not as an answer showed them.
+"""Records every request, token, instance, second and dollar as they were, not as an answer showed them.
 
-Apart from `world`: tests read it, the API never does. Ownership is judged by the tags an instance was born with,
-whatever anybody wrote over them later.
+Apart from `world`: tests read the ledger, the API never does. The owner of an instance is decided by its original tags,
+even if they were overwritten later.
 """
 
 from collections import Counter, deque
@@ -16,13 +16,13 @@ from cvmsim.instance import GONE, Instance
 from cvmsim.tokens import TokenRecord
 from cvmsim.world import World
 
-READS_KEPT = 50_000  # of requests that only read; those that may change something are all kept
+READS_KEPT = 50_000  # number of reading requests that are kept; requests that may change something are all kept
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One request as it arrived and ended. `code` is empty for success; `fault` names injected trouble.
+    """`Request` is one request as it arrived and ended. `code` is empty after success. `fault` names an injected fault.
 
     `commit` is the world's commit count afterwards, so that requests and changes of instances have one order.
     """
@@ -42,7 +42,7 @@ class Request:
 
 
 class Ledger:
-    """Requests are told to it; tokens and instances it reads from the world."""
+    """`Ledger` is given every request, and reads tokens and instances from the world."""
 
     def __init__(self, world: World, seed: int) -> None:
         self._world, self._seed = world, seed
@@ -52,20 +52,22 @@ class Ledger:
         self.seq = 0
 
     def record(self, request: Request) -> None:
+        """Adds one request."""
         is_reading = request.action.startswith(("Describe", "Inquiry"))
         (self._reading if is_reading else self._changing).append(request)
         self.calls[request.action, request.code or request.fault or "OK"] += 1
 
     def next_seq(self) -> int:
+        """Returns the number of the next request."""
         self.seq += 1
         return self.seq
 
     def requests(self) -> Iterator[Request]:
-        """All that are kept, in order of arrival."""
+        """Yields all requests that are kept, in order of arrival."""
         yield from sorted((*self._changing, *self._reading), key=lambda request: request.seq)
 
     def export(self) -> Row:
-        """Everything. Times are world seconds (since 1970, UTC), money is dollars as decimal text."""
+        """Returns everything. Times are world seconds (since 1970, UTC), money is dollars as decimal text."""
         return {
             "seed": self._seed,
             "now": self._world.now,
@@ -76,6 +78,7 @@ class Ledger:
         }
 
     def instance_row(self, one: Instance) -> Row:
+        """Returns all facts about one instance, its bill included."""
         order = one.order
         return {
             "id": one.id,
@@ -113,7 +116,7 @@ class Ledger:
         return (self._world.now if one.billed_until is None else one.billed_until) - one.billed_from
 
     def summary(self) -> Row:
-        """Small totals, and per original tag (`key=value`) how many live now and lived at most at any commit."""
+        """Returns totals, and for each original tag (`key=value`) how many live now and how many lived at most."""
         world, instances = self._world, self._world.instances.values()
         states = Counter(instance.state for instance in instances)
         return {
@@ -135,6 +138,7 @@ class Ledger:
 
 
 def dollars(amount: Decimal) -> str:
+    """Returns an amount as text with eight decimals."""
     return f"{amount:.8f}"
 
 

@@ -1,6 +1,6 @@
-"""Requests per second by account, region and action, as published: a token bucket each, filled by the world's clock.
+"""Limits requests per second by account, region and action, as published: one token bucket each, in world time.
 
-Apart from the actions: the gateway refuses before anybody looks at a parameter.
+Apart from the actions, because the gateway refuses before any parameter is read.
 """
 
 from collections.abc import Mapping
@@ -9,14 +9,17 @@ from cvmsim.errors import ApiError
 
 
 class Limits:
-    """Rates by action; a rate of 0, or none, is no limit. A bucket holds one second's worth."""
+    """`Limits` holds the rates by action.
+
+    A rate of 0, or none, is no limit. A bucket holds the requests of one second.
+    """
 
     def __init__(self, rates: Mapping[str, float]) -> None:
         self.rates = dict(rates)
         self._buckets: dict[tuple[str, str, str], tuple[float, float]] = {}  # → (tokens, when)
 
     def take(self, account: str, scope: str, action: str, now: float) -> None:
-        """Let one request pass; `scope` is its region, or empty for one count over all.
+        """Lets one request pass. `scope` is its region, or empty for one count over all regions.
 
         Raises RequestLimitExceeded when the bucket is empty.
         """

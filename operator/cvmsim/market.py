@@ -1,6 +1,6 @@
-"""What the cloud sells: stock and price per (zone, type), what it quotes of them, and what an hour has cost.
+"""Keeps what the cloud sells: stock and price per (zone, type), what it quotes of them, and what an hour has cost.
 
-Apart from `world`, because quotes are allowed to be wrong about stock: the history here is what a stale quote reads.
+Apart from `world`, because quotes may be wrong about stock: a stale quote is read from the history kept here.
 """
 
 from bisect import bisect_right
@@ -13,12 +13,12 @@ from cvmsim.catalog import InstanceType, Opening
 HOUR = Decimal(3600)
 YUAN_PER_DOLLAR = Decimal("7.2")
 ON_DEMAND_STOCK = 1000
-QUOTE_MEMORY_SECONDS = 3600.0  # a quote can lag this far; older moments are forgotten
+QUOTE_MEMORY_SECONDS = 3600.0  # a quote can lag this far; older moments are dropped
 PINNED = ("EnoughStock", "NormalStock", "UnderStock", "WithoutStock")
 
 
 class Quote(NamedTuple):
-    """Stock and price as they were at `time`."""
+    """`Quote` is stock and price as they were at `time`."""
 
     time: float
     stock: int
@@ -26,48 +26,55 @@ class Quote(NamedTuple):
 
 
 class Offering:
-    """One instance type in one zone. Prices are dollars per hour and instance, stock is instances still to be had.
+    """`Offering` is one instance type in one zone. Prices are dollars per hour and instance, stock is a number of
+    instances.
 
-    `stock` is sold as spot; what is sold on demand comes from a stock of its own, large unless somebody says otherwise.
+    `stock` is sold as spot. On demand has a stock of its own, which is large unless a request to the control port sets
+    it.
     """
 
     def __init__(self, opening: Opening, type: InstanceType, region: str, now: float) -> None:
         self.zone, self.type, self.region = opening.zone, type, region
         self.stock, self.price, self.list_price = opening.stock, opening.spot, opening.list
         self.on_demand_stock = ON_DEMAND_STOCK
-        self.pinned: str | None = None  # a StatusCategory quoted whatever the stock is
+        self.pinned: str | None = None  # a StatusCategory that is quoted for any stock
         self._quotes = deque([Quote(now, self.stock, self.price)])
         self._prices = [(now, self.price)]
 
     def left(self, is_spot: bool) -> int:
-        """How many may still be bought."""
+        """Returns how many may still be bought."""
         return self.stock if is_spot else self.on_demand_stock
 
     def add(self, count: int, is_spot: bool, now: float) -> None:
-        """So many more, or fewer when `count` is negative."""
+        """Adds `count` to the stock. A negative count takes from it."""
         if is_spot:
             self.set_stock(self.stock + count, now)
         else:
             self.on_demand_stock += count
 
     def set_stock(self, stock: int, now: float) -> None:
+        """Sets the spot stock."""
         self.stock = stock
         self._remember(now)
 
     def set_price(self, price: Decimal, now: float) -> None:
+        """Sets the spot price."""
         self.price = price
         self._prices.append((now, price))
         self._remember(now)
 
     def quote(self, moment: float) -> Quote:
-        """What was true at `moment`, or the oldest that is still known."""
+        """Returns what was true at `moment`, or the oldest quote that is still known."""
         for quote in reversed(self._quotes):
             if quote.time <= moment:
                 return quote
         return self._quotes[0]
 
     def category(self, moment: float, is_spot: bool) -> str:
-        """The vendor's StatusCategory of the quote at `moment`. Its thresholds are not published; these are ours."""
+        """Returns the vendor's StatusCategory of the quote at `moment`.
+
+        Its thresholds are not published; these are ours.
+        """
         if self.pinned and is_spot:
             return self.pinned
         stock = self.quote(moment).stock if is_spot else self.on_demand_stock
@@ -76,7 +83,9 @@ class Offering:
         )
 
     def cost(self, start: float, end: float, is_spot: bool) -> Decimal:
-        """Dollars for one instance from `start` to `end` (world seconds) at the prices in force, not at the bid."""
+        """Returns dollars for one instance from `start` to `end` (world seconds), at the prices in force, not at the
+        bid.
+        """
         if not is_spot:
             return self.list_price * Decimal(str(end - start)) / HOUR
         first = max(0, bisect_right(self._prices, start, key=lambda entry: entry[0]) - 1)

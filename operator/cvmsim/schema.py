@@ -1,7 +1,7 @@
-"""The shape of every request: which parameters exist, their types, which are required.
+"""Checks the shape of every request: which parameters exist, their types, and which are required.
 
-A table of our own, so that the simulator needs no SDK to run; a test compares it with the installed official SDK's
-models, so that it cannot rot. `*` marks a list, `!` a required parameter (as in the official CLI's api.json).
+It is a table of our own, so that the simulator needs no SDK to run. A test compares it with the models of the installed
+official SDK. `*` marks a list, `!` a required parameter (as in the official CLI's api.json).
 """
 
 from collections.abc import Callable, Mapping
@@ -84,7 +84,7 @@ SCALARS: Mapping[str, Callable[[object], bool]] = {
 
 
 class Field(NamedTuple):
-    """One parameter: `type` is a scalar of SCALARS or the name of a structure."""
+    """`Field` is one parameter. `type` is a scalar of SCALARS or the name of a structure."""
 
     type: str
     is_list: bool
@@ -93,7 +93,7 @@ class Field(NamedTuple):
 
 @cache
 def shapes() -> Mapping[str, Mapping[str, Field]]:
-    """Both tables, parsed: action or structure → parameter → Field."""
+    """Returns both tables, parsed: action or structure → parameter → Field."""
     found: dict[str, dict[str, Field]] = {}
     name = ""
     for word in (ACTIONS + STRUCTURES).split():
@@ -107,10 +107,10 @@ def shapes() -> Mapping[str, Mapping[str, Field]]:
 
 
 def check(action: str, params: Mapping[str, Any]) -> None:
-    """Refuse what the vendor's gateway refuses before looking at a value.
+    """Refuses what the vendor's gateway refuses before it reads a value.
 
-    Raises ApiError: UnknownParameter, InvalidParameter (wrong type) or MissingParameter, naming the path.
-    A null counts as absent, as the SDKs send it.
+    Raises ApiError: UnknownParameter, InvalidParameter (wrong type) or MissingParameter, with the path. A null counts
+    as absent, because the SDKs send it so.
     """
     _check_structure(action, params, "")
 

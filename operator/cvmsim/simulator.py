@@ -1,7 +1,7 @@
-"""One simulated cloud as a value: world, faults, limits and ledger behind `handle` and `deliver`.
+"""Defines `Simulator`: one simulated cloud as a value, with world, faults, limits and ledger.
 
-Apart from `app`, which adds HTTP and a clock: everything here runs in process, without waiting and without reading
-time, so that a deterministic simulation of a customer can use the same judge.
+Apart from `app`, which adds HTTP and a clock. This module runs in process, without waiting and without reading time, so
+that a deterministic simulation of a customer can use the same judge.
 """
 
 import json
@@ -29,7 +29,10 @@ LOGIN_PAGE = b"<html><head><title>Sign in</title></head><body>Please sign in to 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What reaches the customer, after `delay` seconds; `body` None means the connection ends without an answer."""
+    """`Delivery` is what reaches the customer after `delay` seconds.
+
+    With `body` None the connection ends without an answer.
+    """
 
     body: bytes | None
     status: int = 200
@@ -40,7 +43,10 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A request past the signature check. `account` is a uin, `caller` None for the account's own key."""
+    """`Arrival` is a request that has passed the signature check.
+
+    `account` is a uin, `caller` None for the account's own key.
+    """
 
     account: str
     action: str
@@ -52,7 +58,7 @@ class Arrival:
 
 
 class Simulator:
-    """A cloud in a box. Two of them with the same catalog, switches and seed answer the same requests alike."""
+    """`Simulator` is a whole cloud. With the same catalog, switches and seed, it answers the same requests alike."""
 
     def __init__(
         self, catalog: Catalog, *, seed: int, now: float, switches: Mapping[str, object] | None = None
@@ -75,15 +81,15 @@ class Simulator:
         region: str = "ap-guangzhou",
         service: str = "cvm",
     ) -> Answer:
-        """Carry out one request at world time `now`, without faults: what stands inside the `Response` envelope.
+        """Carries out one request at world time `now`, without faults. Returns the content of the `Response` envelope.
 
-        A refusal is an answer too, with `Error`. Never raises for anything a customer can send.
+        A refusal is an answer too, with `Error`. It never raises for anything that a customer can send.
         """
         self.world.advance(now)
         return self._carry_out(Arrival(account, action, params, region, service), "")
 
     def deliver(self, arrival: Arrival, now: float) -> Delivery:
-        """The same with the faults in force: what a customer at the other end of the wire receives."""
+        """Carries out one request with the faults in force. Returns what a customer receives."""
         self.world.advance(now)
         rule = self.faults.meet(self._subject(arrival)) if self.faults else None
         if rule is None:
@@ -91,7 +97,7 @@ class Simulator:
         return self._trouble(rule, arrival)
 
     def reject(self, refusal: ApiError, now: float, action: str, service: str, region: str) -> Answer:
-        """Answer and record a request that did not get past its signature."""
+        """Answers and records a request that did not pass its signature check."""
         self.world.advance(now)
         request_id = self._new_request_id()
         self._record(Arrival("", action, {}, region, service), request_id, {}, refusal.code, "")
@@ -146,10 +152,10 @@ class Simulator:
     def _new_request_id(self) -> str:
         return str(uuid.UUID(int=self._request_ids.getrandbits(128), version=4))
 
-    # --- trouble ----------------------------------------------------------------------------------
+    # --- faults -----------------------------------------------------------------------------------
 
     def _subject(self, arrival: Arrival) -> Subject:
-        """What the request is about. Nothing is checked yet, so every part may have any shape."""
+        """Returns what the request is about. Nothing is checked yet, so every part may have any shape."""
         words = set(_strings(arrival.params.get("TagSpecification"))) | set(_strings(arrival.params.get("Filters")))
         names = set(_strings(arrival.params.get("InstanceName")))
         for instance_id in _strings(arrival.params.get("InstanceIds")):
@@ -189,11 +195,12 @@ class Simulator:
 
 
 def envelope(answer: Answer) -> bytes:
+    """Returns the answer in the `Response` envelope, as JSON bytes."""
     return json.dumps({"Response": answer}, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def distorted(rule: Rule, answer: Answer) -> Delivery:
-    """What becomes of the answer to a request that was carried out."""
+    """Returns what the customer receives of the answer to a request that was carried out."""
     if rule.kind in ("lost_after_commit", "hang_after_commit"):
         return Delivery(None, delay=rule.seconds)
     if rule.kind == "5xx_after_commit":
@@ -207,7 +214,7 @@ def distorted(rule: Rule, answer: Answer) -> Delivery:
 
 
 def _falsified(kind: str, answer: Answer) -> Answer:
-    """The answer with a list that is wrong, when the kind says so."""
+    """Returns the answer with a wrong list, when the kind of fault says so."""
     ids = answer.get("InstanceIdSet")
     if ids and kind == "extra_ids":
         return answer | {"InstanceIdSet": [*ids, "ins-" + ids[0][:3:-1]]}
@@ -222,7 +229,7 @@ def _falsified(kind: str, answer: Answer) -> Answer:
 
 
 def _strings(value: object) -> Iterable[str]:
-    """Every text inside a value of any shape."""
+    """Yields every text inside a value of any shape."""
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):

@@ -1,7 +1,7 @@
-"""Every behaviour of CVM that Tencent does not document, as a named switch with all its settings.
+"""Lists every behaviour of CVM that Tencent does not document, as a named switch with all its settings.
 
-One table, because the rule of the house is: what nobody knows, the operator must survive either way, and the suite must
-be able to ask for either. The defaults are what the sources make most likely; the nasty settings are one switch away.
+The operator must survive every setting of each switch, and the tests must be able to choose each. The defaults are what
+the sources make most likely.
 """
 
 from collections.abc import Iterator, Mapping
@@ -16,7 +16,7 @@ FOREVER = 10.0**12  # seconds; `forever` on the command line
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """One open question: `settings` are the allowed words, or the settings worth trying of a number."""
+    """`Switch` is one open question. `settings` are its allowed words, or for a number the values worth trying."""
 
     name: str
     default: str
@@ -29,57 +29,57 @@ class Switch:
 TABLE: tuple[Switch, ...] = (
     # --- RunInstances -----------------------------------------------------------------------------
     Switch("token-lifetime", "86400", ("600", "86400", "forever"), "How long is a ClientToken remembered?",
-           "RunInstances: ClientToken; no lifetime is given anywhere", SECONDS),
+           "RunInstances: ClientToken; no page gives a lifetime", SECONDS),
     Switch("token-of-terminated", "same-ids", ("same-ids", "error", "relaunch"),
-           "A token whose instances are all gone: the old ids, a refusal, or a new purchase?",
+           "What does a token answer whose instances are all gone: the old ids, a refusal, or a new purchase?",
            "undocumented; EC2 refuses"),
     Switch("token-mismatch", "error", ("error", "old-ids", "relaunch"),
-           "The same token with other parameters: a refusal, the old ids, or a new purchase?",
+           "What does a token answer with other parameters: a refusal, the old ids, or a new purchase?",
            "no mismatch code exists in the product's error list"),
     Switch("token-after-failure", "free", ("free", "consumed"),
-           "After a refused attempt: is the token free again, or does it repeat the refusal?", "undocumented"),
+           "Is a token free again after a refusal, or does it repeat the refusal?", "undocumented"),
     Switch("dry-run-answer", "empty", ("empty", "code"),
-           "A dry run that passes: an empty success or the code DryRunOperation?",
+           "What does a dry run answer that passes: an empty success, or the code DryRunOperation?",
            "CONFLICT: RunInstances page against the platform's common error codes"),
     Switch("dry-run-checks-price", "yes", ("yes", "no"), "Does a dry run compare the bid with the price?",
            "RunInstances: DryRun lists parameters, limits and stock only"),
     Switch("min-count", "supported", ("supported", "unsupported-charge-type", "unsupported-region"),
-           "Is partial delivery (MinCount) open to this account, region and charge type?",
+           "May this account, region and charge type use partial delivery (MinCount)?",
            "RunInstances: MinCount, only for some accounts, regions and charge types"),
     Switch("price-check", "before-stock", ("before-stock", "after-stock"),
-           "Bid too low and nothing in stock: which refusal comes first?", "undocumented"),
+           "Which refusal comes first when the bid is too low and there is no stock?", "undocumented"),
     Switch("sold-out-code", "ResourceInsufficient.SpecifiedInstanceType",
            ("ResourceInsufficient.SpecifiedInstanceType", "ResourcesSoldOut.SpecifiedInstanceType",
             "InvalidParameterValue.InsufficientOffering", "LimitExceeded.SpotQuota",
             "ResourceInsufficient.AvailabilityZoneSoldOut", "ResourceUnavailable.InstanceType"),
-           "Which of its shortage codes does the cloud use?", "RunInstances lists all of them, without saying when"),
+           "Which code does the cloud use for missing stock?", "RunInstances lists all of them, and does not say when"),
     Switch("instance-name-limit", "60", ("60", "128"), "How long may an instance name be, in bytes?",
            "CONFLICT: 128 in RunInstances, 60 in the code's comment and ModifyInstancesAttribute"),
-    Switch("instance-count-limit", "100", ("100", "500"), "How many instances may one request ask for?",
+    Switch("instance-count-limit", "100", ("100", "500"), "For how many instances may one request ask?",
            "CONFLICT: 500 on the mainland page, for other charge types; 100 on the international one"),
     Switch("tag-charset", "cvm", ("cvm", "tag-product"), "Which characters may a tag have?",
-           "CONFLICT: CVM tag page against the Tag product's page"),
+           "CONFLICT: CVM tag page against the page of the Tag product"),
     Switch("pending-seconds", "3", ("0", "3", "120"), "How long does a launch stay PENDING (varies by a third)?",
            "undocumented", SECONDS),
-    Switch("launch-failure-rate", "0", ("0", "0.1"), "Which share of accepted launches ends in LAUNCH_FAILED?",
+    Switch("launch-failure-rate", "0", ("0", "0.1"), "Which fraction of accepted launches ends in LAUNCH_FAILED?",
            "undocumented", FRACTION),
     Switch("launch-failed-lifetime", "60", ("0", "60", "3600"),
            "How long does a LAUNCH_FAILED instance stay listed?", "undocumented; it cannot be terminated", SECONDS),
     # --- Describe… --------------------------------------------------------------------------------
-    Switch("list-lag", "0", ("0", "5", "60", "180"), "How old is what a list shows?",
-           "undocumented; clients are seen waiting", SECONDS),
-    Switch("id-lag", "0", ("0", "5", "60"), "How old is what a query by id shows?", "undocumented", SECONDS),
-    Switch("tag-lag", "0", ("0", "5", "60", "180"), "How long after launch do tags become readable and filterable?",
+    Switch("list-lag", "0", ("0", "5", "60", "180"), "How old is the state that a list shows?",
+           "undocumented; known clients wait", SECONDS),
+    Switch("id-lag", "0", ("0", "5", "60"), "How old is the state that a query by id shows?", "undocumented", SECONDS),
+    Switch("tag-lag", "0", ("0", "5", "60", "180"), "How long after a launch can tags be read and filtered?",
            "Terraform's provider waits for them", SECONDS),
     Switch("order", "creation", ("creation", "newest-first", "shuffled"), "In which order does a list come?",
            "undocumented"),
     Switch("spot-charge-type-filter", "works", ("works", "ignored", "empty", "refused"),
            "Does the filter instance-charge-type know SPOTPAID?", "DescribeInstances names three other values only"),
-    Switch("unknown-id", "absent", ("absent", "error"), "Asking for an id that does not exist: absent, or an error?",
+    Switch("unknown-id", "absent", ("absent", "error"), "Is an unknown id left out of the answer, or an error?",
            "no NotFound in the action's list"),
-    Switch("price-currency", "USD", ("USD", "CNY"), "In which currency do prices and bids count?",
-           "yuan on the mainland site, dollars on the international one; not in the answer"),
-    Switch("inquiry-price", "whole", ("whole", "each"), "Is an inquired price for the whole count or for one instance?",
+    Switch("price-currency", "USD", ("USD", "CNY"), "Which currency do prices and bids have?",
+           "yuan on the mainland site, dollars on the international one; answers do not say it"),
+    Switch("inquiry-price", "whole", ("whole", "each"), "Is an inquired price that of all instances, or of one?",
            "InquiryPriceRunInstances does not say"),
     Switch("inquiry-disks", "included", ("included", "excluded"), "Is the price of disks part of an inquired price?",
            "InquiryPriceRunInstances takes disks, and does not say"),
@@ -87,47 +87,47 @@ TABLE: tuple[Switch, ...] = (
            "undocumented", SECONDS),
     # --- TerminateInstances and reclaim -----------------------------------------------------------
     Switch("terminate-batch", "all-or-nothing", ("all-or-nothing", "partial"),
-           "One bad id in a batch: nothing happens, or those before it are terminated?",
+           "With one bad id in a batch, does nothing happen, or are the ids before it terminated?",
            "TerminateInstances has no result per instance"),
     Switch("terminate-pending", "refused", ("refused", "accepted"), "May a PENDING instance be terminated?",
-           "UnsupportedOperation.InstanceStatePending is listed; nobody says it is always used"),
+           "UnsupportedOperation.InstanceStatePending is listed, but not when it is used"),
     Switch("terminate-gone", "InvalidInstanceId.NotFound",
            ("InvalidInstanceId.NotFound", "UnsupportedOperation.InstanceStateTerminated"),
-           "What does terminating an instance that is gone answer?", "TerminateInstances lists both codes"),
+           "What does TerminateInstances answer for an instance that is gone?", "TerminateInstances lists both codes"),
     Switch("malformed-id", "InvalidInstanceId.Malformed",
            ("InvalidInstanceId.Malformed", "InvalidParameterValue.InstanceIdMalformed"),
-           "Which code does an id of the wrong form get?", "most actions list both"),
+           "Which code does a malformed id get?", "most actions list both"),
     Switch("terminating-seconds", "5", ("0", "5", "1200"), "How long does an instance stay TERMINATING?",
            "undocumented", SECONDS),
     Switch("recycle-bin", "no", ("no", "yes"),
-           "Does a terminated spot instance go, or wait in SHUTDOWN (the recycle bin) first?",
-           "CONFLICT: mainland and international pages; spot is not named"),
+           "Is a terminated spot instance gone at once, or first in SHUTDOWN (the recycle bin)?",
+           "CONFLICT: mainland and international pages; neither mentions spot"),
     Switch("recycle-bin-seconds", "7200", ("60", "7200"), "How long does the recycle bin keep it?",
            "international page: two hours", SECONDS),
     Switch("price-interrupts", "no", ("no", "yes"), "Are instances reclaimed when the price rises above their bid?",
            "CONFLICT: spot page (only for stock at present) against its FAQ"),
     Switch("reclaim-visible", "terminating", ("terminating", "shutdown", "absent"),
-           "What does a reclaimed instance show before it is absent?", "undocumented"),
+           "Which state does a reclaimed instance show before it is gone?", "undocumented"),
     Switch("latest-operation-of-console", "recorded", ("recorded", "absent"),
-           "Is what a person does in the console seen in LatestOperation?", "undocumented"),
+           "Does LatestOperation show what a person does in the console?", "undocumented"),
     Switch("stop-seconds", "2", ("0", "2", "60"), "How long do STOPPING and STARTING last?", "undocumented", SECONDS),
     # --- Requests ---------------------------------------------------------------------------------
     Switch("limit-scope", "region", ("region", "account"), "Does a rate limit count per region, or over all of them?",
            "the API category page does not say"),
-    # --- The judge itself -------------------------------------------------------------------------
+    # --- The simulator ----------------------------------------------------------------------------
     Switch("caller-identity", "answered",
            ("answered", "AuthFailure.UnauthorizedOperation", "UnauthorizedOperation"),
-           "May a key ask whose it is, when its CAM policy does not name the action?",
+           "May a key ask for its owner, when its CAM policy does not allow the action by name?",
            "GetCallerIdentity names neither a permission nor a code"),
     Switch("skew-clock", "wall", ("wall", "world"), "Which clock judges the five minutes of a signature's age?",
-           "the judge's own choice: with a stepped clock, clients still sign by the wall"),
+           "the simulator's own choice: with a stepped clock, clients still sign in real time"),
 )  # fmt: skip
 
 BY_NAME = {switch.name: switch for switch in TABLE}
 
 
 def as_markdown() -> str:
-    """The table as the documentation shows it."""
+    """Returns the table as the documentation shows it."""
     head = "| Switch | Question | Default | Settings | Left open by |\n|---|---|---|---|---|"
     return "\n".join([head, *map(_markdown_row, TABLE)])
 
@@ -141,9 +141,9 @@ def _markdown_row(switch: Switch) -> str:
 
 
 class Switches:
-    """The current settings. Reading is by name; numbers come as floats, choices as words.
+    """`Switches` holds the current settings. Numbers come as floats, choices as words.
 
-    Raises WorldFileError for an unknown name or a value that is not one of the switch's settings.
+    Raises WorldFileError for an unknown name, or for a value that is not a setting of the switch.
     """
 
     def __init__(self, settings: Mapping[str, object] | None = None) -> None:
@@ -153,7 +153,7 @@ class Switches:
             self.set(name, value)
 
     def set(self, name: str, value: object) -> None:
-        """Turn one switch. YAML's yes/no and numbers are accepted as well as words."""
+        """Sets one switch. YAML's yes/no and numbers are accepted as well as words. Raises WorldFileError."""
         switch = BY_NAME.get(name)
         if switch is None:
             raise WorldFileError(f"no switch {name!r}; the switches are: {', '.join(BY_NAME)}")
@@ -168,10 +168,11 @@ class Switches:
         return self._values[name]
 
     def number(self, name: str) -> float:
-        """The value of a switch of seconds or of a fraction."""
+        """Returns the value of a switch of seconds or of a fraction."""
         return self._numbers[name]
 
     def items(self) -> Iterator[tuple[str, str]]:
+        """Yields every switch with its value."""
         yield from self._values.items()
 
 

@@ -1,6 +1,7 @@
-"""The book of client tokens: what each of them bought or was refused.
+"""Records client tokens: what each of them bought or was refused.
 
-Apart from `world`, since how long and how truly a token is remembered is all switches; the ledger shows the whole book.
+Apart from `world`, because switches decide how long and how exactly a token is remembered. The ledger shows all
+records.
 """
 
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from cvmsim.errors import ApiError
 
 @dataclass(slots=True)
 class TokenRecord:
-    """One use of a token that counted. `replays` are the RequestIds answered from it."""
+    """`TokenRecord` is one use of a token that counted. `replays` are the RequestIds that were answered from it."""
 
     account: str
     region: str
@@ -25,18 +26,19 @@ class TokenRecord:
 
 
 class TokenBook:
-    """Every use of every token. The latest counts; older ones stay for the ledger."""
+    """`TokenBook` holds every use of every token. The latest counts, and older ones stay for the ledger."""
 
     def __init__(self) -> None:
         self._latest: dict[tuple[str, str, str], TokenRecord] = {}
         self._all: list[TokenRecord] = []
 
     def keep(self, record: TokenRecord) -> None:
+        """Adds a record."""
         self._latest[record.account, record.region, record.token] = record
         self._all.append(record)
 
     def find(self, account: str, region: str, token: str, now: float, lifetime: float) -> TokenRecord | None:
-        """The record of a token used less than `lifetime` seconds ago."""
+        """Returns the record of a token used less than `lifetime` seconds ago. None when there is none."""
         record = self._latest.get((account, region, token))
         return record if record is not None and now - record.created_at < lifetime else None
 

@@ -1,8 +1,8 @@
-"""The vendor's wire: TC3-HMAC-SHA256 verified, headers and body turned into an Arrival.
+"""Verifies TC3-HMAC-SHA256, and turns headers and body into an Arrival.
 
-Apart from `app`: no socket here, only headers and bytes, so every refusal can be tested as a value. v1 signatures and
-GET are answered with a clear code; no client that matters here needs them.
-Source: "Signature v3" of the CVM API documentation, and the official SDKs.
+Apart from `app`: this module has no socket, only headers and bytes, so every refusal can be tested as a value. v1
+signatures and GET are refused with a clear code, because no client that we test needs them. Source: "Signature v3" of
+the CVM API documentation, and the official SDKs.
 """
 
 import hashlib
@@ -29,7 +29,7 @@ AUTHORIZATION = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One HTTP request as received. `headers` is case-insensitive."""
+    """`Message` is one HTTP request as received. `headers` is case-insensitive."""
 
     method: str
     path: str
@@ -39,13 +39,13 @@ class Message:
 
 
 def service_of(headers: Mapping[str, str]) -> str:
-    """The product: from the credential's scope, else from the host's first label."""
+    """Returns the product, from the credential's scope or otherwise from the first label of the host."""
     found = AUTHORIZATION.match(headers.get("Authorization", ""))
     return found["service"] if found else headers.get("Host", "").partition(".")[0]
 
 
 def read(message: Message, credentials: Mapping[str, Credited], wall: float, now: float) -> Arrival:
-    """Verify and parse a request. `wall` judges the signature's age, `now` (world seconds) temporary credentials.
+    """Verifies and parses a request. `wall` judges the signature's age, `now` (world seconds) temporary credentials.
 
     Raises ApiError with the platform's code: AuthFailure.*, NoSuchProduct, UnsupportedProtocol, InvalidRequest, …
     """
@@ -71,6 +71,7 @@ def read(message: Message, credentials: Mapping[str, Credited], wall: float, now
 
 
 def required(headers: Mapping[str, str], name: str) -> str:
+    """Returns a header. Raises ApiError when it is missing."""
     value = headers.get(name)
     if not value:
         raise ApiError("MissingParameter", f"The request is missing the header `{name}`.")
@@ -78,7 +79,7 @@ def required(headers: Mapping[str, str], name: str) -> str:
 
 
 def parse(message: Message) -> dict[str, Any]:
-    """The parameters. The charset of the Content-Type does not matter, the media type does."""
+    """Returns the parameters. The media type of Content-Type matters, its charset does not. Raises ApiError."""
     media = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     if media != "application/json":
         raise ApiError("InvalidRequest", f"Content-Type must be application/json, not {media or 'absent'}.")
@@ -92,7 +93,7 @@ def parse(message: Message) -> dict[str, Any]:
 
 
 def verify(message: Message, credentials: Mapping[str, Credited], wall: float, now: float) -> Credited:
-    """Check the signature over whatever SignedHeaders lists. Returns who it is, raises AuthFailure.*."""
+    """Checks the signature over everything in SignedHeaders. Returns the caller. Raises AuthFailure.*."""
     found = AUTHORIZATION.fullmatch(message.headers.get("Authorization", "").strip())
     if found is None:
         raise ApiError("AuthFailure.InvalidAuthorization", "The header `Authorization` is absent or malformed.")
@@ -108,6 +109,7 @@ def verify(message: Message, credentials: Mapping[str, Credited], wall: float, n
 
 
 def check_time(timestamp: str, date: str, wall: float) -> None:
+    """Raises AuthFailure.* when the timestamp is malformed, too old, or not of the credential's date."""
     if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 11:
         raise ApiError("AuthFailure.SignatureFailure", "`X-TC-Timestamp` is not a number of seconds.")
     if abs(int(timestamp) - wall) > SKEW_MAX_SECONDS:
@@ -117,12 +119,14 @@ def check_time(timestamp: str, date: str, wall: float) -> None:
 
 
 def check_token(caller: Credited, token: str, now: float) -> None:
+    """Raises AuthFailure.TokenFailure when the token is wrong or has expired."""
     is_current = caller.expires_at is None or now < caller.expires_at
     if not hmac.compare_digest(caller.token.encode(), token.encode()) or not is_current:
         raise ApiError("AuthFailure.TokenFailure", "The token is wrong or has expired.")
 
 
 def to_sign(message: Message, found: re.Match[str]) -> str:
+    """Returns the text that is signed. Raises AuthFailure.* when SignedHeaders lacks a header."""
     names = found["headers"].split(";")
     if not {"content-type", "host"} <= set(names):
         raise ApiError("AuthFailure.SignatureFailure", "`SignedHeaders` must have content-type and host.")
@@ -134,11 +138,13 @@ def to_sign(message: Message, found: re.Match[str]) -> str:
 
 
 def body_hash(message: Message) -> str:
+    """Returns the hash of the body for the signature."""
     is_unsigned = message.headers.get("X-TC-Content-SHA256") == "UNSIGNED-PAYLOAD"
     return hashlib.sha256(b"UNSIGNED-PAYLOAD" if is_unsigned else message.body).hexdigest()
 
 
 def sign(secret_key: str, date: str, service: str, text: str) -> str:
+    """Returns the signature of `text`."""
     key = f"TC3{secret_key}".encode()
     for part in (date, service, "tc3_request"):
         key = hmac.digest(key, part.encode(), "sha256")

@@ -1,7 +1,7 @@
-"""The state machine: accounts, stock, prices, instances, moved only by requests and by `advance(now)`.
+"""Keeps accounts, stock, prices and instances. Only requests and `advance(now)` change them.
 
-Apart from everything that waits or speaks HTTP: time is an argument in world seconds (seconds since 1970, UTC), every
-random choice comes from the seed, and so a history can be replayed bit for bit, over HTTP or in process.
+Apart from everything that waits or speaks HTTP. Time is an argument in world seconds (seconds since 1970, UTC) and
+every random choice comes from the seed. Therefore a history can be repeated exactly, over HTTP or in process.
 """
 
 import heapq
@@ -37,22 +37,23 @@ from cvmsim.market import HOUR, YUAN_PER_DOLLAR, Offering
 from cvmsim.switches import Switches
 from cvmsim.tokens import TokenBook
 
-NOTICE_SECONDS = 120.0  # between the notice in the metadata and the end
-RECLAIM = "reclaim"  # the cause of what the cloud takes back
+NOTICE_SECONDS = 120.0  # time from the notice in the metadata to the end
+RECLAIM = "reclaim"  # the cause of an end when the cloud takes an instance back
 ID_LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 
 class Named(NamedTuple):
-    """The names of one instance to be."""
+    """`Named` holds the names of one instance that is about to be created."""
 
     name: str
     host_name: str
 
 
 class Credited(NamedTuple):
-    """Who a secret id stands for. `token` and `expires_at` (world seconds) only for temporary credentials.
+    """`Credited` says whose secret id it is. `token` and `expires_at` (world seconds) are set only for temporary
+    credentials.
 
-    `session` is `roleId:roleSessionName` for a role's credentials, and `applicant` the uin that assumed the role.
+    `session` is `roleId:roleSessionName` for a role's credentials, and `applicant` is the uin that assumed the role.
     """
 
     secret_id: str
@@ -66,7 +67,7 @@ class Credited(NamedTuple):
 
 @dataclass(slots=True)
 class LaunchOutcome:
-    """How the next `times` launches of `account` end: `run`, `fail` or `stuck` in PENDING."""
+    """`LaunchOutcome` decides how the next `times` launches of `account` end: `run`, `fail` or `stuck` in PENDING."""
 
     outcome: str
     times: int
@@ -74,7 +75,10 @@ class LaunchOutcome:
 
 
 class World:
-    """The cloud. Every public method is one commit: it happens entirely or raises before anything changed."""
+    """`World` is the cloud.
+
+    Every public method is one commit: it happens entirely, or raises before anything has changed.
+    """
 
     def __init__(self, catalog: Catalog, switches: Switches, seed: int, now: float) -> None:
         self.catalog, self.switches, self.now = catalog, switches, now
@@ -94,7 +98,7 @@ class World:
         }
         self.launch_outcomes: list[LaunchOutcome] = []
         self.live: Counter[str] = Counter()  # per account
-        self.live_by_tag: Counter[tuple[str, str]] = Counter()  # per tag at birth, so that no edit can hide an instance
+        self.live_by_tag: Counter[tuple[str, str]] = Counter()  # per original tag: no edit can hide an instance
         self.peak_by_tag: Counter[tuple[str, str]] = Counter()
         self.tokens = TokenBook()
         self.commits = 0
@@ -114,7 +118,7 @@ class World:
     # --- time -------------------------------------------------------------------------------------
 
     def advance(self, now: float) -> None:
-        """Let everything due until `now` happen, each at its own moment. Time never runs backwards."""
+        """Lets everything happen that is due until `now`, each at its own moment. Time never runs backwards."""
         while self._agenda and self._agenda[0][0] <= now:
             moment, _, happen = heapq.heappop(self._agenda)
             self.now = max(self.now, moment)
@@ -123,7 +127,7 @@ class World:
         self._forget_departed()
 
     def schedule(self, delay: float, happen: Callable[[], None]) -> None:
-        """Let `happen` run `delay` seconds from now, during some later `advance`; at once if there is no delay."""
+        """Runs `happen` in `delay` seconds, during a later `advance`. Runs it at once when there is no delay."""
         if delay <= 0:
             happen()
             return
@@ -133,28 +137,32 @@ class World:
     # --- buying -----------------------------------------------------------------------------------
 
     def account(self, uin: str) -> Account:
+        """Returns the account of a uin."""
         return self.catalog.accounts[uin]
 
     def free_vcpu(self, account: str, zone: str) -> int:
-        """Spot quota left in a zone, in vCPU; negative when the quota was cut below what is in use."""
+        """Returns the spot quota left in a zone, in vCPU. Negative when the quota was lowered below what is in use."""
         return self.spot_quota(account, zone) - self.used_vcpu(account, zone)
 
     def spot_quota(self, account: str, zone: str) -> int:
+        """Returns the spot quota of a zone, in vCPU."""
         quota = self.quotas[account]
         return quota.get(zone, quota["default"])
 
     def used_vcpu(self, account: str, zone: str) -> int:
+        """Returns the vCPU of live spot instances in a zone."""
         return self._used_vcpu[account, zone]
 
     def available_balance(self, account: str) -> Decimal:
-        """Dollars left after what ended instances have cost and one frozen hour of each living one."""
+        """Returns the dollars left after the cost of ended instances and one frozen hour of each live one."""
         return self.balances[account] - self._spent[account] - self._hourly[account]
 
     def free_addresses(self, subnet: Subnet) -> int:
-        return subnet.room - len(self._addresses.get(subnet.id, ()))
+        """Returns how many addresses of the subnet are free."""
+        return subnet.size - len(self._addresses.get(subnet.id, ()))
 
     def launch(self, order: Order, names: list[Named]) -> list[Instance]:
-        """Buy one instance per name. The caller has checked stock, price, quota, balance and addresses."""
+        """Buys one instance per name. The caller has checked stock, price, quota, balance and addresses."""
         offering = self.offerings[order.zone, order.type.name]
         offering.add(-len(names), order.charge_type == SPOT, self.now)
         return [self._create(order, named) for named in names]
@@ -206,7 +214,7 @@ class World:
     # --- ending and changing ----------------------------------------------------------------------
 
     def terminate(self, instance: Instance, cause: str, operation: Operation | None) -> None:
-        """End an instance as a customer does: through the recycle bin if that is switched on, from the bin at once."""
+        """Ends an instance as a customer does. With the switch `recycle-bin` it goes through the recycle bin first."""
         was_binned = instance.state == SHUTDOWN
         self._operate(instance, operation)
         self._enter(instance, TERMINATING, cause)
@@ -217,7 +225,7 @@ class World:
             self._later(delay, instance, GONE, cause)
 
     def reclaim(self, instances: Iterable[Instance], notice: float, cause: str = RECLAIM) -> None:
-        """Take spot instances back: `notice` seconds of warning in the metadata, then gone. 0 takes them at once."""
+        """Takes spot instances back: `notice` seconds of warning in the metadata, then gone. 0 takes them at once."""
         for instance in instances:
             instance.reclaim_at = self.now + notice
             self.schedule(notice, partial(self._take_back, instance, cause))
@@ -233,17 +241,19 @@ class World:
             self._enter(instance, GONE, cause)
 
     def stop(self, instance: Instance, cause: str, operation: Operation | None) -> None:
+        """Stops a running instance."""
         self._operate(instance, operation)
         self._enter(instance, STOPPING, cause)
         self._later(self.switches.number("stop-seconds"), instance, STOPPED, cause)
 
     def start(self, instance: Instance, cause: str, operation: Operation | None) -> None:
+        """Starts a stopped instance."""
         self._operate(instance, operation)
         self._enter(instance, STARTING, cause)
         self._later(self.switches.number("stop-seconds"), instance, RUNNING, cause)
 
     def retag(self, instance: Instance, tags: Mapping[str, str]) -> None:
-        """Give an instance other tags, readable at once, as somebody in the console does."""
+        """Gives an instance other tags, readable at once, as a person in the console does."""
         self._unindex_tags(instance)
         instance.tags = dict(tags)
         instance.tags_readable_at = self.now
@@ -256,7 +266,7 @@ class World:
             instance.operation = operation
 
     def _later(self, delay: float, instance: Instance, state: str, cause: str) -> None:
-        """Move on after `delay`, unless something else has happened to the instance by then."""
+        """Moves the instance to `state` after `delay`, unless it has changed in the meantime."""
         self.schedule(delay, partial(self._arrive, instance, len(instance.changes), state, cause))
 
     def _arrive(self, instance: Instance, version: int, state: str, cause: str) -> None:
@@ -264,7 +274,7 @@ class World:
             self._enter(instance, state, cause)
 
     def _enter(self, instance: Instance, state: str, cause: str) -> None:
-        """The one place where an instance changes state, and all books with it."""
+        """Changes the state of an instance, and all counts with it. No other method does."""
         was_live = bool(instance.changes) and instance.is_live
         self.commits += 1
         instance.changes.append(Change(self.now, state, cause, self.commits))
@@ -292,13 +302,14 @@ class World:
         instance.operation = Operation("RunInstances", instance.order.request_id, "FAILED", message)
         self._later(self.switches.number("launch-failed-lifetime"), instance, GONE, "launch failed")
 
-    # --- books ------------------------------------------------------------------------------------
+    # --- counts -----------------------------------------------------------------------------------
 
     def offering_of(self, instance: Instance) -> Offering:
+        """Returns the offering of an instance."""
         return self.offerings[instance.order.zone, instance.order.type.name]
 
     def cost(self, instance: Instance) -> Decimal:
-        """Dollars an instance has cost until now."""
+        """Returns the dollars that an instance has cost until now."""
         if instance.billed_from is None:
             return Decimal(0)
         until = self.now if instance.billed_until is None else instance.billed_until
@@ -306,12 +317,12 @@ class World:
         return machine + instance.order.extras_per_hour * Decimal(str(until - instance.billed_from)) / HOUR
 
     def machine_per_hour(self, order: Order) -> Decimal:
-        """Dollars per hour for one machine of `order` without what comes with it."""
+        """Returns the dollars per hour for one instance of `order`, without disks and bandwidth."""
         offering = self.offerings[order.zone, order.type.name]
         return offering.price if order.charge_type == SPOT else offering.list_price
 
     def hourly(self, order: Order) -> Decimal:
-        """Dollars per hour for one machine of `order`, its disks and its bandwidth."""
+        """Returns the dollars per hour for one instance of `order`, with disks and bandwidth."""
         return self.machine_per_hour(order) + order.extras_per_hour
 
     def _count_in(self, instance: Instance) -> None:
@@ -335,14 +346,14 @@ class World:
             self._used_vcpu[order.account, order.zone] -= order.type.cpu
         for tag in order.tags.items():
             self.live_by_tag[tag] -= 1
-        if not is_taken:  # what the cloud takes back, it takes for somebody else
+        if not is_taken:  # the cloud takes an instance back for another customer, so the stock stays lower
             offering = self.offering_of(instance)
             offering.add(1, order.charge_type == SPOT, self.now)
 
     def set_price(self, offering: Offering, price: Decimal) -> None:
-        """Move the spot price, and with it the frozen hour of everybody who rents at it.
+        """Sets the spot price, and adjusts the frozen hour of every instance that pays it.
 
-        Whoever is outbid then gets notice, if the switch `price-interrupts` says so.
+        With the switch `price-interrupts`, instances with a lower bid then get notice.
         """
         renting = [
             one
@@ -361,24 +372,28 @@ class World:
 
     @property
     def currency_per_dollar(self) -> Decimal:
-        """What a dollar is worth in the currency that prices and bids count in."""
+        """Returns the value of a dollar in the currency of prices and bids."""
         return YUAN_PER_DOLLAR if self.switches["price-currency"] == "CNY" else Decimal(1)
 
     def in_dollars(self, amount: Decimal) -> Decimal:
+        """Returns an amount of that currency in dollars."""
         return amount / self.currency_per_dollar
 
     def _take_address(self, subnet: Subnet) -> str:
         used = self._addresses.setdefault(subnet.id, set())
         part = len(used) + 2  # .0 is the network, .1 the gateway
         while part in used:
-            part = 2 + (part - 1) % subnet.room
+            part = 2 + (part - 1) % subnet.size
         used.add(part)
         return str(subnet.network[part])
 
-    # --- looking ----------------------------------------------------------------------------------
+    # --- reading ----------------------------------------------------------------------------------
 
     def find(self, account: str, region: str, instance_id: str) -> Instance:
-        """One instance that exists now. Raises InvalidInstanceId.NotFound for another account's or a gone one."""
+        """Returns one instance that exists now.
+
+        Raises InvalidInstanceId.NotFound for another account's or a gone one.
+        """
         instance = self.instances.get(instance_id)
         if (
             instance is None
@@ -390,11 +405,14 @@ class World:
         return instance
 
     def listed(self, account: str, region: str) -> Mapping[str, Instance]:
-        """All instances a list may have to show, in order of creation; those gone only as long as a list may lag."""
+        """Returns all instances that a list may have to show, in order of creation.
+
+        Gone instances are included only for as long as a list may lag.
+        """
         return self._listed.get((account, region), {})
 
     def tagged(self, account: str, region: str, key: str, values: Iterable[str]) -> Mapping[str, Instance]:
-        """The same, only those whose tag `key` has one of `values` (lag of tags not considered)."""
+        """Returns those of `listed` whose tag `key` has one of `values`. The lag of tags is not considered."""
         found = [self._tagged.get((account, region, key, value), {}) for value in values]
         if len(found) == 1:
             return found[0]
@@ -402,17 +420,19 @@ class World:
         return dict(sorted(merged.items(), key=lambda item: item[1].changes[0].commit))
 
     def living_at(self, address: str) -> Instance | None:
-        """The living instance with this private address, if there is one."""
+        """Returns the live instance with this private address. None when there is none."""
         return next((one for one in self.instances.values() if one.is_live and one.private_ip == address), None)
 
     def new_id(self, prefix: str) -> str:
+        """Returns a new id."""
         return f"{prefix}-{''.join(self._ids.choices(ID_LETTERS, k=8))}"
 
     def new_secret(self, prefix: str) -> str:
+        """Returns a new random secret."""
         return prefix + "".join(self._ids.choices(ID_LETTERS, k=32))
 
     def shuffled(self, instances: list[Instance]) -> list[Instance]:
-        """A new order for every list, from the seed and the commits so far."""
+        """Returns the instances in a new order for every list, from the seed and the commits so far."""
         order = random.Random(f"{self._shuffle_seed}:{self.commits}:{self.now}")
         order.shuffle(instances)
         return instances
@@ -433,7 +453,7 @@ class World:
             self._tagged.get(scope, {}).pop(instance.id, None)
 
     def _sort_tagged(self, instance: Instance) -> None:
-        """Keep every index in order of creation, also after an old instance got a new tag."""
+        """Keeps every index in order of creation, also after an old instance got a new tag."""
         for key, value in instance.tags.items():
             scope = (instance.order.account, instance.order.region, key, value)
             self._tagged[scope] = dict(sorted(self._tagged[scope].items(), key=lambda item: item[1].changes[0].commit))

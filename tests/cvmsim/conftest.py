@@ -18,7 +18,7 @@ from tencentcloud.cvm.v20170312.cvm_client import CvmClient
 from cvmsim import catalog
 from cvmsim.app import Address, Server
 from cvmsim.clock import Clock
-from cvmsim.control import Room
+from cvmsim.control import Simulation
 from cvmsim.simulator import Simulator
 
 MAIN, OTHER = "100000000001", "100000000002"
@@ -112,9 +112,9 @@ class Served:
     """A simulator on real ports, its clock stepped, in a thread of its own."""
 
     def __init__(self) -> None:
-        self.room = Room(CATALOG, Clock(is_stepped=True), seed=1)
-        self.room.simulator.limits.rates.clear()
-        self._server, self._loop = Server(self.room), asyncio.new_event_loop()
+        self.sim = Simulation(CATALOG, Clock(is_stepped=True), seed=1)
+        self.sim.simulator.limits.rates.clear()
+        self._server, self._loop = Server(self.sim), asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever)
         self._thread.start()
         self.address: Address = asyncio.run_coroutine_threadsafe(self._server.start(), self._loop).result(10)
@@ -133,8 +133,8 @@ class Served:
         profile = ClientProfile(httpProfile=http, language="en-US")
         return CvmClient(Credential(secret_id, key, token), "ap-guangzhou", profile)
 
-    def door(self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
-        """One operation of the side door: (status, JSON)."""
+    def control(self, method: str, path: str, body: dict[str, Any] | None = None, token: str | None = None) -> Any:
+        """One operation of the control port: (status, JSON)."""
         headers = {"X-Sim-Token": self.address.token if token is None else token}
         data = json.dumps(body or {}).encode() if method == "POST" else None
         url = f"{self.address.control}/_sim/{path}"
@@ -156,6 +156,6 @@ def _serving() -> Iterator[Served]:
 @pytest.fixture
 def served(_serving: Served) -> Served:
     """The module's server with its world begun anew."""
-    assert _serving.door("POST", "reset", {"seed": 1})[0] == 200
-    _serving.room.simulator.limits.rates.clear()
+    assert _serving.control("POST", "reset", {"seed": 1})[0] == 200
+    _serving.sim.simulator.limits.rates.clear()
     return _serving

@@ -25,7 +25,7 @@ def request(**changes: Any) -> Any:
 
 
 def bought(served: Any) -> int:
-    return served.door("GET", "ledger/summary")[1]["launched"]
+    return served.control("GET", "ledger/summary")[1]["launched"]
 
 
 SEEN_BY_THE_SDK = {
@@ -47,7 +47,7 @@ SEEN_BY_THE_SDK = {
 
 @pytest.mark.parametrize(("kind", "code"), SEEN_BY_THE_SDK.items())
 def test_a_failed_answer_and_whether_anything_was_bought(served: Any, kind: str, code: str) -> None:
-    served.door("POST", "faults", {"kind": kind, "action": "RunInstances"})
+    served.control("POST", "faults", {"kind": kind, "action": "RunInstances"})
     with pytest.raises(TencentCloudSDKException) as caught:
         served.client(timeout=1).RunInstances(request())
     assert caught.value.get_code() == code
@@ -55,35 +55,35 @@ def test_a_failed_answer_and_whether_anything_was_bought(served: Any, kind: str,
 
 
 def test_the_ledger_names_the_fault_a_request_met(served: Any) -> None:
-    served.door("POST", "faults", {"kind": "lost_after_commit"})
+    served.control("POST", "faults", {"kind": "lost_after_commit"})
     with pytest.raises(TencentCloudSDKException):
         served.client().RunInstances(request(ClientToken="t"))
-    (row,) = served.door("GET", "ledger")[1]["requests"]
+    (row,) = served.control("GET", "ledger")[1]["requests"]
     assert (row["fault"], row["code"], row["token"], len(row["instanceIds"])) == ("lost_after_commit", "", "t", 2)
 
 
 def test_a_charset_hides_a_refusal_from_the_sdk(served: Any) -> None:
     """Why a success without ids is none: with a charset the SDK does not look for errors at all."""
-    served.door("POST", "faults", {"kind": "wrong_content_type"})
+    served.control("POST", "faults", {"kind": "wrong_content_type"})
     answer = served.client().RunInstances(request(InstanceCount=0))
     assert answer.InstanceIdSet is None
     assert bought(served) == 0
 
 
 def test_a_late_request_arrives_after_its_customer_has_left(served: Any) -> None:
-    served.door("POST", "faults", {"kind": "late", "seconds": 300})
+    served.control("POST", "faults", {"kind": "late", "seconds": 300})
     with pytest.raises(TencentCloudSDKException):
         served.client().RunInstances(request(ClientToken="t"))
-    served.door("POST", "clock", {"advance": 299})
+    served.control("POST", "clock", {"advance": 299})
     assert bought(served) == 0
-    served.door("POST", "clock", {"advance": 1})
+    served.control("POST", "clock", {"advance": 1})
     assert bought(served) == 2
     assert len(served.client().RunInstances(request(ClientToken="t")).InstanceIdSet) == 2
     assert bought(served) == 2
 
 
 def test_a_duplicated_request_buys_twice_unless_it_has_a_token(served: Any) -> None:
-    served.door("POST", "faults", {"kind": "duplicate", "times": 2})
+    served.control("POST", "faults", {"kind": "duplicate", "times": 2})
     served.client().RunInstances(request())
     assert bought(served) == 4
     served.client().RunInstances(request(ClientToken="t"))
@@ -92,16 +92,16 @@ def test_a_duplicated_request_buys_twice_unless_it_has_a_token(served: Any) -> N
 
 def test_lists_can_leave_out_what_is_there(served: Any) -> None:
     ids = served.client().RunInstances(request()).InstanceIdSet
-    served.door("POST", "faults", {"kind": "empty_page", "action": "DescribeInstances"})
-    served.door("POST", "faults", {"kind": "partial_page", "action": "DescribeInstances"})
+    served.control("POST", "faults", {"kind": "empty_page", "action": "DescribeInstances"})
+    served.control("POST", "faults", {"kind": "partial_page", "action": "DescribeInstances"})
     pages = [served.client().DescribeInstances(models.DescribeInstancesRequest()) for _ in range(3)]
     assert [page.TotalCount for page in pages] == [0, 1, 2]
     assert [[row.InstanceId for row in page.InstanceSet] for page in pages] == [[], ids[:1], ids]
 
 
 def test_ids_can_be_too_many(served: Any) -> None:
-    served.door("POST", "faults", {"kind": "extra_ids"})
-    served.door("POST", "faults", {"kind": "duplicate_ids"})
+    served.control("POST", "faults", {"kind": "extra_ids"})
+    served.control("POST", "faults", {"kind": "duplicate_ids"})
     extra = served.client().RunInstances(request()).InstanceIdSet
     twice = served.client().RunInstances(request()).InstanceIdSet
     assert (len(extra), len(set(extra)), len(twice), len(set(twice))) == (3, 3, 3, 2)
@@ -157,8 +157,8 @@ def test_a_rule_finds_requests_by_the_tags_of_the_instances_they_name(served: An
     client = served.client()
     mine = client.RunInstances(request(TagSpecification=tags)).InstanceIdSet
     other = client.RunInstances(request()).InstanceIdSet
-    served.door("POST", "clock", {"advance": 10})
-    served.door("POST", "faults", {"kind": "throttle", "action": "TerminateInstances", "env": "a"})
+    served.control("POST", "clock", {"advance": 10})
+    served.control("POST", "faults", {"kind": "throttle", "action": "TerminateInstances", "env": "a"})
     asked = models.TerminateInstancesRequest()
     asked.InstanceIds = other
     client.TerminateInstances(asked)

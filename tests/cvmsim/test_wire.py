@@ -87,7 +87,7 @@ def test_wrong_credentials_get_the_vendors_code(
     served: Any, secret_id: str, key: str, token: str | None, code: str
 ) -> None:
     assert code_of(served.client(secret_id, key, token).DescribeInstances) == code
-    row = served.door("GET", "ledger")[1]["requests"][-1]
+    row = served.control("GET", "ledger")[1]["requests"][-1]
     assert (row["code"], row["account"]) == (code, None)
 
 
@@ -149,10 +149,10 @@ def test_no_authorization_at_all(served: Any) -> None:
 
 
 def test_the_worlds_clock_judges_signatures_when_switched(served: Any) -> None:
-    served.door("POST", "switches", {"skew-clock": "world"})
-    served.door("POST", "clock", {"advance": 600})
+    served.control("POST", "switches", {"skew-clock": "world"})
+    served.control("POST", "clock", {"advance": 600})
     assert code_of(served.client().DescribeInstances) == "AuthFailure.SignatureExpire"
-    served.door("POST", "switches", {"skew-clock": "wall"})
+    served.control("POST", "switches", {"skew-clock": "wall"})
     assert served.client().DescribeInstances(models.DescribeInstancesRequest()).TotalCount == 0
 
 
@@ -176,7 +176,7 @@ def test_an_assumed_role_works_until_it_expires(served: Any) -> None:
     assert code_of(served.client(keys["TmpSecretId"], keys["TmpSecretKey"]).DescribeInstances) == (
         "AuthFailure.TokenFailure"
     )
-    served.door("POST", "clock", {"advance": 900})
+    served.control("POST", "clock", {"advance": 900})
     assert code_of(client.DescribeInstances) == "AuthFailure.TokenFailure"
 
 
@@ -215,7 +215,7 @@ def test_a_key_is_told_whose_it_is(served: Any, secret_id: str, secret_key: str,
 
 def test_a_second_key_of_an_account_is_told_the_same(served: Any) -> None:
     first = ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")
-    served.door("POST", "credentials", {"op": "add", "secretId": "AKIDsecond", "secretKey": "k", "account": MAIN})
+    served.control("POST", "credentials", {"op": "add", "secretId": "AKIDsecond", "secretKey": "k", "account": MAIN})
     second = ask_sts(served, Credential("AKIDsecond", "k"), "GetCallerIdentity")
     assert second | {"RequestId": ""} == first | {"RequestId": ""}
 
@@ -228,7 +228,7 @@ def test_temporary_credentials_are_told_whose_role_they_play(served: Any) -> Non
     assert (answer["Type"], answer["AccountId"], answer["PrincipalId"]) == ("CAMRole", MAIN, MAIN)
     assert (role.isdigit(), session) == (True, "s")
     assert answer["Arn"] == f"qcs::sts:{MAIN}:assumed-role/{role}"
-    served.door("POST", "clock", {"advance": 7200})
+    served.control("POST", "clock", {"advance": 7200})
     with pytest.raises(TencentCloudSDKException) as caught:
         ask_sts(served, key, "GetCallerIdentity")
     assert caught.value.get_code() == "AuthFailure.TokenFailure"
@@ -243,17 +243,17 @@ def refusal_of_identity(served: Any, secret_key: str = SECRET_KEY, **params: Any
 def test_who_one_is_takes_a_signature_no_parameters_and_a_rate(served: Any) -> None:
     assert refusal_of_identity(served, "wrong") == "AuthFailure.SignatureFailure"
     assert refusal_of_identity(served, AccountId=MAIN) == "UnknownParameter"
-    served.door("POST", "limits", {"GetCallerIdentity": 1})
+    served.control("POST", "limits", {"GetCallerIdentity": 1})
     ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")
     assert refusal_of_identity(served) == "RequestLimitExceeded"
 
 
 @pytest.mark.parametrize("code", ["AuthFailure.UnauthorizedOperation", "UnauthorizedOperation"])
 def test_a_policy_may_refuse_to_say_whose_a_key_is(served: Any, code: str) -> None:
-    served.door("POST", "switches", {"caller-identity": code})
+    served.control("POST", "switches", {"caller-identity": code})
     assert refusal_of_identity(served) == code
-    served.door("POST", "switches", {"caller-identity": "answered"})
-    served.door("POST", "faults", {"kind": "error", "action": "GetCallerIdentity", "code": "InternalError"})
+    served.control("POST", "switches", {"caller-identity": "answered"})
+    served.control("POST", "faults", {"kind": "error", "action": "GetCallerIdentity", "code": "InternalError"})
     assert refusal_of_identity(served) == "InternalError"
     assert ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")["AccountId"] == MAIN
 
@@ -269,13 +269,13 @@ def test_an_instance_reads_its_notice_in_the_metadata(served: Any) -> None:
     request = models.RunInstancesRequest()
     request.from_json_string(json.dumps(ORDER_BY_SDK))
     one, other = served.client().RunInstances(request).InstanceIdSet
-    served.door("POST", "clock", {"advance": 10})
+    served.control("POST", "clock", {"advance": 10})
     assert notice(served, one)[0] == 404
-    reclaim_at = served.door("POST", "interrupt", {"instances": [one]})[1]["reclaimAt"]
+    reclaim_at = served.control("POST", "interrupt", {"instances": [one]})[1]["reclaimAt"]
     status, text = notice(served, one)
     assert status == 200
     assert datetime.strptime(f"{text} +0800", "%Y-%m-%d %H:%M:%S %z").timestamp() == int(reclaim_at)
     assert notice(served, other)[0] == 404
-    served.door("POST", "clock", {"advance": 120})
+    served.control("POST", "clock", {"advance": 120})
     assert notice(served, one)[0] == 404
-    assert served.door("GET", "instances")[1]["instances"][0]["state"] == "TERMINATING"
+    assert served.control("GET", "instances")[1]["instances"][0]["state"] == "TERMINATING"

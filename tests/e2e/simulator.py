@@ -1,4 +1,4 @@
-"""The simulated cloud as a process, its side door, and a world in which every test has an account and zones of its own.
+"""The simulated cloud as a process, its control port, and a world where every test has its own account and zones.
 
 Apart from `stage`: this knows the cloud and nothing of Kubernetes. What it says of instances and requests is the
 judge's ledger, never what the API answers.
@@ -135,10 +135,10 @@ class Simulator:
         self._handed_out += 1
         return account(self._handed_out - 1)
 
-    # -- the side door
+    # -- the control port
 
     def post(self, operation: str, **body: Any) -> Row:
-        """One operation of the side door (see `cvmsim.control`); fails with the simulator's own sentence."""
+        """One operation of the control port (see `cvmsim.control`); fails with the simulator's own sentence."""
         return self._call("POST", operation, json.dumps(body).encode())
 
     def get(self, operation: str, **query: Any) -> Row:

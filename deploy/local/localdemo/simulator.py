@@ -1,6 +1,6 @@
 """The simulated cloud as a child of the demo, and what its ledger says: the judge of the story.
 
-Apart from `cvmsim`, which it starts and asks over HTTP like any other client of the side door.
+Apart from `cvmsim`, which it starts and asks over HTTP like any other client of the control port.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The API actions, one module per kind: `buy`, `change`, `look`, `survey`, `sts`; the table here is all there are.
+"""Lists the API actions. One module holds each kind: `buy`, `change`, `look`, `survey`, `sts`.
 
 Apart from `world`, which knows no parameter names, and from `wire`, which knows no actions.
 """
@@ -12,7 +12,7 @@ from cvmsim.world import World
 
 
 class Action(NamedTuple):
-    """One action: what it does, and whether X-TC-Region must name a region of the world."""
+    """`Action` is one API action: its function, and whether X-TC-Region must name a region of the world."""
 
     perform: Callable[[World, Call], Answer]
     needs_region: bool = True

@@ -1,6 +1,6 @@
-"""RunInstances and InquiryPriceRunInstances: the token, the market, and what is bought.
+"""Answers RunInstances and InquiryPriceRunInstances: the token, the market, and what is bought.
 
-Apart from `order`, which judges the request itself: what is refused here may be accepted a minute later.
+Apart from `order`, which judges the request itself, because a refusal of this module may be over a minute later.
 """
 
 from decimal import Decimal
@@ -17,9 +17,9 @@ TOKEN_MAX = 64
 
 
 def run_instances(world: World, call: Call) -> Answer:
-    """Buy now or refuse now: the cloud never tries again by itself.
+    """Buys now or refuses now, because the cloud never tries again by itself.
 
-    All of InstanceCount or nothing; with MinCount as many as the stock has, at least that many.
+    It buys all of InstanceCount or nothing. With MinCount it buys as many as the stock has, and at least that many.
     Source: CVM API 2017-03-12, RunInstances.
     """
     token = token_of(call)
@@ -36,6 +36,7 @@ def run_instances(world: World, call: Call) -> Answer:
 
 
 def purchase(world: World, call: Call, token: str) -> Answer:
+    """Checks the request, buys, and records the token. A dry run only checks."""
     order = orders.make_order(world, call, token)
     count, least = orders.count_of(world, call.params)
     is_dry = bool(call.params.get("DryRun"))
@@ -53,13 +54,14 @@ def purchase(world: World, call: Call, token: str) -> Answer:
 
 
 def dry_answer(world: World) -> Answer:
+    """Returns the answer to a dry run that passes, as the switch `dry-run-answer` says."""
     if world.switches["dry-run-answer"] == "code":
         raise ApiError("DryRunOperation", "The request would have succeeded, but the DryRun parameter was used.")
     return {"InstanceIdSet": None}
 
 
 def grant(world: World, order: Order, count: int, least: int, *, checks_price: bool) -> int:
-    """How many the market gives: `least` to `count`. Raises ApiError when it is fewer than `least`."""
+    """Returns how many the market gives: `least` to `count`. Raises ApiError when it is fewer than `least`."""
     available = min(count, world.offerings[order.zone, order.type.name].left(order.charge_type == SPOT))
     is_price_first = world.switches["price-check"] == "before-stock"
     if checks_price and is_price_first:
@@ -74,6 +76,7 @@ def grant(world: World, order: Order, count: int, least: int, *, checks_price: b
 
 
 def check_price(world: World, order: Order) -> None:
+    """Raises ApiError when the bid is below the price."""
     price = world.offerings[order.zone, order.type.name].price
     if order.bid is not None and world.in_dollars(order.bid) < price:
         raise ApiError("InvalidParameterValue.InsufficientPrice",
@@ -81,6 +84,7 @@ def check_price(world: World, order: Order) -> None:
 
 
 def check_stock(world: World, order: Order, available: int, count: int, least: int) -> None:
+    """Raises ApiError when the stock does not suffice."""
     if available >= least:
         return
     if least < count:
@@ -91,6 +95,7 @@ def check_stock(world: World, order: Order, available: int, count: int, least: i
 
 
 def check_min_count(world: World, call: Call, order: Order) -> None:
+    """Raises ApiError when MinCount is given and the switch `min-count` says that it is not supported."""
     setting = world.switches["min-count"]
     if call.params.get("MinCount") is None or setting == "supported":
         return
@@ -104,6 +109,7 @@ def check_min_count(world: World, call: Call, order: Order) -> None:
 
 
 def check_quota(world: World, order: Order, count: int) -> None:
+    """Raises ApiError when the spot quota of the zone does not suffice."""
     if order.charge_type == SPOT and order.type.cpu * count > world.free_vcpu(order.account, order.zone):
         raise ApiError("LimitExceeded.UserSpotQuota",
                        f"{count} x {order.type.cpu} vCPU exceed the spot quota of {order.zone}: "
@@ -112,11 +118,13 @@ def check_quota(world: World, order: Order, count: int) -> None:
 
 
 def check_addresses(world: World, order: Order, count: int) -> None:
+    """Raises ApiError when the subnet has too few free addresses."""
     if count > world.free_addresses(order.subnet):
         raise ApiError("ResourceInsufficient.CidrBlock", f"The subnet `{order.subnet.id}` has too few free addresses.")
 
 
 def check_balance(world: World, order: Order, count: int) -> None:
+    """Raises ApiError when the balance does not cover one hour."""
     if world.hourly(order) * count > world.available_balance(order.account):
         raise ApiError("InvalidAccount.InsufficientBalance", "The balance does not cover one hour of this purchase.")
 
@@ -125,6 +133,7 @@ def check_balance(world: World, order: Order, count: int) -> None:
 
 
 def token_of(call: Call) -> str:
+    """Returns the request's ClientToken, or an empty text. Raises ApiError when it is too long or not ASCII."""
     token: str = call.params.get("ClientToken") or ""
     if len(token) > TOKEN_MAX:
         raise ApiError("InvalidClientToken.TooLong", f"`ClientToken` has more than {TOKEN_MAX} characters.")
@@ -134,7 +143,10 @@ def token_of(call: Call) -> str:
 
 
 def recall(world: World, call: Call, token: str) -> TokenRecord | None:
-    """What the token already stands for, or None to buy. Raises what the switches say about misused tokens."""
+    """Returns the record of an earlier use of the token.
+
+    None to buy. Raises ApiError as the switches say about misuse.
+    """
     known = world.tokens.find(call.account, call.region, token, world.now, world.switches.number("token-lifetime"))
     if known is None:
         return None
@@ -152,6 +164,7 @@ def recall(world: World, call: Call, token: str) -> TokenRecord | None:
 
 
 def recall_of_terminated(world: World, known: TokenRecord) -> TokenRecord | None:
+    """Returns the record of a token whose instances are all gone, or None to buy, as `token-of-terminated` says."""
     setting = world.switches["token-of-terminated"]
     if setting == "error":
         raise ApiError("InvalidParameterValue", "The `ClientToken` belongs to instances that are terminated.")
@@ -159,11 +172,12 @@ def recall_of_terminated(world: World, known: TokenRecord) -> TokenRecord | None
 
 
 def fingerprint(call: Call) -> str:
-    """What must be the same under one token. A dry run is no purchase, so DryRun does not count."""
+    """Returns a digest of what must be the same under one token. A dry run buys nothing, so DryRun does not count."""
     return digest(call.params, "ClientToken", "DryRun")
 
 
 def record_of(world: World, call: Call, token: str, ids: tuple[str, ...], refusal: ApiError | None) -> TokenRecord:
+    """Returns the record of what a token bought or was refused."""
     return TokenRecord(call.account, call.region, token, fingerprint(call), world.now, call.request_id, ids, refusal)
 
 
@@ -171,7 +185,7 @@ def record_of(world: World, call: Call, token: str, ids: tuple[str, ...], refusa
 
 
 def inquire_price(world: World, call: Call) -> Answer:
-    """The price of a whole purchase, refused as the purchase would be. Source: InquiryPriceRunInstances."""
+    """Answers the price of a whole purchase, and refuses as the purchase would. Source: InquiryPriceRunInstances."""
     order = orders.make_order(world, call)
     count, _ = orders.count_of(world, call.params)
     check_price(world, order)

@@ -1,6 +1,6 @@
-"""One request as an action sees it: who, where, what.
+"""Defines `Call`, one request as an action sees it, and the checks that several actions share.
 
-Apart from the actions, so that each of them can be read alone.
+Apart from the actions so that each of them can be read alone.
 """
 
 import hashlib
@@ -13,14 +13,17 @@ from cvmsim.errors import ApiError
 from cvmsim.world import Credited
 
 Params = Mapping[str, Any]
-Answer = dict[str, Any]  # what stands inside the `Response` envelope, without RequestId
+Answer = dict[str, Any]  # the content of the `Response` envelope without RequestId
 
 PAGE, PAGE_MAX, IDS_MAX, FILTERS_MAX, VALUES_MAX = 20, 100, 100, 10, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A request that passed signature, rate limit and schema. `account` is a uin, `caller` None for its own key."""
+    """`Call` is a request that has passed signature, rate limit and schema.
+
+    `account` is a uin. `caller` is None for the account's own key.
+    """
 
     account: str
     region: str
@@ -31,13 +34,13 @@ class Call:
 
 
 def digest(params: Params, *without: str) -> str:
-    """A short fingerprint of the parameters, the same for the same values in whatever order."""
+    """Returns a short fingerprint of the parameters. It does not depend on their order."""
     kept = {name: value for name, value in params.items() if name not in without}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def page_of(params: Params) -> tuple[int, int]:
-    """Offset and Limit. Raises InvalidParameterValue.LimitExceeded / InvalidParameterValueOffset."""
+    """Returns Offset and Limit. Raises InvalidParameterValue.LimitExceeded or InvalidParameterValueOffset."""
     offset, limit = params.get("Offset") or 0, params.get("Limit")
     limit = PAGE if limit is None else limit
     if not 1 <= limit <= PAGE_MAX:
@@ -48,9 +51,10 @@ def page_of(params: Params) -> tuple[int, int]:
 
 
 def filters_of(params: Params, known: frozenset[str], values_max: int = VALUES_MAX) -> dict[str, list[str]]:
-    """Name → values. `known` holds filter names, and `tag:` when tag:<key> is one.
+    """Returns the filters as name → values. `known` holds filter names, and `tag:` when tag:<key> is one.
 
-    Raises InvalidFilter for an unknown or empty filter, InvalidFilterValue.LimitExceeded beyond the published limits.
+    Raises InvalidFilter for an unknown or empty filter, and InvalidFilterValue.LimitExceeded beyond the published
+    limits.
     """
     filters = params.get("Filters") or []
     if len(filters) > FILTERS_MAX:
@@ -68,7 +72,7 @@ def filters_of(params: Params, known: frozenset[str], values_max: int = VALUES_M
 
 
 def instance_ids_of(params: Params, malformed_code: str) -> list[str]:
-    """InstanceIds, checked for form and number, duplicates dropped."""
+    """Returns InstanceIds without duplicates. Raises ApiError when there are too many or one is malformed."""
     ids: list[str] = list(dict.fromkeys(params.get("InstanceIds") or []))
     if len(ids) > IDS_MAX:
         raise ApiError("InvalidParameterValue.LimitExceeded", f"At most {IDS_MAX} `InstanceIds`, not {len(ids)}.")
@@ -79,6 +83,6 @@ def instance_ids_of(params: Params, malformed_code: str) -> list[str]:
 
 
 def is_id(word: str, prefix: str) -> bool:
-    """Whether `word` has the form of an id: `<prefix>-` and eight lower-case letters or digits."""
+    """True when `word` has the form of an id: `<prefix>-` and eight lower-case letters or digits."""
     head, _, tail = word.partition("-")
     return head == prefix and len(tail) == 8 and tail.isascii() and tail.isalnum() and tail == tail.lower()

@@ -1,6 +1,6 @@
-"""TerminateInstances, StopInstances, StartInstances, ModifyInstancesAttribute: batches that end or change instances.
+"""Answers TerminateInstances, StopInstances, StartInstances and ModifyInstancesAttribute.
 
-Apart from `buy`: all four judge a list of ids first, and the same rules about states hold for each.
+Apart from `buy` because all four first judge a list of ids, with the same rules about states.
 """
 
 from collections.abc import Callable, Mapping
@@ -38,7 +38,7 @@ ATTRIBUTES = ("InstanceName", "UserData", "SecurityGroups", "CamRoleName", "Host
 
 
 def terminate_instances(world: World, call: Call) -> Answer:
-    """End instances. No result per instance: one bad id fails the call. Source: TerminateInstances."""
+    """Ends instances. There is no result per instance, so one bad id fails the call. Source: TerminateInstances."""
     cause = f"TerminateInstances {call.request_id}"
     operation = Operation("TerminateInstances", call.request_id, "OPERATING")
     _each(world, call, check_terminable, lambda instance: world.terminate(instance, cause, operation))
@@ -46,7 +46,7 @@ def terminate_instances(world: World, call: Call) -> Answer:
 
 
 def stop_instances(world: World, call: Call) -> Answer:
-    """RUNNING → STOPPING → STOPPED, still billed. Source: StopInstances."""
+    """Moves instances RUNNING → STOPPING → STOPPED. They are still billed. Source: StopInstances."""
     if call.params.get("StoppedMode") == "STOP_CHARGING":
         raise ApiError("UnsupportedOperation.StoppedModeStopCharging", "Spot instances are charged when stopped.")
     cause, operation = f"StopInstances {call.request_id}", Operation("StopInstances", call.request_id, "OPERATING")
@@ -55,14 +55,14 @@ def stop_instances(world: World, call: Call) -> Answer:
 
 
 def start_instances(world: World, call: Call) -> Answer:
-    """STOPPED → STARTING → RUNNING. Source: StartInstances."""
+    """Moves instances STOPPED → STARTING → RUNNING. Source: StartInstances."""
     cause, operation = f"StartInstances {call.request_id}", Operation("StartInstances", call.request_id, "OPERATING")
     _each(world, call, _needs(STOPPED), lambda instance: world.start(instance, cause, operation))
     return {}
 
 
 def modify_instances_attribute(world: World, call: Call) -> Answer:
-    """Change one attribute of up to 100 instances. Source: ModifyInstancesAttribute."""
+    """Changes one attribute of up to 100 instances. Source: ModifyInstancesAttribute."""
     given = [name for name in ATTRIBUTES if call.params.get(name) is not None]
     if not given:
         raise ApiError("MissingParameter.AtLeastOne", f"At least one of {', '.join(ATTRIBUTES)} is needed.")
@@ -97,7 +97,10 @@ def _each(
     check: Callable[[World, Instance], None],
     act: Callable[[Instance], None],
 ) -> None:
-    """Judge and change a batch: all first and then all, or (switch terminate-batch) one by one up to the bad id."""
+    """Judges and changes a batch: first judges all and then changes all.
+
+    With the switch terminate-batch it goes one by one, up to the bad id.
+    """
     ids = instance_ids_of(call.params, world.switches["malformed-id"])
     if not ids:
         raise ApiError("MissingParameter", "The request is missing a required parameter `InstanceIds`.")
@@ -117,7 +120,7 @@ def _each(
 
 
 def _find(world: World, call: Call, instance_id: str) -> Instance:
-    """The instance, or the refusal for one that is not there (any more)."""
+    """Returns the instance. Raises the refusal for one that does not exist, or no longer exists."""
     try:
         return world.find(call.account, call.region, instance_id)
     except ApiError as absent:
@@ -129,7 +132,7 @@ def _find(world: World, call: Call, instance_id: str) -> Instance:
 
 
 def check_terminable(world: World, instance: Instance) -> None:
-    """Raise the vendor's refusal when the instance's state or protection forbids TerminateInstances."""
+    """Raises the vendor's refusal when the instance's state or protection forbids TerminateInstances."""
     state = instance.state
     may_end = {RUNNING, STOPPED, SHUTDOWN} | ({PENDING} if world.switches["terminate-pending"] == "accepted" else set())
     if state not in may_end:

@@ -1,6 +1,6 @@
-"""DescribeInstances and DescribeInstancesStatus: the world as the vendor lets a customer see it, late when it lags.
+"""Answers DescribeInstances and DescribeInstancesStatus: the world as a customer sees it, with the lag of the switches.
 
-Apart from the actions that change something: nothing here does.
+Apart from the actions that change instances, because this module changes nothing.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -36,7 +36,7 @@ KNOWN_FILTERS = frozenset(FILTERS) | frozenset(JUDGED_HERE)
 
 
 def describe_instances(world: World, call: Call) -> Answer:
-    """One page of instances, by ids or by filters. Source: CVM API 2017-03-12, DescribeInstances."""
+    """Answers one page of instances, by ids or by filters. Source: CVM API 2017-03-12, DescribeInstances."""
     offset, limit = page_of(call.params)
     moment, found = _select(world, call)
     page = found[offset : offset + limit]
@@ -44,7 +44,7 @@ def describe_instances(world: World, call: Call) -> Answer:
 
 
 def describe_instances_status(world: World, call: Call) -> Answer:
-    """Ids and states only. Ids that do not exist do not appear. Source: DescribeInstancesStatus."""
+    """Answers ids and states only. Ids that do not exist are left out. Source: DescribeInstancesStatus."""
     offset, limit = page_of(call.params)
     moment, found = _select(world, call)
     page = found[offset : offset + limit]
@@ -53,7 +53,7 @@ def describe_instances_status(world: World, call: Call) -> Answer:
 
 
 def _select(world: World, call: Call) -> tuple[float, list[Instance]]:
-    """The moment the answer shows, and the instances in it, in order."""
+    """Returns the moment that the answer shows, and the instances in it, in order."""
     ids = instance_ids_of(call.params, world.switches["malformed-id"])
     if ids and call.params.get("Filters"):
         raise ApiError("InvalidParameter", "`InstanceIds` and `Filters` must not be given together.")
@@ -85,7 +85,7 @@ def _by_filters(world: World, call: Call, moment: float) -> list[Instance]:
 
 
 def _test(world: World, name: str, values: list[str], moment: float) -> Callable[[Instance], bool]:
-    """One filter as a question to an instance; tags only once they are readable."""
+    """Returns one filter as a test of an instance. Tags count only once they are readable."""
     if name.startswith("tag:"):
         key = name[4:]
         return lambda one: one.tags_readable_at <= world.now and one.tags.get(key) in values
@@ -129,7 +129,7 @@ def _in_order(world: World, found: list[Instance]) -> list[Instance]:
 
 
 def render(world: World, instance: Instance, moment: float) -> Answer:
-    """One Instance as the vendor writes it, in the state of `moment`."""
+    """Returns one Instance as the vendor writes it, in its state at `moment`."""
     order, state = instance.order, instance.state_at(moment)
     is_readable = instance.tags_readable_at <= world.now
     return _shape_of(instance) | _operation(instance) | {
@@ -147,9 +147,9 @@ def render(world: World, instance: Instance, moment: float) -> Answer:
     }  # fmt: skip
 
 
-@lru_cache(4096)  # each look at an instance tells its time of birth
+@lru_cache(4096)  # every answer repeats the instances' creation times
 def utc(moment: float) -> str:
-    """World seconds as the vendor writes times: YYYY-MM-DDThh:mm:ssZ."""
+    """Returns world seconds as the vendor writes times: YYYY-MM-DDThh:mm:ssZ."""
     return datetime.fromtimestamp(moment, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
@@ -164,7 +164,7 @@ def _operation(instance: Instance) -> Answer:
 
 
 def _shape_of(instance: Instance) -> Answer:
-    """What never changes about an instance."""
+    """Returns the fields of an instance that never change."""
     order, template = instance.order, instance.order.template
     return {
         "Placement": {"Zone": order.zone, "ProjectId": _placement(instance).get("ProjectId") or 0},

@@ -1,6 +1,6 @@
-"""RunInstances' parameters judged and turned into an Order: what is refused whatever stock and price are.
+"""Judges the parameters of RunInstances and turns them into an Order. Stock and price do not matter here.
 
-Apart from `buy`, which asks the market: everything here depends on the request and the account alone.
+Apart from `buy`, which asks the market, because this module depends on request and account alone.
 """
 
 import base64
@@ -33,9 +33,9 @@ HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[.-](?![.-]))*[A-Za-z0-9]")
 
 
 def make_order(world: World, call: Call, token: str = "") -> Order:
-    """Check a RunInstances or InquiryPriceRunInstances request against catalog and account.
+    """Returns the order of a RunInstances or InquiryPriceRunInstances request, checked against catalog and account.
 
-    Raises ApiError with the code of the first thing wrong; nothing has changed then.
+    Raises ApiError with the code of the first mistake. Nothing has changed then.
     """
     params = call.params
     zone = zone_of(world, call, params)
@@ -67,7 +67,7 @@ def make_order(world: World, call: Call, token: str = "") -> Order:
 
 
 def check_limits(world: World, params: Params) -> None:
-    """What depends on the request alone: numbers, sizes and forms."""
+    """Checks what depends on the request alone: numbers, sizes and forms. Raises ApiError."""
     absent = [name for name in NOT_SOLD_HERE if params.get(name)]
     if absent:
         raise ApiError("UnsupportedOperation", f"`{absent[0]}` is not offered by this simulator.")
@@ -79,6 +79,7 @@ def check_limits(world: World, params: Params) -> None:
 
 
 def zone_of(world: World, call: Call, params: Params) -> Zone:
+    """Returns the zone in Placement. Raises ApiError when it is not in the region."""
     placement = params.get("Placement")
     if placement is None:
         raise ApiError("MissingParameter", "The request is missing a required parameter `Placement`.")
@@ -89,6 +90,7 @@ def zone_of(world: World, call: Call, params: Params) -> Zone:
 
 
 def type_of(world: World, params: Params, zone: Zone) -> InstanceType:
+    """Returns the instance type. Raises ApiError when it is malformed, unknown, or not sold in the zone."""
     name = params.get("InstanceType")
     if not name:
         raise ApiError("MissingParameter", "The request is missing a required parameter `InstanceType`.")
@@ -103,6 +105,7 @@ def type_of(world: World, params: Params, zone: Zone) -> InstanceType:
 
 
 def image_of(world: World, call: Call) -> Image:
+    """Returns the image. Raises ApiError when the account cannot see it, or when it is not ready."""
     image_id = call.params.get("ImageId")
     if not image_id:
         raise ApiError("MissingParameter", "The request is missing a required parameter `ImageId`.")
@@ -117,7 +120,7 @@ def image_of(world: World, call: Call) -> Image:
 
 
 def charge_of(params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
-    """Charge type and bid; the bid is None for on-demand, and for spot without one (any price will do)."""
+    """Returns charge type and bid. The bid is None on demand, and for spot when any price will do. Raises ApiError."""
     charge_type: str = params.get("InstanceChargeType") or ON_DEMAND
     market = params.get("InstanceMarketOptions")
     if charge_type not in (SPOT, ON_DEMAND):
@@ -132,6 +135,7 @@ def charge_of(params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
 
 
 def bid_of(market: Params) -> Decimal:
+    """Returns MaxPrice of the market options. Raises ApiError when it is not a positive decimal."""
     options = market["SpotOptions"]
     if market.get("MarketType") not in (None, "spot") or options.get("SpotInstanceType") not in (None, "one-time"):
         raise ApiError("InvalidParameterValue", "Only the market `spot` with `one-time` requests exists.")
@@ -145,7 +149,10 @@ def bid_of(market: Params) -> Decimal:
 
 
 def subnet_of(world: World, call: Call, zone: Zone) -> Subnet:
-    """The subnet asked for, or the account's default one of the zone."""
+    """Returns the subnet in the request, or the account's default subnet of the zone.
+
+    Raises ApiError when it does not fit.
+    """
     network = call.params.get("VirtualPrivateCloud")
     subnets = world.account(call.account).subnets
     if not network or (network["VpcId"], network["SubnetId"]) == ("DEFAULT", "DEFAULT"):
@@ -169,6 +176,7 @@ def subnet_of(world: World, call: Call, zone: Zone) -> Subnet:
 
 
 def check_network_ids(vpc: str, subnet: str) -> None:
+    """Raises ApiError when an id has the wrong form."""
     if not is_id(vpc, "vpc"):
         raise ApiError("InvalidParameterValue.VpcIdMalformed", f"The VPC id `{vpc}` is malformed.")
     if not is_id(subnet, "subnet"):
@@ -176,6 +184,10 @@ def check_network_ids(vpc: str, subnet: str) -> None:
 
 
 def security_groups_of(world: World, account: str, region: str, asked: Sequence[str] | None) -> tuple[str, ...]:
+    """Returns the security groups in the request, or the account's default group.
+
+    Raises ApiError for an unknown group.
+    """
     known = world.account(account).security_groups.get(region, ())
     for group in asked or ():
         if group not in known:
@@ -184,6 +196,10 @@ def security_groups_of(world: World, account: str, region: str, asked: Sequence[
 
 
 def tags_of(world: World, params: Params) -> dict[str, str]:
+    """Returns the tags in TagSpecification.
+
+    Raises ApiError when one is illegal or given twice, or there are too many.
+    """
     tags: dict[str, str] = {}
     for specification in params.get("TagSpecification") or []:
         if specification["ResourceType"] != "instance":
@@ -199,7 +215,10 @@ def tags_of(world: World, params: Params) -> dict[str, str]:
 
 
 def check_tag(charset: str, key: str, value: str) -> None:
-    """Lengths are the smaller ones of the two published pages; characters as the switch `tag-charset` says."""
+    """Raises ApiError when a tag is illegal.
+
+    The lengths are the smaller ones of the two published pages. The characters follow the switch `tag-charset`.
+    """
     letters = TAG_LETTERS[charset]
     if key.startswith(TAG_RESERVED[charset]):
         raise ApiError("FailedOperation.TagKeyReserved", f"The tag key `{key}` has a reserved prefix.")
@@ -210,6 +229,7 @@ def check_tag(charset: str, key: str, value: str) -> None:
 
 
 def check_disks(params: Params) -> None:
+    """Raises ApiError when a disk has a wrong type or size."""
     system = params.get("SystemDisk") or {}
     check_disk_type(system.get("DiskType"))
     size = system.get("DiskSize")
@@ -228,18 +248,20 @@ def check_disks(params: Params) -> None:
 
 
 def check_disk_type(type: str | None) -> None:
+    """Raises ApiError when the disk type does not exist."""
     if type is not None and type not in SYSTEM_DISKS:
         raise ApiError("InvalidParameterValue", f"The disk type `{type}` does not exist.")
 
 
 def check_internet(params: Params) -> None:
+    """Raises ApiError when the internet access is not possible."""
     mode = (params.get("InternetAccessible") or {}).get("InternetChargeType")
     if mode is not None and mode not in BANDWIDTH_MODES:
         raise ApiError("InvalidParameterValue", f"The `InternetChargeType` `{mode}` does not exist.")
 
 
 def disks_per_hour_of(world: World, params: Params) -> Decimal:
-    """Dollars for the disks of one instance; a system disk there always is, whether it was asked for or not."""
+    """Returns the price of the disks of one instance, in dollars per hour. There is always a system disk."""
     system = {"DiskType": DEFAULT_DISK, "DiskSize": DEFAULT_DISK_SIZE} | (params.get("SystemDisk") or {})
     disks = [system, *(params.get("DataDisks") or [])]
     prices = world.catalog.tariff.disks
@@ -247,7 +269,7 @@ def disks_per_hour_of(world: World, params: Params) -> Decimal:
 
 
 def bandwidth_per_hour_of(world: World, params: Params) -> Decimal:
-    """Dollars for the bandwidth of one instance, where that is paid by the hour and not by what passes."""
+    """Returns the price of the bandwidth of one instance, in dollars per hour. 0 when traffic is paid instead."""
     internet = params.get("InternetAccessible") or {}
     if internet.get("InternetChargeType") != "BANDWIDTH_POSTPAID_BY_HOUR":
         return Decimal(0)
@@ -255,13 +277,14 @@ def bandwidth_per_hour_of(world: World, params: Params) -> Decimal:
 
 
 def pays_for_traffic(params: Params) -> bool:
-    """Whether what goes out is paid for by the gigabyte: so it is when a bandwidth is asked for and no mode named."""
+    """True when traffic out is paid by the gigabyte. This is so when bandwidth is requested without a charge type."""
     internet = params.get("InternetAccessible") or {}
     mode = internet.get("InternetChargeType") or "TRAFFIC_POSTPAID_BY_HOUR"
     return bool(internet.get("InternetMaxBandwidthOut")) and mode == "TRAFFIC_POSTPAID_BY_HOUR"
 
 
 def check_login(world: World, call: Call) -> None:
+    """Raises ApiError when the login settings contradict each other, or name an unknown key pair."""
     login = call.params.get("LoginSettings") or {}
     if sum(bool(login.get(name)) for name in ("Password", "KeyIds", "KeepImageLogin")) > 1:
         raise ApiError("InvalidParameterCombination", "`LoginSettings` takes one of Password, KeyIds, KeepImageLogin.")
@@ -277,17 +300,20 @@ def check_login(world: World, call: Call) -> None:
 
 
 def check_role(world: World, call: Call) -> None:
+    """Raises ApiError when the account has no such role."""
     role = call.params.get("CamRoleName")
     if role and role not in world.account(call.account).roles:
         raise ApiError("AuthFailure.CamRoleNameAuthenticateFailed", f"The role `{role}` does not exist.")
 
 
 def kinds_of(password: str) -> int:
+    """Returns how many kinds of characters the password has: lower case, upper case, digits, others."""
     kinds = (str.islower, str.isupper, str.isdigit, lambda letter: not letter.isalnum())
     return sum(any(kind(letter) for letter in password) for kind in kinds)
 
 
 def check_user_data(encoded: str | None) -> None:
+    """Raises ApiError when user data is not base64, or is longer than 16 KiB."""
     try:
         raw = base64.b64decode(encoded or "", validate=True)
     except (binascii.Error, ValueError) as problem:
@@ -297,12 +323,14 @@ def check_user_data(encoded: str | None) -> None:
 
 
 def check_name(world: World, name: str | None) -> None:
+    """Raises ApiError when the name is longer than the switch `instance-name-limit` allows."""
     limit = int(world.switches["instance-name-limit"])
     if len((name or "").encode()) > limit:
         raise ApiError("InvalidInstanceName.TooLong", f"`InstanceName` has more than {limit} bytes.")
 
 
 def check_host_name(name: str | None) -> None:
+    """Raises ApiError when the host name is illegal."""
     if name is None:
         return
     plain = PATTERN.sub("0", name).replace("{IP}", "0")
@@ -311,7 +339,10 @@ def check_host_name(name: str | None) -> None:
 
 
 def end_of(world: World, params: Params) -> float | None:
-    """The moment of an ActionTimer, in world seconds."""
+    """Returns the moment of an ActionTimer, in world seconds.
+
+    None without one. Raises ApiError when it is not valid.
+    """
     timer = params.get("ActionTimer")
     if not timer:
         return None
@@ -329,7 +360,7 @@ def end_of(world: World, params: Params) -> float | None:
 
 
 def count_of(world: World, params: Params) -> tuple[int, int]:
-    """InstanceCount and MinCount (the same when no MinCount is given)."""
+    """Returns InstanceCount and MinCount. They are equal when no MinCount is given. Raises ApiError."""
     asked, most = params.get("InstanceCount"), int(world.switches["instance-count-limit"])
     count = 1 if asked is None else asked
     if not 1 <= count <= most:
@@ -343,12 +374,16 @@ def count_of(world: World, params: Params) -> tuple[int, int]:
 
 
 def names_of(params: Params, count: int) -> list[Named]:
-    """Names as the vendor expands them: patterns {R:x} and {R:x,F:y}, else 1…n is appended when there are several."""
+    """Returns the names as the vendor expands them.
+
+    Patterns {R:x} and {R:x,F:y} are replaced. Otherwise 1 to n is appended when there are several instances.
+    """
     name, host = params.get("InstanceName") or "unnamed", params.get("HostName") or ""
     return [Named(expand(name, index, count), expand(host, index, count)) for index in range(count)]
 
 
 def expand(name: str, index: int, count: int) -> str:
+    """Returns the name of the instance at `index`."""
     if PATTERN.search(name):
         return PATTERN.sub(lambda found: str(int(found[1]) + index).zfill(int(found[2] or 0)), name)
     return f"{name}{index + 1}" if name and count > 1 else name

@@ -1,6 +1,6 @@
-"""Money as the answers carry it: the vendor's ItemPrice, in the currency of the switch.
+"""Writes money as the answers carry it: the vendor's ItemPrice, in the currency of the switch.
 
-Apart from the market, which counts in dollars: that an answer does not say its currency is a trap worth testing.
+Apart from the market, which counts in dollars. An answer does not say its currency, and that is a trap worth testing.
 """
 
 from decimal import Decimal
@@ -10,7 +10,7 @@ from cvmsim.world import World
 
 
 def item_price(world: World, list_price: Decimal, price: Decimal, unit: str = "HOUR") -> Answer:
-    """An ItemPrice: `UnitPrice` is the list price, `UnitPriceDiscount` the charge, `Discount` in percent."""
+    """Returns an ItemPrice: `UnitPrice` is the list price, `UnitPriceDiscount` the charge, `Discount` in percent."""
     discount = float(round(price / list_price * 100, 1)) if list_price else 100.0
     factor = world.currency_per_dollar
     return {

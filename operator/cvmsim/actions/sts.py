@@ -1,6 +1,6 @@
-"""sts: whose key a request was signed with, and temporary credentials of a role, in the same account or another.
+"""Answers the actions of sts: who signed a request, and temporary credentials of a role in this or another account.
 
-Apart from the cvm actions: another product, version and error vocabulary on the same port.
+Apart from the cvm actions because it is another product with another version and other error codes on the same port.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ SECONDS_DEFAULT, SECONDS_MAX = 7200, 43200
 
 
 def assume_role(world: World, call: Call) -> Answer:
-    """Hand out a key that expires. Source: STS API 2018-08-13, AssumeRole."""
+    """Returns a key that expires. Source: STS API 2018-08-13, AssumeRole."""
     asked = call.params.get("DurationSeconds")
     seconds = SECONDS_DEFAULT if asked is None else asked
     if not 0 < seconds <= SECONDS_MAX:
@@ -37,7 +37,7 @@ def assume_role(world: World, call: Call) -> Answer:
 
 
 def get_caller_identity(world: World, call: Call) -> Answer:
-    """Say whose key signed the request. Source: STS API 2018-08-13, GetCallerIdentity; forms from its examples."""
+    """Returns whose key signed the request. Source: STS API 2018-08-13, GetCallerIdentity; forms from its examples."""
     refusal = world.switches["caller-identity"]
     if refusal != "answered":
         raise ApiError(refusal, "you are not authorized to perform operation (sts:GetCallerIdentity)")
@@ -56,12 +56,12 @@ def get_caller_identity(world: World, call: Call) -> Answer:
 
 
 def role_id(arn: str) -> str:
-    """The number of a role, the same at each call."""
+    """Returns the number of a role. It is the same at each call."""
     return f"4611686018{int(hashlib.sha256(arn.encode()).hexdigest(), 16) % 10**9:09d}"
 
 
 def account_of(world: World, arn: str) -> str:
-    """The uin a role's ARN belongs to. Raises when the form is wrong or there is no such role."""
+    """Returns the uin of a role's ARN. Raises ApiError when the form is wrong or there is no such role."""
     found = ARN.fullmatch(arn)
     if found is None:
         raise ApiError("InvalidParameter.ParamError", f"`RoleArn` {arn!r} is not qcs::cam::uin/<uin>:roleName/<name>.")

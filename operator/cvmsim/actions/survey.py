@@ -1,6 +1,6 @@
-"""What is sold where, at what price, and how much of it: the Describe actions that are not about instances.
+"""Answers the Describe actions that are not about instances: what is sold where, at what price, and how much of it.
 
-Apart from `look`: these read the catalog and the market's quotes, which may be older than the stock.
+Apart from `look` because these read the catalog and the market's quotes, which may be older than the stock.
 """
 
 from typing import Any
@@ -21,7 +21,7 @@ SORT_KEYS = {"cpu": "Cpu", "memory": "Memory"}
 
 
 def describe_zone_instance_config_infos(world: World, call: Call) -> Answer:
-    """Every (zone, type, charge type) of the region with its quoted stock and price.
+    """Answers every (zone, type, charge type) of the region with its quoted stock and price.
 
     Both are as old as the switch `quote-lag` says. Source: CVM API 2017-03-12, DescribeZoneInstanceConfigInfos.
     """
@@ -90,7 +90,10 @@ def _quota_item(world: World, offering: Offering, charge_type: str) -> Answer:
 
 
 def describe_instance_type_configs(world: World, call: Call) -> Answer:
-    """Types of the region, without price or stock; one value per filter. Source: DescribeInstanceTypeConfigs."""
+    """Answers the types of the region, without price or stock, with one value per filter.
+
+    Source: DescribeInstanceTypeConfigs.
+    """
     filters = filters_of(call.params, TYPE_FILTERS, 1)
     _check_zones(world, call.region, filters.get("zone", []))
     offered = [one for one in world.offerings.values() if one.region == call.region and _is_asked(one, filters)]
@@ -114,6 +117,7 @@ def _type_config(offering: Offering) -> Answer:
 
 
 def describe_zones(world: World, call: Call) -> Answer:
+    """Answers the zones of the region. Source: DescribeZones."""
     zones = [zone for zone in world.catalog.zones.values() if zone.region == call.region]
     rows = [
         {"Zone": zone.name, "ZoneName": zone.title, "ZoneId": zone.number, "ZoneState": "AVAILABLE"} for zone in zones
@@ -122,6 +126,7 @@ def describe_zones(world: World, call: Call) -> Answer:
 
 
 def describe_regions(world: World, call: Call) -> Answer:
+    """Answers all regions. Source: DescribeRegions."""
     rows = [
         {"Region": name, "RegionName": title, "RegionState": "AVAILABLE"}
         for name, title in world.catalog.regions.items()
@@ -130,7 +135,7 @@ def describe_regions(world: World, call: Call) -> Answer:
 
 
 def describe_images(world: World, call: Call) -> Answer:
-    """Images the account can see in the region, by ids or by filters. Source: DescribeImages."""
+    """Answers the images that the account can see in the region, by ids or by filters. Source: DescribeImages."""
     offset, limit = page_of(call.params)
     ids, filters = call.params.get("ImageIds") or [], filters_of(call.params, IMAGE_FILTERS)
     if ids and filters:
@@ -171,7 +176,7 @@ def _image(image: Image) -> Answer:
 
 
 def describe_account_quota(world: World, call: Call) -> Answer:
-    """Spot quota per zone in vCPU; the other quotas are empty lists here. Source: DescribeAccountQuota."""
+    """Answers the spot quota per zone in vCPU. The other quotas are empty lists here. Source: DescribeAccountQuota."""
     filters = filters_of(call.params, frozenset({"zone", "quota-type"}))
     zones = [zone.name for zone in world.catalog.zones.values() if zone.region == call.region]
     wanted = filters.get("zone", zones)

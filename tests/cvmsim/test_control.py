@@ -1,4 +1,4 @@
-"""The side door and its command line: the market by hand, and the ledger that nobody can talk into anything."""
+"""The control port and its command line: the market by hand, and a ledger that no request can change."""
 
 import json
 import os
@@ -34,12 +34,12 @@ def buy(served: Any, count: int = 1, env: str = "a", **changes: Any) -> list[str
     }
     request.from_json_string(json.dumps({**order, **changes}))
     ids: list[str] = served.client().RunInstances(request).InstanceIdSet
-    served.door("POST", "clock", {"advance": 10})
+    served.control("POST", "clock", {"advance": 10})
     return ids
 
 
 def done(served: Any, path: str, body: dict[str, Any] | None = None, method: str = "POST") -> Any:
-    status, answer = served.door(method, path, body)
+    status, answer = served.control(method, path, body)
     assert status == 200, answer
     return answer
 
@@ -48,13 +48,13 @@ def row_of(served: Any, instance_id: str) -> Any:
     return next(row for row in done(served, "ledger", method="GET")["instances"] if row["id"] == instance_id)
 
 
-def test_the_door_needs_its_token(served: Any) -> None:
-    assert served.door("GET", "ledger", token="guess")[0] == 403
-    assert served.door("GET", "ledger")[0] == 200
+def test_the_control_port_needs_its_token(served: Any) -> None:
+    assert served.control("GET", "ledger", token="guess")[0] == 403
+    assert served.control("GET", "ledger")[0] == 200
 
 
 def test_an_unknown_operation_lists_the_known_ones(served: Any) -> None:
-    status, answer = served.door("POST", "weather")
+    status, answer = served.control("POST", "weather")
     assert status == 404
     assert len(answer["known"]) == len(OPERATIONS)
 
@@ -106,7 +106,7 @@ def test_an_interruption_gives_notice_and_then_takes(served: Any) -> None:
 
 def test_asking_for_more_than_there_is_says_so(served: Any) -> None:
     buy(served, 1)
-    status, answer = served.door("POST", "interrupt", {"count": 2})
+    status, answer = served.control("POST", "interrupt", {"count": 2})
     assert (status, answer["error"]) == (400, "count: 2 asked for, but only 1 instances are suitable")
 
 
@@ -141,7 +141,7 @@ def test_stolen_tags_do_not_move_the_true_owner(served: Any) -> None:
 def test_protection_and_names_are_set_from_outside(served: Any) -> None:
     (one,) = buy(served)
     done(served, "protect", {"instances": [one]})
-    assert served.door("POST", "terminate", {"instances": [one]})[0] == 400
+    assert served.control("POST", "terminate", {"instances": [one]})[0] == 400
     done(served, "protect", {"instances": [one], "protected": False})
     done(served, "rename", {"instances": [one], "name_to": "other"})
     done(served, "terminate", {"name": "other"})
@@ -196,7 +196,7 @@ def test_credentials_are_rotated_revoked_and_added(served: Any) -> None:
     ],
 )
 def test_a_mistake_is_named_by_its_field(served: Any, path: str, body: dict[str, Any], word: str) -> None:
-    status, answer = served.door("POST", path, body)
+    status, answer = served.control("POST", path, body)
     assert status == 400
     assert answer["error"].startswith(word)
 
