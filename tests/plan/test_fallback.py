@@ -41,7 +41,7 @@ from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.fallback import due_at, is_due, next_fallback_check
+from spotcompute.plan.fallback import due_at, is_due, next_fallback_check, on_demand_to_release
 
 HOUR = seconds(3600)
 MARKET = market_of({A: "0.2", B: "0.1", C: "0.3"})
@@ -292,6 +292,43 @@ def test_on_demand_gives_way(
     desired: Desired, entries: list, remembered: dict, market: Market, expected: list[str]
 ) -> None:
     assert released_ids(desired, ledger_of(*entries, **remembered), market) == expected
+
+
+#: Spot has recovered, and one instance has been replaced since.
+REPLACED_ONE = WELL | {"spot_since": ago(1000), "switched_at": ago(60)}
+
+
+@pytest.mark.parametrize(
+    ("stands_in", "entries", "remembered", "expected"),
+    [
+        pytest.param({}, MACHINES, WELL, ["ins-0"], id="all-steps-hold"),
+        pytest.param({}, [*MACHINES[:2], intent(desired_of(3), 1)], WELL, [], id="has-settled-no-launch-is-open"),
+        pytest.param({}, MACHINES[:2], WELL, [], id="has-settled-none-is-missing"),
+        pytest.param({}, [*MACHINES[:2], member("ins-9", arrived=False)], WELL, [], id="has-settled-none-is-starting"),
+        pytest.param(
+            {}, [*MACHINES, member("ins-9", on_demand=True, termination=LEAVING)], WELL, [],
+            id="has-settled-no-release-is-open",
+        ),
+        pytest.param({}, MACHINES, {}, [], id="spot-has-recovered-just-now"),
+        pytest.param({}, MACHINES, {"spot_since": ago(899)}, [], id="spot-has-recovered-for-long-enough"),
+        pytest.param({"deadline": ago(1)}, MACHINES, WELL, [], id="is-past-deadline"),
+        pytest.param({}, MACHINES, REPLACED_ONE, ALL, id="first-was-replaced-since-spot-recovered"),
+        pytest.param(
+            {}, [*MACHINES[:2], member("ins-2", on_demand=True, launched_at=ago(30))], REPLACED_ONE, [],
+            id="first-was-replaced-before-the-last-purchase",
+        ),
+        pytest.param({}, MACHINES, WELL | {"switched_at": ago(1799)}, [], id="may-try-one-not-after-a-switch-lately"),
+        pytest.param(
+            {}, [*MACHINES[:2], member("ins-2", on_demand=True, launched_at=ago(1799))], WELL, [],
+            id="may-try-one-not-after-a-purchase-lately",
+        ),
+    ],
+)  # fmt: skip
+def test_each_step_has_a_say_in_going_back_to_spot(
+    stands_in: dict, entries: list, remembered: dict, expected: list[str]
+) -> None:
+    situation = situation_of(desired_with_fallback(stands_in=stands_in), ledger_of(*entries, **remembered))
+    assert [one.id for one in on_demand_to_release(situation)] == expected
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from plan.given import (
     accepted,
     ago,
     desired_of,
+    fallback,
     instance,
     intent,
     ledger_of,
@@ -28,14 +29,15 @@ from plan.given import (
     situation_of,
 )
 from plan.worlds import situations
-from spotcompute.model.desired import Desired
+from spotcompute.model.desired import Desired, Gang
 from spotcompute.model.instance import InstanceState
-from spotcompute.model.ledger import Cause, Ledger, Trouble
+from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
+from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.situation import Situation
-from spotcompute.report.wake import SOONEST, next_wake
+from spotcompute.report.wake import RULES, SOONEST, Rule, Wake, next_wake
 
 DESIRED = desired_of(1)
 ONE = member("ins-1")
@@ -115,6 +117,119 @@ ONE = member("ins-1")
 )
 def test_how_long_until_the_next_look(desired: Desired, ledger: Ledger, seen: list, wait: float) -> None:
     assert next_wake(situation_of(desired, ledger, observed_of(*seen))).at == NOW + seconds(wait)
+
+
+def on_demand(instance_id: str) -> Member:
+    return member(instance_id, on_demand=True)
+
+
+WITH_FALLBACK = desired_of(1, fallback=fallback())
+GANG = desired_of(2, gang=Gang(2, seconds(300)))
+REFUSED = StateRefusal(StateRefusalKind.END, "words", ago(590))
+PENDING = InstanceState.PENDING
+LOST = member("ins-1", lost=Cause.RECLAIMED)
+RELEASED, ACCEPTED = member("ins-1", termination=released()), member("ins-1", termination=accepted())
+
+#: For each rule three situations, and the seconds until it wakes the loop; None when nothing of its kind is to come.
+CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
+    "a pool may be asked again": [
+        (DESIRED, ledger_of(rest(A), rest(B), rest(C)), observed_of(), 30),
+        (DESIRED, ledger_of(rest(A)), observed_of(), 0),
+        (DESIRED, ledger_of(ONE), observed_of(), None),
+    ],
+    "prices, shares or a budget keep every pool from being asked": [
+        (desired_of(2, [A], share=50), ledger_of(ONE), observed_of(), 60),
+        (desired_of(2, [A], share=50), ledger_of(), observed_of(), None),
+        (desired_of(2, [A], share=50, paused=True), ledger_of(ONE), observed_of(), None),
+    ],
+    "the quote of a paused environment is refreshed": [
+        (desired_of(1, paused=True), ledger_of(), observed_of(), 60),
+        (desired_of(0, paused=True), ledger_of(), observed_of(), None),
+        (desired_of(1, paused=True, deleting=True), ledger_of(), observed_of(), None),
+    ],
+    "a launch has no answer yet": [
+        (DESIRED, ledger_of(intent(DESIRED, 1)), observed_of(), 5),
+        (DESIRED, ledger_of(intent(DESIRED, 1), rest(None, Trouble.RATE_LIMITED)), observed_of(), 30),
+        (DESIRED, ledger_of(), observed_of(), None),
+    ],
+    "spot and on demand may change places": [
+        (WITH_FALLBACK, ledger_of(short_since=ago(590)), observed_of(), 10),
+        (WITH_FALLBACK, ledger_of(on_demand("ins-1")), observed_of(), 60),
+        (DESIRED, ledger_of(short_since=ago(590)), observed_of(), None),
+    ],
+    "a gang has been incomplete for its hold": [
+        (GANG, ledger_of(ONE, incomplete_since=ago(290)), observed_of(), 10),
+        (GANG, ledger_of(ONE, incomplete_since=ago(301)), observed_of(), 5),
+        (GANG, ledger_of(), observed_of(), None),
+    ],
+    "a gang may be built from parts again": [
+        (GANG, ledger_of(broken_up_at=ago(2990)), observed_of(), 10),
+        (GANG, ledger_of(broken_up_at=ago(3001)), observed_of(), None),
+        (GANG, ledger_of(ONE, member("ins-2"), broken_up_at=ago(2990)), observed_of(), None),
+    ],
+    "instances live under another identity": [
+        (DESIRED, ledger_of(), replace(observed_of(), other_identities=frozenset({"0123456789-old001"})), 5),
+        (desired_of(0), ledger_of(), replace(observed_of(), other_identities=frozenset({"0123456789-old001"})), 5),
+        (DESIRED, ledger_of(), observed_of(), None),
+    ],
+    "a refused state has been shown long enough": [
+        (DESIRED, ledger_of(state_refused=REFUSED), observed_of(), 10),
+        (DESIRED, ledger_of(state_refused=replace(REFUSED, refused_at=ago(3600))), observed_of(), 5),
+        (DESIRED, ledger_of(), observed_of(), None),
+    ],
+    "the quarantine ends": [
+        (DESIRED, ledger_of(quarantine_until=NOW + seconds(60)), observed_of(), 60),
+        (DESIRED, ledger_of(quarantine_until=ago(80)), observed_of(), 10),
+        (DESIRED, ledger_of(), observed_of(), None),
+    ],
+    "an accepted release shows no effect": [
+        (DESIRED, ledger_of(ACCEPTED), observed_of(instance("ins-1")), 60),
+        (DESIRED, ledger_of(RELEASED), observed_of(instance("ins-1")), None),
+        (DESIRED, ledger_of(ACCEPTED), observed_of(), None),
+    ],
+    "a release is under way": [
+        (DESIRED, ledger_of(RELEASED), observed_of(instance("ins-1")), 5),
+        (DESIRED, ledger_of(ACCEPTED), observed_of(), 5),
+        (DESIRED, ledger_of(ACCEPTED), observed_of(instance("ins-1")), None),
+    ],
+    "an instance is not listed": [
+        (DESIRED, ledger_of(ONE), observed_of(), 5),
+        (DESIRED, ledger_of(RELEASED), observed_of(), None),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+    ],
+    "an instance has no tags": [
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", ownership=None, created_at=ago(20))), 5),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", ownership=None, created_at=ago(80))), 10),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+    ],
+    "an instance is still starting": [
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(500))), 100),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(700))), 5),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+    ],
+    "a lost instance is still listed": [
+        (DESIRED, ledger_of(LOST), observed_of(instance("ins-1", InstanceState.TERMINATING)), 60),
+        (DESIRED, ledger_of(LOST), observed_of(), None),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+    ],
+    "the regular look": [
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), 300),
+        (desired_of(0, deleting=True), ledger_of(), observed_of(), 300),
+        (desired_of(1, paused=True), ledger_of(), observed_of(), 300),
+    ],
+}
+
+
+@pytest.mark.parametrize(("reason", "rule"), RULES, ids=[reason.replace(" ", "-") for reason, _ in RULES])
+def test_each_rule_says_when_something_of_its_kind_is_to_come(reason: str, rule: Rule) -> None:
+    for desired, ledger, observed, wait in CASES[reason]:
+        at = rule(situation_of(desired, ledger, observed))
+        assert at == (None if wait is None else NOW + seconds(wait)), (desired, ledger, observed)
+
+
+def test_the_soonest_rule_decides_and_of_equal_ones_the_first() -> None:
+    ledger = ledger_of(ONE, intent(DESIRED, 1), quarantine_until=NOW + seconds(60))
+    assert next_wake(situation_of(DESIRED, ledger)) == Wake(NOW + seconds(5), "a launch has no answer yet")
 
 
 @settings(max_examples=400, deadline=None)
