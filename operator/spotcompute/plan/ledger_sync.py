@@ -248,45 +248,49 @@ class _LedgerSync:
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
         if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
-            self.ledger = self.ledger.without_member(member.id)
-            self.activities.append(self._activity(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now))
-            self._refuse(
-                StateRefusalKind.NOT_OURS,
-                member.id,
-                f"{member.id} was recorded here, but neither its tags nor its name say so",
-            )
+            self._disown(member)
             return
-        arrived = member.arrived or instance.state is InstanceState.RUNNING
         if self._desired.deleting and instance.state is InstanceState.LAUNCH_FAILED:
             # It never lived, is not billed, cannot be released, and may stay listed for an hour.
             self.ledger = self.ledger.without_member(member.id)
             return
-        verified = member.verified or self._is_ours(instance)
         updated = replace(
             member,
             seen=True,
-            arrived=arrived,
-            verified=verified,
+            arrived=member.arrived or instance.state is InstanceState.RUNNING,
+            verified=member.verified or self._is_ours(instance),
             pool=instance.pool,
             on_demand=instance.on_demand,
         )
-        if not instance.has_ended and member.lost is not None:
-            updated = replace(updated, lost=None)
-            self._refuse(
-                StateRefusalKind.END,
-                member.id,
-                f"{member.id} was recorded as ended, but the cloud shows it {instance.state}",
-            )
-        updated = replace(updated, end_unconfirmed=updated.claims_end and not instance.has_ended)
-        if instance.has_ended and not member.claims_end:
-            if member.termination is None:
-                updated = replace(updated, lost=_cause_of_end(instance))
-                self._record_loss(updated, instance)
-            else:
-                # It ended while its release was still being asked for: what was wanted has happened.
-                updated = replace(updated, termination=replace(member.termination, accepted_at=self._now))
+        updated = self._with_end(updated, instance) if instance.has_ended else self._without_end(updated, instance)
         if updated != member:
             self.ledger = self.ledger.with_member(updated)
+
+    def _disown(self, member: Member) -> None:
+        self.ledger = self.ledger.without_member(member.id)
+        self.activities.append(self._activity(ActivityType.DISOWN, Cause.NOT_OURS, member.id, self._now))
+        message = f"{member.id} was recorded here, but neither its tags nor its name say so"
+        self._refuse(StateRefusalKind.NOT_OURS, member.id, message)
+
+    def _with_end(self, member: Member, instance: Instance) -> Member:
+        """Returns the member of an instance that has ended: lost, unless its release was asked for."""
+        member = replace(member, end_unconfirmed=False)
+        if member.claims_end:
+            return member
+        if member.termination is not None:
+            # It ended while its release was still being asked for: what was wanted has happened.
+            return replace(member, termination=replace(member.termination, accepted_at=self._now))
+        lost = replace(member, lost=_cause_of_end(instance))
+        self._record_loss(lost, instance)
+        return lost
+
+    def _without_end(self, member: Member, instance: Instance) -> Member:
+        """Returns the member of an instance that lives, whatever the ledger says of its end."""
+        if member.lost is not None:
+            message = f"{member.id} was recorded as ended, but the cloud shows it {instance.state}"
+            self._refuse(StateRefusalKind.END, member.id, message)
+            member = replace(member, lost=None)
+        return replace(member, end_unconfirmed=member.claims_end)
 
     def _is_a_stranger(self, member: Member, instance: Instance) -> bool:
         """True when neither tags nor name say it is ours, and its tags have had time to attach.

@@ -183,15 +183,9 @@ def events_of(activities: Sequence[Activity]) -> list[Event]:
 def _event(activity: Activity) -> Event | None:
     ids = ", ".join(activity.instance_ids[:10]) + (", …" if len(activity.instance_ids) > 10 else "")
     where = f" in {activity.pool}" if activity.pool else ""
+    if activity.type is ActivityType.LAUNCH:
+        return _launch_event(activity, ids, where)
     match activity.type, activity.state:
-        case ActivityType.LAUNCH, ActivityState.PROCESSING | ActivityState.SUCCEEDED:
-            return Event("Normal", "InstanceLaunched", f"launched {ids}{where}: {activity.cause}")
-        case ActivityType.LAUNCH, ActivityState.SUBMITTED:
-            note = f"no answer to a launch{where}; settling it under the same token ({activity.code})"
-            return Event("Warning", "LaunchOutcomeUnknown", note)
-        case ActivityType.LAUNCH, _:
-            reason = activity.reason or "LaunchFailed"
-            return Event("Warning", reason, f"{activity.code or reason}{where}: {activity.message}")
         case ActivityType.TERMINATE, ActivityState.PROCESSING | ActivityState.SUCCEEDED:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
         case ActivityType.TERMINATE, ActivityState.FAILED:
@@ -207,3 +201,13 @@ def _event(activity: Activity) -> Event | None:
             return Event("Warning", activity.cause, str(activity.message))
         case _:
             return None
+
+
+def _launch_event(activity: Activity, ids: str, where: str) -> Event:
+    if activity.state in (ActivityState.PROCESSING, ActivityState.SUCCEEDED):
+        return Event("Normal", "InstanceLaunched", f"launched {ids}{where}: {activity.cause}")
+    if activity.state is ActivityState.SUBMITTED:
+        note = f"no answer to a launch{where}; settling it under the same token ({activity.code})"
+        return Event("Warning", "LaunchOutcomeUnknown", note)
+    reason = activity.reason or "LaunchFailed"
+    return Event("Warning", reason, f"{activity.code or reason}{where}: {activity.message}")
