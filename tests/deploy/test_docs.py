@@ -108,6 +108,15 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_that_people_write_has_2500_words_at_most(page: Path) -> None:
+    """Tables that the code writes are for looking things up, and may be longer."""
+    if page.name in ("settings.md", "spec.md", "metrics.md", "mutants.md"):
+        return
+    written_by_hand = page.read_text(encoding="utf-8").split("## Switches")[0]
+    assert len(written_by_hand.split()) <= 2500
+
+
 def shown_commands() -> list[Any]:
     """Every call of a command line of ours that a page shows."""
     found = set()
