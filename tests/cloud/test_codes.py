@@ -66,7 +66,10 @@ def test_nothing_is_filed_under_a_class_without_a_reaction() -> None:
         ("InvalidParameterValue.InsufficientOffering", InsufficientCapacity),
         ("InvalidParameterValue.InsufficientPrice", PriceTooLow),
         ("InvalidParameterValue.TagQuotaLimitExceeded", QuotaExceeded),
-        ("InvalidParameterValue.InvalidImageState", Unavailable),
+        # The cloud was reached: it is the image, or the placement group, that is not as it should be.
+        ("FailedOperation.InvalidImageState", InvalidConfiguration),
+        ("InvalidParameterValue.InvalidImageState", InvalidConfiguration),
+        ("FailedOperation.DisasterRecoverGroupNotMatch", InvalidConfiguration),
         ("InvalidParameterValue.SomethingNew", InvalidConfiguration),
         ("InvalidParameter.InvalidCloudDiskSoldOut", InsufficientCapacity),
         # Stock, spelled as a limit; the user's own limit is another matter.

@@ -134,8 +134,6 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
     ),
     Unavailable: (
         # Checked before anything is bought. It ends by itself.
-        "FailedOperation.InvalidImageState",
-        "InvalidParameterValue.InvalidImageState",
         "ResourceInUse",
         "ResourceInUse.DiskRollbacking",
     ),
@@ -341,6 +339,10 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "UnsupportedOperation.UnsupportedPool",
         "VpcAddrNotInSubNet",
         "VpcIpIsUsed",
+        # The image or the placement group is named in the template. An image that is being made is asked for again.
+        "FailedOperation.DisasterRecoverGroupNotMatch",
+        "FailedOperation.InvalidImageState",
+        "InvalidParameterValue.InvalidImageState",
         # Other actions of the product, in the same sense.
         "InvalidInstanceState",
         "InvalidKeyPairId.NotFound",
