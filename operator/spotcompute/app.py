@@ -25,7 +25,7 @@ from prometheus_client import REGISTRY
 from spotcompute import __version__
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
-from spotcompute.cloud.inventory import Pace
+from spotcompute.cloud.inventory import IDLE, Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
 from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.kube.account_registry import AccountRegistry
@@ -86,7 +86,7 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     )
     threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
     providers = TencentProviders(settings, threads)
-    accounts = Accounts(providers, cluster.id, now, _pace(settings), partial(_wake, store, queue))
+    accounts = Accounts(providers, cluster.id, now, pace(settings), partial(_wake, store, queue))
     protocol = policy(settings)
     reconciler = Reconciler(cluster, accounts, protocol, now, _nonce, currency(settings))
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
@@ -238,12 +238,14 @@ def key_of_the_environment() -> Credentials | None:
     return Credentials(secret_id, secret_key, os.environ.get("TENCENTCLOUD_TOKEN") or None)
 
 
-def _pace(settings: Settings) -> Pace:
+def pace(settings: Settings) -> Pace:
+    """Return how often this install looks at the cloud, and how long it does so without being asked."""
     return Pace(
         sweep=timedelta(seconds=settings.sweep_seconds),
         suspect=timedelta(seconds=settings.suspect_sweep_seconds),
         market=timedelta(seconds=settings.market_seconds),
         failure_limit=timedelta(seconds=settings.rest_limit_seconds),
+        idle=max(IDLE, 2 * timedelta(seconds=max(settings.resync_seconds, settings.sweep_seconds))),
     )
 
 

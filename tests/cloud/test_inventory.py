@@ -7,6 +7,7 @@ import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
@@ -361,3 +362,12 @@ async def test_an_account_nobody_asks_about_is_left_alone() -> None:
         await asyncio.sleep(IDLE.total_seconds() + 16)
         assert task.done()
     assert len(cloud.times("list")) <= IDLE / PACE.sweep
+
+
+async def test_an_account_whose_environments_run_rarely_is_swept_all_the_time() -> None:
+    cloud = ScriptedCloud()
+    inventory = Inventory(cloud, "cluster-1", clock, replace(PACE, idle=timedelta(hours=8)), lambda _: None)
+    async with running(inventory) as task:
+        await asyncio.sleep(timedelta(hours=4).total_seconds())
+        assert not task.done()
+    assert len(cloud.times("list")) >= timedelta(hours=4) / PACE.sweep - 1

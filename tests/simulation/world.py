@@ -26,7 +26,7 @@ from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.records import Records
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.inventory import Pace
+from spotcompute.cloud.inventory import IDLE, Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
@@ -243,7 +243,7 @@ class World:
     def pace(self) -> Pace:
         """How often replicas that start now look at the cloud."""
         sweep = self.period(self._sweep_seconds)
-        return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120))
+        return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120), idle=max(IDLE, 2 * RESYNC))
 
     def period(self, seconds: float) -> timedelta:
         """What happens every so many seconds, at the present pace."""

@@ -33,7 +33,7 @@ LOOK_UP_BATCH = 100
 #: Sweeps in a row that must show no instance before that is believed, because one may be falsely empty.
 AGREEING_SWEEPS = 3
 
-#: An account that was not asked about for this long is no longer swept.
+#: An account that was not asked about for this long is no longer swept, unless its environments run more rarely.
 IDLE = timedelta(minutes=30)
 
 
@@ -41,12 +41,16 @@ IDLE = timedelta(minutes=30)
 class Pace:
     """`Pace` says how often to sweep (`sweep`), also while an instance is missing (`suspect`), and to read quotes
     (`market`).
+
+    An account that was not asked about for `idle` is no longer swept. That must be longer than the longest time between
+    two runs of an environment, since a quiet environment asks only then. Otherwise its losses are noticed by nobody.
     """
 
     sweep: timedelta
     suspect: timedelta
     market: timedelta
     failure_limit: timedelta = timedelta(seconds=60)
+    idle: timedelta = IDLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -299,7 +303,7 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
-        while self._since(self._asked_at) < IDLE:
+        while self._since(self._asked_at) < self._pace.idle:
             await self._pause()
             try:
                 await self._shared_sweep()
