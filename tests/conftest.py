@@ -50,6 +50,7 @@ class Portions(LoadScopeScheduling):
         return portion_of(nodeid)
 
 
+@pytest.hookimpl(optionalhook=True)  # the gate of mutants runs without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Portions:
     config.option.loadscopereorder = False  # the order is that of `in_order`
     return Portions(config, log)
