@@ -50,6 +50,12 @@ class Portions(LoadScopeScheduling):
         return portion_of(nodeid)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--write-stories", action="store_true", help="write tests/plan/stories anew, to be read and committed"
+    )
+
+
 @pytest.hookimpl(optionalhook=True)  # the gate of mutants runs without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Portions:
     config.option.loadscopereorder = False  # the order is that of `in_order`

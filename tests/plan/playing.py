@@ -5,7 +5,7 @@ Apart from `tiny`, which is a cloud full of trouble over seconds: here everythin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -18,9 +18,9 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminate, Terminated
-from spotcompute.plan.ledger_sync import sync_ledger
-from spotcompute.plan.outcomes import apply_outcomes
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Plan, Terminate, Terminated
+from spotcompute.plan.ledger_sync import Synced, sync_ledger
+from spotcompute.plan.outcomes import Applied, apply_outcomes
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.situation import Situation
 from spotcompute.report.wake import next_wake
@@ -44,7 +44,7 @@ class Play:
     """One environment in a market that `room` and `life` describe, both asked at the virtual moment `now`.
 
     `room` is how many more a pool sells as spot, `life` how long an instance of a pool lasts (None: for ever).
-    On demand everything is to be had.
+    On demand everything is to be had. An instance runs `starts_in` after its launch, and is listed after `listed_in`.
     """
 
     desired: Desired
@@ -52,6 +52,8 @@ class Play:
     room: Callable[[Pool, datetime], int] = lambda pool, now: 1000
     life: Callable[[Pool, datetime], timedelta | None] = lambda pool, now: None
     on_demand_room: int = 1000
+    starts_in: timedelta = timedelta(0)
+    listed_in: timedelta = timedelta(0)
     now: datetime = NOW
     ledger: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -59,19 +61,26 @@ class Play:
     asked: list[tuple[datetime, Launch]] = field(default_factory=list)
     released: list[tuple[datetime, Terminate]] = field(default_factory=list)
     looks: int = 0
+    most_wanted: int = 0
 
     def run(self, duration: timedelta) -> None:
         """Let `duration` pass."""
         until = self.now + duration
         while self.now < until:
             self._reconcile()
-            observed = self._observed()
-            wake = next_wake(Situation(self.desired, self.ledger, observed, self.now, POLICY)).at
-            events = [one.reclaimed_at for one in self.machines.values() if one.reclaimed_at and not one.ended_at]
-            self.now = min([wake, until, *(event for event in events if event > self.now)])
+            wake = next_wake(self._situation()).at
+            self.now = min([wake, until, *(event for event in self._events() if event > self.now)])
             for machine in self.machines.values():
                 if machine.reclaimed_at and not machine.ended_at and machine.reclaimed_at <= self.now:
                     machine.ended_at = self.now
+
+    def _events(self) -> Iterator[datetime]:
+        """What sweeps and watches bring news of."""
+        for machine in self.machines.values():
+            if machine.ended_at is None:
+                yield machine.born + self.starts_in
+                if machine.reclaimed_at is not None:
+                    yield machine.reclaimed_at
 
     def live(self, on_demand: bool | None = None) -> int:
         """Machines somebody pays for."""
@@ -84,20 +93,36 @@ class Play:
 
     def _reconcile(self) -> None:
         learned = Learned()
+        self.most_wanted = max(self.most_wanted, self.desired.replicas)
         for _ in range(40):
             self.looks += 1
-            observed = self._observed()
-            situation = Situation(self.desired, self.ledger, observed, self.now, POLICY)
-            situation = situation.with_ledger(sync_ledger(situation).ledger)
+            situation = self._situation()
+            synced = sync_ledger(situation)
+            self.on_synced(situation, synced)
+            situation = situation.with_ledger(synced.ledger)
             plan = make_plan(situation, learned)
             assert complaints(situation, plan) == []
+            self.on_planned(situation, plan)
             self.ledger = plan.ledger
             if not plan.actions:
                 return
             outcomes = [self._perform(action) for action in plan.actions]
-            assert self.live() <= self.desired.replicas
+            assert self.live() <= self.most_wanted
             applied = apply_outcomes(situation.with_ledger(self.ledger), outcomes, learned)
+            self.on_applied(self.ledger, outcomes, applied)
             self.ledger, learned = applied.ledger, replace(applied.learned, one_time_started=True)
+
+    def on_synced(self, before: Situation, synced: Synced) -> None:
+        """Hears what a sync has made of the ledger."""
+
+    def on_planned(self, before: Situation, plan: Plan) -> None:
+        """Hears what was planned."""
+
+    def on_applied(self, before: Ledger, outcomes: Sequence[Outcome], applied: Applied) -> None:
+        """Hears what the outcomes of a plan have made of the ledger."""
+
+    def _situation(self) -> Situation:
+        return Situation(self.desired, self.ledger, self._observed(), self.now, POLICY)
 
     def _perform(self, action: Launch | Terminate) -> Outcome:
         if isinstance(action, Terminate):
@@ -126,18 +151,25 @@ class Play:
             if machine.ended_at is not None and self.now - machine.ended_at > LISTED_AFTER_END:
                 absent[key] = Absence(3, looked_up=True, had_ended=True)
                 continue
-            state = InstanceState.RUNNING if machine.ended_at is None else InstanceState.TERMINATING
+            if self.now - machine.born < self.listed_in:
+                absent[key] = Absence(1, looked_up=True)
+                continue
             name = machine.launch.intent.name + (f"{key.rpartition('-')[2]}" if machine.launch.intent.count > 1 else "")
             listed[key] = Instance(
                 id=key,
                 name=name,
-                state=state,
+                state=self._state(machine),
                 pool=machine.launch.intent.pool,
                 created_at=machine.born,
                 ownership=OURS,
                 on_demand=machine.launch.intent.on_demand,
             )
         return Observation(self.now, listed, absent, market=self.market(self.now))
+
+    def _state(self, machine: Machine) -> InstanceState:
+        if machine.ended_at is not None:
+            return InstanceState.TERMINATING
+        return InstanceState.RUNNING if self.now - machine.born >= self.starts_in else InstanceState.PENDING
 
 
 def most_in_an_hour(moments: list[datetime]) -> int:

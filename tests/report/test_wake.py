@@ -182,7 +182,7 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(quarantine_until=ago(80)), observed_of(), 10),
         (DESIRED, ledger_of(), observed_of(), None),
     ],
-    "an accepted release shows no effect": [
+    "a released instance is still listed": [
         (DESIRED, ledger_of(ACCEPTED), observed_of(instance("ins-1")), 60),
         (DESIRED, ledger_of(RELEASED), observed_of(instance("ins-1")), None),
         (DESIRED, ledger_of(ACCEPTED), observed_of(), None),

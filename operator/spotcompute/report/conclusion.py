@@ -125,12 +125,19 @@ def _listed(members: Sequence[Member]) -> str:
 
 
 def _deleting(ledger: Ledger) -> Conclusion:
-    open_launches = f"{in_flight(ledger)} launches without an answer" if ledger.intents else ""
     members = sorted(ledger.members.values(), key=lambda member: member.id)
-    waiting = f"{len(members)} instances until the cloud confirms their end: {_listed(members)}" if members else ""
-    lost = f"{to_text(ledger.quarantine_until)}, since status was lost" if ledger.quarantine_until else ""
-    waits = " and ".join(part for part in (waiting, open_launches, lost) if part) or "nothing any more"
-    return Conclusion("Deleting", Reason.DELETING, f"waiting for {waits}")
+    reasons = []
+    if members:
+        reasons.append(f"{_counted(members, 'instance')} until the cloud confirms the end: {_listed(members)}")
+    if ledger.intents:
+        reasons.append(f"{in_flight(ledger)} launches without an answer")
+    if ledger.quarantine_until:
+        reasons.append(f"{to_text(ledger.quarantine_until)}, since status was lost")
+    return Conclusion("Deleting", Reason.DELETING, f"waiting for {' and '.join(reasons) or 'nothing any more'}")
+
+
+def _counted(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
 
 
 def confirming_empty() -> Conclusion:

@@ -230,7 +230,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("instances live under another identity", _other_identities),
     ("a refused state has been shown long enough", _refusal_shown),
     ("the quarantine ends", _quarantine),
-    ("an accepted release shows no effect", _release_without_effect),
+    ("a released instance is still listed", _release_without_effect),
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),
     ("an instance has no tags", _untagged),
