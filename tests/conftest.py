@@ -8,9 +8,9 @@ import pytest
 from hypothesis import settings
 from xdist.scheduler import LoadScopeScheduling
 
-from controlplane import control_plane
+from controlplane import control_plane, swept
 
-__all__ = ["control_plane"]
+__all__ = ["control_plane", "swept"]
 
 #: Modules of independent tests that take long: each of their tests is a portion. These wait for real processes.
 WAITING = (
@@ -24,10 +24,8 @@ WAITING = (
 )
 #: The same of those that compute: they fill the time in which the others wait.
 COMPUTING = ("simulation/test_fault_points.py", "simulation/test_histories.py", "forgery/test_attack.py")
-#: One portion, so that one process alone has to start the control plane that they use.
-ON_ONE_CONTROL_PLANE = ("runtime/test_shell.py", "kube/test_client_real.py", "kube/test_lease.py")
 #: Every other module is a portion. These take so long that they must not begin last.
-WHOLE = ("e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
+WHOLE = ("runtime/test_shell.py", "e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
 
 
 def module_of(nodeid: str) -> str:
@@ -38,8 +36,6 @@ def module_of(nodeid: str) -> str:
 def portion_of(nodeid: str) -> str:
     """Returns the name of what is handed out together with a test."""
     module = module_of(nodeid)
-    if module in ON_ONE_CONTROL_PLANE:
-        return "on one control plane"
     return nodeid if module in WAITING + COMPUTING else module
 
 
@@ -65,7 +61,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Portions:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests for processes that share them. A single process keeps the order of the files."""
-    named = (*WAITING, *COMPUTING, *ON_ONE_CONTROL_PLANE, *WHOLE)
+    named = (*WAITING, *COMPUTING, *WHOLE)
     stale = [name for name in named if not (config.rootpath / "tests" / name).is_file()]
     if stale:
         raise pytest.UsageError(f"tests/conftest.py names modules that are not there: {stale}")
@@ -76,7 +72,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     """Returns the tests with the long ones first, and among those that wait, evenly, those that compute."""
     places: dict[str, float] = {}
-    for modules in ((*ON_ONE_CONTROL_PLANE, *WHOLE, *WAITING), COMPUTING):
+    for modules in ((*WHOLE, *WAITING), COMPUTING):
         found = sorted(
             (item.nodeid for item in items if module_of(item.nodeid) in modules),
             key=lambda nodeid: modules.index(module_of(nodeid)),

@@ -1,4 +1,11 @@
-"""A real API server, shared by the tests of every folder that need no other: finalizers, subresources, conflicts."""
+"""One real control plane for each process that runs tests: a fake's finalizers and conflicts would prove nothing.
+
+Tests of every folder share it, so they keep to namespaces of their own, and leave no environment behind. Those that
+take the definition away, or begin without it, start another one.
+
+A test that asks for it fails when it cannot be had: a suite that skips by itself stops testing unnoticed. Only
+`SKIP_E2E=1`, set by hand, skips.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +13,7 @@ import json
 import os
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,43 +22,49 @@ from localcluster.controlplane import ControlPlane
 from objects import manifest
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
-from spotcompute.kube.names import CRD_NAME, GROUP, KIND, PLURAL, VERSION
+from spotcompute.kube.names import PLURAL
 
-#: The least that behaves like ours: a generation, a status subresource, fields that are kept.
-CRD = f"""
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{name: {CRD_NAME}}}
-spec:
-  group: {GROUP}
-  scope: Namespaced
-  names: {{kind: {KIND}, plural: {PLURAL}, singular: {KIND.lower()}, listKind: {KIND}List}}
-  versions:
-    - name: {VERSION}
-      served: true
-      storage: true
-      subresources: {{status: {{}}}}
-      schema:
-        openAPIV3Schema:
-          type: object
-          x-kubernetes-preserve-unknown-fields: true
+CRDS = Path(__file__).resolve().parents[1] / "crds"
+
+#: Every request made under a ServiceAccount; of all programs here only operators have one.
+AUDIT_POLICY = """
+apiVersion: audit.k8s.io/v1
+kind: Policy
+omitStages: [RequestReceived]
+rules:
+  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
+  - {level: None}
 """
 
 
 @pytest.fixture(scope="session")
 def control_plane() -> Iterator[ControlPlane]:
+    """Etcd, API server and controller manager of our own, with our definition, and an audit log of ServiceAccounts."""
     if os.environ.get("SKIP_E2E") == "1":
         pytest.skip("SKIP_E2E=1: no real control plane is wanted")
-    with ControlPlane() as plane:
-        plane.kubectl.apply(CRD)
-        plane.kubectl.wait_established(f"crd/{CRD_NAME}")
+    with ControlPlane(crds=CRDS, audit_policy=AUDIT_POLICY) as plane:
         yield plane
 
 
+@pytest.fixture(scope="module")
+def swept(control_plane: ControlPlane) -> Iterator[ControlPlane]:
+    """The same, and after the last test of a module no environment is left, whatever its finalizers."""
+    yield control_plane
+    left = control_plane.kubectl.json("get", PLURAL, "--all-namespaces")["items"]
+    if not left:
+        return
+    control_plane.kubectl.run("delete", PLURAL, "--all", "--all-namespaces", "--wait=false")
+    held = control_plane.kubectl.json("get", PLURAL, "--all-namespaces")
+    for obj in held["items"]:
+        obj["metadata"] = {key: obj["metadata"][key] for key in ("name", "namespace", "uid", "resourceVersion")}
+    if held["items"]:
+        control_plane.kubectl.run("replace", "-f", "-", stdin=json.dumps(held))
+
+
 @pytest.fixture
-def namespace(control_plane: ControlPlane) -> str:
+def namespace(swept: ControlPlane) -> str:
     name = f"test-{uuid.uuid4().hex[:8]}"
-    control_plane.kubectl.run("create", "namespace", name)
+    swept.kubectl.run("create", "namespace", name)
     return name
 
 

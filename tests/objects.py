@@ -13,7 +13,14 @@ def manifest(namespace: str, name: str, **metadata: Any) -> dict[str, Any]:
         "apiVersion": f"{GROUP}/{VERSION}",
         "kind": KIND,
         "metadata": {"namespace": namespace, "name": name, **metadata},
-        "spec": {"replicas": 1},
+        "spec": {
+            "region": "ap-guangzhou",
+            "replicas": 1,
+            "placements": [{"zone": "ap-guangzhou-3"}],
+            "instanceTypes": ["S5.MEDIUM4"],
+            "template": {"imageId": "img-11111111"},
+            "credentialsSecretRef": {"name": "tencent"},
+        },
     }
 
 

@@ -1,8 +1,4 @@
-"""One real control plane for the session; for each module a simulated cloud; for each test a namespace and an account.
-
-A test that asks for them fails when the control plane cannot be had: a suite that skips by itself stops testing
-unnoticed. Only `SKIP_E2E=1`, set by hand, skips.
-"""
+"""For each module a simulated cloud; for each test a namespace and an account, on the control plane that all share."""
 
 from __future__ import annotations
 
@@ -13,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from controlplane import CRDS
 from e2e.running import Operator, grant_shipped_rights
 from e2e.simulator import Simulator, world
 from e2e.stage import Stage
@@ -20,40 +17,26 @@ from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane, open_cluster
 
-ROOT = Path(__file__).resolve().parents[2]
-CRDS = ROOT / "crds"
 ACCOUNTS = 40  # of one simulated cloud: at least one for each test of a module
-
-#: Every request made under a ServiceAccount; of all programs here only the operator has one.
-AUDIT_POLICY = """
-apiVersion: audit.k8s.io/v1
-kind: Policy
-omitStages: [RequestReceived]
-rules:
-  - {level: Metadata, userGroups: ["system:serviceaccounts"]}
-  - {level: None}
-"""
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[Cluster]:
+def cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster that knows our kinds: a control plane of our own, or `$KUBECONFIG`'s with `USE_CLUSTER=1`."""
-    if os.environ.get("SKIP_E2E") == "1":
-        pytest.skip("SKIP_E2E=1: no real control plane is wanted")
-    if os.environ.get("USE_CLUSTER") == "1":
+    if os.environ.get("SKIP_E2E") != "1" and os.environ.get("USE_CLUSTER") == "1":
         with open_cluster(crds=CRDS) as existing:
             yield existing
         return
-    with ControlPlane(crds=CRDS, audit_policy=AUDIT_POLICY) as ours:
-        yield ours
+    yield request.getfixturevalue("control_plane")
 
 
 @pytest.fixture(scope="session")
-def control_plane(cluster: Cluster) -> ControlPlane:
+def control_plane(request: pytest.FixtureRequest) -> ControlPlane:
     """Our own control plane, for tests that stop, restart or audit it; somebody else's cluster is spared that."""
-    if not isinstance(cluster, ControlPlane):
+    if os.environ.get("USE_CLUSTER") == "1":
         pytest.skip("USE_CLUSTER=1: this test needs an API server of its own")
-    return cluster
+    shared: ControlPlane = request.getfixturevalue("control_plane")
+    return shared
 
 
 @pytest.fixture(scope="session")

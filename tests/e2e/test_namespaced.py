@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from e2e.conftest import AUDIT_POLICY, CRDS
+from controlplane import AUDIT_POLICY, CRDS
 from e2e.rights import (
     LEASE,
     Binding,

@@ -10,7 +10,7 @@ from spotcompute.kube.store import Store, uid_of
 
 
 class SmallReconciler:
-    """Claims, writes `status.seen`, and releases at once on deletion. Counts looks, writes, and what is not there."""
+    """Claims, writes `status.observedGeneration`, releases at once on deletion, and counts its looks."""
 
     def __init__(self, store: Store, kube: KubePort) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class SmallReconciler:
                 return None
             obj = await self._kube.add_identity(obj, "e-1")
             self._store.put(obj)
-            obj = await self._kube.write_status(obj, {"seen": obj["metadata"]["generation"]})
+            obj = await self._kube.write_status(obj, {"observedGeneration": obj["metadata"]["generation"]})
             self._store.put(obj)
         except NotFound:
             self._store.drop(uid)

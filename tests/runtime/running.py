@@ -32,6 +32,15 @@ class Running:
     stop: asyncio.Event
     task: asyncio.Task[None] = field(init=False)
 
+    def reports(self) -> list[int]:
+        """The generation that each object's status is of, as far as the watch has shown; -1 where none was written."""
+        return [obj["status"]["observedGeneration"] for obj in self.store.all()]
+
+    def reported(self, uid: str) -> int | None:
+        """The same of one object; None when it is not known."""
+        obj = self.store.get(uid)
+        return None if obj is None else obj["status"]["observedGeneration"]
+
 
 @asynccontextmanager
 async def running(

@@ -17,7 +17,7 @@ import aiohttp
 import pytest
 from structlog.testing import capture_logs
 
-from controlplane import CRD
+from controlplane import CRDS
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
 from objects import manifest
@@ -52,7 +52,7 @@ async def test_an_object_is_claimed_reported_left_alone_and_released(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(uid) == 1)
         looks, before = operator.reconciler.looks[uid], version(control_plane, namespace)
         # On a busy machine the watch may bring the claim before its own answer is read: then there is one more look.
         assert looks <= 2, "our own writes woke us"
@@ -64,7 +64,7 @@ async def test_an_object_is_claimed_reported_left_alone_and_released(
 
         change = '{"spec": {"replicas": 2}}'
         await kubectl(control_plane, "-n", namespace, "patch", PLURAL, "web", "--type=merge", "--patch", change)
-        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 2})
+        await eventually(lambda: operator.reported(uid) == 2)
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--timeout=60s")
         await eventually(lambda: operator.store.get(uid) is None)
         await eventually(lambda: operator.reconciler.looks_without_object[uid] == 1)
@@ -75,7 +75,7 @@ async def test_existing_objects_are_seen_at_the_start_without_a_write(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(uid) == 1)
     before = version(control_plane, namespace)
     async with running(control_plane.kubeconfig, settings) as operator:
         await eventually(lambda: operator.reconciler.looks[uid] == 1)
@@ -93,7 +93,7 @@ async def test_trap_3_a_refused_finalizer_patch_is_repeated_and_the_object_relea
     kubeconfig = control_plane.service_account_kubeconfig(namespace, "operator")
     uid = create("web")["metadata"]["uid"]
     async with running(kubeconfig, settings) as operator:
-        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(uid) == 1)
         await kubectl(control_plane, "apply", "-f", "-", stdin=role(namespace, "get", "list", "watch"))
         may_not = control_plane.kubectl_as(namespace, "operator")
         await eventually(lambda: not may_not.can("patch", PLURAL, "-n", namespace))
@@ -129,7 +129,7 @@ async def test_trap_5_objects_deleted_before_the_finalizer_lands_leave_nothing(
     create("stays")
     async with running(control_plane.kubeconfig, settings) as operator:
         # What comes and goes before kopf watches is never seen, and need not be.
-        await eventually(lambda: len([obj for obj in operator.store.all() if obj.get("status")]) == 1)
+        await eventually(lambda: operator.reports() == [1])
         uids = []
         for number in range(5):
             uids.append(create(f"web-{number}")["metadata"]["uid"])
@@ -150,7 +150,7 @@ async def test_trap_6_an_object_force_deleted_during_a_gap_of_the_watch_is_found
     create("stays")
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
-            await eventually(lambda: len([obj for obj in operator.store.all() if obj.get("status")]) == 2)
+            await eventually(lambda: operator.reports() == [1, 1])
             front.answer_watches_with = {"kind": "Status", "code": 410}  # "too old": kopf lists again, and compares not
             front.cut_watches()
             await kubectl(control_plane, "-n", namespace, "patch", PLURAL, "gone", "--type=merge", "-p", UNFINALIZE)
@@ -169,14 +169,14 @@ async def test_trap_10_a_spell_of_401_is_survived_with_the_same_token(
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
             first = create("first")["metadata"]["uid"]
-            await eventually(lambda: (operator.store.get(first) or {}).get("status") == {"seen": 1})
+            await eventually(lambda: operator.reported(first) == 1)
             front.refuse_with = 401
             front.cut_watches()
             second = create("second")["metadata"]["uid"]
             await asyncio.sleep(5.0)
             assert 1 <= front.refusals <= 15, "not asked, or a hot loop of logins"
             front.refuse_with = None
-            await eventually(lambda: (operator.store.get(second) or {}).get("status") == {"seen": 1}, seconds=20.0)
+            await eventually(lambda: operator.reported(second) == 1, seconds=20.0)
             assert not operator.task.done()
 
 
@@ -199,11 +199,11 @@ async def test_a_cut_watch_goes_on_where_it_was(
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
             first = create("first")["metadata"]["uid"]
-            await eventually(lambda: (operator.store.get(first) or {}).get("status") == {"seen": 1})
+            await eventually(lambda: operator.reported(first) == 1)
             front.cut_watches()
             await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "first", "--wait=false")
             second = create("second")["metadata"]["uid"]
-            await eventually(lambda: (operator.store.get(second) or {}).get("status") == {"seen": 1})
+            await eventually(lambda: operator.reported(second) == 1)
             await eventually(lambda: operator.store.get(first) is None)
 
 
@@ -212,10 +212,10 @@ async def test_a_namesake_is_another_object(
 ) -> None:
     async with running(control_plane.kubeconfig, settings) as operator:
         old = create("web")["metadata"]["uid"]
-        await eventually(lambda: (operator.store.get(old) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(old) == 1)
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web")
         new = create("web")["metadata"]["uid"]
-        await eventually(lambda: (operator.store.get(new) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(new) == 1)
         await eventually(lambda: operator.store.get(old) is None)
         found = operator.store.find(namespace, "web")
         assert found is not None
@@ -227,10 +227,9 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
         async with running(plane.kubeconfig, Settings(health_port=0)) as operator:
             await asyncio.sleep(2.0)
             assert not operator.task.done()
-            await kubectl(plane, "apply", "-f", "-", stdin=CRD)
-            await asyncio.to_thread(plane.kubectl.wait_established, f"crd/{CRD_NAME}")
+            await asyncio.to_thread(plane.install_crds, CRDS)
             await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(manifest("default", "web")))
-            await eventually(lambda: [obj.get("status") for obj in operator.store.all()] == [{"seen": 1}])
+            await eventually(lambda: operator.reports() == [1])
             await kubectl(plane, "delete", "crd", CRD_NAME, "--timeout=60s")
             await eventually(lambda: len(operator.store) == 0)
             await asyncio.sleep(1.0)
@@ -242,7 +241,7 @@ async def test_trap_14_a_namespace_that_is_deleted_ends(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: (operator.store.get(uid) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(uid) == 1)
         await kubectl(control_plane, "delete", "namespace", namespace, "--timeout=30s")
         await eventually(lambda: operator.store.get(uid) is None)
 
@@ -257,7 +256,7 @@ async def test_trap_16_many_objects_at_the_start_use_few_connections(
         pool = operator.connection.api.rest_client
         await eventually(lambda: len(operator.store) == 150)
         most = 0
-        while not all(obj.get("status") for obj in operator.store.all()):
+        while -1 in operator.reports():
             connector = pool.pool_manager.connector if pool.pool_manager else None
             most = max(most, len(connector._acquired) if connector else 0)
             await asyncio.sleep(0)
@@ -340,10 +339,10 @@ async def test_an_api_server_that_restarts_is_waited_for(
 ) -> None:
     async with running(control_plane.kubeconfig, settings) as operator:
         first = create("first")["metadata"]["uid"]
-        await eventually(lambda: (operator.store.get(first) or {}).get("status") == {"seen": 1})
+        await eventually(lambda: operator.reported(first) == 1)
         await asyncio.to_thread(control_plane.kill_apiserver)
         await asyncio.sleep(2.0)
         await asyncio.to_thread(control_plane.start_apiserver)
         second = create("second")["metadata"]["uid"]
-        await eventually(lambda: (operator.store.get(second) or {}).get("status") == {"seen": 1}, seconds=30.0)
+        await eventually(lambda: operator.reported(second) == 1, seconds=30.0)
         assert not operator.task.done()
