@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from decimal import Decimal
 
-from plan.given import NOW, OURS, THEIRS, instance, seconds
+from clock import clock, now
+from plan.given import OURS, THEIRS, instance, seconds
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.inventory import Inventory, Pace
 from spotcompute.cloud.provider import LaunchReceipt
@@ -20,11 +20,6 @@ PACE = Pace(sweep=seconds(15), suspect=seconds(5), market=seconds(60), failure_l
 
 ENV, OTHER = OURS.environment_id, THEIRS.environment_id
 MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
-
-
-def clock() -> datetime:
-    """The loop's virtual time as a date."""
-    return NOW + seconds(asyncio.get_running_loop().time())
 
 
 @dataclass
@@ -42,7 +37,7 @@ class ScriptedCloud:
     asked: list[tuple[str, ...]] = field(default_factory=list)
 
     async def _call(self, name: str) -> None:
-        self.calls.append((name, asyncio.get_running_loop().time()))
+        self.calls.append((name, now()))
         if self.latency:
             await asyncio.sleep(self.latency)
         if name in self.trouble:

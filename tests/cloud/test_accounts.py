@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from cloud.scripted import PACE, News, ScriptedCloud, clock
+from clock import clock
+from cloud.scripted import PACE, News, ScriptedCloud
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials

@@ -8,7 +8,8 @@ from decimal import Decimal
 
 import pytest
 
-from cloud.scripted import ScriptedCloud, clock
+from clock import clock
+from cloud.scripted import ScriptedCloud
 from plan.given import A, market_of
 from spotcompute.cloud.equipment_prices import ANSWERS_MAX, KEPT, PATIENCE, RETRY, EquipmentPrices
 from spotcompute.cloud.errors import InvalidCredentials, Throttled

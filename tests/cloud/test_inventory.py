@@ -11,7 +11,8 @@ from datetime import timedelta
 
 import pytest
 
-from cloud.scripted import ENV, HIS, MINE, OTHER, PACE, News, ScriptedCloud, clock, inventory_of
+from clock import clock
+from cloud.scripted import ENV, HIS, MINE, OTHER, PACE, News, ScriptedCloud, inventory_of
 from plan.given import instance, seconds
 from spotcompute.cloud.errors import OutcomeUnknown, Throttled
 from spotcompute.cloud.inventory import IDLE, Inventory

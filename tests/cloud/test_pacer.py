@@ -6,15 +6,12 @@ import asyncio
 
 import pytest
 
+from clock import now
 from spotcompute.cloud.pacer import FLOOR, RECOVERY_SECONDS, Pacer
 
 pytestmark = pytest.mark.looptime
 
 ACTION = "RunInstances"
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 class Log:

@@ -13,9 +13,9 @@ from controlplane import CRDS
 from e2e.running import Operator, grant_shipped_rights
 from e2e.simulator import Simulator, world
 from e2e.stage import Stage
-from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane, open_cluster
+from waiting import eventually
 
 ACCOUNTS = 40  # of one simulated cloud: at least one for each test of a module
 

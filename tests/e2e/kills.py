@@ -17,8 +17,8 @@ from typing import Any
 from e2e.proxy import Phase, Point, Proxy
 from e2e.running import Operator
 from e2e.stage import Stage, is_current
-from e2e.waiting import PATIENCE_SECONDS, eventually
 from spotcompute.kube.names import FINALIZER
+from waiting import PATIENCE_SECONDS, eventually
 
 
 class Round:

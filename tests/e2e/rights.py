@@ -21,13 +21,13 @@ from deploy.rights import Asking, Right, are_allowed
 from e2e.running import Operator
 from e2e.simulator import IMAGE
 from e2e.stage import Stage
-from e2e.waiting import eventually
 from localcluster.controlplane import ControlPlane
 from localcluster.kubectl import Kubectl
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import connect
 from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.port import Event
+from waiting import eventually
 
 Row = dict[str, Any]
 HOME, ACCOUNT = "spotcompute-system", "spotcompute-operator"

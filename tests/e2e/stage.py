@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from e2e.simulator import IMAGE, REGION, ROOT, Simulator
-from e2e.waiting import PATIENCE_SECONDS, eventually
 from localcluster.cluster import Cluster
 from localcluster.kubectl import Kubectl
 from localcluster.processes import Child
+from waiting import PATIENCE_SECONDS, eventually
 
 Object = dict[str, Any]
 SECRET = "tencent"

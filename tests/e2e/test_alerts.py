@@ -17,10 +17,10 @@ from e2e.alerts import HOUR, RULES, firing, recorded, rules, scrape
 from e2e.running import Operator
 from e2e.stage import Stage
 from e2e.test_crashes import add_fault
-from e2e.waiting import eventually
 from localcluster import prometheus
 from localcluster.cluster import Cluster
 from localcluster.processes import Child, direct_opener, free_port
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

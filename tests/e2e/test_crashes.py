@@ -12,8 +12,8 @@ import pytest
 from e2e.running import Operator
 from e2e.simulator import Simulator
 from e2e.stage import IMAGE, Stage, condition
-from e2e.waiting import eventually, throughout
 from localcluster.controlplane import ControlPlane
+from waiting import eventually, throughout
 
 pytestmark = pytest.mark.e2e
 

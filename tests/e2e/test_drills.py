@@ -18,8 +18,8 @@ import pytest
 from e2e.running import Operator
 from e2e.stage import Stage, manifest
 from e2e.test_crashes import add_fault, await_attempt
-from e2e.waiting import PATIENCE_SECONDS, eventually, throughout
 from localcluster.controlplane import ControlPlane
+from waiting import PATIENCE_SECONDS, eventually, throughout
 
 pytestmark = pytest.mark.e2e
 

@@ -13,10 +13,10 @@ import pytest
 
 from e2e.running import Operator, answer
 from e2e.stage import Stage
-from e2e.waiting import eventually, throughout
 from localcluster.cluster import Cluster
 from localcluster.processes import free_port
 from spotcompute.runtime.election import Timing
+from waiting import eventually, throughout
 
 pytestmark = pytest.mark.e2e
 

@@ -16,9 +16,9 @@ import pytest
 from e2e.running import Operator
 from e2e.simulator import Simulator
 from e2e.stage import Object, Stage, condition, environment_id
-from e2e.waiting import eventually, throughout
 from forgery.unfold import members_of
 from localcluster.cluster import Cluster
+from waiting import eventually, throughout
 
 pytestmark = pytest.mark.e2e
 

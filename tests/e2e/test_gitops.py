@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from e2e.stage import Object, Stage, manifest
-from e2e.waiting import eventually
 from localcluster.kubectl import KubectlError
+from waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

@@ -14,7 +14,7 @@ import pytest
 from e2e.running import QUICK, Operator
 from e2e.simulator import ROOT, Simulator
 from e2e.stage import Stage, environment_id
-from e2e.waiting import eventually
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

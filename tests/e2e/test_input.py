@@ -11,7 +11,7 @@ import pytest
 
 from e2e.simulator import IMAGE
 from e2e.stage import SECRET, Stage, condition
-from e2e.waiting import throughout
+from waiting import throughout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

@@ -15,10 +15,10 @@ from typing import Any
 import pytest
 
 from e2e.stage import manifest
-from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.kubectl import Kubectl, KubectlError
 from spotcompute.api.crd import custom_resource_definition
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -14,7 +14,7 @@ import pytest
 
 from e2e.running import QUICK
 from e2e.stage import Object, Stage, condition, is_observed, moment
-from e2e.waiting import eventually, throughout
+from waiting import eventually, throughout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

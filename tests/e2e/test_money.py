@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from e2e.stage import Stage, condition
-from e2e.waiting import eventually, throughout
+from waiting import eventually, throughout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

@@ -30,8 +30,8 @@ from e2e.rights import (
 from e2e.running import Operator
 from e2e.simulator import ROOT, Simulator
 from e2e.stage import Object, Stage
-from e2e.waiting import eventually
 from localcluster.controlplane import ControlPlane
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.stage import ROOT, Stage
-from e2e.waiting import eventually
+from waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

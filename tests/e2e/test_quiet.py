@@ -18,8 +18,8 @@ import pytest
 from e2e.running import Operator
 from e2e.simulator import IMAGE, MUTATING
 from e2e.stage import Stage, condition, kstatus
-from e2e.waiting import eventually
 from localcluster.controlplane import ControlPlane
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import pytest
 
 from e2e.simulator import IMAGE
 from e2e.stage import Object, Stage, condition, is_observed
-from e2e.waiting import throughout
+from waiting import throughout
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

@@ -32,10 +32,10 @@ from e2e.rights import (
 from e2e.running import Operator, answer
 from e2e.simulator import Simulator
 from e2e.stage import Stage, condition
-from e2e.waiting import eventually
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane
 from localcluster.processes import free_port
+from waiting import eventually
 
 pytestmark = pytest.mark.e2e
 

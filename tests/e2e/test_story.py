@@ -11,7 +11,7 @@ import pytest
 
 from e2e.simulator import IMAGE, REGION
 from e2e.stage import Stage, environment_id
-from e2e.waiting import eventually
+from waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 

@@ -64,10 +64,8 @@ async def test_what_is_right_is_accepted(control_plane: ControlPlane) -> None:
 
 
 @pytest.mark.e2e
-def test_the_operator_refuses_them_or_says_what_they_are_or_fulfils_them(
-    control_plane: ControlPlane, tmp_path: Path
-) -> None:
-    theatre = Theatre(control_plane, tmp_path, SEED)
+def test_the_operator_refuses_them_or_says_what_they_are_or_fulfils_them(swept: ControlPlane, tmp_path: Path) -> None:
+    theatre = Theatre(swept, tmp_path, SEED)
     try:
         live = theatre.play(accepted=40, batch=40, is_quick=True)
     finally:

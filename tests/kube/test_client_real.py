@@ -18,7 +18,7 @@ from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.names import ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, PLURAL
 from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, Invalid, KubeObject, NotFound
-from waiting import eventually
+from waiting import eventually_async
 
 pytestmark = pytest.mark.e2e
 
@@ -244,9 +244,9 @@ async def test_an_event_appears_and_its_repeat_becomes_a_series(
         return events
 
     recorder.record(obj, event)
-    await eventually(shown)
+    await eventually_async(shown)
     recorder.record(obj, event)
-    await eventually(lambda: "series" in shown()[0])
+    await eventually_async(lambda: "series" in shown()[0])
     writing.cancel()
     assert recorder.dropped == 0
     (only,) = shown()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from structlog.testing import capture_logs
 
+from clock import now
 from spotcompute.kube.events import WAITING, EventRecorder
 from spotcompute.kube.port import ApiUnavailable, Event, Forbidden, KubeError, NotFound
 
@@ -42,10 +43,6 @@ class Api:
     def _fail(self) -> None:
         if self.errors:
             raise self.errors.pop(0)
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @asynccontextmanager

@@ -1,8 +1,7 @@
-"""Stand-ins for what costs minutes or needs the internet: fake binaries, a web server, waiting."""
+"""Stand-ins for what costs minutes or needs the internet: fake binaries, a web server."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -85,16 +84,3 @@ def site() -> Iterator[Website]:
     site = Website()
     yield site
     site.close()
-
-
-@pytest.fixture
-def eventually() -> Callable[[Callable[[], object]], None]:
-    """Wait for another process to get there; fails after ten seconds."""
-
-    def wait(claim: Callable[[], object]) -> None:
-        deadline = time.monotonic() + 10
-        while not claim():
-            assert time.monotonic() < deadline, "it never became true"
-            time.sleep(0.02)
-
-    return wait

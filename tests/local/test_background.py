@@ -6,13 +6,14 @@ import os
 import signal
 import sys
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from localcluster.background import Background
 from localcluster.processes import ProcessError
+from waiting import eventually
 
 PROGRAM = """
     import sys
@@ -64,19 +65,15 @@ def test_one_that_fails_to_start_tells_why(background: Background) -> None:
         background.launch(program(background, before="raise MemoryError('no memory')"), timeout=20)
 
 
-def test_a_killed_one_counts_as_gone(
-    background: Background, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_a_killed_one_counts_as_gone(background: Background) -> None:
     pid = background.launch(program(background), timeout=20)["pid"]
     os.kill(pid, signal.SIGKILL)
-    eventually(lambda: not background.alive())
+    eventually(lambda: not background.alive(), seconds=10)
     assert background.state() is None
     assert background.launch(program(background), timeout=20)["pid"] != pid
 
 
-def test_one_that_is_still_starting_is_ended_too(
-    background: Background, eventually: Callable[[Callable[[], object]], None]
-) -> None:
+def test_one_that_is_still_starting_is_ended_too(background: Background) -> None:
     with pytest.raises(ProcessError, match="not ready after 0 s"):
         background.launch(program(background, before="wait_for_end()"), timeout=0)
-    eventually(lambda: not background.alive())
+    eventually(lambda: not background.alive(), seconds=10)

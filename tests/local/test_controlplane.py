@@ -10,7 +10,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +18,7 @@ import pytest
 from localcluster.background import Background
 from localcluster.controlplane import ControlPlane, open_cluster, private_key_pem
 from localcluster.kubectl import KubectlError
-
-Eventually = Callable[[Callable[[], object]], None]
+from waiting import eventually
 
 AUDIT_POLICY = """
 apiVersion: audit.k8s.io/v1
@@ -105,7 +104,7 @@ def test_kubeconfigs_are_readable_by_their_owner_alone(plane: ControlPlane) -> N
 
 
 @pytest.mark.e2e
-def test_what_has_lost_its_owner_is_collected(plane: ControlPlane, eventually: Eventually) -> None:
+def test_what_has_lost_its_owner_is_collected(plane: ControlPlane) -> None:
     """The kind was there before kube-controller-manager started: else its collector needs up to 30 s to notice it."""
     kubectl = plane.kubectl
     kubectl.apply("{apiVersion: example.com/v1, kind: Widget, metadata: {name: owner, namespace: default}}")
@@ -114,7 +113,7 @@ def test_what_has_lost_its_owner_is_collected(plane: ControlPlane, eventually: E
     metadata = {"name": "owned", "namespace": "default", "ownerReferences": [owner]}
     kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata}))
     kubectl.run("delete", "widget", "owner")
-    eventually(lambda: "owned" not in kubectl.run("get", "configmaps"))
+    eventually(lambda: "owned" not in kubectl.run("get", "configmaps"), seconds=10)
 
 
 @pytest.mark.e2e
@@ -148,7 +147,7 @@ def test_restoring_a_snapshot_undoes_what_came_after(plane: ControlPlane) -> Non
 
 
 @pytest.mark.e2e
-def test_the_audit_log_names_who_asked_for_what(plane: ControlPlane, eventually: Eventually) -> None:
+def test_the_audit_log_names_who_asked_for_what(plane: ControlPlane) -> None:
     plane.kubectl_as("default", "default").can("list", "pods")
     asked = {"verb": "create", "user": "system:serviceaccount:default:default"}
 
@@ -158,7 +157,7 @@ def test_the_audit_log_names_who_asked_for_what(plane: ControlPlane, eventually:
             for event in plane.audit_events()
         )
 
-    eventually(seen)
+    eventually(seen, seconds=10)
 
 
 OWNER = """
@@ -172,9 +171,7 @@ OWNER = """
 
 
 @pytest.mark.e2e
-def test_a_killed_owner_leaves_no_process_and_the_next_start_removes_its_files(
-    plane: ControlPlane, eventually: Eventually
-) -> None:
+def test_a_killed_owner_leaves_no_process_and_the_next_start_removes_its_files(plane: ControlPlane) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", textwrap.dedent(OWNER)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as owner:
@@ -182,7 +179,7 @@ def test_a_killed_owner_leaves_no_process_and_the_next_start_removes_its_files(
         directory, *pids = owner.stdout.readline().split()
         assert len(pids) == 3
         owner.kill()
-    eventually(lambda: not alive(pids))
+    eventually(lambda: not alive(pids), seconds=10)
     with ControlPlane():
         assert not Path(directory).exists()
     assert plane.directory.exists(), "one that lives is left alone"
@@ -194,7 +191,7 @@ def alive(pids: list[str]) -> list[str]:
 
 
 @pytest.mark.e2e
-def test_up_survives_its_command_and_down_ends_it(plane: ControlPlane, tmp_path: Path, eventually: Eventually) -> None:
+def test_up_survives_its_command_and_down_ends_it(plane: ControlPlane, tmp_path: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
     def command(*words: str) -> subprocess.CompletedProcess[str]:
@@ -209,7 +206,7 @@ def test_up_survives_its_command_and_down_ends_it(plane: ControlPlane, tmp_path:
     pids = [str(pid) for pid in state["pids"].values()]
     assert len(alive(pids)) == 3
     assert command("down").stdout == "ended\n"
-    eventually(lambda: not alive(pids))
+    eventually(lambda: not alive(pids), seconds=10)
     assert not kubeconfig.exists()
     assert command("status").returncode == 1
 

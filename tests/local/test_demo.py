@@ -8,12 +8,12 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from localdemo.surroundings import REPOSITORY
+from waiting import eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -22,7 +22,6 @@ pytestmark = [
 ]
 MARK = "LOCALDEMO_TEST_MARK"  # inherited by every process of a run
 LONGEST_SECONDS = 90
-Eventually = Callable[[Callable[[], object]], None]
 
 
 class Run:
@@ -66,7 +65,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
-def test_the_story_comes_true(run: Run, tmp_path: Path, eventually: Eventually) -> None:
+def test_the_story_comes_true(run: Run, tmp_path: Path) -> None:
     shown = run.run("demo", f"--transcript={tmp_path / 'transcript'}")
     assert (tmp_path / "transcript").read_text() == shown
     assert max(map(len, shown.splitlines())) <= 110
@@ -74,11 +73,11 @@ def test_the_story_comes_true(run: Run, tmp_path: Path, eventually: Eventually) 
     assert took, shown
     assert int(took[1]) <= LONGEST_SECONDS
     assert re.search(r"^first +7 +5 +4 +4 +2 +1 .* 0$", shown, re.MULTILINE), shown
-    eventually(lambda: not run.processes())
+    eventually(lambda: not run.processes(), seconds=10)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
-def test_nothing_survives_a_demo_that_is_broken_off(run: Run, number: signal.Signals, eventually: Eventually) -> None:
+def test_nothing_survives_a_demo_that_is_broken_off(run: Run, number: signal.Signals) -> None:
     demo = run.start("demo")
     try:
         eventually_the_story_begins(run, demo)
@@ -87,7 +86,7 @@ def test_nothing_survives_a_demo_that_is_broken_off(run: Run, number: signal.Sig
     finally:
         demo.send_signal(number)
     assert demo.wait(timeout=30) != 0
-    eventually(lambda: not run.processes())
+    eventually(lambda: not run.processes(), seconds=10)
 
 
 def eventually_the_story_begins(run: Run, demo: subprocess.Popen[bytes]) -> None:
@@ -103,7 +102,7 @@ def eventually_the_story_begins(run: Run, demo: subprocess.Popen[bytes]) -> None
     pytest.fail(f"the story never began:\n{run.text()}")
 
 
-def test_what_up_started_is_used_and_ended(run: Run, tmp_path: Path, eventually: Eventually) -> None:
+def test_what_up_started_is_used_and_ended(run: Run, tmp_path: Path) -> None:
     directory = f"--directory={tmp_path / 'state'}"
     try:
         instructions = run.run("up", directory)
@@ -117,4 +116,4 @@ def test_what_up_started_is_used_and_ended(run: Run, tmp_path: Path, eventually:
         ended = run.run("down", directory)
     assert ended.strip() == "ended"
     assert run.run("down", directory).strip() == "nothing was running"
-    eventually(lambda: not run.processes())
+    eventually(lambda: not run.processes(), seconds=10)

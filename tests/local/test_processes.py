@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from localcluster.processes import PORTS, Child, ProcessError, free_port
-
-Eventually = Callable[[Callable[[], object]], None]
+from waiting import eventually
 
 
 def running(pid: int) -> bool:
@@ -43,9 +42,9 @@ def python(tmp_path: Path) -> Iterator[Callable[[str], Child]]:
         child.kill9()
 
 
-def test_the_pid_is_the_commands_own(python: Callable[[str], Child], eventually: Eventually) -> None:
+def test_the_pid_is_the_commands_own(python: Callable[[str], Child]) -> None:
     child = python("import os, time; print(os.getpid(), flush=True); time.sleep(60)")
-    eventually(child.log_text)
+    eventually(child.log_text, seconds=10)
     assert int(child.log_text()) == child.pid
 
 
@@ -53,39 +52,39 @@ def test_the_exit_code_is_the_commands_own(python: Callable[[str], Child]) -> No
     assert python("raise SystemExit(7)").wait(timeout=10) == 7
 
 
-def test_stop_lets_a_program_say_goodbye(python: Callable[[str], Child], eventually: Eventually) -> None:
+def test_stop_lets_a_program_say_goodbye(python: Callable[[str], Child]) -> None:
     child = python("""
         import signal, sys, time
         signal.signal(signal.SIGTERM, lambda *_: sys.exit("goodbye"))
         print("ready", flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text)
+    eventually(child.log_text, seconds=10)
     assert child.stop() == 1
     assert child.log_text() == "ready\ngoodbye\n"
 
 
-def test_stop_kills_what_does_not_listen(python: Callable[[str], Child], eventually: Eventually) -> None:
+def test_stop_kills_what_does_not_listen(python: Callable[[str], Child]) -> None:
     child = python("""
         import signal, time
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         print("ready", flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text)
+    eventually(child.log_text, seconds=10)
     assert child.stop(grace=0.1) == -signal.SIGKILL
 
 
-def test_what_a_child_started_ends_with_it(python: Callable[[str], Child], eventually: Eventually) -> None:
+def test_what_a_child_started_ends_with_it(python: Callable[[str], Child]) -> None:
     child = python("""
         import subprocess, time
         print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text)
+    eventually(child.log_text, seconds=10)
     grandchild = int(child.log_text())
     child.kill9()
-    eventually(lambda: not running(grandchild))
+    eventually(lambda: not running(grandchild), seconds=10)
 
 
 def test_waiting_for_a_child_that_ends_tells_its_last_words(python: Callable[[str], Child]) -> None:
@@ -119,12 +118,12 @@ def test_a_command_that_does_not_exist_is_refused(tmp_path: Path) -> None:
         Child.start("nothing", ["/no/such/command"], log=tmp_path / "log")
 
 
-def test_the_watcher_goes_when_the_child_goes(python: Callable[[str], Child], eventually: Eventually) -> None:
+def test_the_watcher_goes_when_the_child_goes(python: Callable[[str], Child]) -> None:
     child = python("import time; time.sleep(60)")
-    eventually(lambda: children_of(child.pid))
+    eventually(lambda: children_of(child.pid), seconds=10)
     [watcher] = children_of(child.pid)
     child.kill9()
-    eventually(lambda: not running(watcher))
+    eventually(lambda: not running(watcher), seconds=10)
 
 
 OWNER = """
@@ -144,19 +143,19 @@ OWNER = """
 """
 
 
-def test_a_killed_owner_leaves_nothing(tmp_path: Path, eventually: Eventually) -> None:
+def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     log = tmp_path / "sleeper.log"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", textwrap.dedent(OWNER), str(log)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as owner:
         assert owner.stdout is not None
         child = int(owner.stdout.readline())
-        eventually(lambda: log.exists() and log.read_text())
+        eventually(lambda: log.exists() and log.read_text(), seconds=10)
         grandchild = int(log.read_text())
         assert running(child)
         assert running(grandchild)
         owner.kill()
-    eventually(lambda: not running(child) and not running(grandchild))
+    eventually(lambda: not running(child) and not running(grandchild), seconds=10)
 
 
 def test_ports_stay_out_of_the_range_of_outgoing_connections() -> None:

@@ -10,7 +10,8 @@ from typing import cast
 import pytest
 
 import objects
-from cloud.scripted import ScriptedCloud, clock
+from clock import clock
+from cloud.scripted import ScriptedCloud
 from plan.given import NOW, OURS, instance, seconds
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials

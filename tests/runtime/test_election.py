@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 import pytest
 
+from clock import clock, now
 from kube.leases import OneLease
 from spotcompute.kube.lease import Lease
 from spotcompute.kube.port import ApiUnavailable, Forbidden
@@ -18,16 +19,8 @@ TIMING = Timing()
 MOST = TIMING.lease_seconds + 2 * TIMING.retry_seconds
 
 
-def now() -> datetime:
-    return datetime.now(UTC)
-
-
 def elector(lease: OneLease, identity: str, skew: float = 0.0) -> Elector:
-    return Elector(lease, identity, lambda: now() + timedelta(seconds=skew))
-
-
-def time() -> float:
-    return asyncio.get_running_loop().time()
+    return Elector(lease, identity, lambda: clock() + timedelta(seconds=skew))
 
 
 def holder(lease: OneLease) -> str:
@@ -55,7 +48,7 @@ async def test_the_first_replica_leads_at_once() -> None:
     lease = OneLease()
     await elector(lease, "a").acquire()
     assert holder(lease) == "a"
-    assert time() < 1
+    assert now() < 1
 
 
 async def test_of_many_at_once_exactly_one_leads() -> None:
@@ -90,10 +83,10 @@ async def test_after_a_crash_another_leads_in_time_and_not_before_the_lease_has_
     await asyncio.sleep(30.7)
     holding.cancel()
     last_renewal, _ = lease.writes[-1]
-    crashed_at = time()
+    crashed_at = now()
     await standing_by
-    assert time() - last_renewal >= TIMING.lease_seconds
-    assert time() - crashed_at <= MOST
+    assert now() - last_renewal >= TIMING.lease_seconds
+    assert now() - crashed_at <= MOST
 
 
 async def test_given_back_it_is_taken_at_the_next_look() -> None:
@@ -103,9 +96,9 @@ async def test_given_back_it_is_taken_at_the_next_look() -> None:
     standing_by = asyncio.create_task(elector(lease, "b").acquire())
     await asyncio.sleep(5)
     await leader.release()
-    began = time()
+    began = now()
     await standing_by
-    assert time() - began <= TIMING.retry_seconds + 0.1
+    assert now() - began <= TIMING.retry_seconds + 0.1
     assert lease.lease is not None
     assert lease.lease.transitions == 1
 
@@ -120,9 +113,9 @@ async def test_whoever_does_not_hold_it_gives_nothing_back() -> None:
 async def test_a_new_process_of_the_same_pod_need_not_wait() -> None:
     lease = OneLease()
     await elector(lease, "a").acquire()
-    began = time()
+    began = now()
     await elector(lease, "a").acquire()
-    assert time() - began < 1
+    assert now() - began < 1
 
 
 @pytest.mark.parametrize("kind", ["refused", "hangs"])
@@ -138,7 +131,7 @@ async def test_who_cannot_renew_gives_up_before_anybody_else_may_lead(kind: str)
     else:
         lease.away = ApiUnavailable("connection refused")
     assert "has not been renewed" in await holding
-    assert time() - last_renewal < TIMING.lease_seconds - 3
+    assert now() - last_renewal < TIMING.lease_seconds - 3
 
 
 async def test_a_short_outage_is_survived() -> None:
@@ -162,10 +155,10 @@ async def test_who_has_lost_it_notices_at_the_next_renewal() -> None:
     holding = asyncio.create_task(leader.hold())
     await asyncio.sleep(5)
     assert lease.lease is not None
-    await lease.write(lease.lease, "b", 12, now())
-    began = time()
+    await lease.write(lease.lease, "b", 12, clock())
+    began = now()
     assert await holding == "b holds the Lease"
-    assert time() - began <= TIMING.retry_seconds + 0.1
+    assert now() - began <= TIMING.retry_seconds + 0.1
 
 
 @pytest.mark.parametrize("edit", ["deleted", "emptied", "touched"])
@@ -180,7 +173,7 @@ async def test_what_a_person_does_to_the_lease_does_not_end_its_holder(edit: str
         if edit == "deleted":
             lease.lease = None
         else:
-            await lease.write(lease.lease, "" if edit == "emptied" else "a", 12, now())
+            await lease.write(lease.lease, "" if edit == "emptied" else "a", 12, clock())
     await asyncio.sleep(5)
     assert not holding.done()
     assert holder(lease) == "a"

@@ -28,7 +28,7 @@ from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
 from spotcompute.runtime.shell import PartDied
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from waiting import eventually, kubectl
+from waiting import eventually_async
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +52,7 @@ async def test_an_object_is_claimed_reported_left_alone_and_released(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reported(uid) == 1)
+        await eventually_async(lambda: operator.reported(uid) == 1)
         looks, before = operator.reconciler.looks[uid], version(control_plane, namespace)
         # On a busy machine the watch may bring the claim before its own answer is read: then there is one more look.
         assert looks <= 2, "our own writes woke us"
@@ -64,10 +64,10 @@ async def test_an_object_is_claimed_reported_left_alone_and_released(
 
         change = '{"spec": {"replicas": 2}}'
         await kubectl(control_plane, "-n", namespace, "patch", PLURAL, "web", "--type=merge", "--patch", change)
-        await eventually(lambda: operator.reported(uid) == 2)
+        await eventually_async(lambda: operator.reported(uid) == 2)
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--timeout=60s")
-        await eventually(lambda: operator.store.get(uid) is None)
-        await eventually(lambda: operator.reconciler.looks_without_object[uid] == 1)
+        await eventually_async(lambda: operator.store.get(uid) is None)
+        await eventually_async(lambda: operator.reconciler.looks_without_object[uid] == 1)
 
 
 async def test_existing_objects_are_seen_at_the_start_without_a_write(
@@ -75,10 +75,10 @@ async def test_existing_objects_are_seen_at_the_start_without_a_write(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reported(uid) == 1)
+        await eventually_async(lambda: operator.reported(uid) == 1)
     before = version(control_plane, namespace)
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reconciler.looks[uid] == 1)
+        await eventually_async(lambda: operator.reconciler.looks[uid] == 1)
         await asyncio.sleep(0.5)
         assert version(control_plane, namespace) == before
 
@@ -93,15 +93,15 @@ async def test_trap_3_a_refused_finalizer_patch_is_repeated_and_the_object_relea
     kubeconfig = control_plane.service_account_kubeconfig(namespace, "operator")
     uid = create("web")["metadata"]["uid"]
     async with running(kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reported(uid) == 1)
+        await eventually_async(lambda: operator.reported(uid) == 1)
         await kubectl(control_plane, "apply", "-f", "-", stdin=role(namespace, "get", "list", "watch"))
         may_not = control_plane.kubectl_as(namespace, "operator")
-        await eventually(lambda: not may_not.can("patch", PLURAL, "-n", namespace))
+        await eventually_async(lambda: not may_not.can("patch", PLURAL, "-n", namespace))
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--wait=false")
         await asyncio.sleep(6.0)
         assert len(operator.reconciler.errors) >= 3
         await kubectl(control_plane, "apply", "-f", "-", stdin=role(namespace, "get", "list", "watch", "patch"))
-        await eventually(lambda: operator.store.get(uid) is None, seconds=12.0)
+        await eventually_async(lambda: operator.store.get(uid) is None, seconds=12.0)
 
 
 def role(namespace: str, *verbs: str) -> str:
@@ -117,7 +117,7 @@ async def test_trap_4_kopf_never_fights_over_our_finalizer(
 ) -> None:
     create("web", finalizers=[FINALIZER])
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: len(operator.store) == 1)
+        await eventually_async(lambda: len(operator.store) == 1)
         await asyncio.sleep(1.0)
         live = control_plane.kubectl.json("--namespace", namespace, "get", PLURAL, "web")
         assert live["metadata"]["finalizers"] == [FINALIZER]
@@ -129,14 +129,14 @@ async def test_trap_5_objects_deleted_before_the_finalizer_lands_leave_nothing(
     create("stays")
     async with running(control_plane.kubeconfig, settings) as operator:
         # What comes and goes before kopf watches is never seen, and need not be.
-        await eventually(lambda: operator.reports() == [1])
+        await eventually_async(lambda: operator.reports() == [1])
         uids = []
         for number in range(5):
             uids.append(create(f"web-{number}")["metadata"]["uid"])
             names = ("delete", PLURAL, f"web-{number}", "--wait=false")
             await kubectl(control_plane, "-n", namespace, *names)
-        await eventually(lambda: len(operator.store) == 1)
-        await eventually(lambda: all(operator.reconciler.looks_without_object[uid] for uid in uids))
+        await eventually_async(lambda: len(operator.store) == 1)
+        await eventually_async(lambda: all(operator.reconciler.looks_without_object[uid] for uid in uids))
         looks = operator.reconciler.looks.total()
         await asyncio.sleep(1.0)
         assert operator.reconciler.looks.total() == looks
@@ -150,16 +150,16 @@ async def test_trap_6_an_object_force_deleted_during_a_gap_of_the_watch_is_found
     create("stays")
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
-            await eventually(lambda: operator.reports() == [1, 1])
+            await eventually_async(lambda: operator.reports() == [1, 1])
             front.answer_watches_with = {"kind": "Status", "code": 410}  # "too old": kopf lists again, and compares not
             front.cut_watches()
             await kubectl(control_plane, "-n", namespace, "patch", PLURAL, "gone", "--type=merge", "-p", UNFINALIZE)
             await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "gone")
-            await eventually(lambda: front.refusals >= 1)
+            await eventually_async(lambda: front.refusals >= 1)
             front.answer_watches_with = None
             assert operator.store.get(uid) is not None, "kopf has told us: the audit is not what is tested"
-            await eventually(lambda: operator.store.get(uid) is None)
-            await eventually(lambda: operator.reconciler.looks_without_object[uid] == 1)
+            await eventually_async(lambda: operator.store.get(uid) is None)
+            await eventually_async(lambda: operator.reconciler.looks_without_object[uid] == 1)
             assert operator.store.find(namespace, "stays") is not None
 
 
@@ -169,14 +169,14 @@ async def test_trap_10_a_spell_of_401_is_survived_with_the_same_token(
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
             first = create("first")["metadata"]["uid"]
-            await eventually(lambda: operator.reported(first) == 1)
+            await eventually_async(lambda: operator.reported(first) == 1)
             front.refuse_with = 401
             front.cut_watches()
             second = create("second")["metadata"]["uid"]
             await asyncio.sleep(5.0)
             assert 1 <= front.refusals <= 15, "not asked, or a hot loop of logins"
             front.refuse_with = None
-            await eventually(lambda: operator.reported(second) == 1, seconds=20.0)
+            await eventually_async(lambda: operator.reported(second) == 1, seconds=20.0)
             assert not operator.task.done()
 
 
@@ -199,12 +199,12 @@ async def test_a_cut_watch_goes_on_where_it_was(
     with fronted(control_plane, namespace) as (front, kubeconfig):
         async with running(kubeconfig, settings) as operator:
             first = create("first")["metadata"]["uid"]
-            await eventually(lambda: operator.reported(first) == 1)
+            await eventually_async(lambda: operator.reported(first) == 1)
             front.cut_watches()
             await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "first", "--wait=false")
             second = create("second")["metadata"]["uid"]
-            await eventually(lambda: operator.reported(second) == 1)
-            await eventually(lambda: operator.store.get(first) is None)
+            await eventually_async(lambda: operator.reported(second) == 1)
+            await eventually_async(lambda: operator.store.get(first) is None)
 
 
 async def test_a_namesake_is_another_object(
@@ -212,11 +212,11 @@ async def test_a_namesake_is_another_object(
 ) -> None:
     async with running(control_plane.kubeconfig, settings) as operator:
         old = create("web")["metadata"]["uid"]
-        await eventually(lambda: operator.reported(old) == 1)
+        await eventually_async(lambda: operator.reported(old) == 1)
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web")
         new = create("web")["metadata"]["uid"]
-        await eventually(lambda: operator.reported(new) == 1)
-        await eventually(lambda: operator.store.get(old) is None)
+        await eventually_async(lambda: operator.reported(new) == 1)
+        await eventually_async(lambda: operator.store.get(old) is None)
         found = operator.store.find(namespace, "web")
         assert found is not None
         assert found["metadata"]["uid"] == new
@@ -229,9 +229,9 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
             assert not operator.task.done()
             await asyncio.to_thread(plane.install_crds, CRDS)
             await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(manifest("default", "web")))
-            await eventually(lambda: operator.reports() == [1])
+            await eventually_async(lambda: operator.reports() == [1])
             await kubectl(plane, "delete", "crd", CRD_NAME, "--timeout=60s")
-            await eventually(lambda: len(operator.store) == 0)
+            await eventually_async(lambda: len(operator.store) == 0)
             await asyncio.sleep(1.0)
             assert not operator.task.done()
 
@@ -241,9 +241,9 @@ async def test_trap_14_a_namespace_that_is_deleted_ends(
 ) -> None:
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reported(uid) == 1)
+        await eventually_async(lambda: operator.reported(uid) == 1)
         await kubectl(control_plane, "delete", "namespace", namespace, "--timeout=30s")
-        await eventually(lambda: operator.store.get(uid) is None)
+        await eventually_async(lambda: operator.store.get(uid) is None)
 
 
 async def test_trap_16_many_objects_at_the_start_use_few_connections(
@@ -254,7 +254,7 @@ async def test_trap_16_many_objects_at_the_start_use_few_connections(
     settings.workers = 64
     async with running(control_plane.kubeconfig, settings) as operator:
         pool = operator.connection.api.rest_client
-        await eventually(lambda: len(operator.store) == 150)
+        await eventually_async(lambda: len(operator.store) == 150)
         most = 0
         while -1 in operator.reports():
             connector = pool.pool_manager.connector if pool.pool_manager else None
@@ -268,7 +268,7 @@ async def test_the_probe_answers_with_what_it_has_checked(
 ) -> None:
     create("web")
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: len(operator.store) == 1)  # stopped before it watches, kopf takes five seconds
+        await eventually_async(lambda: len(operator.store) == 1)  # stopped before it watches, kopf takes five seconds
         status, said = await healthz(settings)
     assert status == 200
     assert set(json.loads(said)["operator"]) == {"waiting", "longest_run_seconds", "audit_age_seconds"}
@@ -284,7 +284,7 @@ async def test_the_probe_fails_at_once_when_only_a_restart_can_help(
     else:
         monkeypatch.setattr(Audit, "age_seconds", lambda audit: 901.0)
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: len(operator.store) == 1)
+        await eventually_async(lambda: len(operator.store) == 1)
         status, _ = await healthz(settings)
     assert status == 500
 
@@ -320,7 +320,7 @@ async def test_runs_under_way_are_let_finish_when_the_process_stops(
     create("web")
     began, ended = asyncio.Event(), asyncio.Event()
     async with running(control_plane.kubeconfig, settings) as operator:
-        await eventually(lambda: operator.reconciler.looks.total() >= 1)
+        await eventually_async(lambda: operator.reconciler.looks.total() >= 1)
 
         async def slow(uid: str) -> float | None:
             began.set()
@@ -339,10 +339,15 @@ async def test_an_api_server_that_restarts_is_waited_for(
 ) -> None:
     async with running(control_plane.kubeconfig, settings) as operator:
         first = create("first")["metadata"]["uid"]
-        await eventually(lambda: operator.reported(first) == 1)
+        await eventually_async(lambda: operator.reported(first) == 1)
         await asyncio.to_thread(control_plane.kill_apiserver)
         await asyncio.sleep(2.0)
         await asyncio.to_thread(control_plane.start_apiserver)
         second = create("second")["metadata"]["uid"]
-        await eventually(lambda: operator.reported(second) == 1, seconds=30.0)
+        await eventually_async(lambda: operator.reported(second) == 1, seconds=30.0)
         assert not operator.task.done()
+
+
+async def kubectl(plane: ControlPlane, *arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as the admin, without stopping the loop that an operator under test runs in."""
+    return await asyncio.to_thread(plane.kubectl.run, *arguments, stdin=stdin)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import pytest
 from structlog.testing import capture_logs
 
+from clock import now
 from spotcompute.runtime.workqueue import WorkQueue
 
 pytestmark = pytest.mark.looptime
@@ -21,10 +22,6 @@ def quiet() -> Iterator[None]:
     """Thousands of failures are caused here on purpose; drawing their tracebacks would take most of the time."""
     with capture_logs():
         yield
-
-
-def now() -> float:
-    return asyncio.get_running_loop().time()
 
 
 def make_queue() -> WorkQueue:
