@@ -72,4 +72,6 @@ def test_the_operator_refuses_them_or_says_what_they_are_or_fulfils_them(swept: 
         theatre.close()
     assert not live.failures, "\n".join(live.failures[:10])
     assert live.became["AllReplicasReady"] >= 10
-    assert len(live.became) >= 4, "nearly all came to the same: the forge is too coarse to show anything"
+    # Others are still being filled when all have said what they are: how many, the machine decides.
+    kinds = {"AllReplicasReady", "IdentityConflict", "PriceTooLow"}
+    assert kinds <= live.became.keys(), "nearly all came to the same: the forge is too coarse to show anything"
