@@ -1,4 +1,4 @@
-"""`kubectl spot`: what an environment's status says, as tables for a person at a terminal.
+"""Shows an environment's status as tables for a person at a terminal: `kubectl spot`.
 
-Apart from the operator and without a line of its code: it reads what kubectl may read, as any other client would.
+Apart from the operator and without its code, because it only reads what kubectl may read, like any other client.
 """

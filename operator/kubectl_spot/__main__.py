@@ -1,6 +1,6 @@
-"""The command line of `kubectl spot`: has kubectl read the objects, and shows them.
+"""Defines the command line of `kubectl spot`: it has kubectl read the objects, and shows them.
 
-Apart from `views`: here are processes, a clock and a terminal.
+Apart from `views` because this module has the processes, the clock and the terminal.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ import click
 
 from kubectl_spot import views
 
-#: The full name, so that no other kind of that name can be meant.
+#: The full name, so that it cannot mean another kind.
 KIND = "spotcomputeenvironments.spotcompute.dev"
 
 #: Clears a terminal and puts the cursor in its corner.
 CLEAR = "\x1b[2J\x1b[H"
 
 _HELP = {
-    "why": "Say why an environment does not have what it wants, and when the cloud is asked next.",
+    "why": "Say why an environment lacks instances, and when the cloud is asked next.",
     "instances": "List the instances of an environment.",
     "activity": "Show what was done and what happened, newest first.",
-    "pools": "List where instances may come from, what that costs, and when it is asked again.",
+    "pools": "List the pools of an environment, their prices, and when each is asked again.",
     "cost": "Say what environments cost per hour, and what they have cost until now.",
-    "quote": "Show what a paused environment would buy, and what has to be corrected first.",
+    "quote": "Show what a paused environment would buy, and what must be corrected first.",
 }
 
 
@@ -41,12 +41,12 @@ def main() -> None:
 
 def _command(name: str) -> click.Command:
     @click.argument("names", nargs=-1, metavar="[NAME]...")
-    @click.option("-n", "--namespace", help="Look there, and not in the namespace of the context.")
-    @click.option("-A", "--all-namespaces", is_flag=True, help="Look everywhere.")
+    @click.option("-n", "--namespace", help="Read this namespace instead of the context's.")
+    @click.option("-A", "--all-namespaces", is_flag=True, help="Read all namespaces.")
     @click.option("--context", help="Context of the kubeconfig.")
-    @click.option("--kubeconfig", help="Another kubeconfig.")
+    @click.option("--kubeconfig", help="Path of the kubeconfig.")
     @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
-    @click.option("-w", "--watch", is_flag=True, help="Show it again whenever it changes.")
+    @click.option("-w", "--watch", is_flag=True, help="Show it again after every change.")
     def run(names: tuple[str, ...], output: str, watch: bool, **scope: Any) -> None:
         arguments = [*_scope(**scope), *names]
         for objects in _watched(arguments) if watch else [_listed(arguments)]:
@@ -82,7 +82,7 @@ def _kubectl(*arguments: str) -> list[str]:
 
 
 def _listed(arguments: Sequence[str]) -> list[views.Object]:
-    """The objects as they are now. Ends with kubectl's own words and exit code when it cannot read them."""
+    """Returns the objects as they are now. When kubectl cannot read them, ends with its message and exit code."""
     done = subprocess.run(_kubectl(*arguments, "--output=json"), capture_output=True, text=True, check=False)
     if done.returncode != 0:
         click.echo(done.stderr.strip(), err=True)
@@ -92,7 +92,7 @@ def _listed(arguments: Sequence[str]) -> list[views.Object]:
 
 
 def _watched(arguments: Sequence[str]) -> Iterator[list[views.Object]]:
-    """All objects, again after each change, in the order in which they were first seen."""
+    """Yields all objects, again after each change, in the order in which they were first seen."""
     command = _kubectl(*arguments, "--output=json", "--watch", "--output-watch-events")
     known: dict[str, views.Object] = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -110,7 +110,7 @@ def _watched(arguments: Sequence[str]) -> Iterator[list[views.Object]]:
 
 
 def _documents(lines: Iterable[str]) -> Iterator[dict[str, Any]]:
-    """JSON documents as kubectl prints them: each in a line, or ending with a brace alone in one."""
+    """Yields the JSON documents that kubectl prints: each on one line, or ending with a line that is only a brace."""
     document: list[str] = []
     for line in lines:
         document.append(line)

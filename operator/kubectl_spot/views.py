@@ -1,7 +1,7 @@
-"""Objects in, text and data out: one function for each command. Pure; `now` is a parameter.
+"""Turns objects into text and data, with one function per command. It is pure: `now` is a parameter.
 
-Apart from `__main__`, which runs kubectl: here is only what is shown. Fields are those of docs/reference/spec.md, and
-each may be missing, since an object exists before the operator has looked at it.
+Apart from `__main__`, which runs kubectl. Fields are those of docs/reference/spec.md, and each may be missing, because
+an object exists before the operator has seen it.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from typing import Any
 Object = Mapping[str, Any]
 Row = Sequence[str]
 
-#: What stands where nothing is known.
+#: Shown where a value is not known.
 NOTHING = "-"
 
-#: Ids written out in one cell.
+#: Number of ids in one cell.
 IDS_SHOWN = 3
 
-#: Conditions that say something to a person only while they hold, or only while they do not.
-_WORTH_TELLING = {"Stalled": "True", "StateRefused": "True", "GangReady": "False"}
+#: Conditions that are shown only while they have this status.
+_SHOWN_WHILE = {"Stalled": "True", "StateRefused": "True", "GangReady": "False"}
 
 
 def why(objects: Sequence[Object], now: datetime) -> str:
-    """In sentences: how many run, why not all do, when the cloud is asked next, and what a person could do."""
+    """Returns sentences: how many run, why not all run, when the cloud is asked next, and what a person could do."""
     return "\n".join(line for obj in objects for line in _why(obj, now))
 
 
 def _why(obj: Object, now: datetime) -> Iterator[str]:
     status, wanted = _status(obj), obj.get("spec", {}).get("replicas", 0)
-    ready, phase = status.get("readyReplicas", 0), status.get("phase", "not looked at yet")
+    ready, phase = status.get("readyReplicas", 0), status.get("phase", "not seen yet")
     yield f"{label(obj)}: {ready} of {wanted} ready, {phase}"
     conditions = {item["type"]: item for item in status.get("conditions", ())}
     if status.get("observedGeneration", -1) != obj["metadata"].get("generation", 1):
@@ -39,7 +39,7 @@ def _why(obj: Object, now: datetime) -> Iterator[str]:
     message = conditions.get("Ready", {}).get("message")
     if message:
         yield f"  {message}"
-    for name, when in _WORTH_TELLING.items():
+    for name, when in _SHOWN_WHILE.items():
         found = conditions.get(name)
         if found and found.get("status") == when and found.get("message") not in (None, "", message):
             yield f"  {name}: {found['message']}"
@@ -49,7 +49,7 @@ def _why(obj: Object, now: datetime) -> Iterator[str]:
 
 
 def instances(obj: Object, now: datetime) -> str:
-    """One line for each instance that is shown; of very large environments the ids of all."""
+    """Returns one line per instance in status. For very large environments the ids of the others follow."""
     shown = _status(obj).get("instances", ())
     head = ("ID", "STATE", "READY", "TYPE", "ZONE", "PRICE/H", "AGE", "IP", "NOTE")
     rows = [
@@ -72,7 +72,7 @@ def instances(obj: Object, now: datetime) -> str:
 
 
 def activity(obj: Object, now: datetime) -> str:
-    """The history, newest first, with what a launch or an end was for, or why it failed."""
+    """Returns the history, newest first, with the reason of each launch and end, or why it failed."""
     head = ("AGE", "TYPE", "STATE", "TIMES", "POOL", "INSTANCES", "WHY")
     rows = [
         (
@@ -90,7 +90,7 @@ def activity(obj: Object, now: datetime) -> str:
 
 
 def pools(obj: Object, now: datetime) -> str:
-    """Where instances may come from: what each pool costs, what it said last, and when it is asked again."""
+    """Returns one line per pool: its price, its last answer, and when it is asked again."""
     head = ("POOL", "STATE", "HAS", "SPOT/H", "ON-DEMAND/H", "STOCK", "SCORE", "NEXT", "WHY")
     rows = [
         (
@@ -110,7 +110,7 @@ def pools(obj: Object, now: datetime) -> str:
 
 
 def cost(objects: Sequence[Object], now: datetime) -> str:
-    """What each environment costs and has cost until now, and the sum of each currency."""
+    """Returns what each environment costs and has cost until now, and the sum per currency."""
     head = ("NAME", "READY", "COST/H", "DISKS/H", "ON-DEMAND/H", "SAVED", "SPENT", "CURRENCY")
     rows: list[Row] = []
     sums: dict[str, tuple[Decimal, Decimal]] = {}
@@ -132,13 +132,16 @@ def cost(objects: Sequence[Object], now: datetime) -> str:
         hourly, total = sums.get(currency, (Decimal(0), Decimal(0)))
         sums[currency] = (hourly + Decimal(found.get("perHour", "0")), total + (spent or 0))
     if len(objects) > 1:
-        told = [(currency, *both) for currency, both in sorted(sums.items()) if currency]
-        rows += [("all", "", _money(hourly), "", "", "", _money(total), name) for name, hourly, total in told]
+        known = [(currency, *both) for currency, both in sorted(sums.items()) if currency]
+        rows += [("all", "", _money(hourly), "", "", "", _money(total), name) for name, hourly, total in known]
     return "\n".join(columns([head, *rows])) if rows else "No environments."
 
 
 def spent_until(found: Mapping[str, Any], now: datetime) -> Decimal | None:
-    """What was spent until `now`: the status sums up only when the rate changes, and the rate goes on."""
+    """Returns what was spent until `now`. None when status does not say.
+
+    The status sums up only when the rate changes. From then on the rate applies.
+    """
     if "accrued" not in found or "accruedAt" not in found:
         return None
     hours = Decimal(max(0, int((now - _time(found["accruedAt"])).total_seconds()))) / 3600
@@ -146,7 +149,7 @@ def spent_until(found: Mapping[str, Any], now: datetime) -> Decimal | None:
 
 
 def quote(obj: Object, now: datetime) -> str:
-    """While paused: what would be bought, at what cost, and what has to be corrected first."""
+    """Returns what a paused environment would buy, at what cost, and what must be corrected first."""
     found = _status(obj).get("quote")
     if found is None:
         return f"{label(obj)}\n  There is a quote only while spec.paused is true and instances are missing."
@@ -155,22 +158,22 @@ def quote(obj: Object, now: datetime) -> str:
         (str(one["count"]), _pool(one), one.get("pricePerHour", NOTHING), one.get("bid", "market"))
         for one in found.get("pools", ())
     ]
-    return _block(obj, head, rows, list(_about(found)), "nothing would be had")
+    return _block(obj, head, rows, list(_about(found)), "nothing would be bought")
 
 
 def _about(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['chosen']} of {found['missing']} would be had."
+    yield f"{found['chosen']} of {found['missing']} missing instances would be bought."
     if "perHour" in found:
         parts = [f"{found['perHour']} {found.get('currency', '')} per hour"]
         parts += [f"of that {found['extrasPerHour']} for disks and bandwidth"] if "extrasPerHour" in found else []
         parts += [f"on demand {found['onDemandPerHour']}"] if "onDemandPerHour" in found else []
         yield ", ".join(parts) + "."
     for one in found.get("errors", ()):
-        yield f"To be corrected first: {one.get('field', '(no field)')}: {one['code']}: {one['message']}"
+        yield f"Correct first: {one.get('field', '(no field)')}: {one['code']}: {one['message']}"
     if found.get("moreErrors"):
-        yield "There may be more errors behind these."
+        yield "These errors may hide others."
     for one in found.get("refusals", ()):
-        yield f"{_pool(one)} would answer now: {one['code']}: {one['message']}"
+        yield f"{_pool(one)} would refuse now: {one['code']}: {one['message']}"
     if "unchecked" in found:
         yield f"Not checked: {found['unchecked']}"
 
@@ -184,7 +187,7 @@ SINGLE: Mapping[str, Callable[[Object, datetime], str]] = {
 }
 TOGETHER: Mapping[str, Callable[[Sequence[Object], datetime], str]] = {"why": why, "cost": cost}
 
-#: What `-o json` shows of each object: the parts of status that the command is about.
+#: The parts of status that `-o json` shows, by command.
 PARTS = {
     "why": ("phase", "reason", "replicas", "readyReplicas", "nextAttemptTime", "conditions"),
     "instances": ("instances", "instanceIDs"),
@@ -196,14 +199,14 @@ PARTS = {
 
 
 def text(command: str, objects: Sequence[Object], now: datetime) -> str:
-    """What `command` shows of `objects`."""
+    """Returns what `command` shows of `objects`."""
     if command in TOGETHER:
         return TOGETHER[command](objects, now) or "No environments."
     return "\n\n".join(SINGLE[command](obj, now) for obj in objects) or "No environments."
 
 
 def data(command: str, objects: Sequence[Object]) -> list[dict[str, Any]]:
-    """The same for programs, as it stands in the objects."""
+    """Returns the parts of status that `command` is about, unchanged, for programs."""
     return [
         {
             "namespace": obj["metadata"]["namespace"],
@@ -215,13 +218,13 @@ def data(command: str, objects: Sequence[Object]) -> list[dict[str, Any]]:
 
 
 def columns(rows: Sequence[Row]) -> list[str]:
-    """Rows of equal length as lines, as kubectl aligns them: three spaces apart, nothing behind the last word."""
+    """Returns rows of equal length as lines, aligned as kubectl does it: three spaces apart, no spaces at the end."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["   ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def label(obj: Object) -> str:
-    """`namespace/name`."""
+    """Returns `namespace/name`."""
     return f"{obj['metadata']['namespace']}/{obj['metadata']['name']}"
 
 
@@ -257,7 +260,10 @@ def _until(moment: datetime, now: datetime) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """As kubectl writes ages: the two largest units, `3d4h`, `5m10s`, `0s` for what is not past yet."""
+    """Returns a length of time as kubectl writes ages: the two largest units, `3d4h`, `5m10s`.
+
+    `0s` when it is negative.
+    """
     seconds = max(0, int(length.total_seconds()))
     parts = [(seconds // 86_400, "d"), (seconds // 3600 % 24, "h"), (seconds // 60 % 60, "m"), (seconds % 60, "s")]
     first = next((at for at, (count, _) in enumerate(parts) if count), len(parts) - 1)

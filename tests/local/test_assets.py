@@ -194,7 +194,9 @@ def test_when_every_way_fails_each_is_named_with_a_remedy(
     with pytest.raises(AssetsMissing) as caught:
         finder.ensure()
     message = str(caught.value)
-    assert message.startswith("no kube-apiserver, kube-controller-manager, kubectl of Kubernetes 1.36 could be had")
+    assert message.startswith(
+        "no kube-apiserver, kube-controller-manager, kubectl of Kubernetes 1.36 could be found or made"
+    )
     for part in (
         "path/kubectl: version 1.32.3, wanted 1.36.x",
         "published archive: http://127.0.0.1",

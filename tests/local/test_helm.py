@@ -82,7 +82,7 @@ def test_when_every_way_fails_each_is_named_with_a_remedy(finder: HelmFinder) ->
     with pytest.raises(AssetsMissing) as caught:
         finder.ensure()
     message = str(caught.value)
-    assert message.startswith("no helm could be had")
+    assert message.startswith("no helm could be found or made")
     for part in ("published archive: http://127.0.0.1", "building from source: no go on PATH", "helm 3 or 4 on PATH"):
         assert part in message
 

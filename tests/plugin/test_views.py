@@ -99,9 +99,9 @@ QUOTE = """
 jobs/web
   COUNT   POOL                        SPOT/H   BID/H
   2       S5.MEDIUM4@ap-guangzhou-3   0.0226   market
-  2 of 3 would be had.
+  2 of 3 missing instances would be bought.
   0.06 USD per hour, of that 0.007 for disks and bandwidth.
-  To be corrected first: spec.template.camRoleName: AuthFailure: no such role
+  Correct first: spec.template.camRoleName: AuthFailure: no such role
 """.strip()
 
 

@@ -1,5 +1,5 @@
-"""A Kubernetes control plane on this machine: etcd, kube-apiserver, kube-controller-manager, kubectl, as processes.
+"""Starts a Kubernetes control plane on this machine: etcd, kube-apiserver, kube-controller-manager and kubectl.
 
-Stands apart from the operator because it is scaffolding: tests and the demo start it, `spotcompute` never knows it.
-No kubelet runs here: Pods are accepted by the API and never start.
+Apart from the operator because only tests and the demo start it. No kubelet runs here, so the API accepts Pods, but
+they never start.
 """

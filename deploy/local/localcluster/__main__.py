@@ -1,4 +1,4 @@
-"""The command line: `python -m localcluster assets | helm | up | down | status`."""
+"""Defines the command line: `python -m localcluster assets | helm | prometheus | up | down | status`."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ directory_option = click.option(
     "--directory",
     type=click.Path(path_type=Path),
     default=DEFAULT_DIRECTORY,
-    help="Where the running control plane keeps its lock, state and log.",
+    help="Directory for the lock, state and log of the running control plane.",
     show_default=".cache/local of the repository",
 )
 
 
-@click.group(help="A Kubernetes control plane on this machine, without nodes.")
+@click.group()
 def cli() -> None:
-    pass
+    """Run a Kubernetes control plane on this machine, without nodes."""
 
 
 @cli.command("assets")
 def assets_command() -> None:
-    """Find, fetch or build the binaries; print their paths on stdout."""
+    """Find, fetch or build the binaries, and print their paths on stdout."""
     found = assets.ensure()
     for path in (found.etcd, found.kube_apiserver, found.kube_controller_manager, found.kubectl):
         print(path)
@@ -41,14 +41,14 @@ def assets_command() -> None:
 
 @cli.command("prometheus")
 def prometheus_command() -> None:
-    """Find or fetch Prometheus and promtool, which only the tests of the alerts need; print their paths on stdout."""
+    """Find or fetch Prometheus and promtool, which only the tests of alerts need, and print their paths on stdout."""
     for path in prometheus.ensure():
         print(path)
 
 
 @cli.command("helm")
 def helm_command() -> None:
-    """Find, fetch or build helm, which only the chart's tests need; print its path on stdout."""
+    """Find, fetch or build helm, which only the tests of the chart need, and print its path on stdout."""
     print(helm.ensure())
 
 
@@ -59,7 +59,7 @@ def up(directory: Path, detach: bool) -> None:
     """Start a control plane and print the path of its kubeconfig."""
     background = Background(directory)
     if detach:
-        assets.ensure()  # here, where the person sees how far it is
+        assets.ensure()  # here, so that the progress is visible
         command = [sys.executable, "-m", "localcluster", "up", f"--directory={directory}"]
         state = background.state() or background.launch(command, START_SECONDS)
         print(state["kubeconfig"])
@@ -74,7 +74,7 @@ def up(directory: Path, detach: bool) -> None:
 @cli.command()
 @directory_option
 def down(directory: Path) -> None:
-    """End the control plane that `up` started; nothing to do is fine."""
+    """End the control plane that `up` started. Does nothing when none runs."""
     print("ended" if Background(directory).end() else "nothing was running")
 
 
@@ -90,6 +90,7 @@ def status(directory: Path) -> None:
 
 
 def main() -> None:
+    """Runs the command line. Errors that a person can correct end it with one line."""
     try:
         cli()
     except (assets.AssetsMissing, ProcessError, ClusterError) as error:

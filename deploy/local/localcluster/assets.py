@@ -1,7 +1,7 @@
-"""Where the four binaries of Kubernetes come from: this machine, our cache, a published archive, or a build.
+"""Finds the four binaries of Kubernetes: on this machine, in our cache, in a published archive, or by a build.
 
-Stands apart from the control plane, which only needs four paths and should not know how they were had; and from
-`search`, which knows how to look and to wait, but not for what.
+Apart from the control plane, which only needs four paths, and from `search`, which knows how to look and wait, but not
+what is wanted.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ ARCHIVE_DIRECTORY = "controller-tools/envtest"
 
 @dataclass(frozen=True)
 class Assets:
-    """Paths of executables of one Kubernetes minor version."""
+    """`Assets` holds the paths of the executables of one Kubernetes minor version."""
 
     etcd: Path
     kube_apiserver: Path
@@ -31,7 +31,7 @@ class Assets:
 
 @dataclass
 class Finder(Search):
-    """One search. Every argument has its real default; tests put their own in place."""
+    """`Finder` is one search for them. Every argument has its real default; tests use their own."""
 
     cache: Path = field(default_factory=lambda: cache_root() / pins.cache_key())
     envtest_url: str = pins.ENVTEST_URL
@@ -40,27 +40,30 @@ class Finder(Search):
     names = pins.NAMES
 
     def ensure(self) -> Assets:
-        """Return the four binaries, downloading or building what is missing. Raises AssetsMissing.
+        """Returns the four binaries, after downloading or building what is missing. Raises AssetsMissing.
 
-        Safe to call from several processes: one works, the others wait for it.
+        Several processes may call it: one works, the others wait for it.
         """
         found = self.bring(self._download_archive, self._download_controller_manager, self._build)
         return Assets(**{name.replace("-", "_"): path for name, path in found.items()})
 
     def fits(self, name: str, version: tuple[int, ...]) -> bool:
+        """True when `version` of a binary may be used."""
         return version[:2] >= pins.ETCD_OLDEST if name == "etcd" else version[:2] == pins.KUBERNETES_MINOR
 
     def wanted(self, name: str) -> str:
+        """Returns the wanted version in words."""
         if name == "etcd":
             return "at least " + ".".join(map(str, pins.ETCD_OLDEST))
         return ".".join(map(str, pins.KUBERNETES_MINOR)) + ".x"
 
     def chosen_directory(self) -> tuple[str, Path] | None:
+        """Returns the variable KUBEBUILDER_ASSETS and its directory. None when it is not set."""
         directory = os.environ.get("KUBEBUILDER_ASSETS")
         return ("KUBEBUILDER_ASSETS", Path(directory)) if directory else None
 
     def _download_archive(self, missing: list[str]) -> None:
-        """The three binaries of the envtest archive, as far as they are missing."""
+        """Downloads the missing binaries that the envtest archive has."""
         names = [name for name in missing if name != "kube-controller-manager"]
         sha512 = self.envtest_sha512.get(self.platform)
         if not names or sha512 is None:
@@ -76,7 +79,10 @@ class Finder(Search):
                 self._install(name, bench / name)
 
     def _download_controller_manager(self, missing: list[str]) -> None:
-        """The archives do not carry it; Kubernetes publishes it for Linux. Pointless without the other three."""
+        """Downloads kube-controller-manager, which the archives lack and Kubernetes publishes for Linux.
+
+        Does nothing while one of the other three is missing.
+        """
         system, _, arch = self.platform.partition("-")
         if missing != ["kube-controller-manager"] or system != "linux":
             return
@@ -88,8 +94,9 @@ class Finder(Search):
             self._install(name, bench / name)
 
     def explanation(self, missing: list[str]) -> str:
+        """Returns the message when every way has failed."""
         minor = ".".join(map(str, pins.KUBERNETES_MINOR))
-        return self.told(
+        return self.report(
             f"{', '.join(missing)} of Kubernetes {minor}",
             "internet access to github.com and dl.k8s.io, then the same command again",
             go_remedy(),
@@ -99,5 +106,5 @@ class Finder(Search):
 
 
 def ensure() -> Assets:
-    """The four binaries, brought here if need be; says on stderr what takes long. Raises AssetsMissing."""
+    """Returns the four binaries, and reports slow steps on stderr. Raises AssetsMissing."""
     return Finder().ensure()

@@ -1,8 +1,8 @@
-"""A process that stays after the command that started it, and the command that ends it.
+"""Runs a process that stays after the command that started it, and ends it with another command.
 
-One per directory, used by `up --detach`. Whether it lives is told by a lock that the kernel frees when it dies, not by
-its pid, which may belong to someone else by now. It owns its children through their lifelines, so ending it by
-whatever means ends them.
+`up --detach` uses it, with one process per directory. Whether the process lives is decided by a lock that the kernel
+releases when it dies. Its pid could belong to another process by then. It owns its children through their lifelines, so
+they end with it in every case.
 """
 
 from __future__ import annotations
@@ -27,13 +27,16 @@ POLL_SECONDS = 0.1
 
 @dataclass(frozen=True)
 class Background:
-    """The background process that belongs to `directory` (made on demand, mode 0700)."""
+    """`Background` is the background process that belongs to `directory` (made on demand, mode 0700)."""
 
     directory: Path
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:
-        """Be the background process until the end of the block. Raises ProcessError when another one is."""
+        """Makes this process the background process until the end of the block.
+
+        Raises ProcessError when there is another one.
+        """
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         with self._lock_file.open("a") as lock:
             try:
@@ -43,20 +46,20 @@ class Background:
             lock.truncate(0)
             lock.write(str(os.getpid()))
             lock.flush()
-            self._state_file.unlink(missing_ok=True)  # of one that was killed
+            self._state_file.unlink(missing_ok=True)  # left by a process that was killed
             try:
                 yield
             finally:
                 self._state_file.unlink(missing_ok=True)
 
     def announce(self, state: Mapping[str, Any]) -> None:
-        """Say that everything is ready, with what others want to know (JSON values); `pid` is added."""
+        """Announces that everything is ready, with `state` for other processes (JSON values). `pid` is added."""
         partial = self._state_file.with_suffix(".partial")
         partial.write_text(json.dumps({**state, "pid": os.getpid()}, indent=2))
         partial.replace(self._state_file)
 
     def state(self) -> dict[str, Any] | None:
-        """What the living process announced; None when there is none, or it is not ready yet."""
+        """Returns what the living process announced. None when none lives, or it is not ready yet."""
         if not self.alive():
             return None
         try:
@@ -66,6 +69,7 @@ class Background:
         return announced
 
     def alive(self) -> bool:
+        """True when the background process lives."""
         if not self._lock_file.exists():
             return False
         with self._lock_file.open("a") as lock:
@@ -76,7 +80,7 @@ class Background:
         return False
 
     def launch(self, command: Sequence[str], timeout: float) -> dict[str, Any]:
-        """Start `command`, which must `hold` and `announce` here, and return what it announced.
+        """Starts `command`, which must `hold` and `announce` here, and returns what it announced.
 
         It survives this process and its terminal. Raises ProcessError when it ends first or `timeout` seconds pass.
         """
@@ -96,9 +100,9 @@ class Background:
         return state
 
     def end(self, timeout: float = 30.0) -> bool:
-        """Ask it to end, also when it is still starting, and wait until it is gone; False when none was there.
+        """Asks the process to end, also while it starts, and waits for that. False when none lived.
 
-        Raises ProcessError when it lives on after `timeout` seconds.
+        Raises ProcessError when it still lives after `timeout` seconds.
         """
         if not self.alive():
             return False
@@ -115,6 +119,7 @@ class Background:
 
     @property
     def log(self) -> Path:
+        """Returns the path of its log."""
         return self.directory / "background.log"
 
     @property
@@ -127,9 +132,9 @@ class Background:
 
 
 def end_politely() -> None:
-    """From now on SIGTERM, SIGINT and SIGHUP raise SystemExit in the main thread, so that `with` blocks clean up.
+    """Makes SIGTERM, SIGINT and SIGHUP raise SystemExit in the main thread from now on, so that `with` blocks clean up.
 
-    The first one counts; more of them do not interrupt the cleaning up.
+    Only the first signal counts. Further ones do not interrupt the clean-up.
     """
     asked = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
@@ -143,6 +148,6 @@ def end_politely() -> None:
 
 
 def wait_for_end() -> None:
-    """Sleep until a signal ends this process; after `end_politely`."""
+    """Sleeps until a signal ends this process. Call `end_politely` before."""
     while True:
         signal.pause()

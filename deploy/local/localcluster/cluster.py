@@ -1,6 +1,6 @@
-"""What tests and the demo need of any cluster, ours or an existing one: kubectl, kubeconfig files, tokens.
+"""Offers what tests and the demo need of any cluster, ours or an existing one: kubectl, kubeconfig files, tokens.
 
-Apart from the control plane so that kind, k3d or a real cluster can take its place (`USE_CLUSTER=1`).
+Apart from the control plane so that kind, k3d or a real cluster can replace it (`USE_CLUSTER=1`).
 """
 
 from __future__ import annotations
@@ -19,54 +19,63 @@ from localcluster.kubectl import Kubectl, KubectlError
 
 
 class ClusterError(RuntimeError):
-    """The cluster cannot be used; the message says what to do."""
+    """`ClusterError` means that the cluster cannot be used. Its message says what to do."""
 
 
 class Cluster:
-    """A cluster we are admin of. `directory` is private (mode 0700) and holds the kubeconfig files written here."""
+    """`Cluster` is a cluster of which we are admin.
+
+    `directory` is private (mode 0700) and holds our kubeconfig files.
+    """
 
     directory: Path
     kubectl: Kubectl
 
     @property
     def kubeconfig(self) -> Path:
-        """The admin's kubeconfig file."""
+        """Returns the path of the admin's kubeconfig."""
         return self.kubectl.kubeconfig
 
     def service_account_token(self, namespace: str, name: str, seconds: int = 3600) -> str:
-        """A bearer token of an existing ServiceAccount, through the TokenRequest API; at least 600 s are granted."""
+        """Returns a bearer token of an existing ServiceAccount, through the TokenRequest API.
+
+        At least 600 s are granted.
+        """
         account = ("--namespace", namespace, "create", "token", name, f"--duration={seconds}s")
         return self.kubectl.run(*account).strip()
 
     def service_account_kubeconfig(self, namespace: str, name: str, seconds: int = 86400) -> Path:
-        """Write a kubeconfig that speaks as `system:serviceaccount:<namespace>:<name>` and return its path.
+        """Writes a kubeconfig for `system:serviceaccount:<namespace>:<name>`, and returns its path.
 
-        The rights are that account's own, as its Role bindings in the cluster say. The file has mode 0600.
+        Its rights are those that the cluster's role bindings give to that account. The file has mode 0600.
         """
         token = self.service_account_token(namespace, name, seconds)
         path = self.directory / f"{namespace}-{name}.kubeconfig"
         return write_kubeconfig(path, self._cluster_entry(), token, namespace)
 
     def install_crds(self, directory: Path) -> None:
-        """Apply every manifest of `directory`, if it has any, and wait until the API server serves the kinds."""
+        """Applies every manifest of `directory`, and waits until the API server serves the kinds.
+
+        Does nothing when it is empty.
+        """
         if not any(directory.glob("*.yaml")):
             return
         names = self.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(directory), "-o", "name")
         self.kubectl.wait_established(*names.split())
 
     def kubectl_as(self, namespace: str, name: str) -> Kubectl:
-        """kubectl under a ServiceAccount's rights."""
+        """Returns a kubectl with the rights of a ServiceAccount."""
         return Kubectl(self.kubectl.binary, self.service_account_kubeconfig(namespace, name))
 
     def _cluster_entry(self) -> dict[str, Any]:
-        """The address and the CA, as the `cluster` part of a kubeconfig."""
+        """Returns the address and the CA, as the `cluster` part of a kubeconfig."""
         view = self.kubectl.json("config", "view", "--raw", "--minify", "--flatten")
         entry: dict[str, Any] = view["clusters"][0]["cluster"]
         return entry
 
 
 class ExistingCluster(Cluster):
-    """The cluster of a kubeconfig that the user chose. Nothing of it is started, stopped or reset by us."""
+    """`ExistingCluster` is the cluster of a kubeconfig that the user chose. We never start, stop or reset it."""
 
     def __init__(self, kubectl: Kubectl) -> None:
         self.kubectl = kubectl
@@ -74,7 +83,8 @@ class ExistingCluster(Cluster):
 
     @classmethod
     def from_kubeconfig(cls, path: Path | None = None, context: str | None = None) -> Self:
-        """Use `path`, else `$KUBECONFIG`, else `~/.kube/config`, and its current context unless `context` names one.
+        """Uses `path`, otherwise `$KUBECONFIG`, otherwise `~/.kube/config`, and its current context unless `context` is
+        given.
 
         Raises ClusterError when there is no such file or the API server does not answer.
         """
@@ -89,7 +99,7 @@ class ExistingCluster(Cluster):
         return cls(kubectl)
 
     def stop(self) -> None:
-        """Forget our kubeconfig files; the cluster itself stays as it is."""
+        """Removes our kubeconfig files. The cluster itself stays as it is."""
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def __enter__(self) -> Self:
@@ -102,13 +112,16 @@ class ExistingCluster(Cluster):
 
 
 def _any_kubectl() -> Path:
-    """The kubectl the user runs against that cluster anyway; ours when there is none."""
+    """Returns the kubectl on PATH, which the user has for that cluster. Ours when there is none."""
     found = shutil.which("kubectl")
     return Path(found) if found else assets.ensure().kubectl
 
 
 def write_kubeconfig(path: Path, cluster: dict[str, Any], token: str, namespace: str = "default") -> Path:
-    """Write a kubeconfig with one context for a bearer token (JSON, which is YAML too), readable by its owner alone."""
+    """Writes a kubeconfig with one context for a bearer token (JSON, which is also YAML).
+
+    Only its owner can read it.
+    """
     content = {
         "apiVersion": "v1",
         "kind": "Config",
@@ -123,5 +136,5 @@ def write_kubeconfig(path: Path, cluster: dict[str, Any], token: str, namespace:
 
 
 def cluster_entry(server: str, ca_pem: str) -> dict[str, Any]:
-    """The `cluster` part of a kubeconfig for `server` (https://host:port) with its CA inline."""
+    """Returns the `cluster` part of a kubeconfig for `server` (https://host:port), with its CA inline."""
     return {"server": server, "certificate-authority-data": base64.b64encode(ca_pem.encode()).decode()}

@@ -1,6 +1,6 @@
-"""etcd, kube-apiserver and kube-controller-manager as three processes of ours, ready in seconds and gone with us.
+"""Runs etcd, kube-apiserver and kube-controller-manager as three processes that end with ours.
 
-Apart from `cluster`, which is what everybody else needs to know: here are the flags, the keys, the order of starting,
+Apart from `cluster`, which is all that others need to know. This module has the flags, the keys, the order of starting,
 and the faults that tests inject (API server away, restart, a cluster restored from a backup).
 """
 
@@ -27,8 +27,8 @@ from localcluster.cluster import Cluster, ExistingCluster, cluster_entry, write_
 from localcluster.kubectl import Kubectl
 from localcluster.processes import Child, ProcessError, answers, direct_opener, free_port
 
-READY_SECONDS = 60.0  # generous: a busy machine is slow, not broken
-STARTS = 3  # a port found free can be taken before etcd or kube-apiserver binds it
+READY_SECONDS = 60.0  # generous, because a busy machine is slow but not broken
+STARTS = 3  # attempts, because a free port can be taken before etcd or kube-apiserver binds it
 GRACE_SECONDS = 2.0  # kube-apiserver would wait a minute for clients to close their watches
 MEMORY_FREE_BYTES = 1 << 30  # etcd preallocates its log: about 130 MB from the start
 DIRECTORY_PREFIX, CLAIM_FILE = "spotcompute-control-plane-", "claim"
@@ -50,11 +50,11 @@ P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class ControlPlane(Cluster):
-    """A cluster without nodes. A context manager; or `start()` and `stop()`.
+    """`ControlPlane` is a cluster without nodes. Use it as a context manager, or call `start()` and `stop()`.
 
-    RBAC is on. `kubeconfig` is the admin's, a bearer token in group system:masters. `audit_policy` (YAML of an
-    audit.k8s.io/v1 Policy) makes the API server write `audit_log`, one JSON event a line. The manifests in directory
-    `crds` are applied before kube-controller-manager starts, so that its garbage collector knows the kinds at once.
+    RBAC is on. `kubeconfig` is the admin's, a bearer token in group system:masters. With `audit_policy` (YAML of an
+    audit.k8s.io/v1 Policy) the API server writes `audit_log`, one JSON event a line. The manifests in directory `crds`
+    are applied before kube-controller-manager starts, so that its garbage collector knows the kinds at once.
     """
 
     def __init__(
@@ -70,9 +70,10 @@ class ControlPlane(Cluster):
     # -- the whole
 
     def start(self) -> Self:
-        """Start everything; return when `default` exists with its ServiceAccount.
+        """Starts everything. Returns when namespace `default` exists with its ServiceAccount.
 
-        Raises AssetsMissing when a binary cannot be had, ProcessError (with the log's end) when one does not come up.
+        Raises AssetsMissing when a binary cannot be found or made, ProcessError (with the end of its log) when a
+        process does not start.
         """
         self._binaries = self._binaries or assets.ensure()
         self.directory, self._claim = _claim_directory()
@@ -85,7 +86,7 @@ class ControlPlane(Cluster):
         return self
 
     def stop(self) -> None:
-        """End the processes and remove the data. Safe to call twice."""
+        """Ends the processes and removes the data. It may be called twice."""
         for name in list(self._children):  # newest first is not needed: nothing is kept
             self._children.pop(name).kill9()
         if self._claim is not None:
@@ -103,40 +104,44 @@ class ControlPlane(Cluster):
 
     @property
     def server(self) -> str:
-        """The API server's address, https://127.0.0.1:<port>; the same for the whole life of the control plane."""
+        """Returns the API server's address, https://127.0.0.1:<port>. It never changes while the control plane runs."""
         return f"https://127.0.0.1:{self._port}"
 
     @property
     def pids(self) -> dict[str, int]:
-        """The running processes by name: etcd, kube-apiserver, kube-controller-manager."""
+        """Returns the pids of the running processes by name: etcd, kube-apiserver, kube-controller-manager."""
         return {name: child.pid for name, child in self._children.items()}
 
     # -- faults
 
     def stop_apiserver(self) -> None:
-        """Take the API server away: connections are refused until `start_apiserver`. Data and port are kept."""
+        """Stops the API server: connections are refused until `start_apiserver`. Data and port are kept."""
         self._children.pop("kube-apiserver").stop(GRACE_SECONDS)
 
     def kill_apiserver(self) -> None:
-        """The same without goodbye: open watches are cut, requests under way get no answer."""
+        """Kills the API server: open watches are cut, and requests under way get no answer."""
         self._children.pop("kube-apiserver").kill9()
 
     def start_apiserver(self) -> None:
-        """Bring it back on the same port; returns when it is ready."""
+        """Starts the API server again on the same port. Returns when it is ready."""
         self._start_apiserver()
         self._await_apiserver()
 
     def restart_apiserver(self) -> None:
+        """Stops and starts the API server."""
         self.stop_apiserver()
         self.start_apiserver()
 
     def restart_controller_manager(self) -> None:
-        """Makes its garbage collector know at once the kinds of a new CRD: it looks only every 30 s by itself."""
+        """Restarts it, so that its garbage collector knows the kinds of a new CRD at once.
+
+        Otherwise it looks every 30 s.
+        """
         self._children.pop("kube-controller-manager").kill9()
         self._start_controller_manager()
 
     def snapshot(self) -> Path:
-        """Copy etcd's data and return where to; the control plane is down meanwhile, some seconds.
+        """Copies etcd's data and returns the path of the copy. The control plane is down for some seconds.
 
         The copy lives as long as the control plane.
         """
@@ -147,7 +152,7 @@ class ControlPlane(Cluster):
         return target
 
     def restore(self, snapshot: Path) -> None:
-        """Go back to a snapshot, as after a backup: objects and resourceVersions made since are gone, uids return."""
+        """Goes back to a snapshot, as after a backup: later objects and resourceVersions are gone, and uids return."""
         self._stop_all()
         shutil.rmtree(self._data)
         shutil.copytree(snapshot, self._data)
@@ -157,10 +162,11 @@ class ControlPlane(Cluster):
 
     @property
     def audit_log(self) -> Path:
+        """Returns the path of the audit log."""
         return self.directory / "audit.jsonl"
 
     def audit_events(self) -> list[dict[str, Any]]:
-        """Every audit event so far (audit.k8s.io/v1 Event). Empty unless `audit_policy` was given."""
+        """Returns every audit event so far (audit.k8s.io/v1 Event). Empty unless `audit_policy` was given."""
         if not self.audit_log.exists():
             return []
         complete = self.audit_log.read_text().rpartition("\n")[0]  # the last line may be half written
@@ -188,7 +194,7 @@ class ControlPlane(Cluster):
         self._start_controller_manager()
 
     def _stop_all(self) -> None:
-        """In order, so that etcd's data is at rest."""
+        """Stops the processes in order, so that no write to etcd's data is under way."""
         for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
             if child := self._children.pop(name, None):
                 child.stop(GRACE_SECONDS)
@@ -213,8 +219,8 @@ class ControlPlane(Cluster):
             "etcd-servers": f"http://127.0.0.1:{self._etcd_port}",
             "bind-address": "127.0.0.1",
             "secure-port": self._port,
-            "advertise-address": "127.0.0.1",  # else it exits on a machine without a default route
-            "endpoint-reconciler-type": "none",  # else it complains for ever that a loopback address is no endpoint
+            "advertise-address": "127.0.0.1",  # otherwise it exits on a machine without a default route
+            "endpoint-reconciler-type": "none",  # otherwise it warns for ever that a loopback address is no endpoint
             "cert-dir": self.directory / "certificates",  # it makes its own CA and certificate there, once
             "token-auth-file": self.directory / "tokens.csv",
             "authorization-mode": "RBAC",
@@ -229,7 +235,7 @@ class ControlPlane(Cluster):
         self._run("kube-apiserver", self._assets.kube_apiserver, flags)
 
     def _await_apiserver(self) -> None:
-        """Ready to serve, and done with creating what a cluster begins with. Writes the admin's kubeconfig."""
+        """Waits until it serves and has created the initial objects of a cluster. Writes the admin's kubeconfig."""
         child = self._children["kube-apiserver"]
         child.wait_until(self._certificate.exists, timeout=READY_SECONDS, what="its certificate")
         child.wait_until(lambda: self._answers("/readyz"), timeout=READY_SECONDS, what="/readyz")
@@ -252,7 +258,7 @@ class ControlPlane(Cluster):
             "kube-api-qps": 1000,
             "kube-api-burst": 1000,
             "controller-start-interval": "0s",
-            "horizontal-pod-autoscaler-sync-period": "1s",  # 15 s by default, and nothing here is worth the wait
+            "horizontal-pod-autoscaler-sync-period": "1s",  # 15 s by default, too long for tests
         }
         child = self._run("kube-controller-manager", self._assets.kube_controller_manager, flags)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
@@ -302,7 +308,7 @@ class ControlPlane(Cluster):
         return self.directory / "ca.crt"
 
     def _ca(self) -> str:
-        """kube-apiserver writes its certificate followed by the CA that signed it."""
+        """Returns the CA. kube-apiserver writes its certificate followed by the CA that signed it."""
         begin = "-----BEGIN CERTIFICATE-----"
         return begin + self._certificate.read_text().rpartition(begin)[2]
 
@@ -318,10 +324,10 @@ class ControlPlane(Cluster):
 
 
 def private_key_pem() -> str:
-    """A new EC P-256 private key (SEC 1 / RFC 5915, without the optional public key), as PEM.
+    """Returns a new EC P-256 private key (SEC 1 / RFC 5915, without the optional public key), as PEM.
 
-    Signs ServiceAccount tokens. Written by hand because a scalar and a fixed frame are all there is to it, and it
-    saves the dependency on an openssl command; Go computes the public key from it.
+    It signs ServiceAccount tokens. It is made here because it is only a random number in a fixed frame, and an openssl
+    command would be one more dependency. Go computes the public key from it.
     """
     scalar = 1 + secrets.randbelow(P256_ORDER - 1)
     version, curve = bytes.fromhex("020101"), bytes.fromhex("a00a06082a8648ce3d030107")
@@ -331,9 +337,10 @@ def private_key_pem() -> str:
 
 
 def open_cluster(crds: Path | None = None) -> ControlPlane | ExistingCluster:
-    """A cluster with our kinds in it: a new control plane, or with `USE_CLUSTER=1` the one of `$KUBECONFIG`.
+    """Returns a started cluster with our kinds: a new control plane, or with `USE_CLUSTER=1` the one of `$KUBECONFIG`.
 
-    Already started; use it in a `with` block or call `stop()`. Raises what those two raise.
+    Use it in a `with` block or call `stop()`. Raises what `ControlPlane.start` or `ExistingCluster.from_kubeconfig`
+    raises.
     """
     if os.environ.get("USE_CLUSTER") != "1":
         return ControlPlane(crds=crds).start()
@@ -344,10 +351,10 @@ def open_cluster(crds: Path | None = None) -> ControlPlane | ExistingCluster:
 
 
 def _claim_directory() -> tuple[Path, IO[str]]:
-    """A new private directory, and the open lock that says its control plane lives.
+    """Returns a new private directory, and the open lock that shows that its control plane lives.
 
-    In memory when there is room: etcd writes much and nothing of it is kept. Directories whose owner was killed before
-    it could remove them (their lock is free) are removed first, else each would cost 150 MB of memory for ever.
+    The directory is in memory when there is space, because etcd writes much and nothing of it is kept. First it removes
+    directories whose owner was killed before it could (their lock is free). Otherwise each would cost 150 MB of memory.
     """
     memory = Path("/dev/shm")  # noqa: S108 - mkdtemp makes a private directory in it
     base = memory if memory.is_dir() and shutil.disk_usage(memory).free > MEMORY_FREE_BYTES else Path(gettempdir())

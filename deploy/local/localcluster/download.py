@@ -1,6 +1,6 @@
-"""Fetch published binaries over HTTPS, checked by checksum before a byte of them is used.
+"""Fetches published binaries over HTTPS. Their checksum is verified before they are used.
 
-Apart from `assets` because it alone speaks to the network, and so that tests can serve it their own files.
+Apart from `assets` because only this module uses the network, and so that tests can serve it their own files.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import urllib.request
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-TIMEOUT_SECONDS = 5.0  # per connect and per read: a machine without internet should be told in seconds
+TIMEOUT_SECONDS = 5.0  # per connect and per read: without internet, the error should come within seconds
 CHUNK_BYTES = 1 << 20
 REPORT_SECONDS = 5.0
 
@@ -21,13 +21,13 @@ Say = Callable[[str], None]
 
 
 class DownloadError(RuntimeError):
-    """Nothing usable came; the message names the address and why."""
+    """`DownloadError` means that nothing usable came. Its message names the address and the reason."""
 
 
 def fetch(url: str, target: Path, *, sha512: str | None = None, sha256: str | None = None, say: Say) -> None:
-    """Write the body of `url` to `target`, or raise DownloadError and leave no `target`.
+    """Writes the body of `url` to `target`. Raises DownloadError and leaves no `target` otherwise.
 
-    One of the checksums (hex) must be given; the body is refused unless it has it.
+    One of the checksums (hex) must be given. A body with another checksum is refused.
     """
     digest = hashlib.sha512() if sha512 else hashlib.sha256()
     wanted = (sha512 or sha256 or "").lower()
@@ -47,7 +47,10 @@ def fetch(url: str, target: Path, *, sha512: str | None = None, sha256: str | No
 
 
 def published_sha256(url: str) -> str:
-    """The checksum that Kubernetes publishes beside its release binaries, at `<url>.sha256`: 64 hex digits."""
+    """Returns the checksum that Kubernetes publishes next to its release binaries, at `<url>.sha256`: 64 hex digits.
+
+    Raises DownloadError.
+    """
     try:
         with urllib.request.urlopen(f"{url}.sha256", timeout=TIMEOUT_SECONDS) as response:
             text = bytes(response.read(200)).decode("ascii", "replace").split()
@@ -59,7 +62,10 @@ def published_sha256(url: str) -> str:
 
 
 def listed_sha256(url: str, name: str) -> str:
-    """The checksum of the file `name` in a published list of them, as `sha256sum` writes it: 64 hex digits."""
+    """Returns the checksum of the file `name` in a published list, as `sha256sum` writes it: 64 hex digits.
+
+    Raises DownloadError.
+    """
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_SECONDS) as response:
             lines = bytes(response.read(CHUNK_BYTES)).decode("ascii", "replace").splitlines()
@@ -73,10 +79,10 @@ def listed_sha256(url: str, name: str) -> str:
 
 
 def unpack(archive: Path, inside: str, names: Iterable[str], directory: Path) -> None:
-    """Write the regular files `<inside>/<name>` of an archive to `directory`, executable.
+    """Writes the regular files `<inside>/<name>` of an archive to `directory`, executable.
 
-    Files are looked up by their exact name and written under ours, so that no path inside the archive can lead
-    elsewhere. Raises DownloadError when one is missing, is not a file, or the archive is not one.
+    Files are looked up by their exact name and written under our name, so that no path in the archive can lead
+    elsewhere. Raises DownloadError when one is missing, is not a file, or the archive is not readable.
     """
     try:
         with tarfile.open(archive, "r:gz") as tar:
@@ -101,7 +107,7 @@ def _unpack_one(tar: tarfile.TarFile, path: str, target: Path) -> None:
 
 
 class _Progress:
-    """Says every few seconds how much has come."""
+    """`_Progress` reports every few seconds how much has come."""
 
     def __init__(self, url: str, total: str | None, say: Say) -> None:
         self._name = url.rsplit("/", 1)[-1]

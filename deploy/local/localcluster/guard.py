@@ -1,10 +1,10 @@
-"""Run a command that cannot outlive its owner; called as a script, `guard.py LIFELINE_FD COMMAND…`.
+"""Runs a command that cannot outlive its owner. Called as a script: `guard.py LIFELINE_FD COMMAND…`.
 
-A file of its own, with the standard library only, because it is executed with `python -I -S` to start in milliseconds.
-The calling process becomes the command itself (same pid, so signals and exit codes are the command's own); a small
-watcher is forked beside it. The owner keeps the other end of the lifeline pipe: when the owner dies in whatever way,
-kill -9 included, the kernel closes that end, the watcher reads end-of-file and kills the command's process group.
-PR_SET_PDEATHSIG was not chosen: it exists on Linux only, and follows the thread that forked instead of the process.
+It is a file of its own that uses only the standard library, because `python -I -S` starts it in milliseconds. The
+calling process becomes the command itself (same pid, so signals and exit codes are the command's own), and a small
+watcher is forked. The owner keeps the other end of the lifeline pipe. When the owner dies, also by kill -9, the kernel
+closes that end. The watcher then reads end-of-file and kills the command's process group. PR_SET_PDEATHSIG would not
+do: it exists on Linux only, and follows the thread that forked instead of the process.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import select
 import signal
 import sys
 
-POLL_SECONDS = 1.0  # how long a watcher may survive the command it watched
+POLL_SECONDS = 1.0  # how long a watcher may live after its command has ended
 
 
 def watch(command_pid: int, lifeline: int) -> None:
-    """Wait for the owner's end of `lifeline` to close, then kill the group of `command_pid`.
+    """Waits until the owner's end of `lifeline` closes, then kills the group of `command_pid`.
 
-    The watcher is a child of the command, so a changed parent means that the command is gone: no signal is sent then,
-    since its pid may belong to someone else by now.
+    The watcher is a child of the command, so another parent means that the command has ended. No signal is sent then,
+    because the pid may already belong to another process.
     """
     while os.getppid() == command_pid:
         readable, _, _ = select.select([lifeline], [], [], POLL_SECONDS)
@@ -31,7 +31,7 @@ def watch(command_pid: int, lifeline: int) -> None:
 
 
 def become(command: list[str], lifeline: int) -> None:
-    """Fork the watcher and turn this process into `command`, as the leader of its own session and group."""
+    """Forks the watcher and turns this process into `command`, as the leader of its own session and group."""
     command_pid = os.getpid()
     if os.getpgrp() != command_pid:
         os.setsid()
@@ -45,7 +45,7 @@ def become(command: list[str], lifeline: int) -> None:
 
 
 def detach_from_files(keep: int) -> None:
-    """Close everything but `keep`: a watcher that held the command's output would keep its readers waiting."""
+    """Closes everything but `keep`. A watcher that held the command's output would keep its readers waiting."""
     null = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(null, standard)

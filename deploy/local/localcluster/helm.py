@@ -1,6 +1,6 @@
-"""Where helm comes from: this machine, our cache, the published archive, or a build. In that order.
+"""Finds helm: on this machine, in our cache, in the published archive, or by a build, in this order.
 
-Apart from `assets`: only the chart's tests need it, so that nobody waits for it who wants a control plane.
+Apart from `assets` because only the tests of the chart need it. A control plane need not wait for it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from localcluster.search import Search, cache_root, go_remedy
 
 @dataclass
 class HelmFinder(Search):
-    """One search. Every argument has its real default; tests put their own in place."""
+    """`HelmFinder` is one search for it. Every argument has its real default; tests use their own."""
 
     cache: Path = field(default_factory=lambda: cache_root() / pins.helm_cache_key())
     url: str = pins.HELM_URL
@@ -23,20 +23,23 @@ class HelmFinder(Search):
     names = ("helm",)
 
     def ensure(self) -> Path:
-        """Return the binary, downloading or building it when it is missing. Raises AssetsMissing.
+        """Returns the binary, after downloading or building it when it is missing. Raises AssetsMissing.
 
-        Safe to call from several processes: one works, the others wait for it.
+        Several processes may call it: one works, the others wait for it.
         """
         return self.bring(self._download, self._build)["helm"]
 
     def fits(self, name: str, version: tuple[int, ...]) -> bool:
+        """True when `version` of helm may be used."""
         return version[0] in pins.HELM_MAJORS
 
     def wanted(self, name: str) -> str:
+        """Returns the wanted version in words."""
         return " or ".join(f"{major}.x" for major in pins.HELM_MAJORS)
 
     def explanation(self, missing: list[str]) -> str:
-        return self.told("helm", "helm 3 or 4 on PATH", "internet access to get.helm.sh", go_remedy())
+        """Returns the message when every way has failed."""
+        return self.report("helm", "helm 3 or 4 on PATH", "internet access to get.helm.sh", go_remedy())
 
     def _download(self, missing: list[str]) -> None:
         sha256 = self.sha256.get(self.platform)
@@ -52,5 +55,5 @@ class HelmFinder(Search):
 
 
 def ensure() -> Path:
-    """helm, brought here if need be; says on stderr what takes long. Raises AssetsMissing."""
+    """Returns helm, and reports slow steps on stderr. Raises AssetsMissing."""
     return HelmFinder().ensure()

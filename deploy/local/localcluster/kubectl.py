@@ -1,4 +1,4 @@
-"""The real kubectl, with one kubeconfig: tests and the demo speak to the API as a person would."""
+"""Runs the real kubectl with one kubeconfig: tests and the demo use the API as a person would."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class KubectlError(RuntimeError):
-    """kubectl ended with another code than 0; `stderr` is what it said."""
+    """`KubectlError` means that kubectl ended with another code than 0. `stderr` is its output."""
 
     def __init__(self, command: list[str], code: int, stderr: str) -> None:
         super().__init__(f"kubectl {' '.join(command)} ended with {code}: {stderr.strip()}")
@@ -25,7 +25,7 @@ class KubectlError(RuntimeError):
 
 @dataclass(frozen=True)
 class Kubectl:
-    """`binary` run with `kubeconfig`; `namespace` and `context` are added to every call when set."""
+    """`Kubectl` runs `binary` with `kubeconfig`. `namespace` and `context` are added to every call when set."""
 
     binary: Path
     kubeconfig: Path
@@ -33,13 +33,16 @@ class Kubectl:
     context: str | None = None
 
     def command(self, *arguments: str) -> list[str]:
-        """The full command line, for callers that run it themselves (`kubectl get -w` as a Child)."""
+        """Returns the full command line, for callers that run it themselves (`kubectl get -w` as a Child)."""
         scope = [f"--namespace={self.namespace}"] if self.namespace else []
         scope += [f"--context={self.context}"] if self.context else []
         return [str(self.binary), f"--kubeconfig={self.kubeconfig}", *scope, *arguments]
 
     def run(self, *arguments: str, stdin: str | None = None, timeout: float = TIMEOUT_SECONDS) -> str:
-        """Return stdout. Raises KubectlError with kubectl's own words, subprocess.TimeoutExpired after `timeout` s."""
+        """Returns stdout.
+
+        Raises KubectlError with kubectl's own message, subprocess.TimeoutExpired after `timeout` s.
+        """
         done = subprocess.run(
             self.command(*arguments),
             input=stdin,
@@ -54,18 +57,18 @@ class Kubectl:
         return done.stdout
 
     def apply(self, manifest: str, *options: str) -> str:
-        """`kubectl apply` of one YAML (or JSON) text, several documents allowed."""
+        """Calls `kubectl apply` with one YAML (or JSON) text. Several documents are allowed."""
         return self.run("apply", "-f", "-", *options, stdin=manifest)
 
     def json(self, *arguments: str) -> dict[str, Any]:
-        """Run with `-o json` and return the object, or the list object, as it came."""
+        """Runs with `-o json` and returns the object, or the list object, as it came."""
         answer: dict[str, Any] = json.loads(self.run(*arguments, "-o", "json"))
         return answer
 
     def wait_established(self, *definitions: str, seconds: float = 60.0) -> None:
-        """Wait until the API server serves these definitions (`crd/name`).
+        """Waits until the API server serves these definitions (`crd/name`).
 
-        `kubectl wait` gives up on one that has no conditions yet: for some moments after it was made it has none.
+        `kubectl wait` gives up on a definition without conditions, and a new one has none for some moments.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -78,7 +81,7 @@ class Kubectl:
                 time.sleep(0.1)
 
     def can(self, verb: str, resource: str, *options: str) -> bool:
-        """Ask the API server whether this kubeconfig may do it (`kubectl auth can-i`)."""
+        """True when the API server allows it to this kubeconfig (`kubectl auth can-i`)."""
         try:
             return self.run("auth", "can-i", verb, resource, *options).strip() == "yes"
         except KubectlError as error:
@@ -88,7 +91,7 @@ class Kubectl:
 
 
 def _environment() -> Mapping[str, str]:
-    """Ours without KUBECONFIG and proxies for the loopback: `--kubeconfig` alone decides what is spoken to."""
+    """Returns our environment without KUBECONFIG and without proxies for loopback. `--kubeconfig` alone counts."""
     kept = {key: value for key, value in os.environ.items() if key != "KUBECONFIG"}
     bypass = ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
     return {**kept, "NO_PROXY": bypass, "no_proxy": bypass}

@@ -1,4 +1,4 @@
-"""The versions everything here agrees on. Data only: change a version in this one place (and in `assets/**/go.mod`)."""
+"""Lists the versions that everything here agrees on. Change a version only here (and in `assets/**/go.mod`)."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ import platform
 from pathlib import Path
 
 MODULE = Path(__file__).resolve().parent.parent / "assets"  # the pinned go.mod and go.sum to build from
-HELM_MODULE = MODULE / "helm"  # of its own: helm wants other versions of Kubernetes' libraries
+HELM_MODULE = MODULE / "helm"  # a module of its own, because helm needs other versions of Kubernetes' libraries
 
 KUBERNETES_MINOR = (1, 36)
 KUBERNETES_BUILT = "v1.36.4"  # k8s.io/kubernetes in assets/go.mod
-ETCD_OLDEST = (3, 5)  # older ones miss the progress notifications that kube-apiserver 1.36 wants
+ETCD_OLDEST = (3, 5)  # older ones lack the progress notifications that kube-apiserver 1.36 needs
 NAMES = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
 
 # Published by the kubebuilder project: github.com/kubernetes-sigs/controller-tools, envtest-releases.yaml (SHA-512).
@@ -39,7 +39,7 @@ ENVTEST_SHA512 = {
         "1afe51c1f368b67756cdb40b10de9b205609e1726e5f27f7c6d824dd9c6649ac"
     ),
 }
-# Kubernetes publishes its own binaries with a checksum beside each; server binaries for Linux only.
+# Kubernetes publishes its own binaries with a checksum for each; server binaries for Linux only.
 RELEASE_URL = "https://dl.k8s.io/release/{version}/bin/{os}/{arch}/{name}"
 
 HELM_MAJORS = (3, 4)
@@ -73,18 +73,18 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 
 
 def platform_name() -> str:
-    """This machine in Go's words, `linux-amd64`."""
+    """Returns this machine's platform as Go names it, such as `linux-amd64`."""
     machine = platform.machine().lower()
     return f"{platform.system().lower()}-{_ARCHITECTURES.get(machine, machine)}"
 
 
 def cache_key() -> str:
-    """Names the set of binaries: minor version, digest of every pin above, platform."""
+    """Returns a name for the set of binaries: minor version, digest of every pin above, platform."""
     return f"{'.'.join(map(str, KUBERNETES_MINOR))}-{_digest(ENVTEST_VERSION, MODULE)}-{platform_name()}"
 
 
 def helm_cache_key() -> str:
-    """The same for helm: another pin of it leaves the binaries of Kubernetes alone."""
+    """Returns a name for helm's cache. Another version of helm does not affect the binaries of Kubernetes."""
     return f"helm-{_digest(HELM_VERSION, HELM_MODULE)}-{platform_name()}"
 
 

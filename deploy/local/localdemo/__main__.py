@@ -1,4 +1,7 @@
-"""The command line: `python -m localdemo demo | up | down`, which `make demo`, `make up` and `make down` call."""
+"""Defines the command line:
+
+`python -m localdemo demo | up | down`, which `make demo`, `make up` and `make down` call.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from localcluster.background import Background, end_politely
 from localcluster.cluster import ClusterError
 from localcluster.kubectl import KubectlError
 from localcluster.processes import ProcessError
-from localdemo import guest
+from localdemo import installation
 from localdemo.stage import PACE, Stage, open_stage
 from localdemo.story import Story, StoryBroken
 from localdemo.surroundings import REPOSITORY
@@ -35,29 +38,29 @@ directory_option = click.option(
     "--directory",
     type=click.Path(path_type=Path),
     default=DEFAULT_DIRECTORY,
-    help="Where what `up` started keeps its lock, state and log.",
+    help="Directory for the lock, state and log of what `up` started.",
     show_default=".cache/demo of the repository",
 )
 
 
 @click.group()
 def cli() -> None:
-    """The operator on this machine: real Kubernetes API, simulated cloud."""
+    """Run the operator on this machine, with a real Kubernetes API and a simulated cloud."""
 
 
 @cli.command()
-@click.option("--transcript", type=click.Path(path_type=Path), help="Write what is shown to this file too.")
+@click.option("--transcript", type=click.Path(path_type=Path), help="Also write the output to this file.")
 def demo(transcript: Path | None) -> None:
-    """Tell the whole story once; exit 0 only when all of it came true."""
+    """Play the whole story once. The exit code is 0 only when all of it came true."""
     leave_on_signals()
     if not uses_existing_cluster():
-        assets.ensure()  # minutes when they must be built: not part of the time shown
+        assets.ensure()  # takes minutes when they must be built, which is not part of the time shown
     with _transcribing(transcript) as file:
         sys.exit(0 if play(Terminal(sys.stdout, file)) else 1)
 
 
 def play(terminal: Terminal) -> bool:
-    """Set the stage, tell the story, show the ledger's table; True when everything came true."""
+    """Starts everything, plays the story, shows the ledger's table. True when everything came true."""
     begun = time.monotonic()
     terminal.heading("A Kubernetes API server, a simulated cloud and the operator")
     with open_stage() as stage:
@@ -80,8 +83,8 @@ def play(terminal: Terminal) -> bool:
 
 
 def introduce(terminal: Terminal, stage: Stage, seconds: float) -> None:
-    """Say what runs, and how it differs from an install."""
-    account = f"{guest.OPERATOR_NAMESPACE}/{guest.OPERATOR_ACCOUNT}"
+    """Shows what runs, and how it differs from an installation."""
+    account = f"{installation.OPERATOR_NAMESPACE}/{installation.OPERATOR_ACCOUNT}"
     terminal.say(
         f"Started in {seconds:.0f} s: Kubernetes {server_version(stage)}; cvmsim, a strict local CVM API with stock,"
         f" prices and a ledger; and the operator, a process with the rights of ServiceAccount {account} only."
@@ -92,12 +95,13 @@ def introduce(terminal: Terminal, stage: Stage, seconds: float) -> None:
         f" again after {base} to {limit} s (5 to 60 by default)."
     )
     terminal.say(
-        f"Below, kubectl is the user (in namespace {guest.NAMESPACE}), and cvmsim is the market."
+        f"Below, kubectl is the user (in namespace {installation.NAMESPACE}), and cvmsim is the market."
         " A line with ✓ says what the simulator's ledger shows."
     )
 
 
 def server_version(stage: Stage) -> str:
+    """Returns the version of the API server."""
     version: str = stage.kubectl.json("version")["serverVersion"]["gitVersion"]
     return version
 
@@ -105,9 +109,9 @@ def server_version(stage: Stage) -> str:
 @cli.command()
 @directory_option
 def up(directory: Path) -> None:
-    """Start everything and leave it running; twice is fine. End it with `down`."""
+    """Start everything and leave it running. A second call changes nothing. End it with `down`."""
     if not uses_existing_cluster():
-        assets.ensure()  # here, where the person sees how far it is
+        assets.ensure()  # here, so that the progress is visible
     background = Background(directory)
     command = [sys.executable, "-m", "localdemo", "serve", f"--directory={directory}"]
     state = background.state() or background.launch(command, START_SECONDS)
@@ -115,7 +119,7 @@ def up(directory: Path) -> None:
 
 
 def instructions(state: dict[str, Any]) -> str:
-    """What a person needs to play with what is up; every line can be pasted into a shell."""
+    """Returns what a person needs to play with what is up. Every line can be pasted into a shell."""
     return f"""\
 # Kubernetes, the simulated cloud and the operator run (pid {state["pid"]}). End them with: make down
 export KUBECONFIG={state["kubeconfig"]}
@@ -123,13 +127,13 @@ export CVMSIM_READY_FILE={state["ready_file"]}
 export PATH={state["path"]}:$PATH
 
 kubectl apply -k deploy/samples            # environments for the simulator's account
-kubectl get sce --watch                    # what becomes of them
+kubectl get sce --watch                    # how they change
 kubectl scale sce/first --replicas=5
 kubectl describe sce first
 
 cvmsim market                              # what there is to buy, and at what price
 cvmsim stock ap-guangzhou-3 S5.MEDIUM4 0   # sold out
-cvmsim price ap-guangzhou-3 S5.MEDIUM4 0.1 # dearer
+cvmsim price ap-guangzhou-3 S5.MEDIUM4 0.1 # a higher price
 cvmsim interrupt --count 1 --notice-seconds 0   # the cloud takes one back
 cvmsim terminate --count 1                 # a person ends one in the console
 cvmsim instances                           # what really runs
@@ -141,7 +145,7 @@ curl {state["metrics"]}"""
 @cli.command(hidden=True)
 @directory_option
 def serve(directory: Path) -> None:
-    """Be what `up` leaves running."""
+    """Run what `up` leaves running."""
     end_politely()
     background = Background(directory)
     with background.hold(), open_stage() as stage:
@@ -151,7 +155,7 @@ def serve(directory: Path) -> None:
 
 
 def description(stage: Stage) -> dict[str, Any]:
-    """What `up` tells of the stage."""
+    """Returns what `up` announces about the stage."""
     kubectl = stage.kubectl.binary
     return {
         "kubeconfig": str(stage.kubectl.kubeconfig),
@@ -165,16 +169,20 @@ def description(stage: Stage) -> dict[str, Any]:
 @cli.command()
 @directory_option
 def down(directory: Path) -> None:
-    """End what `up` started; nothing to do is fine."""
+    """End what `up` started. Does nothing when nothing runs."""
     click.echo("ended" if Background(directory).end(timeout=150.0) else "nothing was running")
 
 
 def uses_existing_cluster() -> bool:
+    """True when the user chose an existing cluster (`USE_CLUSTER=1`)."""
     return os.environ.get("USE_CLUSTER") == "1"
 
 
 def leave_on_signals() -> None:
-    """Ctrl-C, SIGTERM and SIGHUP leave through the `with` blocks, which clean up; the exit code tells which it was."""
+    """Makes Ctrl-C, SIGTERM and SIGHUP leave through the `with` blocks, which clean up.
+
+    The exit code names the signal.
+    """
 
     def leave(number: int, frame: FrameType | None) -> None:
         sys.exit(128 + number)
@@ -193,6 +201,7 @@ def _transcribing(path: Path | None) -> Iterator[TextIO | None]:
 
 
 def main() -> None:
+    """Runs the command line. Errors that a person can correct end it with one line."""
     try:
         cli()
     except (assets.AssetsMissing, ClusterError, KubectlError, ProcessError) as error:

@@ -1,4 +1,4 @@
-"""The simulated cloud as a child of the demo, and what its ledger says: the judge of the story.
+"""Starts the simulated cloud as a child of the demo, and reads its ledger, which judges the story.
 
 Apart from `cvmsim`, which it starts and asks over HTTP like any other client of the control port.
 """
@@ -24,14 +24,14 @@ ANSWER_SECONDS = 10.0
 SEED = 1  # of every random choice in the demo
 #: A key pair of the simulator's default world.
 SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"
-#: The tag every instance of an environment is born with; its value is `status.environmentID`.
+#: The tag with which every instance of an environment is launched. Its value is `status.environmentID`.
 ENVIRONMENT_TAG = "spotcompute-environment"
 RUNNING, GONE = "RUNNING", "GONE"
 
 
 @dataclass(frozen=True)
 class Account:
-    """What the ledger says of one environment; `ended` counts by who ended an instance: operator, cloud, console."""
+    """`Account` is what the ledger says of one environment. `ended` counts ends by cause: operator, cloud, console."""
 
     launched: int
     live: int
@@ -44,7 +44,7 @@ class Account:
 
     @classmethod
     def of(cls, ledger: Mapping[str, Any], summary: Mapping[str, Any], environment_id: str) -> Self:
-        """Read it out of `GET ledger` and `GET ledger/summary`. Judged by the tags instances were born with."""
+        """Returns the account in `GET ledger` and `GET ledger/summary`. It counts by the instances' original tags."""
         mine = [one for one in ledger["instances"] if one["originalTags"].get(ENVIRONMENT_TAG) == environment_id]
         live = sum(one["live"] for one in mine)
         tag = summary["tags"].get(f"{ENVIRONMENT_TAG}={environment_id}", {"peak": 0})
@@ -61,7 +61,7 @@ class Account:
 
 
 def ended_by(instance: Mapping[str, Any]) -> str:
-    """Whose doing the end of an instance was that is not live any more."""
+    """Returns what ended an instance that is no longer live: operator, cloud, console or other."""
     causes = [change["cause"] for change in instance["changes"] if change["state"] in ("TERMINATING", "SHUTDOWN", GONE)]
     first = causes[0] if causes else "launch failed"
     if first.startswith("TerminateInstances"):
@@ -70,7 +70,7 @@ def ended_by(instance: Mapping[str, Any]) -> str:
 
 
 class Simulator:
-    """A running `cvmsim serve`, started in `directory`; ends with its owner."""
+    """`Simulator` is a running `cvmsim serve`, started in `directory`. It ends with its owner."""
 
     def __init__(self, directory: Path) -> None:
         self.ready_file = directory / "cvmsim.json"
@@ -83,11 +83,11 @@ class Simulator:
 
     @property
     def endpoint(self) -> str:
-        """host:port of the CVM API."""
+        """Returns host:port of the CVM API."""
         return self._address["api"]
 
     def command(self, *words: str) -> str:
-        """Run `cvmsim <words>` as a person would and return what it printed. Raises CalledProcessError."""
+        """Runs `cvmsim <words>` as a person would, and returns its output. Raises CalledProcessError."""
         env = surroundings(OPERATOR_SOURCES, CVMSIM_READY_FILE=str(self.ready_file))
         done = subprocess.run(
             [sys.executable, "-m", "cvmsim", *words], env=env, cwd=REPOSITORY, check=True, text=True,
@@ -96,14 +96,15 @@ class Simulator:
         return done.stdout
 
     def ledger(self) -> dict[str, Any]:
-        """Every request, token and instance."""
+        """Returns every request, token and instance."""
         return self._get("ledger")
 
     def summary(self) -> dict[str, Any]:
-        """Totals; small however long it runs."""
+        """Returns totals, which stay small however long it runs."""
         return self._get("ledger/summary")
 
     def account(self, environment_id: str) -> Account:
+        """Returns what the ledger says of one environment."""
         return Account.of(self.ledger(), self.summary(), environment_id)
 
     def _get(self, path: str) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""Cluster, simulated cloud and operator, up together and gone together.
+"""Starts cluster, simulated cloud and operator together, and ends them together.
 
-Apart from the story so that `make up` and `make demo` stand on the same stage.
+Apart from the story so that `make up` and `make demo` use the same stage.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from localcluster.cluster import Cluster
 from localcluster.controlplane import open_cluster
 from localcluster.kubectl import Kubectl
 from localcluster.processes import Child, ProcessError, answers, free_port
-from localdemo import guest
+from localdemo import installation
 from localdemo.simulator import Simulator
 from localdemo.surroundings import OPERATOR_SOURCES, REPOSITORY, surroundings
 
 READY_SECONDS = 30.0
-TOKEN_SECONDS = 30 * 86400  # `make up` may stay for weeks; a cluster grants less if it wants to
+TOKEN_SECONDS = 30 * 86400  # `make up` may stay for weeks; a cluster may grant less
 REVIVAL_SECONDS = 1.0
-#: Quick, so that a story of hours takes a minute; an install has sweeps of 15 s and rests of 5 to 60 s.
+#: Short times, so that a story of hours takes a minute. An installation has sweeps of 15 s and backoffs of 5 to 60 s.
 PACE = {
     "SPOTCOMPUTE_SWEEP_SECONDS": "1.5",
     "SPOTCOMPUTE_SUSPECT_SWEEP_SECONDS": "0.5",
@@ -35,7 +35,10 @@ PACE = {
 
 
 class Stage:
-    """`kubectl` speaks as admin in the demo's namespace; `operator` runs under its own ServiceAccount's rights."""
+    """`Stage` holds the running parts.
+
+    `kubectl` is admin in the demo's namespace; `operator` has its ServiceAccount's rights.
+    """
 
     def __init__(self, cluster: Cluster, children: contextlib.ExitStack) -> None:
         self.cluster = cluster
@@ -46,8 +49,8 @@ class Stage:
         children.callback(self.stop_operator)
 
     def start_operator(self) -> None:
-        """Start it, and return once it is healthy. Raises ProcessError with its log's end."""
-        account = guest.OPERATOR_NAMESPACE, guest.OPERATOR_ACCOUNT
+        """Starts the operator, and returns once it is healthy. Raises ProcessError with the end of its log."""
+        account = installation.OPERATOR_NAMESPACE, installation.OPERATOR_ACCOUNT
         kubeconfig = self.cluster.service_account_kubeconfig(*account, seconds=TOKEN_SECONDS)
         health_port, self.metrics_port = free_port(), free_port()
         env = surroundings(
@@ -56,7 +59,7 @@ class Stage:
             KUBECONFIG=str(kubeconfig),
             SPOTCOMPUTE_ENDPOINT=self.simulator.endpoint,
             SPOTCOMPUTE_PROTOCOL="http",
-            SPOTCOMPUTE_NAMESPACE=guest.NAMESPACE,
+            SPOTCOMPUTE_NAMESPACE=installation.NAMESPACE,
             SPOTCOMPUTE_ALLOW_DEFAULT_CREDENTIALS="false",
             SPOTCOMPUTE_LISTEN_HOST="127.0.0.1",
             SPOTCOMPUTE_HEALTH_PORT=str(health_port),
@@ -69,11 +72,11 @@ class Stage:
         self.operator.wait_until(lambda: answers(f"http://127.0.0.1:{health_port}/healthz"), timeout=READY_SECONDS)
 
     def stop_operator(self) -> None:
-        """End the one that runs by now."""
+        """Ends the operator that runs now."""
         self.operator.stop()
 
     def revive(self) -> None:
-        """Return once the operator has ended, for whatever reason, and runs again: what a kubelet would do."""
+        """Waits until the operator has ended for any reason, and starts it again, as a kubelet would."""
         while True:
             time.sleep(REVIVAL_SECONDS)
             if self.operator.returncode is not None:
@@ -84,18 +87,19 @@ class Stage:
 
 @contextlib.contextmanager
 def open_stage() -> Iterator[Stage]:
-    """A stage in a new control plane, or with `USE_CLUSTER=1` in the cluster of `$KUBECONFIG`; gone after the block.
+    """Opens a stage in a new control plane, or with `USE_CLUSTER=1` in the cluster of `$KUBECONFIG`, and removes it at
+    the end.
 
     Raises AssetsMissing, ClusterError, KubectlError, ProcessError.
     """
-    with open_cluster() as cluster, contextlib.ExitStack() as children, guest.lodging(cluster):
+    with open_cluster() as cluster, contextlib.ExitStack() as children, installation.installed(cluster):
         yield Stage(cluster, children)
 
 
 def _kubeconfig(cluster: Cluster) -> Path:
-    """The admin's kubeconfig with the demo's namespace as its default, so that commands need not name it."""
+    """Returns the admin's kubeconfig with the demo's namespace as its default, so that commands need not name it."""
     view = cluster.kubectl.json("config", "view", "--raw", "--minify", "--flatten")
-    view["contexts"][0]["context"]["namespace"] = guest.NAMESPACE
+    view["contexts"][0]["context"]["namespace"] = installation.NAMESPACE
     path = cluster.directory / "demo.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(json.dumps(view, indent=2))

@@ -1,7 +1,7 @@
-"""Where the repository is, and the environment variables its processes get.
+"""Returns the environment variables for the demo's processes, and the path of the repository.
 
-A module of its own because a mistake here is the one that costs real money: nothing of the person's own cloud
-credentials, settings or cluster may reach the operator of a demo.
+It is a module of its own because a mistake here would cost real money: no cloud credentials, settings or cluster of the
+person may reach the operator of a demo.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ NOT_INHERITED = ("TENCENTCLOUD_", "SPOTCOMPUTE_", "CVMSIM_", "KUBECONFIG", "PYTH
 
 
 def surroundings(sources: Path, **added: str) -> dict[str, str]:
-    """This process's environment without credentials and settings, no proxy in front of the loopback, plus `added`."""
+    """Returns this process's environment without credentials and settings, without proxies for loopback, and with
+    `added`.
+    """
     kept = {key: value for key, value in os.environ.items() if not key.startswith(NOT_INHERITED)}
     bypass = ",".join(filter(None, [kept.get("NO_PROXY"), "127.0.0.1,localhost"]))
     return {**kept, "NO_PROXY": bypass, "no_proxy": bypass, "PYTHONPATH": str(sources), **added}

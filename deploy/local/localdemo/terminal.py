@@ -1,6 +1,6 @@
-"""What a person sees: short narration, each command as it was run, its output, and what the ledger says to it.
+"""Shows the demo to a person: short narration, each command as it was run, its output, and the ledger's answer.
 
-Apart from the story, which decides what is said; here is how it looks, on a terminal and in a transcript.
+Apart from the story, which decides what is shown. This module decides how it looks on a terminal and in a transcript.
 """
 
 from __future__ import annotations
@@ -16,32 +16,40 @@ BOLD, DIM, GREEN, RED, CYAN = "1", "2", "32", "31", "36"
 
 
 class Terminal:
-    """Writes to `out`, with colours when that is a terminal (and NO_COLOR is not set), and plainly to `transcript`."""
+    """`Terminal` writes to `out`, in colour when that is a terminal and NO_COLOR is not set, and plainly to
+    `transcript`.
+    """
 
     def __init__(self, out: TextIO, transcript: TextIO | None = None) -> None:
         self._out, self._transcript = out, transcript
         self._has_colours = out.isatty() and "NO_COLOR" not in os.environ
 
     def heading(self, text: str) -> None:
+        """Shows the title of a chapter."""
         self._write(f"\n== {text} ==\n", BOLD)
 
     def say(self, text: str) -> None:
+        """Shows a sentence of narration."""
         for line in folded(text, WIDTH - 2):
             self._write(f"# {line}", DIM)
 
     def command(self, *words: str) -> None:
+        """Shows a command."""
         for line in pasteable(words):
             self._write(line, CYAN)
 
     def output(self, text: str) -> None:
+        """Shows the output of a command."""
         for line in text.rstrip("\n").split("\n") if text else ():
             for part in folded(line, WIDTH) or [""]:
                 self._write(part)
 
     def proved(self, text: str) -> None:
+        """Shows a sentence that the ledger has proved."""
         self._marked("✓", text, GREEN)
 
     def failed(self, text: str) -> None:
+        """Shows what did not come true."""
         self._marked("✗", text, RED)
 
     def _marked(self, mark: str, text: str, style: str) -> None:
@@ -55,7 +63,7 @@ class Terminal:
 
 
 def pasteable(words: Sequence[str]) -> list[str]:
-    """The words as a shell command that does the same when pasted, on as many lines as WIDTH asks for."""
+    """Returns the words as a shell command that can be pasted, on as many lines as WIDTH needs."""
     lines = ["$"]
     for word in map(shlex.quote, words):
         if len(lines[-1]) + len(word) + len(" ") > WIDTH - len(" \\"):
@@ -66,5 +74,5 @@ def pasteable(words: Sequence[str]) -> list[str]:
 
 
 def folded(text: str, width: int) -> list[str]:
-    """`text` on lines of at most `width` columns, broken between words where that is possible."""
+    """Returns `text` on lines of at most `width` columns, broken between words where possible."""
     return textwrap.wrap(text, width, break_on_hyphens=False)

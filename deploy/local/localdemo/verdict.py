@@ -1,6 +1,6 @@
-"""The table at the end: what the ledger says of the whole story, environment by environment.
+"""Makes the table at the end: what the ledger says of the whole story, by environment.
 
-Apart from `story`, so that the figures are read once more, after everything is gone.
+Apart from `story` so that the figures are read again after everything is gone.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COLUMNS = (
 
 
 def table(rows: Iterable[tuple[str, int, Account]]) -> str:
-    """One line for each environment (name, instances wanted at most, its account), under their columns."""
+    """Returns one line per environment (name, most instances wanted, its account), under their columns."""
     lines = [COLUMNS, *(_line(name, most_wanted, account) for name, most_wanted, account in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(COLUMNS))]
     return "\n".join(

@@ -1,7 +1,7 @@
-"""What the demo puts into a cluster, and how it takes that out again: a guest leaves nothing behind.
+"""Installs the demo into a cluster, and removes it again completely.
 
-Apart from `stage`, which starts processes. The rights are those of `deploy/base`, read from there and not copied,
-so that the demo's operator can do exactly what an installed one can.
+Apart from `stage`, which starts processes. The rights are read from `deploy/base` and not copied, so that the demo's
+operator may do exactly what an installed operator may do.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ NAMESPACE = "spotcompute-demo"
 OPERATOR_NAMESPACE, OPERATOR_ACCOUNT = "spotcompute-system", "spotcompute-operator"
 CRD = "spotcomputeenvironments.spotcompute.dev"
 LABEL = "spotcompute.dev/local-demo"
-#: No Deployment: the operator runs here, as a process, under the ServiceAccount that the Deployment would give it.
+#: There is no Deployment: the operator runs here as a process, with the ServiceAccount that the Deployment would use.
 KINDS = ("CustomResourceDefinition", "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
 RELEASE_SECONDS, REMOVAL_SECONDS = 30, 90
 Manifest = dict[str, Any]
@@ -29,38 +29,39 @@ NAMESPACE_MANIFEST: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metada
 
 
 @contextlib.contextmanager
-def lodging(cluster: Cluster) -> Iterator[None]:
-    """CRD, rights and the demo's namespace, for the time of the block. What a cluster has from others stays as it is.
+def installed(cluster: Cluster) -> Iterator[None]:
+    """Installs CRD, rights and the demo's namespace for the time of the block. Objects that the cluster already has
+    stay.
 
-    Leave the block while operator and simulator live: they release the instances, as in any deletion. A control plane
-    of our own is not tidied, since it ends with us. Raises ClusterError when an existing cluster has no place for us.
+    Leave the block while operator and simulator live, because they release the instances as in any deletion. Our own
+    control plane is not cleaned, because it ends with us. Raises ClusterError when an existing cluster cannot be used.
     """
     if not isinstance(cluster, ExistingCluster):
-        _move_in(cluster.kubectl)
+        _install(cluster.kubectl)
         yield
         return
-    _refuse_company(cluster.kubectl)
-    _remove(cluster.kubectl)  # what a demo that was killed has left
+    _refuse_conflicts(cluster.kubectl)
+    _remove(cluster.kubectl)  # left by a demo that was killed
     try:
-        _move_in(cluster.kubectl)
+        _install(cluster.kubectl)
         yield
     finally:
-        with contextlib.suppress(KubectlError):  # what the operator does not release in time goes the hard way
+        with contextlib.suppress(KubectlError):  # what the operator does not release in time is removed below
             everything = (CRD, "--all", f"--namespace={NAMESPACE}", f"--timeout={RELEASE_SECONDS}s")
             cluster.kubectl.run("delete", *everything)
         _remove(cluster.kubectl)
 
 
-def _move_in(kubectl: Kubectl) -> None:
-    manifests = [*_installation(kubectl), NAMESPACE_MANIFEST]
+def _install(kubectl: Kubectl) -> None:
+    manifests = [*_base(kubectl), NAMESPACE_MANIFEST]
     foreign = _foreign(kubectl, manifests)
     ours = [_labelled(each) for each in manifests if _key(each) not in foreign]
     kubectl.apply(_list_of(ours), "--server-side", "--force-conflicts")
     kubectl.wait_established(f"crd/{CRD}")
 
 
-def _refuse_company(kubectl: Kubectl) -> None:
-    """An installed operator would act on our objects too; a namespace of somebody else's is not ours to empty."""
+def _refuse_conflicts(kubectl: Kubectl) -> None:
+    """Raises ClusterError when an installed operator would act on our objects, or our namespace's name is taken."""
     selector = f"--selector=app.kubernetes.io/name={OPERATOR_ACCOUNT}"
     installed = kubectl.run("get", "deployments", "--all-namespaces", selector, "-o", "name").split()
     if installed:
@@ -71,8 +72,8 @@ def _refuse_company(kubectl: Kubectl) -> None:
 
 
 def _remove(kubectl: Kubectl) -> None:
-    """Everything with our label. Instances of environments without an operator are simulated ones that died with it."""
-    with contextlib.suppress(KubectlError):  # the kind is not there: nothing holds the namespace
+    """Removes everything with our label. Instances that are left were simulated, and ended with the simulator."""
+    with contextlib.suppress(KubectlError):  # without the kind, no finalizer holds the namespace
         for name in kubectl.run("get", CRD, f"--namespace={NAMESPACE}", "-o", "name").split():
             kubectl.run("delete", f"--namespace={NAMESPACE}", name, "--wait=false")
             no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
@@ -81,13 +82,13 @@ def _remove(kubectl: Kubectl) -> None:
     kubectl.run("delete", kinds, f"--selector={LABEL}", f"--timeout={REMOVAL_SECONDS}s", timeout=REMOVAL_SECONDS + 10)
 
 
-def _installation(kubectl: Kubectl) -> list[Manifest]:
+def _base(kubectl: Kubectl) -> list[Manifest]:
     rendered = yaml.safe_load_all(kubectl.run("kustomize", str(REPOSITORY / "deploy" / "base")))
     return [manifest for manifest in rendered if manifest["kind"] in KINDS]
 
 
 def _foreign(kubectl: Kubectl, manifests: list[Manifest]) -> set[tuple[str, str]]:
-    """Which of them the cluster has from somebody else."""
+    """Returns which of the manifests the cluster already has from another owner."""
     found = kubectl.run("get", "--ignore-not-found", "-f", "-", "-o", "json", stdin=_list_of(manifests))
     answer = json.loads(found) if found.strip() else {"items": []}
     present = answer.get("items", [answer])
