@@ -28,6 +28,7 @@ Start = Callable[..., Operator]
 IS_LONG = os.environ.get("DRILLS") == "all"
 FREEZE_SECONDS = 60.0 if IS_LONG else 6.0
 RACES = 1000 if IS_LONG else 50
+RESTARTS = 20 if IS_LONG else 5
 AUDIT_SECONDS = 45 if IS_LONG else 1
 VERSIONS_LOST = 200 if IS_LONG else 0
 AT_ONCE = 50
@@ -55,6 +56,23 @@ def test_a_replica_frozen_in_mid_create_does_no_harm_when_it_thaws(
     stage.scale(3)
     stage.until_ready(3)
     assert len(stage.cloud.instances(stage.account, gone=True)) == 5
+
+
+def test_killed_again_and_again_in_mid_create_it_ends_with_the_number_wanted(stage: Stage, own_operator: Start) -> None:
+    """The first attempt was carried out, but no answer ever comes, and lists lag: only the token can settle it."""
+    stage.cloud.post("switches", **{"list-lag": "3600"})
+    fault = add_fault(stage, "hang_after_commit", times=0)
+    operator = own_operator()
+    stage.apply(replicas=4)
+    for restart in range(RESTARTS):
+        await_attempt(stage, fault, restart + 1)
+        operator.kill9()
+        operator.start()
+    stage.cloud.clear_faults()
+    stage.cloud.post("switches", **{"list-lag": "0"})
+    stage.until_ready(4)
+    assert len(stage.cloud.instances(stage.account, gone=True)) == 4
+    assert len({row["token"] for row in stage.cloud.launches(stage.account)}) == 1, "settled under another token"
 
 
 def test_an_api_server_that_restarts_in_mid_create_costs_nothing(

@@ -7,7 +7,7 @@ import pytest
 from forgery.attack import attack
 
 ATTACKS = 300
-CHUNK = 30
+CHUNK = 15
 
 
 @pytest.mark.parametrize("first", range(0, ATTACKS, CHUNK))

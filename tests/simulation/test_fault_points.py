@@ -39,6 +39,13 @@ def test_one_fault_of_each_kind_in(name: str) -> None:
 def test_every_request_fails_in_every_way_somewhere() -> None:
     points = coverage()
     assert {request for request, _ in points} == REQUESTS
+    played = {
+        (reference(name)[1][at], cell)
+        for name in SCENARIOS
+        for cells in one_of_each(name)
+        for at, cell in cells.items()
+    }
+    assert played == points.keys(), "a way to fail is played in no scenario"
     assert all(points[request, cell] for request in REQUESTS for cell in COMMON)
     assert sum(points.values()) >= 5000
 

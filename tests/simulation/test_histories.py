@@ -18,8 +18,8 @@ from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
 
-HISTORIES = 2000
-CHUNK = 100
+HISTORIES = 400
+CHUNK = 25
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
