@@ -43,6 +43,7 @@ RESTORED = "tests/simulation/test_fault_points.py::test_who_was_restored_waits_u
 NOBODY = "tests/simulation/test_fault_points.py::test_who_never_owned_anything_is_let_go_without_asking_the_cloud"
 PAIRS = "tests/simulation/test_fault_points.py::test_pairs_of_faults_in[scale-up]"
 HISTORIES = "tests/simulation/test_histories.py::test_histories_from[0]"
+IDENTITY_CHOICE = "tests/plan/test_identity_choice.py"
 PLANNER, LEDGER_SYNC = "tests/plan/test_planner.py", "tests/plan/test_ledger_sync.py"
 OUTCOMES, ACT, ORPHANS = "tests/plan/test_outcomes.py", "tests/reconcile/test_act.py", "tests/plan/test_orphans.py"
 STORE, AUDIT, INVENTORY = "tests/kube/test_store.py", "tests/kube/test_audit.py", "tests/cloud/test_inventory.py"
@@ -152,10 +153,10 @@ ROWS: tuple[Row, ...] = (
         (
             Mutant(
                 "a-lost-ledger-launches-at-once",
-                "reconcile/identity.py",
-                "return blank if is_new else in_quarantine(blank, self._clock(), self._policy)",
-                "return blank",
-                (RESTORED,),
+                "plan/identity_choice.py",
+                "ledger = Ledger(environment_id) if is_first else in_quarantine(Ledger(environment_id), now, policy)",
+                "ledger = Ledger(environment_id)",
+                (IDENTITY_CHOICE, RESTORED),
             ),
         ),
     ),
@@ -274,8 +275,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "the-finalizer-comes-later",
                 "reconcile/identity.py",
-                "(claimed != environment_id or FINALIZER not in environment.finalizers):",
-                'claimed != environment_id and bool(environment.status.get("ledger")):',
+                "(claims.annotation == ledger.environment_id and claims.has_finalizer):",
+                "claims.annotation == ledger.environment_id or claims.ledger is None:",
                 (SAFEGUARDS,),
             ),
         ),
@@ -621,10 +622,10 @@ ROWS: tuple[Row, ...] = (
             ),
             Mutant(
                 "a-ledger-that-went-back-is-believed",
-                "reconcile/identity.py",
-                "        if ledger.sequence < known.sequence:\n",
-                "        if False:\n",
-                (REFERENCES, faults("etcd-restored")),
+                "plan/identity_choice.py",
+                "    if ledger.sequence < claims.last_known_sequence:\n",
+                "    if False:\n",
+                (IDENTITY_CHOICE, REFERENCES, faults("etcd-restored")),
             ),
         ),
     ),
@@ -652,8 +653,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-restored-object-is-a-stranger",
                 "reconcile/identity.py",
-                "            alive = await self._alive(environment)\n",
-                "            alive: tuple[str, ...] = ()\n",
+                "            return await self._alive(environment)\n",
+                "            return ()\n",
                 (REFERENCES,),
             ),
         ),

@@ -33,7 +33,11 @@ def binding_of(environment_id: str) -> str:
 
 def is_bound_to(environment_id: str, cluster_id: str, namespace: str, name: str) -> bool:
     """True when `environment_id` was given to the object of this cluster, namespace and name."""
-    expected = binding(cluster_id, namespace, name)
+    return has_binding(environment_id, binding(cluster_id, namespace, name))
+
+
+def has_binding(environment_id: str, expected: str) -> bool:
+    """True when `environment_id` is an identity with this binding."""
     return re.fullmatch(re.escape(expected) + r"-[0-9a-z]{1,20}", environment_id) is not None
 
 
