@@ -6,7 +6,7 @@ Apart from `model.ledger` because this is a stored format: it must be read even 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -230,24 +230,9 @@ def _as_written(member: Member) -> Member:
 
 def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
     """Raises UnreadableLedger for values that have the right type but that no decision could use."""
-    if not all(moment.tzinfo is not None and _EARLIEST <= moment <= _LATEST for moment in _moments(flat, members)):
-        raise UnreadableLedger("a time without a time zone, or in another century")
-    if any(sequence not in SEQUENCES for sequence in (flat.sequence, *(item.sequence for item in flat.intents))):
-        raise UnreadableLedger("a sequence that was never given")
-    if any(backoff.failures not in _FAILURES for backoff in flat.rests):
-        raise UnreadableLedger("a backoff without a failure, or after more failures than there is time for")
-    if any(not _ID.fullmatch(member.id) for member in members):
-        raise UnreadableLedger("an instance id that no cloud gives")
-    if any(one.reclaims not in _FAILURES or not 0 <= one.early <= 100 for one in flat.reputations):
-        raise UnreadableLedger("a pool without losses, or with more losses than there is time for")
-    if flat.reclaimed not in _RECLAIMED:
-        raise UnreadableLedger("more instances taken back than there is time for, or fewer than 0")
-    if not all(map(_is_payable, _amounts(flat))):
-        raise UnreadableLedger("an impossible amount of money")
-    if len(flat.reputations) > BACKOFFS_MAX:
-        raise UnreadableLedger("more entries than any environment has")
-    if len(members) > MEMBERS_MAX or len(flat.rests) > BACKOFFS_MAX:
-        raise UnreadableLedger("more entries than any environment has")
+    for sentence, has in _NONSENSE:
+        if has(flat, members):
+            raise UnreadableLedger(sentence)
 
 
 #: The names of the fields that hold a moment, by class.
@@ -267,6 +252,11 @@ def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime
     yield from filter(None, (getattr(flat, name) for name in _MOMENTS[Ledger] if name != "quarantine_looks"))
 
 
+def _is_out_of_time(moment: datetime) -> bool:
+    """True when the time has no time zone, or is in another century."""
+    return moment.tzinfo is None or not _EARLIEST <= moment <= _LATEST
+
+
 def _is_payable(amount: Decimal) -> bool:
     """True when the amount is one that can occur.
 
@@ -280,3 +270,40 @@ def _amounts(flat: _LedgerModel) -> Iterator[Decimal]:
     yield from (intent.bid for intent in flat.intents if intent.bid is not None)
     if flat.spending is not None:
         yield from (flat.spending.total, flat.spending.per_hour)
+
+
+#: What no ledger of ours holds, and how it is found. The first that is found is told.
+_NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], ...] = (
+    (
+        "a time without a time zone, or in another century",
+        lambda flat, members: any(map(_is_out_of_time, _moments(flat, members))),
+    ),
+    (
+        "a sequence that was never given",
+        lambda flat, _: any(one not in SEQUENCES for one in (flat.sequence, *(item.sequence for item in flat.intents))),
+    ),
+    (
+        "a backoff without a failure, or after more failures than there is time for",
+        lambda flat, _: any(backoff.failures not in _FAILURES for backoff in flat.rests),
+    ),
+    (
+        "an instance id that no cloud gives",
+        lambda _, members: any(not _ID.fullmatch(member.id) for member in members),
+    ),
+    (
+        "a pool without losses, or with more losses than there is time for",
+        lambda flat, _: any(one.reclaims not in _FAILURES or not 0 <= one.early <= 100 for one in flat.reputations),
+    ),
+    (
+        "more instances taken back than there is time for, or fewer than 0",
+        lambda flat, _: flat.reclaimed not in _RECLAIMED,
+    ),
+    (
+        "an impossible amount of money",
+        lambda flat, _: not all(map(_is_payable, _amounts(flat))),
+    ),
+    (
+        "more entries than any environment has",
+        lambda flat, members: len(members) > MEMBERS_MAX or max(len(flat.rests), len(flat.reputations)) > BACKOFFS_MAX,
+    ),
+)
