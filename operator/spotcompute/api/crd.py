@@ -169,10 +169,7 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     result: dict[str, Any] = {key: node[key] for key in _KEPT if key in node}
     if "const" in node:
         result["enum"] = [node["const"]]
-    if isinstance(result.get("default"), dict):
-        result["default"] = {key: value for key, value in result["default"].items() if value is not None}
-    if result.get("default") in (None, [], {}):
-        result.pop("default", None)
+    _tidy_default(result)
     if "properties" in node:
         result["properties"] = {name: _convert(item, definitions) for name, item in node["properties"].items()}
     if "items" in node:
@@ -187,6 +184,14 @@ def _convert(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any
     if "description" in result:
         result["description"] = " ".join(result["description"].split())
     return result
+
+
+def _tidy_default(schema: dict[str, Any]) -> None:
+    """Leaves out what a default says of fields that have none, and a default that says nothing at all."""
+    if isinstance(schema.get("default"), dict):
+        schema["default"] = {key: value for key, value in schema["default"].items() if value is not None}
+    if schema.get("default") in (None, [], {}):
+        schema.pop("default", None)
 
 
 def _resolved(node: dict[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

@@ -74,6 +74,10 @@ def _found(quote: Quote, findings: Findings) -> Iterator[str]:
         yield "  There may be more: correct these, and ask again."
     if findings.unchecked is not None:
         yield f"\nNot checked: {findings.unchecked}"
+    yield from _verdict(quote, findings)
+
+
+def _verdict(quote: Quote, findings: Findings) -> Iterator[str]:
     if is_launchable(quote, findings) and quote.missing:
         yield "\nThe cloud would accept it."
     elif findings == Findings() and quote.chosen < quote.missing and not quote.unmet:

@@ -109,11 +109,7 @@ class _DryRunSearch:
                 self.is_template_known = error is None
                 self._note_refusal(probe, request, error)
                 return
-            try:
-                part = await self._culprit(request, error)
-            except _OutOfCalls:
-                self.faults.append(field_error_of(error, hinted(request, error), probe, self._desired))
-                raise
+            part = await self._blamed(probe, request, error)
             if part in left_out:
                 return  # what stands in for it does not help either
             if probe.is_own_type or part is not Part.INSTANCE_TYPE:
@@ -125,6 +121,14 @@ class _DryRunSearch:
             left_out.add(part)
             if part is not Part.NETWORK:
                 self._wrong.add(part)
+
+    async def _blamed(self, probe: Probe, request: LaunchRequest, error: CloudError) -> Part | None:
+        """Return the part at fault; when no call is left to find it, note the part that the error hints at."""
+        try:
+            return await self._culprit(request, error)
+        except _OutOfCalls:
+            self.faults.append(field_error_of(error, hinted(request, error), probe, self._desired))
+            raise
 
     def _note_refusal(self, probe: Probe, request: LaunchRequest, error: CloudError | None) -> None:
         if error is not None and probe.is_chosen:
