@@ -18,7 +18,7 @@ from tencentcloud.cvm.v20170312 import models
 from plan.given import market_of
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.api.environment import Environment
-from spotcompute.api.spec import RequirementsSpec
+from spotcompute.api.pools import RequirementsSpec
 from spotcompute.cloud.tencent.translate import launch_parameters, offerings_from
 from spotcompute.model.instance import Ownership
 from spotcompute.plan.budget import bid_for
