@@ -23,10 +23,10 @@ from e2e.simulator import IMAGE
 from e2e.stage import Stage
 from localcluster.controlplane import ControlPlane
 from localcluster.kubectl import Kubectl
+from spotcompute.api.events import Event
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import connect
 from spotcompute.kube.events import EventRecorder
-from spotcompute.kube.port import Event
 from waiting import eventually
 
 Row = dict[str, Any]

@@ -13,11 +13,12 @@ from urllib.parse import urlsplit
 import pytest
 
 from localcluster.controlplane import ControlPlane
+from spotcompute.api.events import Event
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.names import ENVIRONMENT_ID, FIELD_MANAGER, FINALIZER, PLURAL
-from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, Invalid, KubeObject, NotFound
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeObject, NotFound
 from waiting import eventually_async
 
 pytestmark = pytest.mark.e2e

@@ -13,8 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from clock import now
+from spotcompute.api.events import Event
 from spotcompute.kube.events import WAITING, EventRecorder
-from spotcompute.kube.port import ApiUnavailable, Event, Forbidden, KubeError, NotFound
+from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError, NotFound
 
 pytestmark = pytest.mark.looptime
 

@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from simulation.faultpoint import FaultPoint, strike
+from spotcompute.api.events import Event
 from spotcompute.api.times import to_text
 from spotcompute.kube.client import merge_patch
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
-from spotcompute.kube.port import ApiUnavailable, Conflict, Event, Forbidden, KubeObject, NotFound
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeObject, NotFound
 
 Object = dict[str, Any]
 

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from spotcompute.api.events import Event
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.events import EventRecorder
 from spotcompute.kube.names import (
@@ -26,7 +27,6 @@ from spotcompute.kube.names import (
 from spotcompute.kube.port import (
     ApiUnavailable,
     Conflict,
-    Event,
     KubeObject,
     NotFound,
 )

@@ -17,8 +17,9 @@ from typing import Any
 
 import structlog
 
+from spotcompute.api.events import Event
 from spotcompute.kube.names import GROUP, KIND, VERSION
-from spotcompute.kube.port import Event, KubeError, KubeObject, NotFound
+from spotcompute.kube.port import KubeError, KubeObject, NotFound
 from spotcompute.telemetry import metrics
 
 log = structlog.get_logger(__name__)

@@ -7,8 +7,9 @@ Objects are passed as plain JSON (`KubeObject`). `spotcompute.api` gives them ty
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
+
+from spotcompute.api.events import Event
 
 KubeObject = Mapping[str, Any]
 
@@ -44,18 +45,6 @@ class ApiUnavailable(KubeError):
 
     A write may or may not have happened.
     """
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """`Event` is a Kubernetes Event about an environment:
-
-    `reason` in PascalCase, `note` of at most 1,024 characters.
-    """
-
-    type: Literal["Normal", "Warning"]
-    reason: str
-    note: str
 
 
 class KubePort(Protocol):

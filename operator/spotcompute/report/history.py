@@ -9,9 +9,9 @@ from datetime import datetime
 from itertools import accumulate
 from typing import Any
 
+from spotcompute.api.events import Event
 from spotcompute.api.status import ActivityStatus
 from spotcompute.api.times import to_text
-from spotcompute.kube.port import Event
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.report.cost import optional_money

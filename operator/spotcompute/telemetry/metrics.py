@@ -134,29 +134,44 @@ class Environments(Collector):
         }
 
 
-def _samples(obj: Mapping[str, Any]) -> Iterator[tuple[str, tuple[str, ...], float]]:
+#: A gauge of an environment: its name, the values of its labels after namespace and name, and its value.
+_Sample = tuple[str, tuple[str, ...], float]
+
+
+def _samples(obj: Mapping[str, Any]) -> Iterator[_Sample]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     deleted_at = obj["metadata"].get("deletionTimestamp")
-    conditions = {item["type"]: item for item in status.get("conditions") or ()}
-    yield "spotenv_replicas_desired", (), 0 if deleted_at else spec.get("replicas") or 0
-    yield "spotenv_replicas_ready", (), status.get("readyReplicas") or 0
-    yield "spotenv_replicas_updated", (), status.get("updatedReplicas") or 0
-    yield "spotenv_stalled", (), float(conditions.get("Stalled", {}).get("status") == "True")
-    if reason := conditions.get("Ready", {}).get("reason"):
-        yield "spotenv_reason", (reason,), 1
+    replicas = {
+        "spotenv_replicas_desired": None if deleted_at else spec.get("replicas"),
+        "spotenv_replicas_ready": status.get("readyReplicas"),
+        "spotenv_replicas_updated": status.get("updatedReplicas"),
+    }
+    yield from ((name, (), count or 0) for name, count in replicas.items())
+    yield from _of_conditions(status.get("conditions") or ())
     for state, count in Counter(pool["state"] for pool in status.get("pools") or ()).items():
         yield "spotenv_pools", (state,), count
-    cost = status.get("cost") or {}
-    currency = (cost.get("currency") or "",)
-    for name, amount in (
-        ("spotenv_hourly_cost", cost.get("perHour")),
-        ("spotenv_hourly_cost_limit", (spec.get("limits") or {}).get("maxHourlyCost")),
-        ("spotenv_accrued_cost", cost.get("accrued")),
-    ):
-        if amount is not None:
-            yield name, currency, float(amount)
+    yield from _of_cost(status.get("cost") or {}, spec.get("limits") or {})
     if deleted_at:
         yield "spotenv_deletion_timestamp_seconds", (), datetime.fromisoformat(deleted_at).timestamp()
+
+
+def _of_conditions(conditions: Iterable[Mapping[str, Any]]) -> Iterator[_Sample]:
+    by_type = {item["type"]: item for item in conditions}
+    yield "spotenv_stalled", (), float(by_type.get("Stalled", {}).get("status") == "True")
+    if reason := by_type.get("Ready", {}).get("reason"):
+        yield "spotenv_reason", (reason,), 1
+
+
+def _of_cost(cost: Mapping[str, Any], limits: Mapping[str, Any]) -> Iterator[_Sample]:
+    currency = (cost.get("currency") or "",)
+    amounts = {
+        "spotenv_hourly_cost": cost.get("perHour"),
+        "spotenv_hourly_cost_limit": limits.get("maxHourlyCost"),
+        "spotenv_accrued_cost": cost.get("accrued"),
+    }
+    for name, amount in amounts.items():
+        if amount is not None:
+            yield name, currency, float(amount)
 
 
 @contextmanager
