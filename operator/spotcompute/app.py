@@ -42,7 +42,8 @@ from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
 from spotcompute.runtime.health import Health, serve_probes
-from spotcompute.runtime.shell import PartDied, Shell, run_shell
+from spotcompute.runtime.shell import Shell, run_shell
+from spotcompute.runtime.supervisor import PartDied, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from spotcompute.telemetry import metrics
@@ -93,12 +94,10 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     shell = Shell(
         settings,
         login=connection.access,
+        cluster=cluster,
         reconciler=reconciler,
-        store=store,
         queue=queue,
-        kube=kube,
-        background=[accounts.run, kube.events.run, orphans.run],
-        stop=stop,
+        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run], stop),
     )
     return App(cluster, shell)
 

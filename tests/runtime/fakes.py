@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from datetime import UTC, datetime
 
+from spotcompute.kube.account_registry import AccountRegistry
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import Conflict, KubePort, NotFound
+from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store, uid_of
+
+
+def cluster_around(kube: KubePort, store: Store, namespace: str | None = None) -> Cluster:
+    """A cluster whose parts are the real ones around `kube` and `store`."""
+    sources = Sources(kube, None, lambda: datetime.now(UTC))
+    return Cluster("cluster-1", kube, store, sources, AccountRegistry(kube), namespace)
 
 
 class SmallReconciler:

@@ -10,12 +10,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from runtime.fakes import SmallReconciler
+from runtime.fakes import SmallReconciler, cluster_around
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.store import Store
 from spotcompute.runtime.health import Health, serve_probes
-from spotcompute.runtime.shell import Background, Shell, run_shell
+from spotcompute.runtime.shell import Shell, run_shell
+from spotcompute.runtime.supervisor import Background, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 
@@ -56,12 +57,10 @@ async def running(
     shell = Shell(
         settings,
         login=connection.access,
+        cluster=cluster_around(kube, store, settings.namespace),
         reconciler=reconciler,
-        store=store,
         queue=queue,
-        kube=kube,
-        background=background,
-        stop=stop,
+        supervisor=Supervisor(background, stop),
     )
     health.check, health.is_ready = shell.check, ready.is_set
     parts = Running(store, queue, connection, reconciler, shell, stop)

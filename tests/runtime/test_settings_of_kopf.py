@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from typing import Any, cast
 
 import kopf
 
+from runtime.fakes import cluster_around
 from spotcompute.kube.names import CRD_NAME, FINALIZER
 from spotcompute.kube.store import Store
 from spotcompute.runtime.shell import DRAIN_SECONDS, Shell, build_registry, kopf_settings
@@ -26,12 +26,10 @@ def make_shell() -> Shell:
     return Shell(
         Settings(),
         login=silent,
+        cluster=cluster_around(silent, Store(lambda uid: None)),
         reconciler=silent,
-        store=Store(lambda uid: None),
         queue=silent,
-        kube=silent,
-        background=[],
-        stop=asyncio.Event(),
+        supervisor=silent,
     )
 
 

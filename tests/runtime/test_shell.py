@@ -25,7 +25,7 @@ from runtime.front import fronted
 from runtime.running import running
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
-from spotcompute.runtime.shell import PartDied
+from spotcompute.runtime.supervisor import PartDied
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from waiting import eventually_async

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Protocol, cast
 
 import kopf
 import structlog
 
 from spotcompute.kube.audit import Audit
+from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Access
 from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
-from spotcompute.kube.port import Forbidden, KubeError, KubePort
-from spotcompute.kube.store import Store
+from spotcompute.kube.port import Forbidden, KubeError
+from spotcompute.runtime.supervisor import PartDied, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from spotcompute.telemetry import metrics
@@ -38,16 +39,6 @@ START_SECONDS = 15
 #: Interval at which kopf closes its connections and continues from the last version it saw.
 LOGIN_SECONDS = 600.0
 
-#: A part that runs as long as the process. When it ends, by itself or by an exception, the process ends.
-Background = Callable[[], Awaitable[None]]
-
-
-class PartDied(RuntimeError):
-    """`PartDied` means that a part that must always run has ended.
-
-    The process should end too, because a restart is clean.
-    """
-
 
 class Reconciles(Protocol):
     """`Reconciles` is what the shell needs of `reconcile.Reconciler`."""
@@ -65,26 +56,19 @@ class Shell:
         settings: Settings,
         *,
         login: Callable[[], Awaitable[Access]],
+        cluster: Cluster,
         reconciler: Reconciles,
-        store: Store,
         queue: WorkQueue,
-        kube: KubePort,
-        background: Sequence[Background],
-        stop: asyncio.Event,
+        supervisor: Supervisor,
     ) -> None:
         self._settings = settings
         self._login = login
+        self._cluster = cluster
+        self._store = cluster.store
         self._reconciler = reconciler
-        self._store = store
         self._queue = queue
-        self._kube = kube
-        self._audit = Audit(store, kube, settings.audit_seconds)
-        self._background = background
-        self._stop = stop
-        self._tasks: list[asyncio.Task[None]] = []
-        self._is_stopping = False
-        #: Why the process must end with an error. None while all is well.
-        self.death: BaseException | None = None
+        self._audit = Audit(cluster.store, cluster.kube, settings.audit_seconds)
+        self._supervisor = supervisor
 
     def observe(self, event: Mapping[str, Any]) -> None:
         """Takes in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
@@ -117,42 +101,40 @@ class Shell:
     async def start(self) -> None:
         """Starts every part. kopf calls it before it watches, and again after a while when it raises KubeError."""
         try:
-            await self._kube.list_environments()
+            await self._cluster.kube.list_environments()
         except Forbidden:
             raise  # kopf would say that it is ready, and then watch in vain for minutes
         except KubeError:
             # Without cluster-wide rights kopf does not notice a CRD that is installed later. It is waited for here.
-            if self._settings.namespace:
+            if self._cluster.namespace:
                 raise
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
-        parts: list[Background] = [self._work, self._audit.run, *self._background]
-        self._tasks = [asyncio.create_task(self._run_part(part), name=_name(part)) for part in parts]
+        self._supervisor.start(self._work, self._audit.run)
 
     async def drain(self) -> None:
         """Begins nothing new, lets the runs under way end, then ends the other parts. kopf calls it at the end."""
-        self._is_stopping = True
+        self._supervisor.stopping()
         self._queue.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks[:1], timeout=DRAIN_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._supervisor.stop_parts(DRAIN_SECONDS)
 
     def check(self) -> Mapping[str, float]:
         """Returns what the liveness probe shows. Raises PartDied when only a restart can help.
 
         An unreachable API server or cloud is no reason, because a restart would not bring it back.
         """
-        dead = [] if self._is_stopping else [task.get_name() for task in self._tasks if task.done()]
+        self._supervisor.check()
         longest = self._queue.longest_run_seconds()
         audit_age = self._audit.age_seconds()
-        if dead:
-            raise PartDied(f"ended: {', '.join(dead)}")
         if longest > STUCK_SECONDS:
             raise PartDied(f"a worker has been busy with one environment for {longest:.0f} s")
         if audit_age > 3 * self._settings.audit_seconds:
             raise PartDied(f"no audit has ended for {audit_age:.0f} s")
         return {"waiting": len(self._queue), "longest_run_seconds": longest, "audit_age_seconds": audit_age}
+
+    @property
+    def death(self) -> BaseException | None:
+        """Returns why the process must end with an error. None while all is well."""
+        return self._supervisor.death
 
     async def _work(self) -> None:
         await self._queue.run(self._settings.workers, self._reconcile)
@@ -164,25 +146,6 @@ class Shell:
             except Exception as error:
                 metrics.reconcile_errors.labels(type(error).__name__).inc()
                 raise
-
-    async def _run_part(self, part: Background) -> None:
-        """Runs one part. When the part ends although the process is not stopping, it stops the process."""
-        try:
-            await part()
-        except asyncio.CancelledError:
-            if self._is_stopping:
-                raise
-            self._die(part, None)
-        except BaseException as error:  # SystemExit and similar would vanish in a task
-            self._die(part, error)
-        else:
-            if not self._is_stopping:
-                self._die(part, None)
-
-    def _die(self, part: Background, error: BaseException | None) -> None:
-        log.error("part_died", part=_name(part), error=repr(error), exc_info=error)
-        self.death = self.death or error or PartDied(f"{_name(part)} has ended by itself")
-        self._stop.set()
 
 
 def build_registry(shell: Shell) -> kopf.OperatorRegistry:
@@ -269,7 +232,3 @@ async def run_shell(shell: Shell, settings: Settings, stop: asyncio.Event, ready
     )
     if shell.death is not None:
         raise PartDied("a part of the operator has ended") from shell.death
-
-
-def _name(part: Background) -> str:
-    return str(getattr(getattr(part, "func", part), "__qualname__", part))  # .func: of a functools.partial
