@@ -31,6 +31,7 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.act import perform
 from spotcompute.reconcile.identity import Identities
+from spotcompute.reconcile.objects import Objects
 from spotcompute.reconcile.observe import Observer
 from spotcompute.reconcile.quoting import quote_while_paused
 from spotcompute.reconcile.reach import Problem, Reach
@@ -65,9 +66,8 @@ class Reconciler:
         currency: str,
     ) -> None:
         """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
-        self._cluster, self._kube, self._store, self._sources = cluster, cluster.kube, cluster.store, cluster.sources
-        self._policy, self._clock, self._currency = policy, clock, currency
-        self._recorder = Recorder(cluster.kube)
+        self._cluster, self._policy, self._clock, self._currency = cluster, policy, clock, currency
+        self._objects, self._recorder = Objects(cluster), Recorder(cluster.kube)
         self._reach = Reach(cluster.sources, accounts, policy)
         self._observer = Observer(self._reach, policy)
         self._identities = Identities(cluster, self._reach, policy, clock, nonce)
@@ -77,7 +77,7 @@ class Reconciler:
 
         Raises KubeError when the API server is away or refuses (the queue tries again).
         """
-        raw = self._store.get(uid)
+        raw = self._cluster.store.get(uid)
         if raw is None:
             return None
         with self._recorder.run(raw) as record:
@@ -86,13 +86,14 @@ class Reconciler:
                 try:
                     return await self._attempt(raw, unsaved, record)
                 except Conflict:
-                    raw = await self._read_again(raw)
+                    raw = await self._objects.read_again(raw)
                     if raw is None:
                         return None
                     self._recorder.start_over(raw)
         raise Conflict(f"{uid} keeps changing while it is worked on")
 
     async def _converge(self, run: _Run, ledger: Ledger) -> float | None:
+        """Works in rounds of plan and act until a plan is empty. Returns the seconds until the next look."""
         await self._desire(run, ledger)
         await self._observe(run, ledger)
         if self._was_clock_ahead(run):
@@ -120,7 +121,7 @@ class Reconciler:
             ledger = recalled.ledger
             is_nobody = ledger is None and self._identities.owns_nothing(environment)
             if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
-                await self._remove_finalizer(raw, environment, record)
+                await self._release(raw, environment, record)
                 return None
             if ledger is None:
                 raise self._identities.conflict(environment)
@@ -128,18 +129,8 @@ class Reconciler:
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
             status = problem_status(previous, problem.conclusion, ledger, environment.generation, now)
-            await self._recorder.record(await self._write(raw, status), (), record)
+            await self._recorder.record(await self._objects.write_status(raw, status), (), record)
             return problem.retry_after.total_seconds()
-
-    async def _read_again(self, raw: KubeObject) -> KubeObject | None:
-        """Returns the newest version of the object. Returns None when it is gone."""
-        metadata = raw["metadata"]
-        fresh = await self._kube.get(metadata["namespace"], metadata["name"])
-        if fresh is None or fresh["metadata"]["uid"] != metadata["uid"]:
-            self._store.drop(metadata["uid"])
-            return None
-        self._store.put(fresh, instead_of=metadata["resourceVersion"])
-        return fresh
 
     # --- desire · observe --------------------------------------------------------------------------------------------
 
@@ -149,7 +140,7 @@ class Reconciler:
         spec = self._reach.spec(environment)
         inventory = await self._reach.inventory(environment, spec)
         if not environment.deleting:
-            await self._sources.protect(environment.namespace, environment.secret)
+            await self._cluster.sources.protect(environment.namespace, environment.secret)
             await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         ownership = Ownership(self._cluster.id, ledger.environment_id)
@@ -209,7 +200,7 @@ class Reconciler:
         """Writes the whole status. Returns the seconds until the next look, None when the environment is gone."""
         desired, ledger, target = run.situation.desired, run.situation.ledger, run.target
         if desired.deleting and ledger.is_empty:
-            await self._remove_finalizer(run.raw, target.environment, run.record)
+            await self._release(run.raw, target.environment, run.record)
             await self._record(run)
             return None
         run.situation = await self._observer.with_equipment_prices(target, run.situation)
@@ -228,29 +219,20 @@ class Reconciler:
         _log.debug("next_wake", reason=wake.reason, seconds=seconds)
         return seconds
 
+    async def _release(self, raw: KubeObject, environment: Environment, record: RunRecord) -> None:
+        """Lets an environment go that owns nothing any more, and the Secret that only it has used."""
+        await self._objects.remove_finalizer(raw, environment)
+        record.is_released = True
+        await self._objects.unprotect_secret(environment)
+
     async def _save(self, run: _Run, status: Mapping[str, Any]) -> None:
-        run.raw = await self._write(run.raw, status)
+        run.raw = await self._objects.write_status(run.raw, status)
         await self._record(run)
 
     async def _record(self, run: _Run) -> None:
         """Records what status has promised; each activity once."""
         activities, run.activities = run.activities, []
         await self._recorder.record(run.raw, activities, run.record)
-
-    async def _write(self, raw: KubeObject, status: Mapping[str, Any]) -> KubeObject:
-        written = await self._kube.write_status(raw, status)
-        self._store.put(written)
-        return written
-
-    async def _remove_finalizer(self, raw: KubeObject, environment: Environment, record: RunRecord) -> None:
-        """Lets the object go. The last environment that used a Secret lets that go too."""
-        await self._kube.remove_finalizer(raw)
-        self._store.drop(environment.uid)
-        record.is_released = True
-        secret = environment.secret
-        others = (Environment.of(other) for other in self._store.all())
-        if not any(other.namespace == environment.namespace and other.secret == secret for other in others):
-            await self._sources.unprotect(environment.namespace, secret)
 
 
 @dataclass(slots=True)
