@@ -86,7 +86,7 @@ class ScriptedCloud:
 
 
 class News(list[set[str]]):
-    """Every call of `on_news`."""
+    """Every call of `on_change`."""
 
     def __call__(self, environments: Collection[str]) -> None:
         self.append(set(environments))

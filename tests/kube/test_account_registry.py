@@ -22,11 +22,11 @@ class Home:
     trouble: list[KubeError] = field(default_factory=list)
     asked: int = 0
 
-    async def remember_account(self, key: str, note: str) -> None:
+    async def remember_account(self, key: str, text: str) -> None:
         self.asked += 1
         if self.trouble:
             raise self.trouble.pop(0)
-        self.notes[key] = note
+        self.notes[key] = text
 
     async def remembered_accounts(self) -> dict[str, str]:
         if self.trouble:

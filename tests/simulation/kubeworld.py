@@ -328,8 +328,8 @@ class KubeLine:
         result: Mapping[str, str] = await self._call("notes", lambda: dict(self._server.accounts))
         return result
 
-    async def remember_account(self, key: str, note: str) -> None:
-        await self._call("note", lambda: self._server.accounts.update({key: note}))
+    async def remember_account(self, key: str, text: str) -> None:
+        await self._call("note", lambda: self._server.accounts.update({key: text}))
 
     async def forget_account(self, key: str) -> None:
         await self._call("forget", lambda: self._server.accounts.pop(key, None))

@@ -22,11 +22,11 @@ class Accounts:
         cluster_id: str,
         clock: Callable[[], datetime],
         pace: Pace,
-        on_news: Callable[[Collection[str]], None],
+        on_change: Callable[[Collection[str]], None],
     ) -> None:
         """Asks the cloud nothing until the first call of `inventory`."""
         self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
-        self._on_news = on_news
+        self._on_change = on_change
         self._inventories: dict[tuple[str, str], Inventory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
@@ -37,7 +37,7 @@ class Accounts:
         key = (credentials.fingerprint, region)
         if key not in self._inventories:
             provider = self._providers(credentials, region)
-            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_news)
+            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_change)
             self._inventories[key] = inventory
             task = asyncio.create_task(self._sweep(key, inventory), name=f"sweep {provider.account}")
             self._tasks.add(task)

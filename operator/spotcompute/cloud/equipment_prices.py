@@ -30,7 +30,7 @@ KEPT = timedelta(hours=6)
 RETRY = timedelta(minutes=1)
 
 #: Longest wait for a price, because a status has to be written meanwhile.
-PATIENCE = timedelta(seconds=5)
+WAIT_MAX = timedelta(seconds=5)
 
 #: Number of answers that are kept. The one whose question is the oldest goes first.
 ANSWERS_MAX = 1000
@@ -68,7 +68,7 @@ class EquipmentPrices:
         """
         examples = _examples(pools, market)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(PATIENCE.total_seconds()):
+            async with asyncio.timeout(WAIT_MAX.total_seconds()):
                 await asyncio.gather(*(self._refresh(pool, template, market, on_behalf_of) for pool in examples))
         known = {pool.zone: self._answers.get((pool.zone, template.equipment)) for pool in examples}
         return {zone: answer.extra for zone, answer in known.items() if answer and answer.extra is not None}

@@ -110,13 +110,11 @@ class Inventory:
         cluster_id: str,
         clock: Callable[[], datetime],
         pace: Pace,
-        on_news: Callable[[Collection[str]], None],
+        on_change: Callable[[Collection[str]], None],
     ) -> None:
-        """Takes `on_news`, which is called with the ids of environments whose instances have changed since the last
-        sweep.
-        """
+        """Takes `on_change`, which is called with the ids of environments whose instances have changed."""
         self.provider, self.equipment_prices = provider, EquipmentPrices(provider, clock)
-        self._cluster_id, self._clock, self._pace, self._on_news = cluster_id, clock, pace, on_news
+        self._cluster_id, self._clock, self._pace, self._on_change = cluster_id, clock, pace, on_change
         self._sweep: _Sweep | None = None
         self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)
         self._sweeping: asyncio.Task[_Sweep] | None = None
@@ -293,13 +291,13 @@ class Inventory:
 
     def _report_changes(self, before: _Sweep | None, after: _Sweep) -> None:
         known = before.by_environment if before else {}
-        news = {
+        changed = {
             environment_id
             for environment_id in known.keys() | after.by_environment.keys()
             if known.get(environment_id) != after.by_environment.get(environment_id)
         }
-        if before is not None and news:
-            self._on_news(news)
+        if before is not None and changed:
+            self._on_change(changed)
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""

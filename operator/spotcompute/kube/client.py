@@ -173,17 +173,17 @@ class KubeClient:
             return {}
         return dict(config_map.get("data") or {})
 
-    async def remember_account(self, key: str, note: str) -> None:
+    async def remember_account(self, key: str, text: str) -> None:
         """Sends a merge patch. The first one creates the ConfigMap. Needs `patch` on it and `create`."""
         try:
-            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
+            await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: text}})
         except NotFound:
             metadata = {"name": ACCOUNTS, "namespace": self._home_namespace}
-            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: note}}
+            body = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {key: text}}
             try:
                 await self._transport.call("POST", self._home, query={"fieldManager": FIELD_MANAGER}, body=body)
             except Conflict:
-                await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: note}})
+                await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: text}})
 
     async def forget_account(self, key: str) -> None:
         """Sends a merge patch with null."""

@@ -109,7 +109,7 @@ class KubePort(Protocol):
         """Returns the texts about accounts in use, by key, as kept in our own namespace. Empty when there are none."""
         ...
 
-    async def remember_account(self, key: str, note: str) -> None:
+    async def remember_account(self, key: str, text: str) -> None:
         """Adds or replaces one of these texts."""
         ...
 

@@ -94,12 +94,12 @@ def segment(name: str) -> str:
 
 def _error(what: str, status: int, answer: bytes) -> KubeError:
     """Returns the error for an answer, by what the caller can do about it. The API server's own sentence is kept."""
-    said = _status_object(answer)
-    text = f"{what}: HTTP {status} {str(said.get('message', ''))[:MESSAGE_CHARACTERS]}".rstrip()
+    explained = _status_object(answer)
+    text = f"{what}: HTTP {status} {str(explained.get('message', ''))[:MESSAGE_CHARACTERS]}".rstrip()
     if status == 404:
         # An answer "no such object" names the object. Any other 404 means "no such resource": the CRD is missing or
         # not yet served. If we took that for a deleted environment, we would give up its instances.
-        return NotFound(text) if (said.get("details") or {}).get("name") else ApiUnavailable(text)
+        return NotFound(text) if (explained.get("details") or {}).get("name") else ApiUnavailable(text)
     if status == 410:
         return Expired(text)
     if status == 409:
@@ -117,7 +117,7 @@ def _status_object(answer: bytes) -> Mapping[str, Any]:
     Empty when the answer is something different, such as a proxy's page.
     """
     try:
-        said = json.loads(answer)
+        explained = json.loads(answer)
     except ValueError:
         return {}
-    return said if isinstance(said, dict) and said.get("kind") == "Status" else {}
+    return explained if isinstance(explained, dict) and explained.get("kind") == "Status" else {}
