@@ -22,6 +22,7 @@ DONE = (
     "operator/kubectl_spot",
     "operator/spotcompute/api",
     "operator/spotcompute/cloud",
+    "operator/spotcompute/commands",
     "operator/spotcompute/kube",
     "operator/spotcompute/model",
     "operator/spotcompute/runtime",

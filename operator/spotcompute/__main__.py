@@ -1,4 +1,4 @@
-"""The command line: each command reads its options and settings, calls what does the work, and prints.
+"""Defines the command line: each command reads its options and settings, calls the code that does the work, and prints.
 
 Apart from `app`, which puts the operator together.
 """
@@ -31,7 +31,7 @@ def main() -> None:
 
 @main.command()
 def run() -> None:
-    """Run the operator until SIGTERM. Settings come from SPOTCOMPUTE_* in the environment."""
+    """Run the operator until SIGTERM. It reads its settings from the environment variables SPOTCOMPUTE_*."""
     settings = _settings()
     logs.set_up(settings.log_level, settings.log_format, redact=redaction.redact)
     with _told_in_one_line():
@@ -42,11 +42,11 @@ def run() -> None:
 @click.option("-f", "--filename", required=True, type=click.File(encoding="utf-8"), help="A manifest; - for stdin.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
 def quote(filename: TextIO, output: str) -> None:
-    """Show what a SpotComputeEnvironment would buy, where and at what cost, and all that is wrong with it.
+    """Show what a SpotComputeEnvironment would buy, where and at what cost, and what is wrong with it.
 
-    Nothing is bought, and no cluster is needed. The key is TENCENTCLOUD_SECRET_ID, TENCENTCLOUD_SECRET_KEY and
-    TENCENTCLOUD_TOKEN of the environment; the endpoint comes from SPOTCOMPUTE_*, as for `run`. Exit code 0: all of it
-    could be launched now; 1: something stands in the way; 2: there was nothing to quote.
+    It buys nothing and needs no cluster. It reads the key from the environment variables TENCENTCLOUD_SECRET_ID,
+    TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN, and the endpoint from SPOTCOMPUTE_*, as `run` does. Exit code 0: all
+    of it could be launched now; 1: something is in the way; 2: there was nothing to quote.
     """
     settings = _settings()
     try:
@@ -55,7 +55,7 @@ def quote(filename: TextIO, output: str) -> None:
         raise click.UsageError(f"{filename.name}: {error}") from None
     key = app.key_of_the_environment()
     if key is None:
-        raise click.UsageError("set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: the cloud is asked with them")
+        raise click.UsageError("set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: a quote asks the cloud with this key")
     cluster_id, currency = settings.cluster_id or "quote", app.currency(settings)
     with _told_in_one_line(), app.cloud(settings) as providers:
         found = asyncio.run(quote_all(manifests, providers, key, cluster_id, app.policy(settings), app.now()))
@@ -87,7 +87,7 @@ def settings() -> None:
 
 @contextmanager
 def _told_in_one_line() -> Iterator[None]:
-    """Turn CannotRun into click's one line and exit code 1."""
+    """Turns CannotRun into one line of click and exit code 1."""
     try:
         yield
     except app.CannotRun as error:

@@ -200,7 +200,7 @@ def test_the_samples_can_be_quoted_and_say_whose_key_was_used(run: Run) -> None:
     for name in ("first", "seed", "render-farm"):
         result = run(file=SAMPLES / f"{name}.yaml")
         assert result.exit_code == 0, result.output
-        assert "not with that of Secret tencent-credentials" in result.output
+        assert "not that of Secret tencent-credentials" in result.output
 
 
 def test_user_data_of_the_same_file_is_checked_and_never_shown(run: Run, simulated: SimulatedGround) -> None:

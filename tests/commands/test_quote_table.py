@@ -32,7 +32,7 @@ REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuo
         pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), "LimitExceeded.UserSpotQuota: too many", id="a-refusal"),
         pytest.param(QUOTE, Findings((FAULT,), may_be_more=True), "There may be more", id="more"),
         pytest.param(QUOTE, Findings(unchecked="no route"), "Not checked: no route", id="unchecked"),
-        pytest.param(Quote(2, (), (lot(None),)), Findings(), "What it costs is not known", id="no-price"),
+        pytest.param(Quote(2, (), (lot(None),)), Findings(), "The cost is unknown", id="no-price"),
         pytest.param(Quote(2, (), (), "no type fits"), Findings(), "No pool: no type fits", id="no-pool"),
     ],
 )

@@ -1,1 +1,1 @@
-"""What the command line does without a cluster."""
+"""Does what the command line offers without a cluster."""

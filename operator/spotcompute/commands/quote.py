@@ -1,7 +1,7 @@
-"""The quote of a manifest before it is applied: read, ask the market, choose, and let the cloud check it.
+"""Quotes a manifest before it is applied: reads it, asks the market, chooses, and lets the cloud check the choice.
 
-For the command line, without a cluster. Separate from `reconcile`, which keeps the quote of a paused object in its
-status: what is chosen and what is wrong is found by the same parts (`plan.quote`, `dry_run`).
+It serves the command line, and needs no cluster. Apart from `reconcile`, which keeps the quote of a paused object in its
+status. Both use `plan.quote` to choose and `reconcile.dry_run` to find what is wrong.
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.dry_run import find_field_errors
 from spotcompute.report import quote as report
 
-#: Kinds that may stand in the file beside environments: user data comes from them.
+#: Other kinds that the file may hold: user data comes from them.
 _SOURCES = ("Secret", "ConfigMap")
 
 
 class Unusable(ValueError):
-    """There is nothing in the file that could be quoted; `str()` says why."""
+    """`Unusable` means that the file holds nothing to quote. `str()` says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """One environment of a file, and what else of the file it may refer to."""
+    """`Manifest` is one environment of a file, with the Secrets and ConfigMaps that it may refer to."""
 
     raw: Mapping[str, Any]
     sources: FileSources
@@ -56,7 +56,7 @@ class Manifest:
 
 @dataclass(frozen=True, slots=True)
 class Quoted:
-    """What came of one manifest. `notes` say what is different here from what the operator would do."""
+    """`Quoted` holds the result for one manifest. `notes` say what the operator would do differently."""
 
     name: str
     quote: Quote
@@ -69,25 +69,25 @@ class Quoted:
         return report.is_launchable(self.quote, self.findings)
 
     def to_json(self, currency: str) -> dict[str, Any]:
-        """For programs."""
+        """Returns the result as JSON values, for programs."""
         notes = {"notes": list(self.notes)} if self.notes else {}
         return {"name": self.name, **report.to_json(self.quote, self.findings, currency), **notes}
 
     def to_text(self, currency: str) -> str:
-        """For people; ends with a newline."""
+        """Returns the result as text for people. It ends with a newline."""
         body = quote_table(self.quote, self.findings, currency)
         return f"{self.name}\n{body}" + "".join(f"Note: {note}.\n" for note in self.notes)
 
 
 class FileSources:
-    """Secrets and ConfigMaps of a file, read as `kube.sources` reads those of a cluster."""
+    """`FileSources` reads Secrets and ConfigMaps of a file in the way `kube.sources` reads those of a cluster."""
 
     def __init__(self, documents: Sequence[Mapping[str, Any]]) -> None:
-        """`documents` of any kind."""
+        """Takes `documents` of any kind, and keeps the Secrets and ConfigMaps among them."""
         self._found = {(one["kind"], one["metadata"].get("name")): one for one in documents if one["kind"] in _SOURCES}
 
     async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        """Its data, decoded."""
+        """Returns the data of a Secret, decoded. Raises NotFound, or SourceUnavailable when it is not base64."""
         secret = self._document("Secret", name)
         try:
             data = {key: base64.b64decode(text, validate=True) for key, text in (secret.get("data") or {}).items()}
@@ -96,7 +96,7 @@ class FileSources:
         return data | {key: str(text).encode() for key, text in (secret.get("stringData") or {}).items()}
 
     async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Its data."""
+        """Returns the data of a ConfigMap. Raises NotFound."""
         return {key: str(text) for key, text in (self._document("ConfigMap", name).get("data") or {}).items()}
 
     def _document(self, kind: str, name: str) -> Mapping[str, Any]:
@@ -106,7 +106,7 @@ class FileSources:
 
 
 def read_manifests(text: str, where: str) -> list[Manifest]:
-    """Every environment of a YAML file, however many documents it has. Raises `Unusable`; never shows a value."""
+    """Returns every environment of a YAML file. Raises `Unusable` (correct the file); the message holds no value of it."""
     try:
         documents = [one for one in yaml.safe_load_all(text) if one is not None]
     except yaml.YAMLError as error:
@@ -143,7 +143,7 @@ async def quote_all(
     policy: Policy,
     now: datetime,
 ) -> list[Quoted]:
-    """Quote each, one after the other. Raises nothing: what goes wrong is among its findings."""
+    """Returns a quote of each manifest, in their order. Raises nothing: the findings say what went wrong."""
     return [await _quote(one, providers, credentials, cluster_id, policy, now) for one in manifests]
 
 
@@ -164,10 +164,10 @@ async def _quote(
     user_data, notes = await _user_data(environment, manifest.sources, faults)
     if environment.secret is not None:
         notes.append(
-            f"it was asked with the key in TENCENTCLOUD_SECRET_ID, not with that of Secret {environment.secret}"
+            f"the quote used the key in TENCENTCLOUD_SECRET_ID, not that of Secret {environment.secret}"
         )
     if not spec.replicas:
-        notes.append("spec.replicas is 0 or left out, so nothing would be launched")
+        notes.append("spec.replicas is 0 or missing, so nothing would be launched")
     ownership = Ownership(cluster_id, new_environment_id(cluster_id, environment.namespace, environment.name, "quoted"))
     desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
     provider = providers(credentials, spec.region)
@@ -190,7 +190,7 @@ async def _quote(
 
 
 def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:
-    """As an API server would hand it out: with a namespace, and all that only it can give."""
+    """Returns the object as an API server would return it: with a namespace, a uid and a time of creation."""
     metadata = raw["metadata"]
     given = {"namespace": metadata.get("namespace") or "default", "name": metadata["name"]}
     spec = raw.get("spec")
@@ -212,7 +212,7 @@ async def _user_data(
         source = template.user_data_from
         ref = (source.secret_key_ref or source.config_map_key_ref) if source else None
         if ref is not None and "does not exist" in str(error):
-            return None, [f"user data from {ref.name} is not in this file, so it was quoted without"]
+            return None, [f"user data from {ref.name} is not in this file, so the quote leaves it out"]
         faults.append(
             FieldError(f"spec.template.{'userDataFrom' if source else 'userData'}", "InvalidSpec", str(error))
         )

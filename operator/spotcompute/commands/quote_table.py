@@ -1,4 +1,4 @@
-"""A quote as a table for people, as the command line prints it.
+"""Prints a quote as a table for people.
 
 Apart from `report.quote`, which writes the same for programs and for `status.quote`: here only width and words count.
 """
@@ -15,7 +15,7 @@ from spotcompute.report.quote import MONTH_HOURS, is_launchable
 
 
 def quote_table(quote: Quote, findings: Findings, currency: str) -> str:
-    """Return every pool, what would be chosen and its cost, and what is wrong; it ends with a newline."""
+    """Returns every pool, what would be chosen, its cost, and what is wrong. The text ends with a newline."""
     return "\n".join([*_pools(quote, currency), *_choice(quote, currency), *_found(quote, findings)]) + "\n"
 
 
@@ -43,18 +43,18 @@ def _row(line: Line) -> tuple[str, ...]:
 
 
 def _choice(quote: Quote, currency: str) -> Iterator[str]:
-    yield f"{quote.chosen} of {quote.missing} instances would be had:"
+    yield f"{quote.chosen} of {quote.missing} instances would be launched:"
     yield from _table([("COUNT", "POOL", "SPOT/H", "BID/H"), *(_lot_row(lot) for lot in quote.lots)])
     if not quote.lots or quote.per_hour is None:
-        yield "  nothing" if not quote.lots else "  What it costs is not known: a price is not quoted"
+        yield "  none" if not quote.lots else "  The cost is unknown, because a price is not quoted"
         return
     full, saved = quote.on_demand_per_hour, quote.saved_percent
     compared = f"; on demand {money(full)}, so {saved}% less" if full and saved is not None else ""
     yield f"  {money(quote.per_hour)} {currency} per hour{compared}"
     if quote.extras_per_hour is None:
-        yield "  without disks and bandwidth: what they cost is not told"
+        yield "  without disks and bandwidth, because their price is unknown"
     elif quote.extras_per_hour:
-        yield f"  of that {money(quote.extras_per_hour)} for disks and bandwidth; traffic by the gigabyte is not in it"
+        yield f"  of that {money(quote.extras_per_hour)} for disks and bandwidth; traffic by the gigabyte is not included"
     month = (quote.per_hour * MONTH_HOURS).quantize(Decimal("0.01"))
     yield f"  {month} {currency} in a month of {MONTH_HOURS} h"
 
@@ -65,13 +65,13 @@ def _lot_row(lot: Lot) -> tuple[str, ...]:
 
 def _found(quote: Quote, findings: Findings) -> Iterator[str]:
     if findings.refusals:
-        yield "\nA dry run was refused; fewer are asked for then, or another pool:"
+        yield "\nThe cloud refused a dry run. The operator would ask for fewer, or ask another pool:"
         yield from (f"  {one.count} x {one.pool}: {one.code}: {one.message}" for one in findings.refusals)
     if findings.faults:
         yield "\nTo be corrected first:"
         yield from (f"  {fault.field or '(no field)'}: {fault.code}: {fault.message}" for fault in findings.faults)
     if findings.may_be_more:
-        yield "  There may be more: correct these, and ask again."
+        yield "  There may be more errors: correct these, and ask again."
     if findings.unchecked is not None:
         yield f"\nNot checked: {findings.unchecked}"
     yield from _verdict(quote, findings)
@@ -81,7 +81,7 @@ def _verdict(quote: Quote, findings: Findings) -> Iterator[str]:
     if is_launchable(quote, findings) and quote.missing:
         yield "\nThe cloud would accept it."
     elif findings == Findings() and quote.chosen < quote.missing and not quote.unmet:
-        yield "\nNothing is wrong with the spec; the market has too little now, and would be asked on and on."
+        yield "\nThe spec is right, but the market has too little now. The operator would ask again and again."
 
 
 def _price(price: Decimal | None) -> str:
