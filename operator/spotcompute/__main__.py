@@ -55,7 +55,9 @@ def quote(filename: TextIO, output: str) -> None:
         raise click.UsageError(f"{filename.name}: {error}") from None
     key = app.key_of_the_environment()
     if key is None:
-        raise click.UsageError("set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: a quote asks the cloud with this key")
+        raise click.UsageError(
+            "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: a quote asks the cloud with this key"
+        )
     cluster_id, currency = settings.cluster_id or "quote", app.currency(settings)
     with _told_in_one_line(), app.cloud(settings) as providers:
         found = asyncio.run(quote_all(manifests, providers, key, cluster_id, app.policy(settings), app.now()))

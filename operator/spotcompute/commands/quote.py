@@ -1,7 +1,7 @@
 """Quotes a manifest before it is applied: reads it, asks the market, chooses, and lets the cloud check the choice.
 
-It serves the command line, and needs no cluster. Apart from `reconcile`, which keeps the quote of a paused object in its
-status. Both use `plan.quote` to choose and `reconcile.dry_run` to find what is wrong.
+It serves the command line, and needs no cluster. Apart from `reconcile`, which keeps the quote of a paused object in
+its status. Both use `plan.quote` to choose and `reconcile.dry_run` to find what is wrong.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ class FileSources:
 
 
 def read_manifests(text: str, where: str) -> list[Manifest]:
-    """Returns every environment of a YAML file. Raises `Unusable` (correct the file); the message holds no value of it."""
+    """Returns every environment of a YAML file. Raises `Unusable` (correct the file); it quotes no value of it."""
     try:
         documents = [one for one in yaml.safe_load_all(text) if one is not None]
     except yaml.YAMLError as error:
@@ -163,9 +163,7 @@ async def _quote(
     spec = environment.spec()
     user_data, notes = await _user_data(environment, manifest.sources, faults)
     if environment.secret is not None:
-        notes.append(
-            f"the quote used the key in TENCENTCLOUD_SECRET_ID, not that of Secret {environment.secret}"
-        )
+        notes.append(f"the quote used the key in TENCENTCLOUD_SECRET_ID, not that of Secret {environment.secret}")
     if not spec.replicas:
         notes.append("spec.replicas is 0 or missing, so nothing would be launched")
     ownership = Ownership(cluster_id, new_environment_id(cluster_id, environment.namespace, environment.name, "quoted"))

@@ -54,7 +54,8 @@ def _choice(quote: Quote, currency: str) -> Iterator[str]:
     if quote.extras_per_hour is None:
         yield "  without disks and bandwidth, because their price is unknown"
     elif quote.extras_per_hour:
-        yield f"  of that {money(quote.extras_per_hour)} for disks and bandwidth; traffic by the gigabyte is not included"
+        extras = money(quote.extras_per_hour)
+        yield f"  of that {extras} for disks and bandwidth; traffic by the gigabyte is not included"
     month = (quote.per_hour * MONTH_HOURS).quantize(Decimal("0.01"))
     yield f"  {month} {currency} in a month of {MONTH_HOURS} h"
 
