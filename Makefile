@@ -11,7 +11,7 @@ export PYTHONPATH := operator:deploy/local
 
 .PHONY: help setup demo up down
 help:  ## list the commands
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
 setup: $(READY)  ## install exactly the locked dependencies into .venv
 $(READY): requirements.lock pyproject.toml
@@ -100,6 +100,17 @@ rights: $(READY) assets  ## run the operator without each of its rights in turn,
 .PHONY: mutants
 mutants: $(READY)  ## plant forty known bugs in a copy of the operator, and see that the tests notice each
 	$(BIN)/python tests/mutation/gate.py
+
+MUTANTS ?= 300
+SAMPLER := .cache/mutants
+$(SAMPLER)/.installed: tests/mutation/requirements.lock
+	$(PYTHON) -m venv $(SAMPLER)
+	$(SAMPLER)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/mutation/requirements.lock
+	@touch $@
+
+.PHONY: mutants-sample
+mutants-sample: $(READY) $(SAMPLER)/.installed assets  ## make MUTANTS=300 random mistakes (SEED=n: the same again), count those noticed
+	@$(BIN)/python tests/mutation/sample.py --python $(SAMPLER)/bin/python --mutants $(MUTANTS) $(if $(SEED),--seed $(SEED))
 
 .PHONY: explore
 explore: $(READY)  ## look for counterexamples of every property at random, ten times over

@@ -31,3 +31,4 @@ lock: $(READY)  ## write the lock files anew, from pyproject.toml and the .in fi
 	$(COMPILE) $(UPGRADE) benchmarks/requirements.in -c requirements.lock --universal --python-version 3.11 -o benchmarks/requirements.lock
 	$(COMPILE) $(UPGRADE) docs/requirements.in --universal --python-version 3.11 -o docs/requirements.lock
 	$(COMPILE) $(UPGRADE) deploy/supply-chain/requirements.in --universal --python-version 3.11 -o deploy/supply-chain/requirements.lock
+	$(COMPILE) $(UPGRADE) tests/mutation/requirements.in --universal --python-version 3.11 -o tests/mutation/requirements.lock
