@@ -17,13 +17,13 @@ from plan.given import (
     OURS,
     A,
     accepted,
+    backoff_of,
     desired_of,
     intent,
     ledger_of,
     member,
     planned,
-    reputation,
-    rest,
+    pool_trust_of,
     synced,
 )
 from plan.worlds import Dice, random_desired, random_ledger, seeds, with_memories
@@ -36,14 +36,14 @@ FULL = ledger_of(
     intent(DESIRED, 2, sent_at=NOW, answer_lost=True, found=frozenset({"ins-9", "ins-8"})),
     member("ins-2", lost=Cause.RECLAIMED, sequence=4, termination=accepted()),
     member("ins-1"),
-    rest(A),
-    rest(None, Trouble.RATE_LIMITED, request_id=None),
+    backoff_of(A),
+    backoff_of(None, Trouble.RATE_LIMITED, request_id=None),
     intent(DESIRED, 1, 701, on_demand=True),
     intent(DESIRED, 1, 702, bid=Decimal("0.25")),
     member("ins-3", on_demand=True),
-    rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=2, in_use=0),
-    rest(ON_DEMAND),
-    reputation(A, 1.977),
+    backoff_of(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=2, in_use=0),
+    backoff_of(ON_DEMAND),
+    pool_trust_of(A, 1.977),
     quarantine_until=NOW,
     attempted_generation=7,
     spending=Spending(Decimal("12.3456789012"), Decimal("0.3"), NOW),
@@ -74,7 +74,14 @@ def test_an_empty_ledger_is_small() -> None:
 
 
 def test_equal_ledgers_give_equal_text_in_whatever_order_they_grew() -> None:
-    entries = [member("ins-1"), member("ins-2"), rest(A), rest(None), intent(DESIRED, 1, 1), intent(DESIRED, 1, 2)]
+    entries = [
+        member("ins-1"),
+        member("ins-2"),
+        backoff_of(A),
+        backoff_of(None),
+        intent(DESIRED, 1, 1),
+        intent(DESIRED, 1, 2),
+    ]
     assert json.dumps(encode(ledger_of(*entries))) == json.dumps(encode(ledger_of(*reversed(entries))))
 
 

@@ -130,8 +130,8 @@ def launched_by(intent: Intent, ids: Iterable[str], **other: Any) -> list[Instan
     ]
 
 
-def rest(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, **other: Any) -> Backoff:
-    """A rest for thirty more seconds after the first failure, ten seconds ago."""
+def backoff_of(pool: Pool | None = A, trouble: Trouble = Trouble.INSUFFICIENT_CAPACITY, **other: Any) -> Backoff:
+    """Asked no more for thirty seconds: the first failure was ten seconds ago."""
     defaults: dict[str, Any] = {
         "code": "ResourcesSoldOut",
         "message": "sold out",
@@ -150,7 +150,7 @@ def fallback(**other: Any) -> Fallback:
     return Fallback(**({"after": seconds(600), "count_max": 3, "hourly": None, "stable_for": seconds(900)} | other))
 
 
-def reputation(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclaims: int = 2) -> PoolTrust:
+def pool_trust_of(pool: Pool = A, early: float = 2.0, as_of: datetime = NOW, reclaims: int = 2) -> PoolTrust:
     """What a pool has done that has just taken two instances back."""
     return PoolTrust(pool=pool, reclaims=reclaims, early=early, as_of=as_of)
 

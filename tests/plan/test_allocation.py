@@ -17,14 +17,14 @@ from plan.given import (
     B,
     C,
     ago,
+    backoff_of,
     desired_of,
     intent,
     ledger_of,
     market_of,
     member,
+    pool_trust_of,
     released,
-    reputation,
-    rest,
     seconds,
 )
 from plan.worlds import situations
@@ -72,15 +72,15 @@ def test_ranking_does_not_depend_on_the_order_of_the_quotes() -> None:
     ("rests", "learned", "expected"),
     [
         pytest.param([], Learned(), A, id="the-first"),
-        pytest.param([rest(A)], Learned(), B, id="not-the-one-that-rests"),
-        pytest.param([rest(A), rest(B)], Learned(), C, id="the-last-resort"),
-        pytest.param([rest(A), rest(B), rest(C)], Learned(), None, id="all-rest"),
-        pytest.param([rest(A, until=NOW)], Learned(), A, id="a-rest-ends-at-its-very-moment"),
-        pytest.param([rest(A, until=ago(1))], Learned(), A, id="a-rest-that-is-over"),
-        pytest.param([rest(None, Trouble.RATE_LIMITED)], Learned(), None, id="the-whole-environment-rests"),
+        pytest.param([backoff_of(A)], Learned(), B, id="not-the-one-that-rests"),
+        pytest.param([backoff_of(A), backoff_of(B)], Learned(), C, id="the-last-resort"),
+        pytest.param([backoff_of(A), backoff_of(B), backoff_of(C)], Learned(), None, id="all-rest"),
+        pytest.param([backoff_of(A, until=NOW)], Learned(), A, id="a-rest-ends-at-its-very-moment"),
+        pytest.param([backoff_of(A, until=ago(1))], Learned(), A, id="a-rest-that-is-over"),
+        pytest.param([backoff_of(None, Trouble.RATE_LIMITED)], Learned(), None, id="the-whole-environment-rests"),
         pytest.param([], Learned(room_below={A: 1}), B, id="sold-its-last-one-in-this-run"),
         pytest.param([], Learned(room_below={A: 2}), A, id="may-have-one-more"),
-        pytest.param([rest(B)], Learned(room_below={A: 0, C: 1}), None, id="dry-or-resting-all"),
+        pytest.param([backoff_of(B)], Learned(room_below={A: 0, C: 1}), None, id="dry-or-resting-all"),
     ],
 )
 def test_the_next_pool_neither_rests_nor_has_run_dry(rests: list, learned: Learned, expected: Pool | None) -> None:
@@ -131,9 +131,9 @@ def offers(desired: Desired, ledger: Ledger, market: Market | None = None) -> li
     ("strategy", "entries", "order"),
     [
         pytest.param("CapacityOptimized", [], [B, A, C], id="the-most-stock-first"),
-        pytest.param("CapacityOptimized", [reputation(B, 1.4)], [A, B, C], id="what-was-lost-early-counts"),
+        pytest.param("CapacityOptimized", [pool_trust_of(B, 1.4)], [A, B, C], id="what-was-lost-early-counts"),
         pytest.param("PriceCapacityOptimized", [], [A, B, C], id="both-multiplied"),
-        pytest.param("PriceCapacityOptimized", [reputation(A, 1.4)], [B, A, C], id="both-and-what-was-lost"),
+        pytest.param("PriceCapacityOptimized", [pool_trust_of(A, 1.4)], [B, A, C], id="both-and-what-was-lost"),
     ],
 )
 def test_pools_are_ranked_by_stock_and_memory(strategy: str, entries: list, order: list[Pool]) -> None:
@@ -156,7 +156,7 @@ def test_pools_are_ranked_by_stock_and_memory(strategy: str, entries: list, orde
         pytest.param(5, [member(f"i-{n}") for n in range(4)], [(B, 2), (C, 2), (A, 1)], id="never-none-at-all"),
         pytest.param(6, [member("i-1", on_demand=True)], [(B, 2), (C, 2), (A, 1)], id="on-demand-counts-in-its-zone"),
         pytest.param(6, [intent(desired_of(6), 2)], [(B, 2), (C, 2), (A, 1)], id="what-is-on-its-way-counts"),
-        pytest.param(6, [rest(B)], [(A, 2), (C, 2)], id="without-the-one-that-rests"),
+        pytest.param(6, [backoff_of(B)], [(A, 2), (C, 2)], id="without-the-one-that-rests"),
     ],
 )
 def test_zones_are_filled_evenly(replicas: int, entries: list, expected: list) -> None:
@@ -193,7 +193,7 @@ def test_a_zone_rests_for_whom_it_concerns(other: dict, held: int, kept: list[Po
     market = market_of({A: "1", C: "1", D: "1"})
     market = replace(market, offerings={**market.offerings, D: replace(market.offerings[D], vcpu=4)})
     members = [member(f"i-{number}") for number in range(held)]
-    ledger = ledger_of(*members, rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, **other))
+    ledger = ledger_of(*members, backoff_of(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, **other))
     assert ranked(desired_of(3, [D, A, C]), market, ledger) == kept
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, POLICY, A, B, C, ago, desired_of, ledger_of, rest, seconds
+from plan.given import NOW, POLICY, A, B, C, ago, backoff_of, desired_of, ledger_of, seconds
 from spotcompute.cloud import errors
 from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
@@ -121,12 +121,14 @@ def test_an_invalid_configuration_is_rechecked_slowly() -> None:
 @pytest.mark.parametrize(
     ("before", "failures", "is_since_then"),
     [
-        pytest.param(rest(A, failures=3), 4, True, id="in-a-row"),
-        pytest.param(rest(A, failures=3, trouble=Trouble.PRICE_TOO_LOW), 4, False, id="another-trouble-starts-anew"),
-        pytest.param(rest(A, failures=3, generation=0), 1, False, id="the-user-changed-something"),
-        pytest.param(rest(A, failures=3, failed_at=ago(900)), 1, False, id="too-long-ago"),
-        pytest.param(rest(A, failures=3, failed_at=ago(899)), 4, True, id="just-not-too-long-ago"),
-        pytest.param(rest(B, failures=3), 1, False, id="another-pool"),
+        pytest.param(backoff_of(A, failures=3), 4, True, id="in-a-row"),
+        pytest.param(
+            backoff_of(A, failures=3, trouble=Trouble.PRICE_TOO_LOW), 4, False, id="another-trouble-starts-anew"
+        ),
+        pytest.param(backoff_of(A, failures=3, generation=0), 1, False, id="the-user-changed-something"),
+        pytest.param(backoff_of(A, failures=3, failed_at=ago(900)), 1, False, id="too-long-ago"),
+        pytest.param(backoff_of(A, failures=3, failed_at=ago(899)), 4, True, id="just-not-too-long-ago"),
+        pytest.param(backoff_of(B, failures=3), 1, False, id="another-pool"),
     ],
 )
 def test_what_counts_as_in_a_row(before: Backoff, failures: int, is_since_then: bool) -> None:
@@ -156,7 +158,7 @@ def test_no_rest_is_longer_than_its_limit(
 ) -> None:
     policy = Policy(backoff_base=seconds(base), backoff_max=seconds(limit))
     where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
-    before = rest(where, trouble, failures=failures) if failures else None
+    before = backoff_of(where, trouble, failures=failures) if failures else None
     ledger = Ledger(environment, backoffs={where: before} if before else {})
     wait = backoff_after(Failure(A, trouble, SOLD_OUT), ledger, 1, NOW, policy).until - NOW
     slow = (Trouble.INVALID_CONFIGURATION, Trouble.QUOTA_EXCEEDED)
@@ -187,14 +189,14 @@ def test_after_any_failures_the_next_attempt_is_near(history: list[tuple[Trouble
 @pytest.mark.parametrize(
     ("kept", "one"),
     [
-        pytest.param(True, rest(A), id="of-now"),
-        pytest.param(True, rest(None, Trouble.RATE_LIMITED), id="of-the-whole"),
-        pytest.param(True, rest(A, failed_at=ago(899), until=ago(890)), id="over-but-still-in-a-row"),
-        pytest.param(True, rest(A, failed_at=ago(9999), until=ago(9900)), id="long-over-but-the-last-error"),
-        pytest.param(False, rest(C), id="of-a-pool-no-longer-wanted"),
-        pytest.param(False, rest(A, generation=2), id="of-another-generation"),
-        pytest.param(False, rest(A, until=NOW + seconds(301)), id="longer-than-any-rest-is"),
-        pytest.param(True, rest(A, until=NOW + seconds(300)), id="as-long-as-the-longest"),
+        pytest.param(True, backoff_of(A), id="of-now"),
+        pytest.param(True, backoff_of(None, Trouble.RATE_LIMITED), id="of-the-whole"),
+        pytest.param(True, backoff_of(A, failed_at=ago(899), until=ago(890)), id="over-but-still-in-a-row"),
+        pytest.param(True, backoff_of(A, failed_at=ago(9999), until=ago(9900)), id="long-over-but-the-last-error"),
+        pytest.param(False, backoff_of(C), id="of-a-pool-no-longer-wanted"),
+        pytest.param(False, backoff_of(A, generation=2), id="of-another-generation"),
+        pytest.param(False, backoff_of(A, until=NOW + seconds(301)), id="longer-than-any-rest-is"),
+        pytest.param(True, backoff_of(A, until=NOW + seconds(300)), id="as-long-as-the-longest"),
     ],
 )
 def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
@@ -206,15 +208,21 @@ def test_which_rests_are_forgotten(kept: bool, one: Backoff) -> None:
     ("rests", "expected"),
     [
         pytest.param([], 0, id="at-once"),
-        pytest.param([rest(A, until=NOW + seconds(9))], 0, id="another-pool-is-free"),
-        pytest.param([rest(A, until=NOW + seconds(9)), rest(B, until=NOW + seconds(7))], 7, id="the-first-to-wake"),
-        pytest.param([rest(None, until=NOW + seconds(50))], 50, id="the-whole-rests"),
+        pytest.param([backoff_of(A, until=NOW + seconds(9))], 0, id="another-pool-is-free"),
         pytest.param(
-            [rest(A, until=NOW + seconds(9)), rest(B, until=NOW + seconds(9)), rest(None, until=NOW + seconds(3))],
+            [backoff_of(A, until=NOW + seconds(9)), backoff_of(B, until=NOW + seconds(7))], 7, id="the-first-to-wake"
+        ),
+        pytest.param([backoff_of(None, until=NOW + seconds(50))], 50, id="the-whole-rests"),
+        pytest.param(
+            [
+                backoff_of(A, until=NOW + seconds(9)),
+                backoff_of(B, until=NOW + seconds(9)),
+                backoff_of(None, until=NOW + seconds(3)),
+            ],
             9,
             id="the-longer-of-whole-and-pools",
         ),
-        pytest.param([rest(A, until=ago(5)), rest(B, until=ago(5))], 0, id="never-in-the-past"),
+        pytest.param([backoff_of(A, until=ago(5)), backoff_of(B, until=ago(5))], 0, id="never-in-the-past"),
     ],
 )
 def test_when_the_next_attempt_is(rests: list[Backoff], expected: float) -> None:
@@ -232,7 +240,7 @@ def test_without_pools_there_is_nothing_to_wait_for() -> None:
 
 
 def test_a_rest_is_over_at_its_very_end() -> None:
-    ledger = ledger_of(rest(A, until=NOW + seconds(1)))
+    ledger = ledger_of(backoff_of(A, until=NOW + seconds(1)))
     assert [is_backing_off(ledger, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
     assert not is_backing_off(ledger, B, NOW)
     assert not is_backing_off(ledger, None, NOW)

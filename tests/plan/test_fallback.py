@@ -20,6 +20,7 @@ from plan.given import (
     ago,
     all_running,
     asked,
+    backoff_of,
     desired_of,
     fallback,
     instance,
@@ -31,7 +32,6 @@ from plan.given import (
     observed_of,
     planned,
     released,
-    rest,
     seconds,
     situation_of,
     terminated_ids,
@@ -45,7 +45,7 @@ from spotcompute.plan.fallback import due_at, is_due, next_fallback_check, on_de
 
 HOUR = seconds(3600)
 MARKET = market_of({A: "0.2", B: "0.1", C: "0.3"})
-ALL_REST = [rest(pool) for pool in (A, B, C)]
+ALL_BACK_OFF = [backoff_of(pool) for pool in (A, B, C)]
 
 
 def desired_with_fallback(
@@ -82,7 +82,7 @@ SHORT = {"short_since": ago(600)}
     ],
 )
 def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) -> None:
-    assert bought(desired_with_fallback(stands_in=stands_in), ledger_of(*ALL_REST, **remembered)) == expected
+    assert bought(desired_with_fallback(stands_in=stands_in), ledger_of(*ALL_BACK_OFF, **remembered)) == expected
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,18 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
             [(B, 3)],
             id="no-spot-cap",
         ),
-        pytest.param(desired_with_fallback(), [rest(ON_DEMAND)], MARKET, Learned(), [], id="on-demand-rests"),
+        pytest.param(desired_with_fallback(), [backoff_of(ON_DEMAND)], MARKET, Learned(), [], id="on-demand-rests"),
         pytest.param(
-            desired_with_fallback(), [rest(None, Trouble.RATE_LIMITED)], MARKET, Learned(), [], id="the-whole-rests"
+            desired_with_fallback(),
+            [backoff_of(None, Trouble.RATE_LIMITED)],
+            MARKET,
+            Learned(),
+            [],
+            id="the-whole-rests",
         ),
         pytest.param(
             desired_with_fallback(),
-            [rest(ON_DEMAND)],
+            [backoff_of(ON_DEMAND)],
             MARKET,
             Learned(not_on_demand=frozenset({B})),
             [(A, 3)],
@@ -150,11 +155,13 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
 def test_on_demand_is_bought_within_all_limits(
     desired: Desired, entries: list, market: Market, learned: Learned, expected: list
 ) -> None:
-    assert bought(desired, ledger_of(*ALL_REST, *entries, **SHORT), market, learned) == expected
+    assert bought(desired, ledger_of(*ALL_BACK_OFF, *entries, **SHORT), market, learned) == expected
 
 
 def test_spot_is_asked_first_however_long_it_fell_short() -> None:
-    plan = planned(desired_with_fallback(), ledger_of(rest(A), rest(B), **SHORT), observed_of(market=MARKET))
+    plan = planned(
+        desired_with_fallback(), ledger_of(backoff_of(A), backoff_of(B), **SHORT), observed_of(market=MARKET)
+    )
     assert [(launch.intent.pool, launch.intent.on_demand) for launch in launches(plan.actions)] == [(C, False)]
 
 
@@ -170,7 +177,7 @@ def test_spot_is_asked_first_however_long_it_fell_short() -> None:
 )
 def test_limits_hold_disks_too(limits: dict, extra: str | None, expected: list) -> None:
     market = market_of({A: "0.2", B: "0.1", C: "0.3"}, extra=extra)
-    assert bought(desired_with_fallback(**limits), ledger_of(*ALL_REST, **SHORT), market) == expected
+    assert bought(desired_with_fallback(**limits), ledger_of(*ALL_BACK_OFF, **SHORT), market) == expected
 
 
 @pytest.mark.parametrize(
@@ -236,7 +243,7 @@ LEAVING = released(Cause.BACK_TO_SPOT, recorded_at=ago(10), obstacle="busy", sen
         ),
         pytest.param(desired_with_fallback(), MACHINES, WELL, market_of({}), [], id="not-quoted"),
         pytest.param(desired_with_fallback(), MACHINES, WELL, market_of({A: "1"}, [A]), [], id="quoted-sold-out"),
-        pytest.param(desired_with_fallback(), [*MACHINES, *ALL_REST], WELL, MARKET, [], id="every-pool-rests"),
+        pytest.param(desired_with_fallback(), [*MACHINES, *ALL_BACK_OFF], WELL, MARKET, [], id="every-pool-rests"),
         pytest.param(
             desired_with_fallback(),
             MACHINES,

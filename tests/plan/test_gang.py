@@ -19,6 +19,7 @@ from plan.given import (
     ago,
     all_running,
     asked,
+    backoff_of,
     desired_of,
     intent,
     ledger_of,
@@ -26,7 +27,6 @@ from plan.given import (
     member,
     planned,
     released,
-    rest,
     seconds,
 )
 from plan.playing import Play
@@ -50,7 +50,7 @@ def plan_of(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Plan:
 
 
 OVER = {"until": ago(1)}
-ALL_REFUSED = [rest(pool, **OVER) for pool in (A, B, C)]
+ALL_REFUSED = [backoff_of(pool, **OVER) for pool in (A, B, C)]
 
 
 @pytest.mark.parametrize(
@@ -58,11 +58,12 @@ ALL_REFUSED = [rest(pool, **OVER) for pool in (A, B, C)]
     [
         pytest.param(gang_of(), [], {}, MARKET, [(A, 4)], id="the-whole"),
         pytest.param(gang_of(3, 5), [], {}, MARKET, [(A, 5)], id="more-than-the-least"),
-        pytest.param(gang_of(), [rest(A)], {}, MARKET, [(B, 4)], id="the-whole-elsewhere"),
+        pytest.param(gang_of(), [backoff_of(A)], {}, MARKET, [(B, 4)], id="the-whole-elsewhere"),
         pytest.param(gang_of(), [], {}, market_of({A: "1"}, [A]), [(A, 4)], id="no-trying-with-one-of-them"),
         pytest.param(gang_of(share=50), [], {}, MARKET, [(A, 2)], id="in-shares-it-can-only-come-in-parts"),
         pytest.param(
-            gang_of(), [rest(whole_zone(pool.zone), Trouble.QUOTA_EXCEEDED, **OVER) for pool in (A, B, C)], {}, MARKET,
+            gang_of(), [backoff_of(whole_zone(pool.zone), Trouble.QUOTA_EXCEEDED, **OVER) for pool in (A, B, C)], {},
+            MARKET,
             [(A, 1)], id="every-zone-has-refused",
         ),
         pytest.param(gang_of(), ALL_REFUSED, {}, market_of({A: "1"}, [A]), [(A, 1)], id="parts-once-all-have-refused"),

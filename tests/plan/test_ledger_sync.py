@@ -19,6 +19,7 @@ from plan.given import (
     B,
     accepted,
     ago,
+    backoff_of,
     desired_of,
     instance,
     intent,
@@ -27,7 +28,6 @@ from plan.given import (
     member,
     observed_of,
     released,
-    rest,
     seconds,
     synced,
 )
@@ -55,7 +55,7 @@ def activities_of(kept: Synced) -> list[tuple[ActivityType, str, tuple[str, ...]
 
 
 def test_what_is_as_remembered_changes_nothing() -> None:
-    before = ledger_of(member("ins-1"), member("ins-2", arrived=False), rest(A))
+    before = ledger_of(member("ins-1"), member("ins-2", arrived=False), backoff_of(A))
     observed = observed_of(instance("ins-1"), instance("ins-2", InstanceState.PENDING))
     assert sync(before, observed) == Synced(before)
 
@@ -403,7 +403,7 @@ def test_many_losses_seen_at_once_are_one_failure_of_their_pool() -> None:
 
 
 def test_losses_in_a_row_rest_longer_each_time() -> None:
-    before = ledger_of(member("ins-1", launched_at=ago(9)), rest(A, Trouble.EARLY_LOSS, failures=3))
+    before = ledger_of(member("ins-1", launched_at=ago(9)), backoff_of(A, Trouble.EARLY_LOSS, failures=3))
     after = sync(before, observed_of(instance("ins-1", InstanceState.TERMINATING))).ledger.backoffs[A]
     assert after.failures == 4
     assert after.until - NOW >= seconds(0.8 * 40)

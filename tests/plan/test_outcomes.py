@@ -16,12 +16,12 @@ from plan.given import (
     accepted,
     ago,
     applied,
+    backoff_of,
     desired_of,
     intent,
     ledger_of,
     member,
     released,
-    rest,
 )
 from spotcompute.cloud import errors
 from spotcompute.cloud.provider import LaunchReceipt
@@ -97,14 +97,14 @@ def test_what_is_known_of_a_member_survives_its_late_receipt() -> None:
 
 def test_a_sale_ends_the_rests_it_disproves() -> None:
     made = intent(DESIRED, 1)
-    before = ledger_of(made, rest(A), rest(B), rest(None, Trouble.RATE_LIMITED))
+    before = ledger_of(made, backoff_of(A), backoff_of(B), backoff_of(None, Trouble.RATE_LIMITED))
     assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {B}
 
 
 @pytest.mark.parametrize("trouble", [Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS])
 def test_a_sale_does_not_prove_that_machines_last(trouble: Trouble) -> None:
     made = intent(DESIRED, 1)
-    before = ledger_of(made, rest(A, trouble))
+    before = ledger_of(made, backoff_of(A, trouble))
     assert set(enter(before, Launched(launch_of(made), sold("ins-1"))).ledger.backoffs) == {A}
 
 
@@ -122,7 +122,7 @@ def test_a_sale_ends_the_rest_of_a_zone_for_what_is_no_larger(
     vcpu: int | None, refused: int | None, is_over: bool
 ) -> None:
     made = intent(DESIRED, 1)
-    zone = rest(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=refused)
+    zone = backoff_of(whole_zone(A.zone), Trouble.QUOTA_EXCEEDED, vcpu=refused)
     after = enter(ledger_of(made, zone), Launched(replace(launch_of(made), vcpu=vcpu), sold("ins-1")))
     assert (zone.pool not in after.ledger.backoffs) is is_over
 
@@ -130,7 +130,10 @@ def test_a_sale_ends_the_rest_of_a_zone_for_what_is_no_larger(
 def test_a_sale_on_demand_says_nothing_of_spot() -> None:
     made = intent(DESIRED, 1, on_demand=True)
     launch = replace(launch_of(intent(DESIRED, 1)), intent=made)
-    after = enter(ledger_of(made, rest(A), rest(whole_zone(A.zone)), rest(ON_DEMAND)), Launched(launch, sold("ins-1")))
+    after = enter(
+        ledger_of(made, backoff_of(A), backoff_of(whole_zone(A.zone)), backoff_of(ON_DEMAND)),
+        Launched(launch, sold("ins-1")),
+    )
     assert set(after.ledger.backoffs) == {A, whole_zone(A.zone)}
     assert after.learned.sells == frozenset()
     assert after.ledger.members["ins-1"].on_demand

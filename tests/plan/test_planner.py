@@ -16,6 +16,7 @@ from plan.given import (
     C,
     accepted,
     ago,
+    backoff_of,
     desired_of,
     instance,
     intent,
@@ -26,7 +27,6 @@ from plan.given import (
     member,
     observed_of,
     released,
-    rest,
     seconds,
     situation_of,
     terminated_ids,
@@ -117,15 +117,15 @@ def test_only_the_missing_are_asked_for() -> None:
 def test_the_cheapest_free_pool_is_asked() -> None:
     desired = desired_of(1, strategy=AllocationStrategy.LOWEST_PRICE)
     observed = observed_of(market=market_of({A: "3", B: "1", C: "2"}))
-    (launch,) = launches(plan(desired, ledger_of(rest(B)), observed).actions)
+    (launch,) = launches(plan(desired, ledger_of(backoff_of(B)), observed).actions)
     assert launch.request.pool == C
 
 
 @pytest.mark.parametrize(
     "ledger",
     [
-        pytest.param(ledger_of(rest(A), rest(B), rest(C)), id="all-pools-rest"),
-        pytest.param(ledger_of(rest(None, Trouble.RATE_LIMITED)), id="the-whole-rests"),
+        pytest.param(ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)), id="all-pools-rest"),
+        pytest.param(ledger_of(backoff_of(None, Trouble.RATE_LIMITED)), id="the-whole-rests"),
         pytest.param(ledger_of(quarantine_until=NOW + seconds(60)), id="quarantine"),
         pytest.param(ledger_of(quarantine_until=ago(60)), id="quarantine-that-no-sync-has-ended-yet"),
     ],
@@ -331,7 +331,7 @@ def test_a_launch_that_is_only_searched_for_keeps_its_places_and_holds_up_nothin
 
 
 def test_while_everything_rests_an_open_launch_waits_too() -> None:
-    ledger = ledger_of(intent(DESIRED, 2), rest(None, Trouble.CLOUD_UNREACHABLE))
+    ledger = ledger_of(intent(DESIRED, 2), backoff_of(None, Trouble.CLOUD_UNREACHABLE))
     assert plan(DESIRED, ledger).actions == ()
 
 

@@ -14,6 +14,7 @@ from plan.given import (
     A,
     B,
     ago,
+    backoff_of,
     desired_of,
     instance,
     intent,
@@ -21,8 +22,7 @@ from plan.given import (
     market_of,
     member,
     observed_of,
-    reputation,
-    rest,
+    pool_trust_of,
     seconds,
     synced,
 )
@@ -104,7 +104,7 @@ def test_what_ends_by_one_stroke_is_one_failure(ages: list[float], weight: float
 
 
 def test_a_loss_noted_by_a_clock_ahead_of_ours_does_not_hide_the_next() -> None:
-    ledger = ledger_of(reputation(A, 0.1, NOW + HOUR))
+    ledger = ledger_of(pool_trust_of(A, 0.1, NOW + HOUR))
     assert lose(ledger, A, seconds(60)).pool_trust[A].early > 1
 
 
@@ -116,7 +116,7 @@ def test_a_pool_is_asked_again_within_two_half_lives_of_its_last_loss(early: lis
 
 @given(st.floats(1.5, 2.5), st.integers(0, 7_200))
 def test_until_when_a_pool_is_avoided_is_when_it_is_on_probation(early: float, later: int) -> None:
-    ledger = ledger_of(reputation(A, early))
+    ledger = ledger_of(pool_trust_of(A, early))
     until = trust_of(ledger, A, NOW, POLICY).avoided_until
     assert until is not None
     now = NOW + seconds(later)
@@ -125,7 +125,7 @@ def test_until_when_a_pool_is_avoided_is_when_it_is_on_probation(early: float, l
 
 @given(st.floats(0, 100), st.integers(-(10**9), 10**9))
 def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float, shift: int) -> None:
-    ledger = ledger_of(reputation(A, early, NOW + seconds(shift)))
+    ledger = ledger_of(pool_trust_of(A, early, NOW + seconds(shift)))
     assert 0 <= early_loss_weight(ledger.pool_trust[A], NOW, POLICY) <= 100
     for one in (verdict(ledger), verdict(ledger, others=())):
         assert isinstance(one, Offer) or one.until is None or one.until > NOW
@@ -143,12 +143,12 @@ def test_clocks_that_were_set_back_and_edited_weights_are_bearable(early: float,
     ],
 )
 def test_only_a_spot_machine_that_lasts_brings_trust_back(born: float, other: dict, is_trusted: bool) -> None:
-    ledger = ledger_of(reputation(A, 2.0, ago(3700)), member("ins-1", launched_at=NOW + seconds(born), **other))
+    ledger = ledger_of(pool_trust_of(A, 2.0, ago(3700)), member("ins-1", launched_at=NOW + seconds(born), **other))
     stands = trust_of(ledger, A, NOW, POLICY)
     assert (stands.avoided_until is None and not stands.on_probation) is is_trusted
 
 
-ON_PROBATION = reputation(A, 1.5, ago(1801))
+ON_PROBATION = pool_trust_of(A, 1.5, ago(1801))
 
 
 @pytest.mark.parametrize(
@@ -177,8 +177,8 @@ def test_on_probation_one_instance_is_tried(entries: list, most: int, until: flo
 
 
 def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
-    bad = ledger_of(reputation(A, 2.5), reputation(B, 2.5))
-    alone, beside = verdict(bad), verdict(ledger_of(reputation(A, 2.5)))
+    bad = ledger_of(pool_trust_of(A, 2.5), pool_trust_of(B, 2.5))
+    alone, beside = verdict(bad), verdict(ledger_of(pool_trust_of(A, 2.5)))
     assert isinstance(alone, RejectedPool)
     assert isinstance(beside, RejectedPool)
     assert alone.until == NOW + POLICY.last_resort
@@ -188,13 +188,13 @@ def test_when_all_pools_are_avoided_one_is_tried_sooner() -> None:
 
 
 def test_what_was_long_ago_is_forgiven() -> None:
-    ledger, longest = ledger_of(reputation(A, 2.5)), POLICY.forgiven_after * POLICY.half_life
+    ledger, longest = ledger_of(pool_trust_of(A, 2.5)), POLICY.forgiven_after * POLICY.half_life
     assert trust_of(ledger, A, NOW + longest, POLICY).on_probation
     assert trust_of(ledger, A, NOW + longest + seconds(1), POLICY) == TRUSTED
 
 
 def test_a_pool_that_only_rests_is_no_reason_to_try_a_bad_one_sooner() -> None:
-    one = verdict(ledger_of(reputation(A, 2.5), rest(B)), now=NOW + seconds(1))
+    one = verdict(ledger_of(pool_trust_of(A, 2.5), backoff_of(B)), now=NOW + seconds(1))
     assert isinstance(one, RejectedPool)
     assert one.until is not None
     assert one.until > NOW + POLICY.last_resort

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from plan.given import POLICY, A, B, C, desired_of, ledger_of, market_of, member, observed_of, rest, situation_of
+from plan.given import POLICY, A, B, C, backoff_of, desired_of, ledger_of, market_of, member, observed_of, situation_of
 from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Gang, ZonePolicy
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
@@ -72,7 +72,7 @@ def test_only_what_is_missing_is_quoted_and_what_is_there_counts_for_shares() ->
 
 
 def test_rests_end_with_a_pause_so_they_do_not_count() -> None:
-    assert lots(quote(desired_of(2), ledger_of(rest(A), rest(None)))) == {A: 2}
+    assert lots(quote(desired_of(2), ledger_of(backoff_of(A), backoff_of(None)))) == {A: 2}
 
 
 def test_the_costs_are_of_what_is_chosen() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, TEMPLATE, desired_of, ledger_of, observed_of, rest, synced
+from plan.given import NOW, TEMPLATE, backoff_of, desired_of, ledger_of, observed_of, synced
 from spotcompute.model.desired import Placement, Requirements, Span
 from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.offering import Market, Offering, Pool
@@ -102,7 +102,7 @@ def test_without_quotes_nobody_knows_and_no_rest_is_forgotten(market: Market, wo
     assert desired.pools == ()
     assert desired.unmet is not None
     assert word in desired.unmet
-    ledger = ledger_of(rest(Pool("gz-3", "S5.MEDIUM4")), rest(None))
+    ledger = ledger_of(backoff_of(Pool("gz-3", "S5.MEDIUM4")), backoff_of(None))
     assert synced(ledger, desired, observed_of()).ledger == ledger
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from plan.given import NOTHING_LEARNED, A, B, C, desired_of, ledger_of, member, observed_of, rest, situation_of
+from plan.given import NOTHING_LEARNED, A, B, C, backoff_of, desired_of, ledger_of, member, observed_of, situation_of
 from spotcompute.plan import situation as module
 from spotcompute.plan.allocation import rank
 from spotcompute.plan.planner import make_plan
@@ -14,7 +14,7 @@ from spotcompute.plan.situation import Situation
 from spotcompute.report.status import StatusExtras, full_status
 from spotcompute.report.wake import next_wake
 
-EVERY_POOL_BACKS_OFF = ledger_of(rest(A), rest(B), rest(C))
+EVERY_POOL_BACKS_OFF = ledger_of(backoff_of(A), backoff_of(B), backoff_of(C))
 
 
 @pytest.fixture

@@ -24,12 +24,12 @@ from plan.given import (
     A,
     B,
     C,
+    backoff_of,
     desired_of,
     intent,
     ledger_of,
     market_of,
     observed_of,
-    rest,
     seconds,
     situation_of,
 )
@@ -145,9 +145,9 @@ def _edited(made: Intent, dice: Dice) -> Intent:
     return replace(made, **dice.choice(changes)) if dice.chance(4) else made
 
 
-def _rest(dice: Dice) -> Backoff:
+def _backoff(dice: Dice) -> Backoff:
     failed_at = dice.moment()
-    return rest(
+    return backoff_of(
         dice.choice([None, *POOLS]),
         dice.choice(list(Trouble)),
         failures=dice.randint(1, 60),
@@ -163,7 +163,7 @@ def random_ledger(dice: Dice, desired: Desired) -> Ledger:
     return ledger_of(
         *dice.several(lambda: _member(dice), 8),
         *dice.several(lambda: _edited(random_intent(dice, desired), dice), 2),
-        *dice.several(lambda: _rest(dice), 2),
+        *dice.several(lambda: _backoff(dice), 2),
         sequence=dice.choice([0, 700, 2_000_000_000]),
         quarantine_until=dice.maybe(dice.moment, one_in=6),
         attempted_generation=dice.maybe(lambda: dice.randint(1, 2)),
@@ -304,10 +304,10 @@ def with_memories(dice: Dice, desired: Desired, ledger: Ledger) -> Ledger:
         )
         ledger = ledger.with_intent(made)
     for rested in dice.some([whole_zone(pool.zone) for pool in POOLS] + [ON_DEMAND]):
-        made_rest = _rest(dice)
+        made_backoff = _backoff(dice)
         if dice.chance(2):
             numbers = {"vcpu": dice.maybe(lambda: dice.randint(1, 4)), "in_use": dice.maybe(lambda: dice.randint(0, 4))}
-            ledger = ledger.with_backoff(replace(made_rest, pool=rested, **numbers))
+            ledger = ledger.with_backoff(replace(made_backoff, pool=rested, **numbers))
     weights = [0.0, 0.7, 1.0, 1.5, 1.93, 2.5]
     return replace(
         ledger,

@@ -14,6 +14,7 @@ from plan.given import (
     B,
     C,
     accepted,
+    backoff_of,
     desired_of,
     instance,
     intent,
@@ -22,7 +23,6 @@ from plan.given import (
     member,
     observed_of,
     released,
-    rest,
     seconds,
     situation_of,
 )
@@ -43,11 +43,13 @@ from spotcompute.report.why import decisive_backoff
 DESIRED = desired_of(2)
 ONE, TWO = member("ins-1"), member("ins-2")
 BOTH = observed_of(instance("ins-1"), instance("ins-2"))
-ALL_SOLD_OUT = [rest(A), rest(B, until=NOW + seconds(20)), rest(C)]
+ALL_SOLD_OUT = [backoff_of(A), backoff_of(B, until=NOW + seconds(20)), backoff_of(C)]
 
 
 def everywhere(trouble: Trouble) -> Ledger:
-    return ledger_of(ONE, *(rest(pool, trouble, code="Code.X", message="words of the cloud") for pool in (A, B, C)))
+    return ledger_of(
+        ONE, *(backoff_of(pool, trouble, code="Code.X", message="words of the cloud") for pool in (A, B, C))
+    )
 
 
 @pytest.mark.parametrize(
@@ -119,7 +121,7 @@ def everywhere(trouble: Trouble) -> Ledger:
         ),
         pytest.param(
             DESIRED,
-            ledger_of(ONE, rest(None, Trouble.RATE_LIMITED, code="RequestLimitExceeded")),
+            ledger_of(ONE, backoff_of(None, Trouble.RATE_LIMITED, code="RequestLimitExceeded")),
             BOTH,
             "Waiting",
             "RateLimited",
@@ -139,7 +141,7 @@ def everywhere(trouble: Trouble) -> Ledger:
         ),
         pytest.param(
             DESIRED,
-            ledger_of(ONE, rest(A, Trouble.INVALID_CONFIGURATION), rest(B), rest(C)),
+            ledger_of(ONE, backoff_of(A, Trouble.INVALID_CONFIGURATION), backoff_of(B), backoff_of(C)),
             BOTH,
             "Waiting",
             "InsufficientCapacity",
@@ -149,7 +151,7 @@ def everywhere(trouble: Trouble) -> Ledger:
         ),
         pytest.param(
             DESIRED,
-            ledger_of(ONE, rest(A, Trouble.INVALID_CONFIGURATION)),
+            ledger_of(ONE, backoff_of(A, Trouble.INVALID_CONFIGURATION)),
             BOTH,
             "Filling",
             "Provisioning",
@@ -159,7 +161,7 @@ def everywhere(trouble: Trouble) -> Ledger:
         ),
         pytest.param(
             DESIRED,
-            ledger_of(rest(None, Trouble.INSUFFICIENT_BALANCE)),
+            ledger_of(backoff_of(None, Trouble.INSUFFICIENT_BALANCE)),
             observed_of(),
             "Stalled",
             "InsufficientBalance",
@@ -209,7 +211,7 @@ def everywhere(trouble: Trouble) -> Ledger:
         ),
         pytest.param(
             desired_of(2, one_time=True),
-            ledger_of(rest(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
+            ledger_of(backoff_of(A, code="ResourcesSoldOut.X", until=NOW), attempted_generation=1),
             observed_of(),
             "Failed",
             "InsufficientCapacity",
@@ -254,14 +256,16 @@ def test_stalled_only_when_a_person_must_act(trouble: Trouble) -> None:
 def test_a_price_too_low_is_shown_beside_the_price_of_the_market() -> None:
     desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.05")))
     observed = observed_of(market=market_of({A: "0.12"}))
-    found = conclude(situation_of(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed))
+    found = conclude(situation_of(desired, ledger_of(backoff_of(A, Trouble.PRICE_TOO_LOW)), observed))
     assert "the market asks 0.12 per hour" in found.message
 
 
 def test_a_market_price_below_the_bid_is_not_put_beside_the_complaint_that_it_is_too_low() -> None:
     desired = desired_of(2, pools=[A], caps=Caps(Decimal("0.50")))
     found = conclude(
-        situation_of(desired, ledger_of(rest(A, Trouble.PRICE_TOO_LOW)), observed_of(market=market_of({A: "0.12"})))
+        situation_of(
+            desired, ledger_of(backoff_of(A, Trouble.PRICE_TOO_LOW)), observed_of(market=market_of({A: "0.12"}))
+        )
     )
     assert "the market asks" not in found.message
 
@@ -275,9 +279,9 @@ def test_many_leaving_are_counted_and_not_all_named() -> None:
 
 def test_the_rest_that_decides_does_not_depend_on_the_order() -> None:
     rests = [
-        rest(A, Trouble.INVALID_CONFIGURATION),
-        rest(B, Trouble.PRICE_TOO_LOW),
-        rest(C, Trouble.INSUFFICIENT_CAPACITY),
+        backoff_of(A, Trouble.INVALID_CONFIGURATION),
+        backoff_of(B, Trouble.PRICE_TOO_LOW),
+        backoff_of(C, Trouble.INSUFFICIENT_CAPACITY),
     ]
     assert {decisive_backoff(list(order)).trouble for order in itertools.permutations(rests)} == {
         Trouble.INSUFFICIENT_CAPACITY

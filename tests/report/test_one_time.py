@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from plan.given import A, desired_of, ledger_of, observed_of, rest, situation_of
+from plan.given import A, backoff_of, desired_of, ledger_of, observed_of, situation_of
 from spotcompute.model.ledger import Trouble
 from spotcompute.report.conclusion import Conclusion, conclude
 
@@ -10,7 +10,7 @@ from spotcompute.report.conclusion import Conclusion, conclude
 def over(trouble: Trouble) -> Conclusion:
     desired = desired_of(1, [A], one_time=True)
     return conclude(
-        situation_of(desired, ledger_of(rest(A, trouble, code="TheCode"), attempted_generation=1), observed_of())
+        situation_of(desired, ledger_of(backoff_of(A, trouble, code="TheCode"), attempted_generation=1), observed_of())
     )
 
 

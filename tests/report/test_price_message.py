@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from plan.given import A, desired_of, ledger_of, market_of, observed_of, rest, situation_of
+from plan.given import A, backoff_of, desired_of, ledger_of, market_of, observed_of, situation_of
 from spotcompute.model.desired import Caps
 from spotcompute.model.ledger import Trouble
 from spotcompute.report.conclusion import conclude
@@ -14,7 +14,7 @@ from spotcompute.report.conclusion import conclude
 
 def message(quote: str | None, bid: str | None) -> str:
     desired = desired_of(1, [A], caps=Caps(Decimal(bid) if bid else None))
-    refused = ledger_of(rest(A, Trouble.PRICE_TOO_LOW, code="InsufficientPrice", message="too low"))
+    refused = ledger_of(backoff_of(A, Trouble.PRICE_TOO_LOW, code="InsufficientPrice", message="too low"))
     return conclude(situation_of(desired, refused, observed_of(market=market_of({A: quote})))).message
 
 

@@ -18,6 +18,7 @@ from plan.given import (
     C,
     accepted,
     ago,
+    backoff_of,
     desired_of,
     instance,
     intent,
@@ -26,7 +27,6 @@ from plan.given import (
     member,
     observed_of,
     released,
-    rest,
     seconds,
     situation_of,
     synced,
@@ -194,7 +194,10 @@ def test_no_more_zones_are_shown_than_there_can_be_placements() -> None:
 
 def test_pools_say_why_they_rest_and_until_when() -> None:
     ledger = ledger_of(
-        member("ins-1"), rest(A, failures=3), rest(B, Trouble.INVALID_CONFIGURATION), rest(C, until=ago(1))
+        member("ins-1"),
+        backoff_of(A, failures=3),
+        backoff_of(B, Trouble.INVALID_CONFIGURATION),
+        backoff_of(C, until=ago(1)),
     )
     first, second, third = status_of(DESIRED, ledger, observed_of(market=MARKET))["pools"]
     assert first == {
@@ -229,17 +232,21 @@ BOTH = observed_of(instance("ins-1"), instance("ins-2"))
         pytest.param(desired_of(9, paused=True), ledger_of(member("ins-1"), member("ins-2")), BOTH, 86400, id="paused"),
         pytest.param(
             DESIRED,
-            ledger_of(member("ins-1"), member("ins-2"), rest(A, until=ago(1))),
+            ledger_of(member("ins-1"), member("ins-2"), backoff_of(A, until=ago(1))),
             BOTH,
             86400,
             id="ready-after-trouble",
         ),
         pytest.param(
-            DESIRED, ledger_of(rest(A), rest(B), rest(C)), observed_of(), 29, id="waiting-for-the-next-attempt"
+            DESIRED,
+            ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)),
+            observed_of(),
+            29,
+            id="waiting-for-the-next-attempt",
         ),
         pytest.param(
             DESIRED,
-            ledger_of(*[rest(pool, Trouble.INVALID_CONFIGURATION) for pool in (A, B, C)]),
+            ledger_of(*[backoff_of(pool, Trouble.INVALID_CONFIGURATION) for pool in (A, B, C)]),
             observed_of(),
             29,
             id="stalled",
@@ -247,7 +254,7 @@ BOTH = observed_of(instance("ins-1"), instance("ins-2"))
         pytest.param(DESIRED, ledger_of(quarantine_until=NOW + seconds(90)), observed_of(), 80, id="recovering"),
         pytest.param(
             desired_of(2, one_time=True),
-            ledger_of(rest(A, until=NOW), attempted_generation=1),
+            ledger_of(backoff_of(A, until=NOW), attempted_generation=1),
             observed_of(),
             86400,
             id="the-one-attempt-failed",

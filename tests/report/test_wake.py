@@ -16,6 +16,7 @@ from plan.given import (
     C,
     accepted,
     ago,
+    backoff_of,
     desired_of,
     fallback,
     instance,
@@ -24,7 +25,6 @@ from plan.given import (
     member,
     observed_of,
     released,
-    rest,
     seconds,
     situation_of,
 )
@@ -47,17 +47,23 @@ ONE = member("ins-1")
     ("desired", "ledger", "seen", "wait"),
     [
         pytest.param(DESIRED, ledger_of(ONE), [instance("ins-1")], 300, id="satisfied-the-resync"),
-        pytest.param(DESIRED, ledger_of(rest(A), rest(B), rest(C)), [], 30, id="when-the-first-rest-ends"),
-        pytest.param(DESIRED, ledger_of(rest(A)), [], 0.1, id="another-pool-is-free"),
-        pytest.param(DESIRED, ledger_of(rest(None, Trouble.RATE_LIMITED)), [], 30, id="when-the-whole-rest-ends"),
-        pytest.param(desired_of(1, paused=True), ledger_of(rest(A)), [], 60, id="paused-with-a-quote-to-keep"),
-        pytest.param(desired_of(0, paused=True), ledger_of(rest(A)), [], 300, id="paused"),
+        pytest.param(
+            DESIRED, ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)), [], 30, id="when-the-first-rest-ends"
+        ),
+        pytest.param(DESIRED, ledger_of(backoff_of(A)), [], 0.1, id="another-pool-is-free"),
+        pytest.param(DESIRED, ledger_of(backoff_of(None, Trouble.RATE_LIMITED)), [], 30, id="when-the-whole-rest-ends"),
+        pytest.param(desired_of(1, paused=True), ledger_of(backoff_of(A)), [], 60, id="paused-with-a-quote-to-keep"),
+        pytest.param(desired_of(0, paused=True), ledger_of(backoff_of(A)), [], 300, id="paused"),
         pytest.param(
             desired_of(1, one_time=True), ledger_of(attempted_generation=1), [], 300, id="one-attempt-is-over"
         ),
         pytest.param(DESIRED, ledger_of(intent(DESIRED, 1)), [], 5, id="an-open-launch"),
         pytest.param(
-            DESIRED, ledger_of(intent(DESIRED, 1), rest(None, Trouble.CLOUD_UNREACHABLE)), [], 30, id="open-but-resting"
+            DESIRED,
+            ledger_of(intent(DESIRED, 1), backoff_of(None, Trouble.CLOUD_UNREACHABLE)),
+            [],
+            30,
+            id="open-but-resting",
         ),
         pytest.param(
             desired_of(3),
@@ -133,8 +139,8 @@ RELEASED, ACCEPTED = member("ins-1", termination=released()), member("ins-1", te
 #: For each rule three situations, and the seconds until it wakes the loop; None when nothing of its kind is to come.
 CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
     "a pool may be asked again": [
-        (DESIRED, ledger_of(rest(A), rest(B), rest(C)), observed_of(), 30),
-        (DESIRED, ledger_of(rest(A)), observed_of(), 0),
+        (DESIRED, ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)), observed_of(), 30),
+        (DESIRED, ledger_of(backoff_of(A)), observed_of(), 0),
         (DESIRED, ledger_of(ONE), observed_of(), None),
     ],
     "prices, shares or a budget keep every pool from being asked": [
@@ -149,7 +155,7 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
     ],
     "a launch has no answer yet": [
         (DESIRED, ledger_of(intent(DESIRED, 1)), observed_of(), 5),
-        (DESIRED, ledger_of(intent(DESIRED, 1), rest(None, Trouble.RATE_LIMITED)), observed_of(), 30),
+        (DESIRED, ledger_of(intent(DESIRED, 1), backoff_of(None, Trouble.RATE_LIMITED)), observed_of(), 30),
         (DESIRED, ledger_of(), observed_of(), None),
     ],
     "spot and on demand may change places": [

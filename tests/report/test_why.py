@@ -15,14 +15,14 @@ from plan.given import (
     B,
     C,
     ago,
+    backoff_of,
     desired_of,
     fallback,
     ledger_of,
     market_of,
     member,
     observed_of,
-    reputation,
-    rest,
+    pool_trust_of,
     seconds,
     situation_of,
 )
@@ -51,7 +51,7 @@ def one(**other: Any) -> Desired:
 
 
 def refused(trouble: Trouble, pool: Pool | None = A, code: str = "Some.Code", message: str = "its words") -> Ledger:
-    return ledger_of(rest(pool, trouble, code=code, message=message))
+    return ledger_of(backoff_of(pool, trouble, code=code, message=message))
 
 
 PRICEY = Caps(Decimal("0.2"))
@@ -95,7 +95,7 @@ PRICEY = Caps(Decimal("0.2"))
             one(), refused(Trouble.CLOUD_UNREACHABLE, None), MARKET, "CloudUnreachable", ["its words", AT_30], id="away"
         ),
         pytest.param(
-            one(), ledger_of(reputation(A, 2.0, ago(60))), MARKET, "ReclaimsEarly",
+            one(), ledger_of(pool_trust_of(A, 2.0, ago(60))), MARKET, "ReclaimsEarly",
             [str(A), "taken instances back soon", "More instanceTypes", f"Next attempt {to_text(NOW + seconds(1740))}"],
             id="reclaims-early",
         ),
@@ -145,7 +145,7 @@ def test_the_sentence_names_the_cause_the_pool_the_moment_and_the_way_out(
 
 
 SHORT = {"short_since": ago(600)}
-SOLD_OUT = rest(A)
+SOLD_OUT = backoff_of(A)
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ SOLD_OUT = rest(A)
             f"On demand from {to_text(NOW + seconds(60))}", id="later",
         ),
         pytest.param(
-            one(fallback=fallback()), ledger_of(SOLD_OUT, rest(ON_DEMAND, code="Od.Code", message="no"), **SHORT),
+            one(fallback=fallback()), ledger_of(SOLD_OUT, backoff_of(ON_DEMAND, code="Od.Code", message="no"), **SHORT),
             MARKET, "On demand refused too: Od.Code: no", id="refused-too",
         ),
         pytest.param(
@@ -183,9 +183,13 @@ def test_it_tells_why_on_demand_does_not_stand_in(desired: Desired, ledger: Ledg
 @pytest.mark.parametrize(
     ("ledger", "mentioned"),
     [
-        pytest.param(ledger_of(rest(A), rest(B), rest(C)), True, id="all-pools-rest"),
-        pytest.param(ledger_of(rest(A), rest(B), rest(C), rest(None, until=ago(1))), True, id="beside-an-old-rest"),
-        pytest.param(ledger_of(rest(None, Trouble.RATE_LIMITED)), False, id="it-is-not-about-pools"),
+        pytest.param(ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)), True, id="all-pools-rest"),
+        pytest.param(
+            ledger_of(backoff_of(A), backoff_of(B), backoff_of(C), backoff_of(None, until=ago(1))),
+            True,
+            id="beside-an-old-rest",
+        ),
+        pytest.param(ledger_of(backoff_of(None, Trouble.RATE_LIMITED)), False, id="it-is-not-about-pools"),
     ],
 )
 def test_where_there_are_more_pools_it_says_where_to_look(ledger: Ledger, mentioned: bool) -> None:
@@ -202,7 +206,10 @@ def test_where_there_are_more_pools_it_says_where_to_look(ledger: Ledger, mentio
         pytest.param(one(share=50), ledger_of(member("ins-1")), True, id="full-until-a-person-says-otherwise"),
         pytest.param(one(caps=Caps(in_total=Decimal("0.5"))), ledger_of(member("ins-1")), False, id="prices-may-fall"),
         pytest.param(
-            desired_of(2, [A, B], share=50), ledger_of(member("ins-1"), rest(B)), False, id="another-pool-only-rests"
+            desired_of(2, [A, B], share=50),
+            ledger_of(member("ins-1"), backoff_of(B)),
+            False,
+            id="another-pool-only-rests",
         ),
     ],
 )

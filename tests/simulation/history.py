@@ -187,12 +187,12 @@ class History:
             "allocationStrategy": strategy,
             "zonePolicy": pick(["Ranked", "Ranked", "Balanced"]),
         }
-        wishes: dict[str, Any] = {"market": market}
+        spec: dict[str, Any] = {"market": market}
         if self.market_rng.random() < 0.15:  # far more than is ever spent: what matters is that all prices are known
             self.world.features.add("limit")
-            wishes["limits"] = {"maxHourlyCost": "50"}
+            spec["limits"] = {"maxHourlyCost": "50"}
         if self.market_rng.random() < 0.8:
-            return wishes
+            return spec
         self.world.features.add("on-demand")
         self.swarm.add("stock")
         self._have_a_drought()
@@ -201,7 +201,7 @@ class History:
             "maxReplicas": pick([1, 6]),
             "stableForSeconds": pick([60, 300]),
         }
-        return {**wishes, "onDemandFallback": fallback}
+        return {**spec, "onDemandFallback": fallback}
 
     def _disturb(self) -> None:
         kind = self.rng.choice(sorted(self.swarm))
