@@ -36,7 +36,7 @@ WORKERS ?= 4
 test: check assets helm prometheus  ## check, then every test, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --durations=30
 
-FAST := plan report api model commands telemetry golden mutation/test_catalogue.py test_layout.py
+FAST := plan report api model commands telemetry golden mutation/test_catalogue.py test_layout.py test_structure.py
 .PHONY: fast
 fast: check  ## check, and the tests of the packages that only compute: for every save, within a minute
 	$(BIN)/pytest -q -n auto -k "not test_the_gate" $(addprefix tests/,$(FAST))

@@ -35,7 +35,7 @@ def run() -> None:
     settings = _settings()
     logs.set_up(settings.log_level, settings.log_format, redact=redaction.redact)
     with _told_in_one_line():
-        app.run(settings)
+        app.run_operator(settings)
 
 
 @main.command()

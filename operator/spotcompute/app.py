@@ -1,4 +1,4 @@
-"""The operator put together: `build` makes every part from Settings, `run` runs them until the process shall end.
+"""The operator put together: `build` makes every part from Settings, `run_operator` runs them until the process ends.
 
 Apart from `__main__`, which only reads the command line. No other module knows every part, picks the vendor of the
 cloud, or reads the environment, the clock and the random numbers for the others.
@@ -123,7 +123,7 @@ def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> N
 # --- the process -----------------------------------------------------------------------------------------------------
 
 
-def run(settings: Settings) -> None:
+def run_operator(settings: Settings) -> None:
     """Run the operator until SIGTERM or SIGINT.
 
     Raises CannotRun when it cannot begin or go on, and SystemExit when a part of it has ended by itself.

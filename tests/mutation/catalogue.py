@@ -458,7 +458,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "early-losses-are-not-counted",
                 "plan/ledger_sync.py",
-                "        if is_of_the_pool and is_early(member, self._now, self._policy):\n",
+                "        if is_early(member, self._now, self._policy):\n",
                 "        if False:\n",
                 (LEDGER_SYNC,),
             ),

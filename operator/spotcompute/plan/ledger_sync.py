@@ -332,12 +332,17 @@ class _LedgerSync:
         request_id = instance.last_operation_request_id if instance and cause is Cause.RELEASED_OUTSIDE else None
         activity = self._activity(ActivityType.LOSS, cause, member.id, self._now)
         self.activities.append(replace(activity, message=message, pool=member.pool, request_id=request_id))
-        if cause in _RECLAIMS and not member.on_demand:
+        if not member.on_demand:
+            self._count_spot_loss(member, cause, message)
+
+    def _count_spot_loss(self, member: Member, cause: Cause, message: str) -> None:
+        """Counts the loss against the pool, unless a person released the instance. Only an early one is a failure."""
+        if cause in _RECLAIMS:
             self.ledger = replace(self.ledger, reclaimed=self.ledger.reclaimed + 1)
-        is_of_the_pool = cause is not Cause.RELEASED_OUTSIDE and not member.on_demand
-        if is_of_the_pool:
-            self.ledger = after_loss(self.ledger, member, self._now, self._policy)
-        if is_of_the_pool and is_early(member, self._now, self._policy):
+        if cause is Cause.RELEASED_OUTSIDE:
+            return
+        self.ledger = after_loss(self.ledger, member, self._now, self._policy)
+        if is_early(member, self._now, self._policy):
             trouble = Trouble.LAUNCH_FAILED if cause is Cause.LAUNCH_FAILED else Trouble.EARLY_LOSS
             self._back_off(Failure(member.pool, trouble, Unclassified(str(cause), message)))
 

@@ -73,14 +73,27 @@ def cost_status(ledger: Ledger, market: Market, currency: str) -> dict[str, Any]
     extras = _sum([market.extra_of(member.pool) for member in members])
     full = None if full is None else full + (extras or 0)
     return CostStatus(
-        per_hour=money(spot if spot is not None else spending.per_hour if spending else Decimal(0)),
+        per_hour=money(_last_known(spot, spending)),
         extras_per_hour=optional_money(extras),
-        on_demand_per_hour=None if full is None else money(full),
-        saved_percent=int((1 - spot / full) * 100) if full and spot is not None else None,
+        on_demand_per_hour=optional_money(full),
+        saved_percent=_saved_percent(spot, full),
         accrued=money(spending.total) if spending else None,
         accrued_at=to_text(spending.until) if spending else None,
         currency=currency,
     ).to_json()
+
+
+def _last_known(per_hour: Decimal | None, spending: Spending | None) -> Decimal:
+    """Returns the cost per hour now, or the one last written when a price is not known now."""
+    if per_hour is not None:
+        return per_hour
+    return spending.per_hour if spending else Decimal(0)
+
+
+def _saved_percent(per_hour: Decimal | None, on_demand_per_hour: Decimal | None) -> int | None:
+    if per_hour is None or not on_demand_per_hour:
+        return None
+    return int((1 - per_hour / on_demand_per_hour) * 100)
 
 
 def _per_hour(members: Sequence[Member], market: Market) -> Decimal | None:

@@ -141,18 +141,19 @@ _Sample = tuple[str, tuple[str, ...], float]
 def _samples(obj: Mapping[str, Any]) -> Iterator[_Sample]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     deleted_at = obj["metadata"].get("deletionTimestamp")
-    replicas = {
-        "spotenv_replicas_desired": None if deleted_at else spec.get("replicas"),
-        "spotenv_replicas_ready": status.get("readyReplicas"),
-        "spotenv_replicas_updated": status.get("updatedReplicas"),
-    }
-    yield from ((name, (), count or 0) for name, count in replicas.items())
+    yield "spotenv_replicas_desired", (), _count(None if deleted_at else spec.get("replicas"))
+    yield "spotenv_replicas_ready", (), _count(status.get("readyReplicas"))
+    yield "spotenv_replicas_updated", (), _count(status.get("updatedReplicas"))
     yield from _of_conditions(status.get("conditions") or ())
     for state, count in Counter(pool["state"] for pool in status.get("pools") or ()).items():
         yield "spotenv_pools", (state,), count
     yield from _of_cost(status.get("cost") or {}, spec.get("limits") or {})
     if deleted_at:
         yield "spotenv_deletion_timestamp_seconds", (), datetime.fromisoformat(deleted_at).timestamp()
+
+
+def _count(written: int | None) -> int:
+    return written or 0
 
 
 def _of_conditions(conditions: Iterable[Mapping[str, Any]]) -> Iterator[_Sample]:
