@@ -100,6 +100,20 @@ async def test_a_sweep_that_dies_of_anything_else_ends_the_process() -> None:
         await task
 
 
+async def test_a_sweep_that_died_before_anything_waited_for_it_ends_the_process_too() -> None:
+    clouds = {
+        ("id-1", "r-1"): ScriptedCloud(trouble={"list": ZeroDivisionError("the first mistake")}),
+        ("id-1", "r-2"): ScriptedCloud(trouble={"list": KeyError("the second")}),
+    }
+    accounts = accounts_of(clouds)
+    accounts.inventory(KEY, "r-1")
+    await asyncio.sleep(60)
+    accounts.inventory(KEY, "r-2")
+    await asyncio.sleep(60)
+    with pytest.raises(ZeroDivisionError):
+        await asyncio.wait_for(accounts.run(), 1)
+
+
 async def test_the_end_of_the_process_ends_all_sweeps() -> None:
     clouds: dict[tuple[str, str], ScriptedCloud] = {}
     accounts = accounts_of(clouds)

@@ -22,7 +22,7 @@ import tempfile
 import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,7 +192,9 @@ def main(python: str, count: int, seed: int, only: str, processes: int) -> None:
     survivors = []
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(processes) as pool:
         trees = Trees(Path(directory), processes)
-        for number, (mutant, killer) in enumerate(zip(tested, pool.map(trees.killed_by, tested), strict=True), 1):
+        judged = {pool.submit(trees.killed_by, mutant): mutant for mutant in tested}
+        for number, done in enumerate(as_completed(judged), 1):
+            mutant, killer = judged[done], done.result()
             survivors += [mutant] if killer is None else []
             verdict = f"killed by {killer}" if killer else "SURVIVED"
             click.echo(f"{number}/{len(tested)} {mutant.file}:{mutant.line} {mutant.kind} {verdict}")
