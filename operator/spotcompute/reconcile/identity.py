@@ -42,9 +42,6 @@ from spotcompute.report.status import intent_status
 
 _log = structlog.get_logger(__name__)
 
-#: The log's event for each way in which a ledger may lack launches.
-_EVENTS = {Gap.WENT_BACK: "ledger_went_back", Gap.IS_BEHIND: "ledger_is_behind"}
-
 
 @dataclass(frozen=True, slots=True)
 class Recalled:
@@ -207,7 +204,7 @@ class Identities:
 def _with_refusals(belief: Belief, claims: Claims, environment_id: str, now: datetime) -> Recalled:
     """Return the ledger in which stands what was not believed, and the lines of history about it."""
     if belief.gap is not None:
-        _log.warning(_EVENTS[belief.gap])
+        _log.warning("ledger_went_back" if belief.gap is Gap.WENT_BACK else "ledger_is_behind")
     ledger, activities = belief.ledger, []
     for disbelief in belief.disbelieved:
         kind, message = _refusal(disbelief, claims, environment_id)
