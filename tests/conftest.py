@@ -14,6 +14,7 @@ __all__ = ["control_plane", "swept"]
 
 #: Modules of independent tests that take long: each of their tests is a portion. These wait for real processes.
 WAITING = (
+    "runtime/test_shell.py",
     "local/test_demo.py",
     "e2e/test_kills.py",
     "e2e/test_crashes.py",
@@ -25,7 +26,7 @@ WAITING = (
 #: The same of those that compute: they fill the time in which the others wait.
 COMPUTING = ("simulation/test_fault_points.py", "simulation/test_histories.py", "forgery/test_attack.py")
 #: Every other module is a portion. These take so long that they must not begin last.
-WHOLE = ("runtime/test_shell.py", "e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
+WHOLE = ("e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
 
 
 def module_of(nodeid: str) -> str:

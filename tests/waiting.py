@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -11,8 +12,16 @@ T = TypeVar("T")
 
 POLL_SECONDS = 0.1
 
-#: A busy machine is slow, not broken. Claims that promise a time say it themselves.
-PATIENCE_SECONDS = 60.0
+#: A busy machine is slow, not broken: waiting ends only when it is sure that nothing will come any more.
+PATIENCE_SECONDS = 180.0
+
+
+def allowed(seconds: float) -> float:
+    """Returns how long something may take now that must take at most `seconds` on a machine with nothing else to do.
+
+    On a busy machine that is longer by its load, the number of processes that want to run.
+    """
+    return seconds * max(1.0, os.getloadavg()[0])
 
 
 def eventually(claim: Callable[[], T], what: str = "it comes true", seconds: float = PATIENCE_SECONDS) -> T:

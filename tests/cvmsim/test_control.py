@@ -281,12 +281,12 @@ def process(tmp_path: Path) -> Any:
     with subprocess.Popen([sys.executable, "-m", "cvmsim", *words], env=env, stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout is not None
         line = one.stdout.readline()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while not ready.exists() and time.monotonic() < deadline:
             time.sleep(0.01)
         yield json.loads(ready.read_text()), line, ready
         one.terminate()
-        assert one.wait(10) == 0
+        assert one.wait(60) == 0
 
 
 def test_serve_announces_where_it_is(process: Any) -> None:

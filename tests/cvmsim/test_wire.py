@@ -50,7 +50,7 @@ def send(served: Any, *, method: str = "POST", body: bytes = b"{}", path: str = 
     sent["Authorization"] = (
         f"TC3-HMAC-SHA256 Credential={SECRET_ID}/{day}/cvm/tc3_request, SignedHeaders={signed}, Signature={signature}"
     )
-    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection = http.client.HTTPConnection(served.address.api, timeout=60)
     connection.request(method, path, body, sent)
     answer = connection.getresponse()
     return answer, json.loads(answer.read())["Response"]
@@ -142,7 +142,7 @@ def _tamper(genuine: Any, action: Any, params: Any, request: Any, *rest: Any) ->
 
 
 def test_no_authorization_at_all(served: Any) -> None:
-    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection = http.client.HTTPConnection(served.address.api, timeout=60)
     connection.request("POST", "/", b"{}", {"Content-Type": "application/json"})
     response = json.loads(connection.getresponse().read())["Response"]
     assert response["Error"]["Code"] == "AuthFailure.InvalidAuthorization"
@@ -259,7 +259,7 @@ def test_a_policy_may_refuse_to_say_whose_a_key_is(served: Any, code: str) -> No
 
 
 def notice(served: Any, instance_id: str) -> tuple[int, str]:
-    connection = http.client.HTTPConnection(served.address.api, timeout=10)
+    connection = http.client.HTTPConnection(served.address.api, timeout=60)
     connection.request("GET", "/latest/meta-data/spot/termination-time", headers={"X-Sim-Instance": instance_id})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()

@@ -33,7 +33,7 @@ class Helm:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("HELM_", "KUBE"))}
         environment = {**kept, **none, "KUBECONFIG": str(self.kubeconfig), "NO_PROXY": "127.0.0.1,localhost"}
         command = [str(binary()), *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300, env=environment, check=False)
         if done.returncode != 0:
             raise HelmError(done.stderr)
         return done.stdout

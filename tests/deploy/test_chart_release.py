@@ -81,7 +81,7 @@ def test_a_crd_that_is_not_kept_goes_with_the_release(empty: ControlPlane, helm:
     helm("install", RELEASE, str(CHART), "--set", "crds.keep=false")
     assert _has_crd(empty)
     helm("uninstall", RELEASE)
-    empty.kubectl.run("wait", "--for=delete", f"crd/{CRD}", "--timeout=30s")
+    empty.kubectl.run("wait", "--for=delete", f"crd/{CRD}", "--timeout=150s")
 
 
 def test_the_notes_commands_work_as_they_stand(empty: ControlPlane, helm: Run) -> None:

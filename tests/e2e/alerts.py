@@ -36,7 +36,7 @@ def scrape(*ports: str) -> Scrape:
     """What all replicas show now: each series, with the labels that a PodMonitor adds, and its value."""
     found = {}
     for number, port in enumerate(ports):
-        with direct_opener().open(urllib.request.Request(f"http://127.0.0.1:{port}/metrics"), timeout=5) as answer:
+        with direct_opener().open(urllib.request.Request(f"http://127.0.0.1:{port}/metrics"), timeout=60) as answer:
             for line in answer.read().decode().splitlines():
                 if line.startswith("spotenv_"):
                     series, _, value = line.rpartition(" ")

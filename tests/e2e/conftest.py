@@ -70,7 +70,7 @@ def shared_operator(
 def _await_the_end(cluster: Cluster, cloud: Simulator) -> None:
     """Everything deleted is gone, and with it every instance that an operator of ours has launched."""
     try:
-        eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left", 60)
+        eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left")
     except AssertionError as failure:
         raise AssertionError(f"{failure}\n{cluster.kubectl.run('get', 'sce', '-A', '-o', 'wide')}") from None
     left = [row for row in cloud.get("instances")["instances"] if row["live"] and "managed-by" in row["originalTags"]]

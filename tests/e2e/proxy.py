@@ -80,7 +80,7 @@ class Proxy:
         """Close both doors, and every connection."""
         self._run(self._shut())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(60)
 
     def kubeconfig(self, path: Path) -> Path:
         """Write the kubeconfig that leads through the proxy."""

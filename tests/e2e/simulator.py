@@ -119,7 +119,7 @@ class Simulator:
         ready_file.unlink(missing_ok=True)
         environment = {**os.environ, "PYTHONPATH": "operator"}
         child = Child.start("cvmsim", command, log=directory / "simulator.log", env=environment, cwd=ROOT)
-        child.wait_until(ready_file.exists, timeout=30)
+        child.wait_until(ready_file.exists, timeout=120)
         return cls(child, json.loads(ready_file.read_text()))
 
     def stop(self) -> None:
@@ -151,7 +151,7 @@ class Simulator:
         url, token = f"{self._ready['control']}/_sim/{path}", str(self._ready["token"])
         request = urllib.request.Request(url, body, {"X-Sim-Token": token}, method=method)  # noqa: S310 - its own
         try:
-            with self._opener.open(request, timeout=30) as answer:
+            with self._opener.open(request, timeout=120) as answer:
                 found: Row = json.load(answer)
                 return found
         except urllib.error.HTTPError as refusal:

@@ -268,7 +268,7 @@ class served_by_prometheus:
         ]
         command = [prometheus.ensure()[0], *options, f"--web.listen-address=127.0.0.1:{self._own}"]
         self._child = Child.start("prometheus", command, log=self._directory / "prometheus.log")
-        self._child.wait_until(lambda: self._get("-/ready") is not None, timeout=30)
+        self._child.wait_until(lambda: self._get("-/ready") is not None, timeout=120)
         return self._ask
 
     def __exit__(self, *_: object) -> None:
@@ -279,5 +279,5 @@ class served_by_prometheus:
         return data if what == "rules" else [float(row["value"][1]) for row in data["result"]]
 
     def _get(self, path: str) -> bytes:
-        with direct_opener().open(f"http://127.0.0.1:{self._own}/{path}", timeout=5) as answer:
+        with direct_opener().open(f"http://127.0.0.1:{self._own}/{path}", timeout=60) as answer:
             return bytes(answer.read())

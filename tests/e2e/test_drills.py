@@ -19,7 +19,7 @@ from e2e.running import Operator
 from e2e.stage import Stage, manifest
 from e2e.test_crashes import add_fault, await_attempt
 from localcluster.controlplane import ControlPlane
-from waiting import PATIENCE_SECONDS, eventually, throughout
+from waiting import PATIENCE_SECONDS, allowed, eventually, throughout
 
 pytestmark = pytest.mark.e2e
 
@@ -118,7 +118,7 @@ def test_etcd_that_is_restored_under_the_operator_ends_nothing_that_is_wanted_an
     throughout(lambda: len(stage.cloud.instances(stage.account, gone=True)) == 7, "and nothing is bought again", 5)
     assert {row["id"] for row in stage.cloud.running(stage.account)} <= first
     stage.scale(1, "old")
-    eventually(lambda: len(stage.cloud.running(stage.account)) == 1, "what is asked for next is done soon", 20)
+    eventually(lambda: len(stage.cloud.running(stage.account)) == 1, "what is asked for next is done soon", allowed(20))
     assert operator.is_running
     # Minutes pass until such an object can be let go: its ledger may lack launches. Nobody waits for that here.
     operator.kill9()

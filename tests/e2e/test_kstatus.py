@@ -14,6 +14,7 @@ from e2e.simulator import IMAGE
 from e2e.stage import Object, Stage, condition, kstatus, manifest, moment
 from e2e.test_crashes import add_fault
 from localcluster.kubectl import KubectlError
+from waiting import allowed
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
 
@@ -61,7 +62,7 @@ def test_from_birth_to_death_both_tell_the_truth_and_the_same(stage: Stage) -> N
         if kstatus(state) == "Current":
             assert state["status"]["readyReplicas"] == state["spec"]["replicas"]
             assert state["status"]["observedGeneration"] == state["metadata"]["generation"]
-    assert failed_after(stage, wrong["metadata"]["generation"]) <= FAILED_WITHIN_SECONDS
+    assert failed_after(stage, wrong["metadata"]["generation"]) <= allowed(FAILED_WITHIN_SECONDS)
 
 
 def roll(stage: Stage, replicas: int) -> None:

@@ -38,7 +38,7 @@ class Terminal:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 
@@ -84,4 +84,4 @@ def test_it_watches(stage: Stage, terminal: Terminal, tmp_path: Path) -> None:
         assert "0 of 1 ready" in shown.read_text()
     finally:
         watch.terminate()
-        watch.wait(30)
+        watch.wait(120)

@@ -58,6 +58,6 @@ def test_a_quote_follows_the_price(stage: Stage) -> None:
     stage.apply(replicas=2, paused=True)
     stage.until(is_checked, "it is quoted")
     stage.cloud.post("price", zone=stage.account.zones[0], type="S5.MEDIUM4", price="0.03")
-    stage.until(lambda obj: obj["status"]["quote"]["perHour"] == "0.067", "the new price", seconds=30)
+    stage.until(lambda obj: obj["status"]["quote"]["perHour"] == "0.067", "the new price")
     asked = len(stage.cloud.launches(stage.account))
     assert asked == 1, "a price is no reason to ask the cloud what is wrong"

@@ -154,13 +154,13 @@ def test_an_operator_that_lacks_one_says_which(
         ):  # read when instances have lost their owner
             stage.until_reason("InsufficientCapacity")
             stage.vanish()
-        eventually(lambda: is_told(lack, operator, stage), f"it says that it may not {lack.verb} {lack.resource}", 120)
+        eventually(lambda: is_told(lack, operator, stage), f"it says that it may not {lack.verb} {lack.resource}")
         operator.kill9()
         operator.judge()
     # It was killed in mid-launch: else whoever comes after waits for minutes for what may still happen to that request.
     own_operator(REPLAY_SECONDS="1", SIGNATURE_SECONDS="1")
     stage.kubectl.run("delete", "sce", "--all", "--wait=false")
-    eventually(lambda: stage.get() is None and not cloud.instances(stage.account), "everything is released", 120)
+    eventually(lambda: stage.get() is None and not cloud.instances(stage.account), "everything is released")
 
 
 async def test_without_the_right_to_list_it_says_so_and_is_not_ready(
@@ -175,7 +175,7 @@ async def test_without_the_right_to_list_it_says_so_and_is_not_ready(
         operator = Operator(kubeconfig, cloud.endpoint, tmp_path / "lacking.log", **settings)
         operator.may_be_refused = True
         operator.start()
-        eventually(lambda: is_told(lack, operator, stage), "it says that it may not list", 60)
+        eventually(lambda: is_told(lack, operator, stage), "it says that it may not list")
         assert (await answer(port, "/healthz"), await answer(port, "/readyz")) == (200, 503)
         operator.kill9()
         operator.judge()

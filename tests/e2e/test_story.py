@@ -41,7 +41,7 @@ def test_the_scale_subresource_is_right_from_the_first_second(stage: Stage) -> N
     scale = json.loads(stage.kubectl.run("get", "--raw", path))
     assert scale["status"]["replicas"] == 2
     assert scale["status"]["selector"], "an autoscaler needs a selector"
-    stage.kubectl.run("wait", "--for=condition=Ready", "sce/web", "--timeout=5s")
+    stage.kubectl.run("wait", "--for=condition=Ready", "sce/web", "--timeout=60s")
     assert "AllReplicasReady" in stage.kubectl.run("get", "sce", "web")
 
 
@@ -86,7 +86,7 @@ def test_an_instance_stuck_in_pending_is_given_up_and_replaced(stage: Stage) -> 
     stage.cloud.post("switches", **{"terminate-pending": "accepted"})
     try:
         stage.apply(replicas=2)
-        stage.until_ready(2, seconds=40)
+        stage.until_ready(2)
     finally:
         stage.cloud.post("switches", **{"terminate-pending": "refused"})
     assert [row["state"] for row in stage.cloud.instances(stage.account)] == ["RUNNING", "RUNNING"]

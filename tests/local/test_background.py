@@ -48,7 +48,7 @@ def test_nothing_runs_at_first(background: Background) -> None:
 
 
 def test_what_was_announced_is_known_until_the_end(background: Background) -> None:
-    state = background.launch(program(background), timeout=20)
+    state = background.launch(program(background), timeout=120)
     assert state["kubeconfig"] == "here"
     assert background.state() == state
     assert background.end() is True
@@ -57,20 +57,20 @@ def test_what_was_announced_is_known_until_the_end(background: Background) -> No
 
 def test_only_one_at_a_time(background: Background) -> None:
     with background.hold(), pytest.raises(ProcessError, match="already running"):
-        background.launch(program(background), timeout=20)
+        background.launch(program(background), timeout=120)
 
 
 def test_one_that_fails_to_start_tells_why(background: Background) -> None:
     with pytest.raises(ProcessError, match=r"it ended with 1:(?s:.*)no memory"):
-        background.launch(program(background, before="raise MemoryError('no memory')"), timeout=20)
+        background.launch(program(background, before="raise MemoryError('no memory')"), timeout=120)
 
 
 def test_a_killed_one_counts_as_gone(background: Background) -> None:
-    pid = background.launch(program(background), timeout=20)["pid"]
+    pid = background.launch(program(background), timeout=120)["pid"]
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not background.alive(), seconds=10)
     assert background.state() is None
-    assert background.launch(program(background), timeout=20)["pid"] != pid
+    assert background.launch(program(background), timeout=120)["pid"] != pid
 
 
 def test_one_that_is_still_starting_is_ended_too(background: Background) -> None:

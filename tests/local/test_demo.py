@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from localdemo.surroundings import REPOSITORY
-from waiting import eventually
+from waiting import allowed, eventually
 
 pytestmark = [
     pytest.mark.e2e,
@@ -41,7 +41,7 @@ class Run:
 
     def run(self, *words: str) -> str:
         """Run it to its end; return what it printed. Fails when it does not exit with 0."""
-        code = self.start(*words).wait(timeout=180)
+        code = self.start(*words).wait(timeout=900)
         assert code == 0, self.text()
         return self.text()
 
@@ -71,9 +71,9 @@ def test_the_story_comes_true(run: Run, tmp_path: Path) -> None:
     assert max(map(len, shown.splitlines())) <= 110
     took = re.search(r"Everything came true, in (\d+) s", shown)
     assert took, shown
-    assert int(took[1]) <= LONGEST_SECONDS
+    assert int(took[1]) <= allowed(LONGEST_SECONDS)
     assert re.search(r"^first +7 +5 +4 +4 +2 +1 .* 0$", shown, re.MULTILINE), shown
-    eventually(lambda: not run.processes(), seconds=10)
+    eventually(lambda: not run.processes())
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
@@ -85,13 +85,13 @@ def test_nothing_survives_a_demo_that_is_broken_off(run: Run, number: signal.Sig
         assert all(name in names for name in ("etcd", "kube-apiserver", "cvmsim", "spotcompute"))
     finally:
         demo.send_signal(number)
-    assert demo.wait(timeout=30) != 0
-    eventually(lambda: not run.processes(), seconds=10)
+    assert demo.wait(timeout=120) != 0
+    eventually(lambda: not run.processes())
 
 
 def eventually_the_story_begins(run: Run, demo: subprocess.Popen[bytes]) -> None:
     """Wait for the first watch; everything runs by then."""
-    for _ in range(600):
+    for _ in range(1800):
         if "--watch" in run.text():
             return
         try:
@@ -116,4 +116,4 @@ def test_what_up_started_is_used_and_ended(run: Run, tmp_path: Path) -> None:
         ended = run.run("down", directory)
     assert ended.strip() == "ended"
     assert run.run("down", directory).strip() == "nothing was running"
-    eventually(lambda: not run.processes(), seconds=10)
+    eventually(lambda: not run.processes())

@@ -44,12 +44,12 @@ def python(tmp_path: Path) -> Iterator[Callable[[str], Child]]:
 
 def test_the_pid_is_the_commands_own(python: Callable[[str], Child]) -> None:
     child = python("import os, time; print(os.getpid(), flush=True); time.sleep(60)")
-    eventually(child.log_text, seconds=10)
+    eventually(child.log_text)
     assert int(child.log_text()) == child.pid
 
 
 def test_the_exit_code_is_the_commands_own(python: Callable[[str], Child]) -> None:
-    assert python("raise SystemExit(7)").wait(timeout=10) == 7
+    assert python("raise SystemExit(7)").wait(timeout=60) == 7
 
 
 def test_stop_lets_a_program_say_goodbye(python: Callable[[str], Child]) -> None:
@@ -59,7 +59,7 @@ def test_stop_lets_a_program_say_goodbye(python: Callable[[str], Child]) -> None
         print("ready", flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text, seconds=10)
+    eventually(child.log_text)
     assert child.stop() == 1
     assert child.log_text() == "ready\ngoodbye\n"
 
@@ -71,7 +71,7 @@ def test_stop_kills_what_does_not_listen(python: Callable[[str], Child]) -> None
         print("ready", flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text, seconds=10)
+    eventually(child.log_text)
     assert child.stop(grace=0.1) == -signal.SIGKILL
 
 
@@ -81,16 +81,16 @@ def test_what_a_child_started_ends_with_it(python: Callable[[str], Child]) -> No
         print(subprocess.Popen(["sleep", "60"]).pid, flush=True)
         time.sleep(60)
     """)
-    eventually(child.log_text, seconds=10)
+    eventually(child.log_text)
     grandchild = int(child.log_text())
     child.kill9()
-    eventually(lambda: not running(grandchild), seconds=10)
+    eventually(lambda: not running(grandchild))
 
 
 def test_waiting_for_a_child_that_ends_tells_its_last_words(python: Callable[[str], Child]) -> None:
     child = python("raise SystemExit('no such disk')")
     with pytest.raises(ProcessError, match=r"ended with 1 before it was ready(?s:.*)no such disk"):
-        child.wait_until(lambda: False, timeout=10)
+        child.wait_until(lambda: False, timeout=60)
 
 
 def test_waiting_ends_in_time(python: Callable[[str], Child]) -> None:
@@ -109,7 +109,7 @@ def test_a_connection_error_means_not_yet(python: Callable[[str], Child]) -> Non
             raise answer
         return bool(answer)
 
-    child.wait_until(ready, timeout=10)
+    child.wait_until(ready, timeout=60)
     assert next(answers, None) is None
 
 
@@ -120,10 +120,10 @@ def test_a_command_that_does_not_exist_is_refused(tmp_path: Path) -> None:
 
 def test_the_watcher_goes_when_the_child_goes(python: Callable[[str], Child]) -> None:
     child = python("import time; time.sleep(60)")
-    eventually(lambda: children_of(child.pid), seconds=10)
+    eventually(lambda: children_of(child.pid))
     [watcher] = children_of(child.pid)
     child.kill9()
-    eventually(lambda: not running(watcher), seconds=10)
+    eventually(lambda: not running(watcher))
 
 
 OWNER = """
@@ -150,12 +150,12 @@ def test_a_killed_owner_leaves_nothing(tmp_path: Path) -> None:
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=environment) as owner:
         assert owner.stdout is not None
         child = int(owner.stdout.readline())
-        eventually(lambda: log.exists() and log.read_text(), seconds=10)
+        eventually(lambda: log.exists() and log.read_text())
         grandchild = int(log.read_text())
         assert running(child)
         assert running(grandchild)
         owner.kill()
-    eventually(lambda: not running(child) and not running(grandchild), seconds=10)
+    eventually(lambda: not running(child) and not running(grandchild))
 
 
 def test_ports_stay_out_of_the_range_of_outgoing_connections() -> None:

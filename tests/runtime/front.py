@@ -15,6 +15,7 @@ import aiohttp
 from aiohttp import web
 
 from localcluster.controlplane import ControlPlane
+from waiting import PATIENCE_SECONDS
 
 SESSION = web.AppKey("session", aiohttp.ClientSession)
 HOP_BY_HOP = {"host", "content-length", "transfer-encoding", "connection", "content-encoding"}
@@ -105,7 +106,7 @@ def fronted(plane: ControlPlane, name: str) -> Iterator[tuple[Front, Path]]:
 
     thread = threading.Thread(target=run, daemon=True)
     thread.start()
-    assert started.wait(5), "the front did not start"
+    assert started.wait(PATIENCE_SECONDS), "the front did not start"
     content = json.loads(plane.kubeconfig.read_text())
     content["clusters"][0]["cluster"] = {"server": front.url}
     path = plane.directory / f"{name}-front.kubeconfig"
@@ -114,5 +115,5 @@ def fronted(plane: ControlPlane, name: str) -> Iterator[tuple[Front, Path]]:
         yield front, path
     finally:
         loop.call_soon_threadsafe(stop.set)
-        thread.join(5)
+        thread.join(PATIENCE_SECONDS)
         loop.close()

@@ -19,6 +19,7 @@ from spotcompute.runtime.shell import Shell, run_shell
 from spotcompute.runtime.supervisor import Background, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
+from waiting import PATIENCE_SECONDS, allowed
 
 
 @dataclass
@@ -66,13 +67,13 @@ async def running(
     parts = Running(store, queue, connection, reconciler, shell, stop)
     async with serve_probes(health, settings.listen_host, settings.health_port):
         parts.task = asyncio.create_task(run_shell(shell, settings, stop, ready))
-        await asyncio.wait_for(ready.wait(), 10)
+        await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
         try:
             yield parts
         finally:
             stop.set()
             began = time.monotonic()
-            await asyncio.wait([parts.task], timeout=30)
+            await asyncio.wait([parts.task], timeout=PATIENCE_SECONDS)
             await connection.close()
-    assert time.monotonic() - began < 5.0, "slow to stop"
+    assert time.monotonic() - began < allowed(5.0), "slow to stop"
     assert parts.task.done()

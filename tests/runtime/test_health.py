@@ -13,6 +13,7 @@ import pytest
 
 from localcluster.processes import free_port
 from spotcompute.runtime.health import Health, serve_probes
+from waiting import PATIENCE_SECONDS
 
 
 @pytest.fixture
@@ -54,16 +55,16 @@ async def test_what_only_a_restart_can_help_is_said(health: Health, port: int) -
 async def test_a_loop_that_is_blocked_answers_no_probe(health: Health, port: int) -> None:
     """The kubelet takes silence for a failure. The block here is waiting for the very thread that asks."""
 
-    def ask_from_outside() -> int:
+    def ask_from_outside(timeout: float) -> int:
         with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(
-            f"http://127.0.0.1:{port}/healthz", timeout=1
+            f"http://127.0.0.1:{port}/healthz", timeout=timeout
         ) as answer:
             return int(answer.status)
 
     with ThreadPoolExecutor(1) as outside:
-        assert await asyncio.wrap_future(outside.submit(ask_from_outside)) == 200
+        assert await asyncio.wrap_future(outside.submit(ask_from_outside, PATIENCE_SECONDS)) == 200
         with pytest.raises(TimeoutError):
-            outside.submit(ask_from_outside).result()
+            outside.submit(ask_from_outside, 1.0).result()
 
 
 async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(health: Health, port: int) -> None:

@@ -28,7 +28,7 @@ from spotcompute.kube.names import CRD_NAME, FINALIZER, PLURAL
 from spotcompute.runtime.supervisor import PartDied
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
-from waiting import eventually_async
+from waiting import PATIENCE_SECONDS, allowed, eventually_async
 
 pytestmark = pytest.mark.e2e
 
@@ -65,7 +65,7 @@ async def test_an_object_is_claimed_reported_left_alone_and_released(
         change = '{"spec": {"replicas": 2}}'
         await kubectl(control_plane, "-n", namespace, "patch", PLURAL, "web", "--type=merge", "--patch", change)
         await eventually_async(lambda: operator.reported(uid) == 2)
-        await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--timeout=60s")
+        await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--timeout=150s")
         await eventually_async(lambda: operator.store.get(uid) is None)
         await eventually_async(lambda: operator.reconciler.looks_without_object[uid] == 1)
 
@@ -98,10 +98,9 @@ async def test_trap_3_a_refused_finalizer_patch_is_repeated_and_the_object_relea
         may_not = control_plane.kubectl_as(namespace, "operator")
         await eventually_async(lambda: not may_not.can("patch", PLURAL, "-n", namespace))
         await kubectl(control_plane, "-n", namespace, "delete", PLURAL, "web", "--wait=false")
-        await asyncio.sleep(6.0)
-        assert len(operator.reconciler.errors) >= 3
+        await eventually_async(lambda: len(operator.reconciler.errors) >= 3)
         await kubectl(control_plane, "apply", "-f", "-", stdin=role(namespace, "get", "list", "watch", "patch"))
-        await eventually_async(lambda: operator.store.get(uid) is None, seconds=12.0)
+        await eventually_async(lambda: operator.store.get(uid) is None, seconds=allowed(12.0))
 
 
 def role(namespace: str, *verbs: str) -> str:
@@ -173,10 +172,11 @@ async def test_trap_10_a_spell_of_401_is_survived_with_the_same_token(
             front.refuse_with = 401
             front.cut_watches()
             second = create("second")["metadata"]["uid"]
+            await eventually_async(lambda: front.refusals)
             await asyncio.sleep(5.0)
-            assert 1 <= front.refusals <= 15, "not asked, or a hot loop of logins"
+            assert front.refusals <= 15, "a hot loop of logins"
             front.refuse_with = None
-            await eventually_async(lambda: operator.reported(second) == 1, seconds=20.0)
+            await eventually_async(lambda: operator.reported(second) == 1)
             assert not operator.task.done()
 
 
@@ -188,7 +188,7 @@ async def test_trap_2_a_watch_that_cannot_go_on_ends_the_process_with_an_error(
         async with running(kubeconfig, settings) as operator:
             front.answer_watches_with = answer
             front.cut_watches()
-            await asyncio.wait([operator.task], timeout=15)
+            await asyncio.wait([operator.task], timeout=PATIENCE_SECONDS)
             assert operator.task.done()
             assert operator.task.exception() is not None
 
@@ -230,7 +230,7 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
             await asyncio.to_thread(plane.install_crds, CRDS)
             await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(manifest("default", "web")))
             await eventually_async(lambda: operator.reports() == [1])
-            await kubectl(plane, "delete", "crd", CRD_NAME, "--timeout=60s")
+            await kubectl(plane, "delete", "crd", CRD_NAME, "--timeout=150s")
             await eventually_async(lambda: len(operator.store) == 0)
             await asyncio.sleep(1.0)
             assert not operator.task.done()
@@ -242,7 +242,7 @@ async def test_trap_14_a_namespace_that_is_deleted_ends(
     uid = create("web")["metadata"]["uid"]
     async with running(control_plane.kubeconfig, settings) as operator:
         await eventually_async(lambda: operator.reported(uid) == 1)
-        await kubectl(control_plane, "delete", "namespace", namespace, "--timeout=30s")
+        await kubectl(control_plane, "delete", "namespace", namespace, "--timeout=150s")
         await eventually_async(lambda: operator.store.get(uid) is None)
 
 
@@ -292,7 +292,7 @@ async def test_the_probe_fails_at_once_when_only_a_restart_can_help(
 async def healthz(settings: Settings) -> tuple[int, str]:
     """The probe's answer."""
     url = f"http://127.0.0.1:{settings.health_port}/healthz"
-    async with aiohttp.request("GET", url, timeout=aiohttp.ClientTimeout(total=2)) as response:
+    async with aiohttp.request("GET", url, timeout=aiohttp.ClientTimeout(total=PATIENCE_SECONDS)) as response:
         return response.status, await response.text()
 
 
@@ -309,7 +309,7 @@ async def test_a_background_part_that_ends_ends_the_process_with_an_error(
 
     with capture_logs() as lines:
         async with running(control_plane.kubeconfig, settings, background=[part]) as operator:
-            await asyncio.wait([operator.task], timeout=15)
+            await asyncio.wait([operator.task], timeout=PATIENCE_SECONDS)
     assert isinstance(operator.task.exception(), PartDied)
     assert "part_died" in [line["event"] for line in lines]
 
@@ -330,7 +330,7 @@ async def test_runs_under_way_are_let_finish_when_the_process_stops(
 
         operator.reconciler.reconcile = slow  # type: ignore[method-assign]  # slowed down
         operator.queue.add("any")
-        await asyncio.wait_for(began.wait(), 5)
+        await asyncio.wait_for(began.wait(), PATIENCE_SECONDS)
     assert ended.is_set()
 
 
@@ -344,7 +344,7 @@ async def test_an_api_server_that_restarts_is_waited_for(
         await asyncio.sleep(2.0)
         await asyncio.to_thread(control_plane.start_apiserver)
         second = create("second")["metadata"]["uid"]
-        await eventually_async(lambda: operator.reported(second) == 1, seconds=30.0)
+        await eventually_async(lambda: operator.reported(second) == 1)
         assert not operator.task.done()
 
 

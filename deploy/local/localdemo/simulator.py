@@ -19,8 +19,8 @@ from typing import Any, Self
 from localcluster.processes import Child, direct_opener
 from localdemo.surroundings import OPERATOR_SOURCES, REPOSITORY, surroundings
 
-READY_SECONDS = 20.0
-ANSWER_SECONDS = 10.0
+READY_SECONDS = 60.0
+ANSWER_SECONDS = 60.0
 SEED = 1  # of every random choice in the demo
 #: A key pair of the simulator's default world.
 SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"

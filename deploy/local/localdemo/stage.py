@@ -20,7 +20,7 @@ from localdemo import installation
 from localdemo.simulator import Simulator
 from localdemo.surroundings import OPERATOR_SOURCES, REPOSITORY, surroundings
 
-READY_SECONDS = 30.0
+READY_SECONDS = 120.0
 TOKEN_SECONDS = 30 * 86400  # `make up` may stay for weeks; a cluster may grant less
 REVIVAL_SECONDS = 1.0
 #: Short times, so that a story of hours takes a minute. An installation has sweeps of 15 s and backoffs of 5 to 60 s.

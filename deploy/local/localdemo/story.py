@@ -23,7 +23,7 @@ from localdemo.surroundings import REPOSITORY
 from localdemo.terminal import Terminal
 
 SAMPLES = Path("deploy/samples")  # of the repository, where the commands run
-CHAPTER_SECONDS = 40.0
+CHAPTER_SECONDS = 120.0
 POLL_SECONDS = 0.1
 WATCH_GRACE_SECONDS = 0.4  # time for the watch to print the line of the state that was just reached
 BID, DEAR = "0.0500", "0.0975"  # dollars per hour
