@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from plan.given import NOW, POLICY, desired_of, intent, ledger_of, member, rest
+from plan.given import NOW, POLICY, backoff_of, desired_of, intent, ledger_of, member
 from spotcompute.model.ledger import Ledger
 from spotcompute.plan.identity_choice import (
     Claims,
@@ -159,4 +159,4 @@ def test_who_remembers_nothing_may_go_without_a_look(ledger: Ledger | None, expe
 
 
 def test_backoffs_alone_are_no_memory_of_a_launch() -> None:
-    assert question_of(claims(replace(ledger_of(rest()), environment_id=OWN), OWN)) is Question.ALIVE
+    assert question_of(claims(replace(ledger_of(backoff_of()), environment_id=OWN), OWN)) is Question.ALIVE
