@@ -63,8 +63,6 @@ def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
     staying = sum(takes_a_place(member) and member.termination is None for member in ledger.members.values())
     if fresh and staying > desired.replicas:
         yield "a launch beside a surplus"
-    if fresh and len(fresh) != len(asked):
-        yield "something new is asked for while something old is open"
 
 
 def _about_launches(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:

@@ -15,7 +15,7 @@ from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.allocation import next_attempt, rank
 from spotcompute.plan.backoff import (
     FOR_A_PERSON,
-    OF_THE_WHOLE,
+    OF_THE_ACCOUNT,
     OF_THE_ZONE,
     SPLITTABLE,
     Failure,
@@ -68,7 +68,7 @@ def test_the_table_above_names_every_error_there_is() -> None:
 
 
 def test_troubles_are_of_one_sort_only() -> None:
-    assert not OF_THE_WHOLE & SPLITTABLE
+    assert not OF_THE_ACCOUNT & SPLITTABLE
     assert not FOR_A_PERSON & SPLITTABLE
 
 
@@ -88,9 +88,24 @@ def test_waits_double_from_the_base_up_to_the_limit_and_jitter_only_shortens_the
     assert all(0.8 * most <= wait <= most for wait, most in zip(waits, full, strict=True)), waits
 
 
-@pytest.mark.parametrize("trouble", sorted(OF_THE_WHOLE))
+@pytest.mark.parametrize("trouble", sorted(OF_THE_ACCOUNT))
 def test_trouble_of_the_account_rests_the_whole_environment(trouble: Trouble) -> None:
     assert fail(ledger_of(), trouble).pool is None
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        pytest.param(errors.OutcomeUnknown("InternalServerError", "?"), A, id="no-usable-answer"),
+        pytest.param(errors.Unavailable("ResourceInUse", "busy"), A, id="refused-for-now"),
+        pytest.param(errors.Unclassified("New.Code", "?"), A, id="a-code-nobody-knows"),
+        pytest.param(errors.NotSent("ConnectionRefused", "no line"), None, id="it-never-left-this-machine"),
+        pytest.param(errors.Throttled("RequestLimitExceeded", "slow down"), None, id="the-rate-of-the-account"),
+    ],
+)
+def test_an_answer_of_one_pool_says_nothing_of_the_others(error: errors.CloudError, expected: Pool | None) -> None:
+    made = backoff_after(Failure(A, trouble_of(error), error), ledger_of(), 1, NOW, POLICY)
+    assert made.pool == expected
 
 
 @pytest.mark.parametrize("trouble", sorted(OF_THE_ZONE))
@@ -102,13 +117,13 @@ def test_a_quota_is_asked_again_after_five_minutes_and_not_sooner() -> None:
     assert fail(ledger_of(), Trouble.QUOTA_EXCEEDED).until == NOW + POLICY.blocked_recheck
 
 
-@pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE))
+@pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_ACCOUNT))
 def test_trouble_of_buying_on_demand_is_no_trouble_of_the_pool(trouble: Trouble) -> None:
     made = backoff_after(Failure(A, trouble, SOLD_OUT, on_demand=True), ledger_of(), 1, NOW, POLICY)
     assert made.pool == ON_DEMAND
 
 
-@pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_WHOLE - OF_THE_ZONE))
+@pytest.mark.parametrize("trouble", sorted(set(Trouble) - OF_THE_ACCOUNT - OF_THE_ZONE))
 def test_trouble_of_a_pool_rests_that_pool(trouble: Trouble) -> None:
     assert fail(ledger_of(), trouble).pool == A
 
@@ -157,7 +172,7 @@ def test_no_rest_is_longer_than_its_limit(
     failures: int, base: float, limit: float, trouble: Trouble, environment: str
 ) -> None:
     policy = Policy(backoff_base=seconds(base), backoff_max=seconds(limit))
-    where = None if trouble in OF_THE_WHOLE else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
+    where = None if trouble in OF_THE_ACCOUNT else whole_zone(A.zone) if trouble in OF_THE_ZONE else A
     before = backoff_of(where, trouble, failures=failures) if failures else None
     ledger = Ledger(environment, backoffs={where: before} if before else {})
     wait = backoff_after(Failure(A, trouble, SOLD_OUT), ledger, 1, NOW, policy).until - NOW

@@ -30,6 +30,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
+from spotcompute.plan.backoff import OF_THE_ACCOUNT, is_held_back, trouble_of
 from spotcompute.plan.launching import request_for
 from spotcompute.plan.outcomes import Applied
 
@@ -162,7 +163,8 @@ def test_a_refusal_after_a_doubt_settles_nothing(kind: type[errors.CloudError], 
     before, launch = (ledger_of(doubtful), made) if where == "in-the-newer-ledger" else (WIPED, doubtful)
     after = enter(before, Launched(launch_of(launch, True), kind("Code", "words")))
     assert after.ledger.intents == (replace(doubtful, sent_at=NOW),)
-    assert None in after.ledger.backoffs, "it would be repeated in a hot loop"
+    assert is_held_back(after.ledger, doubtful, NOW), "it would be repeated in a hot loop"
+    assert (None in after.ledger.backoffs) is (trouble_of(kind("", "")) in OF_THE_ACCOUNT or kind is errors.NotSent)
     assert after.activities[0].state is ActivityState.SUBMITTED
 
 

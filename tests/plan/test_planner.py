@@ -35,8 +35,9 @@ from plan.judge import complaints
 from spotcompute.model.desired import AllocationStrategy, Desired
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import Template
-from spotcompute.model.ledger import Cause, Ledger, Termination, Trouble
+from spotcompute.model.ledger import Backoff, Cause, Ledger, Termination, Trouble
 from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned, Plan, Terminate
 from spotcompute.plan.launching import may_launch, request_for
 from spotcompute.plan.planner import make_plan
@@ -282,13 +283,33 @@ def test_a_look_from_before_a_release_says_nothing_of_its_effect() -> None:
 # --- settling --------------------------------------------------------------------------------------------------------
 
 
-def test_an_open_launch_is_repeated_unchanged_before_anything_new() -> None:
-    open_launch = intent(DESIRED, 2)
+def test_an_open_launch_is_repeated_unchanged() -> None:
+    open_launch = intent(DESIRED, 3)
     made = plan(DESIRED, ledger_of(open_launch))
     (launch,) = launches(made.actions)
     assert launch.replay
     assert launch.intent == replace(open_launch, sent_at=NOW, answer_lost=True)
-    assert launch.request == request_for(DESIRED, A, 2, open_launch.sequence, open_launch.bid)
+    assert launch.request == request_for(DESIRED, A, 3, open_launch.sequence, open_launch.bid)
+
+
+@pytest.mark.parametrize(
+    ("pools", "backoffs", "expected"),
+    [
+        pytest.param([A, B], [], [(A, 2, True), (B, 1, False)], id="what-else-is-missing-from-another-pool"),
+        pytest.param([A, B], [backoff_of(A)], [(B, 1, False)], id="while-its-pool-backs-off"),
+        pytest.param(
+            [A, B], [backoff_of(B)], [(A, 2, True), (A, 1, False)], id="from-its-pool-when-no-other-may-be-asked"
+        ),
+        pytest.param([A, B], [backoff_of(A), backoff_of(B)], [], id="nothing-while-all-back-off"),
+    ],
+)
+def test_a_launch_in_doubt_keeps_its_own_places_and_no_others(
+    pools: list[Pool], backoffs: list[Backoff], expected: list[tuple[Pool, int, bool]]
+) -> None:
+    desired = desired_of(3, pools)
+    made = plan(desired, ledger_of(intent(desired, 2, answer_lost=True, sent_at=ago(20)), *backoffs))
+    asked = [(launch.intent.pool, launch.intent.count, launch.replay) for launch in launches(made.actions)]
+    assert asked == expected
 
 
 def test_a_launch_that_may_still_be_with_its_sender_is_left_to_it() -> None:

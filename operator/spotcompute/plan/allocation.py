@@ -301,11 +301,16 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[O
 
 
 def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime) -> Offer | None:
-    """The best pool that may be asked and has not run dry in this run; None when there is none."""
+    """Returns the best pool that may be asked and has not run dry in this run; None when there is none.
+
+    A pool with a launch in doubt comes last. Otherwise its doubts could keep one place after the other.
+    """
     if is_backing_off(ledger, None, now):
         return None
     least = ranking.count_min
-    return next((offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least), None)
+    offers = [offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least]
+    in_doubt = {intent.pool for intent in ledger.intents if intent.answer_lost and not intent.on_demand}
+    return min(offers, key=lambda offer: offer.pool in in_doubt, default=None)
 
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from spotcompute.cloud import errors
-from spotcompute.model.ledger import Backoff, Ledger, Trouble
+from spotcompute.model.ledger import Backoff, Intent, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Pool, whole_zone
 from spotcompute.plan.capacity import held_in_zone
 from spotcompute.plan.policy import Policy
@@ -30,15 +30,8 @@ _TROUBLES: dict[type[errors.CloudError], Trouble] = {
     errors.OutcomeUnknown: Trouble.CLOUD_UNREACHABLE,
 }
 
-#: Troubles of the account or the line to it, not of one pool: asking another pool would not help.
-OF_THE_WHOLE = frozenset(
-    {
-        Trouble.INSUFFICIENT_BALANCE,
-        Trouble.INVALID_CREDENTIALS,
-        Trouble.RATE_LIMITED,
-        Trouble.CLOUD_UNREACHABLE,
-    }
-)
+#: Troubles of the account, whichever pool was asked: asking another pool would not help.
+OF_THE_ACCOUNT = frozenset({Trouble.INSUFFICIENT_BALANCE, Trouble.INVALID_CREDENTIALS, Trouble.RATE_LIMITED})
 
 #: Troubles of a zone: its other types share the quota, or the subnet.
 OF_THE_ZONE = frozenset({Trouble.QUOTA_EXCEEDED, Trouble.NO_ROOM})
@@ -111,8 +104,13 @@ def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, po
 
 
 def _what_backs_off(failure: Failure) -> Pool | None:
-    """The pool, its zone, all purchases on demand, or with None the whole environment."""
-    if failure.trouble in OF_THE_WHOLE:
+    """The pool, its zone, all purchases on demand, or with None the whole environment.
+
+    Trouble belongs to the smallest thing that had it. The whole environment backs off for trouble of the account only,
+    and when the request did not leave this machine. An answer that is lost or not understood says something about the
+    pool that was asked: one zone may be in trouble, and another not.
+    """
+    if failure.trouble in OF_THE_ACCOUNT or isinstance(failure.error, errors.NotSent):
         return None
     if failure.on_demand:
         return ON_DEMAND
@@ -147,6 +145,12 @@ def without_stale_backoffs(
     for where in ledger.backoffs.keys() - kept.keys():
         result = result.without_backoff(where)
     return result
+
+
+def is_held_back(ledger: Ledger, intent: Intent, now: datetime) -> bool:
+    """True while an open launch is not to be sent again: what it asks for, or the whole environment, backs off."""
+    where = ON_DEMAND if intent.on_demand else intent.pool
+    return is_backing_off(ledger, None, now) or is_backing_off(ledger, where, now)
 
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:

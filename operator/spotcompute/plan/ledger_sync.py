@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from spotcompute.cloud.errors import Unclassified
+from spotcompute.cloud.errors import OutcomeUnknown, Unclassified
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
+from spotcompute.model.offering import ON_DEMAND
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
@@ -142,8 +143,20 @@ class _LedgerSync:
             if matched.missing == 0 or self._can_no_longer_appear(matched):
                 self.ledger = self.ledger.without_intent(intent.sequence)
                 self._record_settled(matched)
+                if not matched.found:
+                    self._count_as_failure(matched)
             elif fresh:
                 self.ledger = self.ledger.with_intent(matched)
+
+    def _count_as_failure(self, intent: Intent) -> None:
+        """Lets the pool of a launch that brought nothing back off, so that another pool has its turn.
+
+        Otherwise the same pool would be first again, and its next doubt would keep the places once more.
+        """
+        before = self.ledger.backoffs.get(ON_DEMAND if intent.on_demand else intent.pool)
+        code, words = (before.code, before.message) if before else ("NothingLaunched", "its answer was lost")
+        error = OutcomeUnknown(code, words)
+        self._back_off(Failure(intent.pool, Trouble.CLOUD_UNREACHABLE, error, on_demand=intent.on_demand))
 
     def _is_of(self, instance: Instance, intent: Intent) -> bool:
         """True when the name says so; or when a renamed instance carries our marks and fits in place and time.

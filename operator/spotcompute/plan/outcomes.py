@@ -16,7 +16,7 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
-from spotcompute.plan.backoff import SPLITTABLE, Failure, backoff_after, trouble_of
+from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
 from spotcompute.plan.situation import Situation
 
 #: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.
@@ -141,7 +141,9 @@ class _LaunchOutcome:
     def _keep_open(self, error: CloudError) -> None:
         """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""
         self.ledger = self.ledger.with_intent(replace(self._intent, answer_lost=True, sent_at=self._now))
-        trouble = trouble_of(error) if isinstance(error, OutcomeUnknown) else Trouble.CLOUD_UNREACHABLE
+        trouble = trouble_of(error)
+        if trouble not in OF_THE_ACCOUNT:
+            trouble = Trouble.CLOUD_UNREACHABLE  # whatever it says of the pool, the first attempt may have succeeded
         self._back_off(trouble, error)
         self._record_failure(trouble, error, ActivityState.SUBMITTED)
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import template_digest
-from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Termination
+from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer
-from spotcompute.plan.backoff import is_backing_off
+from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.capacity import is_stuck, surplus
 from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
@@ -36,23 +36,19 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     """Decides the next steps towards what is desired; the ledger has been synced with the observation already.
 
     Total and deterministic: equal situations give equal plans, in whatever order things were observed. Launches in
-    flight count as capacity, so nothing is ever bought beyond `replicas`. A launch that can be settled by repeating it
-    is settled before anything new is asked for; a launch that can only be searched for keeps its places and delays
-    nothing else. An empty plan means that nothing is to be done.
+    flight count as capacity, so nothing is ever bought beyond `replicas`. A launch in doubt keeps its own places until
+    it is settled, by repeating it or by searching for its instances, and delays nothing else. An empty plan means that
+    nothing is to be done.
     """
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)
     situation = situation.with_ledger(_with_clocks(situation))
     ledger, releases = _releases(situation)
     situation = situation.with_ledger(ledger)
-    repeatable = [intent for intent in ledger.intents if may_be_repeated(intent, situation)]
-    if repeatable:
-        ledger, launches = _replays(repeatable, situation)
-    elif any(may_await_answer(intent, situation.now, situation.policy) for intent in ledger.intents):
-        launches = ()
-    else:
-        ledger, launches = _launches(situation, learned)
-    return Plan(ledger, (*releases, *launches))
+    ledger, replays = _replays(situation)
+    situation = situation.with_ledger(ledger)
+    ledger, launches = _launches(situation, learned)
+    return Plan(ledger, (*releases, *replays, *launches))
 
 
 def _with_clocks(situation: Situation) -> Ledger:
@@ -188,13 +184,13 @@ def _because(cause: Cause, desired: Desired) -> str:
 # --- settling --------------------------------------------------------------------------------------------------------
 
 
-def _replays(repeatable: list[Intent], situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
-    """Marks the launches as sent again, and sends them. While the whole environment backs off, they wait."""
+def _replays(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
+    """Marks the open launches that may be repeated as sent again, and sends them, each when its pool may be asked."""
     ledger, now = situation.ledger, situation.now
-    if is_backing_off(ledger, None, now):
-        return ledger, ()
     replays: list[Action] = []
-    for intent in repeatable:
+    for intent in ledger.intents:
+        if is_held_back(ledger, intent, now) or not may_be_repeated(intent, situation):
+            continue
         marked = replace(intent, sent_at=now, answer_lost=True)
         ledger = ledger.with_intent(marked)
         request = build_request(
@@ -211,6 +207,8 @@ def _launches(situation: Situation, learned: Learned) -> tuple[Ledger, tuple[Act
     """Records launches of what is missing, and asks for them."""
     desired, ledger = situation.desired, situation.ledger
     if situation.missing == 0 or situation.observed.other_identities or not may_launch(desired, ledger, learned):
+        return ledger, ()
+    if any(may_await_answer(intent, situation.now, situation.policy) for intent in ledger.intents):
         return ledger, ()
     choice = _choice(situation, learned)
     if choice is None:

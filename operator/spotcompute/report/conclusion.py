@@ -83,7 +83,9 @@ def conclude(situation: Situation) -> Conclusion:
     if situation.missing > 0:
         return _missing(situation, counts)
     if ledger.intents:
-        message = f"{counts}; {in_flight(ledger)} asked for without an answer yet: settling that before anything else"
+        message = (
+            f"{counts}; {in_flight(ledger)} asked for without an answer yet: finding out whether they were launched"
+        )
         return Conclusion("Filling", Reason.SETTLING, message)
     if leaving:
         return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
