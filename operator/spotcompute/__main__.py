@@ -34,7 +34,7 @@ def run() -> None:
     """Run the operator until SIGTERM. It reads its settings from the environment variables SPOTCOMPUTE_*."""
     settings = _settings()
     logs.set_up(settings.log_level, settings.log_format, redact=redaction.redact)
-    with _told_in_one_line():
+    with _errors_in_one_line():
         app.run_operator(settings)
 
 
@@ -59,7 +59,7 @@ def quote(filename: TextIO, output: str) -> None:
             "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: a quote asks the cloud with this key"
         )
     cluster_id, currency = settings.cluster_id or "quote", app.currency(settings)
-    with _told_in_one_line(), app.cloud(settings) as providers:
+    with _errors_in_one_line(), app.cloud(settings) as providers:
         found = asyncio.run(quote_all(manifests, providers, key, cluster_id, app.policy(settings), app.now()))
     click.echo(redaction.redact(_shown(found, currency, output)), nl=False)
     sys.exit(0 if all(one.is_launchable for one in found) else 1)
@@ -88,7 +88,7 @@ def settings() -> None:
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[None]:
+def _errors_in_one_line() -> Iterator[None]:
     """Turns CannotRun into one line of click and exit code 1."""
     try:
         yield

@@ -1,6 +1,6 @@
-"""The operator put together: `build` makes every part from Settings, `run_operator` runs them until the process ends.
+"""Builds the operator's parts from Settings, and runs them until the process ends.
 
-Apart from `__main__`, which only reads the command line. No other module knows every part, picks the vendor of the
+Apart from `__main__`, which only reads the command line. No other module knows every part, chooses the vendor of the
 cloud, or reads the environment, the clock and the random numbers for the others.
 """
 
@@ -50,27 +50,27 @@ from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 
-#: Letters of the nonces that tell environments of one name apart.
+#: Letters of the nonces that distinguish environments of one name.
 _NONCE_LETTERS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 class CannotRun(Exception):
-    """The process cannot do what it was started for; `str()` says why, and what to change."""
+    """`CannotRun` means that the process cannot do its work. `str()` says why, and what to change."""
 
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """`App` holds the parts of an operator that are used once they stand: all others stand behind the shell."""
+    """`App` holds the parts that are used after `build`. The shell holds all others."""
 
     cluster: Cluster
     shell: Shell
 
 
 async def build(settings: Settings, connection: Connection, stop: asyncio.Event) -> App:
-    """Build every part and start none; each part is given only parts that stand above it here.
+    """Builds every part and starts none. Each part is given only parts that were built before it.
 
     `stop` is set when a part ends by itself. Raises CannotRun when nothing names the cluster, KubeError when the API
-    server does not answer, UnsafeEndpoint for an endpoint to which no key may be sent.
+    server does not answer, and UnsafeEndpoint for an endpoint to which no key may be sent.
     """
     kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
     uid = None if settings.cluster_id else await _uid_of_the_cluster(kube)
@@ -103,7 +103,10 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
 
 
 async def _uid_of_the_cluster(kube: KubeClient) -> str:
-    """Return the uid by which the cluster names itself; an install for one namespace has no right to read it."""
+    """Returns the cluster's uid.
+
+    An installation for one namespace has no right to read it, so CannotRun is raised there.
+    """
     try:
         return await kube.cluster_id()
     except Forbidden as error:
@@ -114,7 +117,7 @@ async def _uid_of_the_cluster(kube: KubeClient) -> str:
 
 
 def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> None:
-    """Queue the objects that carry these ids: a sweep has seen something new of them."""
+    """Queues the objects with these ids, because a sweep has seen a change in their instances."""
     for obj in store.all():
         if (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) in environment_ids:
             queue.add(obj["metadata"]["uid"])
@@ -124,9 +127,9 @@ def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> N
 
 
 def run_operator(settings: Settings) -> None:
-    """Run the operator until SIGTERM or SIGINT.
+    """Runs the operator until SIGTERM or SIGINT.
 
-    Raises CannotRun when it cannot begin or go on, and SystemExit when a part of it has ended by itself.
+    Raises CannotRun when it cannot begin or go on, and SystemExit when one of its parts has ended by itself.
     """
     try:
         asyncio.run(_run(settings))
@@ -181,7 +184,10 @@ async def _act_when_leading(
 
 
 async def _hold(elector: Elector) -> None:
-    """End the process at once when it may no longer act: a tidy end takes long, and another replica acts soon."""
+    """Ends the process at once when it may no longer act.
+
+    A clean end would take too long, and another replica acts soon.
+    """
     reason = await elector.hold()
     _log.error("leadership_lost", reason=reason)
     os._exit(1)
@@ -201,7 +207,10 @@ async def _act(settings: Settings, connection: Connection, health: Health, stop:
 
 @contextmanager
 def cloud(settings: Settings) -> Iterator[ProviderFactory]:
-    """Open the way to the cloud for one command, and close it after. Raises CannotRun for an unsafe endpoint."""
+    """Makes providers of the cloud for one command, and closes them after it.
+
+    Raises CannotRun for an unsafe endpoint.
+    """
     with ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud") as threads:
         try:
             providers = TencentProviders(settings, threads)
@@ -211,7 +220,7 @@ def cloud(settings: Settings) -> Iterator[ProviderFactory]:
 
 
 def now() -> datetime:
-    """Return the time, aware and in UTC."""
+    """Returns the time, aware and in UTC."""
     return datetime.now(UTC)
 
 
@@ -220,7 +229,7 @@ def _nonce() -> str:
 
 
 def currency(settings: Settings) -> str:
-    """Return the currency in which the site quotes its prices."""
+    """Returns the currency in which the site quotes its prices."""
     return "CNY" if settings.site == "mainland" else "USD"
 
 
@@ -229,7 +238,7 @@ def _default_credentials(settings: Settings) -> Credentials | None:
 
 
 def key_of_the_environment() -> Credentials | None:
-    """Return the key in TENCENTCLOUD_SECRET_ID, _KEY and _TOKEN; None when id or key is missing."""
+    """Returns the key in TENCENTCLOUD_SECRET_ID, _KEY and _TOKEN. None when id or key is missing."""
     secret_id = os.environ.get("TENCENTCLOUD_SECRET_ID")
     secret_key = os.environ.get("TENCENTCLOUD_SECRET_KEY")
     if not secret_id or not secret_key:
@@ -238,7 +247,7 @@ def key_of_the_environment() -> Credentials | None:
 
 
 def pace(settings: Settings) -> Pace:
-    """Return how often this install looks at the cloud, and how long it does so without being asked."""
+    """Returns how often this installation sweeps an account, and for how long it does so without being asked."""
     return Pace(
         sweep=timedelta(seconds=settings.sweep_seconds),
         suspect=timedelta(seconds=settings.suspect_sweep_seconds),
@@ -249,7 +258,7 @@ def pace(settings: Settings) -> Pace:
 
 
 def policy(settings: Settings) -> Policy:
-    """Return the durations and limits of the protocol as this install has chosen them."""
+    """Returns the durations and limits of the protocol that this installation has chosen."""
     return Policy(
         backoff_base=timedelta(seconds=settings.rest_base_seconds),
         backoff_max=timedelta(seconds=settings.rest_limit_seconds),

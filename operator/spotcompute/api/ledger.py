@@ -272,7 +272,7 @@ def _amounts(flat: _LedgerModel) -> Iterator[Decimal]:
         yield from (flat.spending.total, flat.spending.per_hour)
 
 
-#: What no ledger of ours holds, and how it is found. The first that is found is told.
+#: What no ledger of ours holds: the sentence for it, and a test that finds it. The first that is found is reported.
 _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], ...] = (
     (
         "a time without a time zone, or in another century",

@@ -39,11 +39,12 @@ IDLE = timedelta(minutes=30)
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`Pace` says how often to sweep (`sweep`), also while an instance is missing (`suspect`), and to read quotes
+    """`Pace` holds the times between two sweeps (`sweep`; `suspect` while an instance is missing) and two readings
     (`market`).
 
-    An account that was not asked about for `idle` is no longer swept. That must be longer than the longest time between
-    two runs of an environment, since a quiet environment asks only then. Otherwise its losses are noticed by nobody.
+    An account that was not asked about for `idle` is no longer swept. `idle` must be longer than the longest time
+    between two runs of an environment, because a quiet environment asks only in a run. Otherwise its losses would not
+    be noticed.
     """
 
     sweep: timedelta

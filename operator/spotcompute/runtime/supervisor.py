@@ -17,8 +17,9 @@ Background = Callable[[], Awaitable[None]]
 
 
 class PartDied(RuntimeError):
-    """`PartDied` means that a part has ended which must always run. The process ends with an error: a restart is quick
-    and clean.
+    """`PartDied` means that a part that must always run has ended.
+
+    The process should end too, because a restart is clean.
     """
 
 
@@ -41,10 +42,10 @@ class Supervisor:
         """Expects from now on that parts end."""
         self._is_stopping = True
 
-    async def stop_parts(self, patience: float) -> None:
-        """Waits up to `patience` seconds until the first part ends by itself, then cancels all that still run."""
+    async def stop_parts(self, timeout_seconds: float) -> None:
+        """Waits up to `timeout_seconds` until the first part ends by itself, then cancels all that still run."""
         if self._tasks:
-            await asyncio.wait(self._tasks[:1], timeout=patience)
+            await asyncio.wait(self._tasks[:1], timeout=timeout_seconds)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
