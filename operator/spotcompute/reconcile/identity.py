@@ -70,7 +70,7 @@ class Identities:
         self._reach, self._policy, self._clock, self._nonce = reach, policy, clock, nonce
 
     async def identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, Recalled]:
-        """Return the object and what is remembered of it; write the identity and our finalizer where they lack.
+        """Returns the object and what is remembered of it. Writes the identity and our finalizer where they lack.
 
         Raises Problem when the cloud must be asked and cannot be, KubeError when a write fails.
         """
@@ -89,7 +89,7 @@ class Identities:
         return self._read_claims(environment).remembers_nothing
 
     def conflict(self, environment: Environment) -> Problem:
-        """Return what to report of an object that bears the identity of another one."""
+        """Returns what to report of an object that bears the identity of another one."""
         if self.owns_nothing(environment):
             message = (
                 f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
@@ -130,7 +130,7 @@ class Identities:
     # --- what the cloud shows ----------------------------------------------------------------------------------------
 
     async def _ask_cloud(self, environment: Environment, question: Question) -> tuple[str, ...]:
-        """Return the identities of this object under which instances live; nothing when nothing must be asked."""
+        """Returns the identities of this object under which instances live; nothing when nothing must be asked."""
         if question is Question.ALIVE:
             return await self._alive(environment)
         if question is Question.LEFT_BEHIND and environment.deleted_at is not None:
@@ -138,7 +138,7 @@ class Identities:
         return ()
 
     async def _alive(self, environment: Environment) -> tuple[str, ...]:
-        """Find live instances of this object under any of its identities, whatever annotation and status say.
+        """Finds live instances of this object under any of its identities, whatever annotation and status say.
 
         An object made again under the same name takes over what the last one left.
         """
@@ -149,7 +149,7 @@ class Identities:
             raise self._reach.unreadable(environment, inventory, error) from None
 
     async def _left_behind(self, environment: Environment, deleted_at: datetime) -> tuple[str, ...]:
-        """Find live instances of an object that is being deleted with an empty ledger.
+        """Finds live instances of an object that is being deleted with an empty ledger.
 
         A restored etcd may have lost that ledger, so the cloud is asked before the finalizer goes. Without a valid spec
         nothing is asked, without a valid key it is tried for `key_wait_max`, and while the cloud does not answer for
@@ -180,7 +180,7 @@ class Identities:
     # --- what was chosen ---------------------------------------------------------------------------------------------
 
     def _with_id(self, choice: IdentityChoice, environment: Environment) -> IdentityChoice:
-        """Return the choice with an identity made for it, when it is that of a new environment."""
+        """Returns the choice with an identity made for it, when it is that of a new environment."""
         if not choice.is_new:
             return choice
         nonce = self._nonce()
@@ -188,7 +188,7 @@ class Identities:
         return replace(choice, environment_id=made)
 
     async def _write(self, raw: KubeObject, environment: Environment, claims: Claims, recalled: Recalled) -> KubeObject:
-        """Write the identity and our finalizer, unless they are there or the object is being deleted."""
+        """Writes the identity and our finalizer, unless they are there or the object is being deleted."""
         ledger = recalled.ledger
         if ledger is None or claims.deleting or (claims.annotation == ledger.environment_id and claims.has_finalizer):
             return raw
@@ -202,7 +202,7 @@ class Identities:
 
 
 def _with_refusals(belief: Belief, claims: Claims, environment_id: str, now: datetime) -> Recalled:
-    """Return the ledger in which stands what was not believed, and the lines of history about it."""
+    """Returns the ledger in which stands what was not believed, and the lines of history about it."""
     if belief.gap is not None:
         _log.warning("ledger_went_back" if belief.gap is Gap.WENT_BACK else "ledger_is_behind")
     ledger, activities = belief.ledger, []
@@ -215,7 +215,7 @@ def _with_refusals(belief: Belief, claims: Claims, environment_id: str, now: dat
 
 
 def _refusal(disbelief: Disbelief, claims: Claims, environment_id: str) -> tuple[StateRefusalKind, str]:
-    """Return the kind and the message under which users read that a part of the stored state was not believed."""
+    """Returns the kind and the message under which users read that a part of the stored state was not believed."""
     match disbelief:
         case Disbelief.LEDGER_FLAWED:
             return StateRefusalKind.LEDGER, f"status.ledger is not what this operator writes: {claims.flaw}"

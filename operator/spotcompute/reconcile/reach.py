@@ -1,7 +1,7 @@
-"""How one environment is reached: its spec, its key, its inventory, its user data.
+"""Gets what a run needs of one environment: its spec, its key, its inventory, its user data.
 
-Apart from `reconciler` because `identity` needs the same before there is anything to reconcile. Whoever lacks one of
-them has a `Problem`.
+Apart from `reconciler` because `identity` needs them too, before there is anything to reconcile. When one is
+missing, the run has a `Problem`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Problem(Exception):
-    """A run cannot go on: the conclusion to report, and how soon to try again."""
+    """`Problem` means that a run cannot go on. It holds the conclusion to report, and how soon to try again."""
 
     def __init__(self, conclusion: Conclusion, retry_after: timedelta) -> None:
         self.conclusion = conclusion
@@ -33,13 +33,13 @@ class Problem(Exception):
 
 
 class Reach:
-    """What an environment names and needs, or the `Problem` to report."""
+    """`Reach` gets what an environment names and needs. Raises Problem when something of it cannot be had."""
 
     def __init__(self, sources: Sources, accounts: Accounts, policy: Policy) -> None:
         self._sources, self._accounts, self._policy = sources, accounts, policy
 
     def spec(self, environment: Environment) -> Spec:
-        """Its spec; while deleting, what of it is needed to let go."""
+        """Returns the typed spec; of an object that is being deleted, only what its release needs."""
         try:
             return environment.spec_to_release() if environment.deleting else environment.spec()
         except InvalidSpec as error:
@@ -47,7 +47,7 @@ class Reach:
             raise Problem(conclusion, self._policy.resync) from None
 
     async def inventory(self, environment: Environment, spec: Spec) -> Inventory:
-        """The inventory that the key in its Secret opens; `Problem` without one."""
+        """Returns the inventory of the account that the key in its Secret opens, in the region of the spec."""
         try:
             credentials = await self._sources.credentials(
                 environment.namespace, environment.secret, is_deleting=environment.deleting
@@ -58,7 +58,7 @@ class Reach:
         return self._accounts.inventory(credentials, spec.region)
 
     async def user_data(self, environment: Environment, spec: Spec) -> UserData | None:
-        """What its instances are given to run at their first start, or None."""
+        """Returns what its instances run at their first start. None when there is nothing, or nothing is needed."""
         try:
             return await self._sources.user_data(environment.namespace, spec.template)
         except SourceUnavailable as error:
@@ -68,7 +68,7 @@ class Reach:
             raise Problem(conclusion, self._policy.backoff_max) from None
 
     def unreadable(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
-        """The cloud does not show what there is: nothing is decided on half a view."""
+        """Returns the problem of a cloud that does not show all there is. Nothing is decided on half a view."""
         _log.debug("blind", error=str(error))
         if isinstance(error, InvalidCredentials):
             # Another key would have another inventory: only the Secret can tell when it is there.
