@@ -306,7 +306,7 @@ ROWS: tuple[Row, ...] = (
                 "nobody-waits-for-late-requests",
                 "plan/policy.py",
                 "return self.replay_window + self.signature_lifetime + self.listing_lag_max",
-                "return self.replay",
+                "return self.replay_window",
                 (LEDGER_SYNC, faults("delete-while-creating")),
             ),
         ),

@@ -10,7 +10,7 @@ import pytest
 from plan.given import NOW, OURS, ago, instance, seconds
 from spotcompute.model.identity import new_environment_id
 from spotcompute.model.instance import Instance, InstanceState, Ownership
-from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
+from spotcompute.plan.orphans import Owner, Sighting, orphans_to_release, ownerless, sighted
 from spotcompute.plan.policy import Policy
 
 CLUSTER = OURS.cluster_id
@@ -89,4 +89,4 @@ def test_when_an_orphan_is_believed(count: int, since: float, age: float, is_end
     machine = left_behind()
     machine = replace(machine, created_at=ago(age))
     sightings = {"ins-1": Sighting(ago(since), count, NOW)}
-    assert (to_end(sightings, [machine], NOW, NOW, POLICY) == (machine,)) is is_ended
+    assert (orphans_to_release(sightings, [machine], NOW, NOW, POLICY) == (machine,)) is is_ended

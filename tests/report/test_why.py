@@ -105,7 +105,7 @@ PRICEY = Caps(Decimal("0.2"))
         ),
         pytest.param(
             one(caps=Caps(percent_of_on_demand=20)), ledger_of(), Market(), "MarketUnreadable",
-            [str(A), "on-demand price is not quoted", "a plain maxPrice needs no quotes"], id="no-list-price",
+            [str(A), "on-demand price is not quoted", "a maxPrice alone needs none"], id="no-list-price",
         ),
         pytest.param(
             one(caps=Caps(in_total=Decimal(5))), ledger_of(),
@@ -161,7 +161,7 @@ SOLD_OUT = backoff_of(A)
         ),
         pytest.param(
             one(fallback=fallback(count_max=1)), ledger_of(SOLD_OUT, member("ins-1", on_demand=True), **SHORT), MARKET,
-            "The caps of onDemandFallback allow no more on demand", id="capped",
+            "The limits of onDemandFallback allow no more on demand", id="capped",
         ),
         pytest.param(
             one(fallback=fallback()), ledger_of(SOLD_OUT, **SHORT), Market(),

@@ -1,4 +1,4 @@
-"""What a plan consists of, and what becomes of it: steps that each say why, and their outcomes."""
+"""A plan and what becomes of it: its steps, each with its reason, and their outcomes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from spotcompute.model.offering import Pool
 
 @dataclass(frozen=True, slots=True)
 class Launch:
-    """Send a launch whose intent is in the plan's ledger; `replay` when it may have been sent before.
+    """`Launch` sends a launch whose intent is in the plan's ledger; with `replay` it may have been sent before.
 
     `vcpu` is what one of its instances has and `price` what it costs per hour, None when the market does not say.
-    `least` is the smallest number that is of any use.
+    `count_min` is the smallest number of instances that is of any use.
     """
 
     intent: Intent
@@ -32,7 +32,7 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """Release instances whose terminations are recorded in the plan's ledger, all for the same cause."""
+    """`Terminate` releases instances for one cause. Their terminations are recorded in the plan's ledger."""
 
     instance_ids: tuple[str, ...]
     cause: Cause
@@ -44,7 +44,10 @@ Action = Launch | Terminate
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The next steps. `ledger` is committed first: no committed intent, no call. Empty means nothing to do."""
+    """A plan holds the next steps, and the ledger that is committed before them: no committed intent, no call.
+
+    Without actions there is nothing to do.
+    """
 
     ledger: Ledger
     actions: tuple[Action, ...] = ()
@@ -52,12 +55,11 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Learned:
-    """What this run has learned about stock so far; forgotten when the run ends.
+    """`Learned` holds what one run has learned about stock; it is forgotten when the run ends.
 
-    `room_below[pool]` is a count the pool has refused (or what is left of it): ask for fewer. `sells` are pools
-    that have just sold, whatever the market quotes. `not_on_demand` are pools that have refused to sell at the list
-    price. `one_time_started` lets the one attempt of a OneTime
-    environment go on to the next pool.
+    `room_below[pool]` is a count that the pool has refused, less what it has sold since: ask for fewer. `sells` are
+    pools that have just sold, whatever the market quotes. `not_on_demand` are pools that have refused to sell at the
+    list price. `one_time_started` lets the one attempt of a OneTime environment go on to the next pool.
     """
 
     room_below: Mapping[Pool, int] = field(default_factory=dict)
@@ -68,7 +70,7 @@ class Learned:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """What became of a Launch: a receipt, an error, or None when it was not sent after all."""
+    """`Launched` is what became of a launch: a receipt, an error, or None when it was not sent after all."""
 
     launch: Launch
     result: LaunchReceipt | CloudError | None
@@ -76,7 +78,7 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Terminated:
-    """What became of the release of some instances: the request id, or the error they all share."""
+    """`Terminated` is what became of the release of some instances: the request id, or the error they all share."""
 
     instance_ids: tuple[str, ...]
     cause: Cause

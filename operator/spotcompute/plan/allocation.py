@@ -1,6 +1,6 @@
-"""Where: which pools may be asked now, best first, and why the others may not.
+"""Where to launch: which pools may be asked now, the best first, and why the others may not.
 
-Quotes rank but never veto: they lag behind stock and price, and only an attempt knows.
+Quotes rank pools but never exclude one. They lag behind stock and price, and only an attempt shows what a pool sells.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 
 
 class Obstacle(StrEnum):
-    """Why a pool is not asked now; also the reason a person reads."""
+    """An obstacle is why a pool is not asked now; users read its value as a reason."""
 
     BACKING_OFF = "Resting"
     ZONE_BACKING_OFF = "ZoneResting"
@@ -40,7 +40,7 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """A pool that may be asked now, for `most` instances at `bid` each; `score` is from 0 to 1, the best is first."""
+    """An offer is a pool that may be asked now for up to `count_max` instances at `bid`. `score` is from 0 to 1."""
 
     pool: Pool
     score: float
@@ -50,7 +50,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RejectedPool:
-    """A pool that is not asked now: why, in words, and until when if time alone will end it."""
+    """`RejectedPool` is a pool that is not asked now: why, in words, and until when if time alone will end it."""
 
     pool: Pool
     why: Obstacle
@@ -61,7 +61,7 @@ class RejectedPool:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """Every pool of the environment: those that may be asked, for `count_min` or more at once, and those that may not.
+    """A ranking holds every pool: those that may be asked for `count_min` or more at once, and those that may not.
 
     `scores` holds the score of each, whether it may be asked or not.
     """
@@ -73,12 +73,12 @@ class Ranking:
 
     @property
     def next_at(self) -> datetime | None:
-        """When the first of the rejected may be asked again; None when no time will do it."""
+        """When the first rejected pool may be asked again; None when time alone ends no rejection."""
         return min((one.until for one in self.rejected if one.until is not None), default=None)
 
 
 def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> Ranking:
-    """Rank all pools. Total and pure; equal scores keep the order of the spec."""
+    """Ranks all pools. Total and pure; pools with equal scores keep the order of the spec."""
     judge = _Judge(desired, ledger, market, now, policy, smallest_useful_count(desired, ledger, now, policy))
     verdicts = judge.verdicts()
     may_be_parts = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
@@ -120,8 +120,8 @@ class _Judge:
 
     @cached_property
     def _held(self) -> Counter[Pool]:
-        """How many spot instances each pool holds or is asked for. Nobody takes back an on-demand instance, so those
-        say nothing about the pool.
+        """How many spot instances each pool holds or is asked for. The cloud never reclaims an on-demand instance, so
+        those say nothing about the pool.
         """
         held = Counter(member.pool for member in self._spot)
         for intent in self.ledger.intents:
@@ -145,7 +145,7 @@ class _Judge:
         return [self.verdict(pool) for pool, _ in self.desired.pools]
 
     def verdict(self, pool: Pool) -> Offer | RejectedPool:
-        """Whether `pool` may be asked now, and for how many."""
+        """The verdict on one pool: an offer when it may be asked now, or why it may not."""
         return self._backing_off(pool) or self._avoided(pool) or self._priced(pool)
 
     def _backing_off(self, pool: Pool) -> RejectedPool | None:
@@ -162,12 +162,12 @@ class _Judge:
         return None
 
     def _avoided(self, pool: Pool) -> RejectedPool | None:
-        stands = self._trust[pool]
-        if stands.avoided_until is not None:
-            until = stands.avoided_until
+        trust = self._trust[pool]
+        if trust.avoided_until is not None:
+            until = trust.avoided_until
             if self._every_pool_is_avoided:
-                reputation = self.ledger.pool_trust[pool]
-                until = min(until, min(reputation.as_of, self.now) + self.policy.last_resort)
+                lost_at = self.ledger.pool_trust[pool].as_of
+                until = min(until, min(lost_at, self.now) + self.policy.last_resort)
             if self.now < until:
                 return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
         if self._is_careful(pool) and self._held[pool] > self._outlived(pool):
@@ -176,18 +176,18 @@ class _Judge:
         return None
 
     def _tried_until(self, pool: Pool) -> datetime | None:
-        """When the youngest instance of the pool will have lasted; None when it has not even run in that time."""
+        """When the youngest instance of the pool has outlived an early loss; None when that time is over already."""
         launched = [member.launched_at for member in self._spot if member.pool == pool]
         launched += [intent.created_at for intent in self.ledger.intents if intent.pool == pool]
         until = min(max(launched), self.now) + self.policy.early_loss
         return until if until > self.now else None
 
     def _is_careful(self, pool: Pool) -> bool:
-        stands = self._trust[pool]
-        return stands.on_probation or stands.avoided_until is not None
+        trust = self._trust[pool]
+        return trust.on_probation or trust.avoided_until is not None
 
     def _outlived(self, pool: Pool) -> int:
-        """Instances of the pool that are older than its last loss: they say nothing of what is launched now."""
+        """How many instances of the pool are older than its last loss. They say nothing about new ones."""
         as_of = self.ledger.pool_trust[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 
@@ -200,8 +200,8 @@ class _Judge:
             return RejectedPool(pool, Obstacle.NOT_QUOTED, room.obstacle)
         if room.count == 0:
             extra = self.market.extra_of(pool)
-            beside = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
-            detail = f"one more at {bid.limit} per hour{beside} does not fit"
+            disks = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
+            detail = f"one more at {bid.limit} per hour{disks} does not fit"
             return RejectedPool(pool, Obstacle.OVER_BUDGET, detail)
         limit = most_in_one_pool(self.desired)
         share = limit - self._held[pool]
@@ -224,7 +224,9 @@ _RECLAIMS_EARLY = "it has taken instances back soon after their launch"
 
 
 def zone_backoff(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
-    """The rest of the whole zone, if it is one for this type, and nothing has been given back there since."""
+    """Returns the backoff of the pool's whole zone. Returns None when it is not about this type, or an instance has
+    gone from the zone since.
+    """
     backoff = ledger.backoffs.get(whole_zone(pool.zone))
     if backoff is None:
         return None
@@ -235,23 +237,23 @@ def zone_backoff(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
 
 
 def most_in_one_pool(desired: Desired) -> int:
-    """What `maxSharePerPool` comes to, at least one."""
+    """Returns how many instances `maxSharePerPool` allows in one pool, at least one."""
     return max(1, desired.replicas * desired.share // 100)
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------
 
-#: What the market's word for stock is worth. Sold out is not nothing: the word lags.
+#: What the market's word for stock is worth. Sold out is worth more than nothing, because the word lags.
 _STOCK_WORTH = {Stock.ENOUGH: 1.0, Stock.NORMAL: 0.9, Stock.UNKNOWN: 0.8, Stock.LOW: 0.5, Stock.NONE: 0.05}
 
 
 def scores(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> dict[Pool, float]:
-    """From 0 to 1 for every pool of the spec, by its strategy; higher is better.
+    """Returns a score from 0 to 1 for every pool of the spec, by its strategy; higher is better.
 
-    Prioritized: by place in the spec. LowestPrice: the lowest price divided by the pool's. CapacityOptimized: how long
-    the pool may be expected to stay open, beside the best one, less where stock is low, and halved for each early loss
-    that still counts. PriceCapacityOptimized: that, times the fourth power of what LowestPrice goes by: to cost a tenth
-    more, a pool must be expected to last half as long again.
+    Prioritized: by place in the spec. LowestPrice: the lowest price divided by the pool's price. CapacityOptimized: how
+    long the pool is expected to stay open, compared with the best pool; less where stock is low, and halved for each
+    early loss that still counts. PriceCapacityOptimized: that, times the fourth power of the score by LowestPrice. A
+    pool that costs a tenth more must be expected to last half as long again.
     """
     pools = [pool for pool, _ in desired.pools]
     if desired.strategy is AllocationStrategy.PRIORITIZED:
@@ -279,13 +281,13 @@ def _cheapness(pools: Sequence[Pool], market: Market) -> dict[Pool, float]:
 def _lasting(pool: Pool, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> float:
     offering = market.offerings.get(pool)
     stock = Stock.UNKNOWN if offering is None else Stock.NONE if offering.sold_out else offering.stock
-    reputation = ledger.pool_trust.get(pool)
-    early = early_loss_weight(reputation, now, policy) if reputation else 0.0
+    trust = ledger.pool_trust.get(pool)
+    early = early_loss_weight(trust, now, policy) if trust else 0.0
     return _STOCK_WORTH[stock] * float(0.5**early)
 
 
 def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[Offer]:
-    """Zones with the fewest instances first, and no more than brings one level with the next."""
+    """Puts zones with the fewest instances first, and asks none for more than its even part."""
     zones = Counter(member.pool.zone for member in occupying(ledger))
     for intent in ledger.intents:
         zones[intent.pool.zone] += intent.missing
@@ -314,7 +316,9 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime
 
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
-    """All that is wanted and allowed; half of what the pool has just refused; one when it is likely to refuse."""
+    """Returns how many to ask for: all that is wanted and allowed, half of what the pool has just refused, or one when
+    it is likely to refuse.
+    """
     wanted = min(wanted, offer.count_max)
     if offer.pool in learned.room_below:
         return min(wanted, max(1, learned.room_below[offer.pool] // 2))
@@ -325,7 +329,9 @@ def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned:
 
 
 def next_attempt(ranking: Ranking, ledger: Ledger, now: datetime) -> datetime | None:
-    """When a pool may be asked again: `now` when one may be asked already, None when no time will do it."""
+    """Returns when a pool may be asked again: `now` when one may be asked already, None when time alone changes
+    nothing.
+    """
     whole = ledger.backoffs.get(None)
     earliest = max(now, whole.until) if whole else now
     if ranking.kept:

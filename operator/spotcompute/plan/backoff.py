@@ -1,6 +1,6 @@
-"""Which pools rest after a refusal, until when: bounded exponential backoff that never gives up.
+"""Which pools back off after a refusal, and until when: exponentially, bounded, and without ever giving up.
 
-Rest is not an optimisation but liveness: without it, a loop keeps asking the first, sold-out pool for ever.
+Backoff is needed for progress, not for speed: without it the loop would ask the first, sold-out pool for ever.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from spotcompute.model.offering import ON_DEMAND, Pool, whole_zone
 from spotcompute.plan.capacity import held_in_zone
 from spotcompute.plan.policy import Policy
 
-#: What an attempt's error means for the environment. Order matters only for readers: classes do not nest.
+#: What the error of an attempt means for the environment. The classes do not nest, so the order does not matter.
 _TROUBLES: dict[type[errors.CloudError], Trouble] = {
     errors.InsufficientCapacity: Trouble.INSUFFICIENT_CAPACITY,
     errors.NoRoom: Trouble.NO_ROOM,
@@ -33,18 +33,18 @@ _TROUBLES: dict[type[errors.CloudError], Trouble] = {
 #: Troubles of the account, whichever pool was asked: asking another pool would not help.
 OF_THE_ACCOUNT = frozenset({Trouble.INSUFFICIENT_BALANCE, Trouble.INVALID_CREDENTIALS, Trouble.RATE_LIMITED})
 
-#: Troubles of a zone: its other types share the quota, or the subnet.
+#: Troubles of a zone. Its other types share the quota, or the subnet.
 OF_THE_ZONE = frozenset({Trouble.QUOTA_EXCEEDED, Trouble.NO_ROOM})
 
-#: Troubles a smaller request may not have: ask the same pool for fewer before it rests.
+#: Troubles that a smaller request may not have: the pool is asked for fewer before it backs off.
 SPLITTABLE = frozenset({Trouble.INSUFFICIENT_CAPACITY, Trouble.NO_ROOM, Trouble.QUOTA_EXCEEDED})
 
-#: Troubles only a person can end; asked again slowly, in case the person acted outside Kubernetes.
+#: Troubles that only a person can end. Pools are asked again slowly, in case the person acted outside Kubernetes.
 FOR_A_PERSON = frozenset({Trouble.INVALID_CONFIGURATION, Trouble.INVALID_CREDENTIALS, Trouble.INSUFFICIENT_BALANCE})
 
 
 def trouble_of(error: errors.CloudError) -> Trouble:
-    """What kind of trouble an error of an attempt is."""
+    """Returns the kind of trouble that an error of an attempt is."""
     for kind, trouble in _TROUBLES.items():
         if isinstance(error, kind):
             return trouble
@@ -126,11 +126,12 @@ def _jittered(wait: timedelta, environment_id: str, where: Pool | None, failures
 def without_stale_backoffs(
     ledger: Ledger, pools: frozenset[Pool], generation: int, now: datetime, policy: Policy
 ) -> Ledger:
-    """Forget rests of another generation (the user changed something: ask at once), of pools that are not wanted any
-    more, and those that end later than any rest made now would: the clock has stepped back, or somebody has edited
-    status, and waiting for that moment might take years.
+    """Returns the ledger without backoffs of another generation, of pools that are no longer wanted, and without those
+    that end later than any backoff made now would.
 
-    A rest that is over stays, as the pool's last error: to forget it by age alone would be a write in steady state.
+    After a change of the spec pools are asked at once. A backoff that ends too late was written before the clock was
+    set back, or by hand, and could last for years. A backoff that is over stays, as the last error of its pool: to
+    forget it by age alone would write status while nothing happens.
     """
     longest = max(policy.backoff_max, policy.blocked_recheck)
     pools |= {whole_zone(pool.zone) for pool in pools} | {ON_DEMAND}
@@ -154,6 +155,6 @@ def is_held_back(ledger: Ledger, intent: Intent, now: datetime) -> bool:
 
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
-    """True while `pool` (or with None the whole environment) is not to be asked."""
+    """True while `pool`, or with None the whole environment, may not be asked."""
     backoff = ledger.backoffs.get(pool)
     return backoff is not None and now < backoff.until

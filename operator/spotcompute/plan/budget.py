@@ -1,7 +1,7 @@
 """What may be paid: the bid for one instance, and how many more fit under the limit of the whole environment.
 
-Apart from `allocation`, because these are promises and not preferences: where a price is needed and not known, nothing
-is bought.
+Apart from `allocation`, because these are promises and not preferences: where a price is needed and is not known,
+nothing is bought.
 """
 
 from __future__ import annotations
@@ -21,15 +21,17 @@ _FINEST = Decimal("0.00000001")
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """The highest price to bid for one instance and hour, None for the market's; or the obstacle to any bid."""
+    """A bid is the highest price for one instance and hour, None for the market's price; or the obstacle to any bid."""
 
     limit: Decimal | None = None
     obstacle: str | None = None
 
 
 def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
-    """What may be bid in `pool`. Under a limit of the whole environment never more than the market's quote, by which
-    the limit is reckoned: should the price have risen since, the cloud refuses.
+    """Returns what may be bid in `pool`.
+
+    Under a limit of the whole environment it is never more than the market's quote, because the limit is kept by that
+    quote. If the price has risen since, the cloud refuses the bid.
     """
     limits = [limit for limit in (caps.explicit(pool.instance_type),) if limit is not None]
     if caps.need_quotes and market.unreliable_because is not None:
@@ -42,10 +44,10 @@ def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
     if caps.in_total is not None:
         price = market.price(pool)
         if not price:
-            return Bid(obstacle="its price is not quoted, and limits.maxHourlyCost cannot be kept without")
+            return Bid(obstacle="its price is not quoted, and limits.maxHourlyCost cannot be kept without it")
         if market.extra_of(pool) is None:
             return Bid(
-                obstacle="what disks cost there is not told, and limits.maxHourlyCost cannot be kept without:"
+                obstacle="the price of its disks is not known, and limits.maxHourlyCost cannot be kept without it:"
                 " may the key call InquiryPriceRunInstances?"
             )
         limits.append(price)
@@ -53,7 +55,7 @@ def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
 
 
 def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) -> bool:
-    """True while a launch that was committed earlier, and counts in `ledger`, is still one the spec would allow."""
+    """True while the spec still allows a launch that was committed earlier and counts in `ledger`."""
     caps, fallback = desired.caps, desired.fallback
     if not _is_kept(caps.in_total, hourly_cost(ledger, market)):
         return False
@@ -74,25 +76,30 @@ def _is_kept(limit: Decimal | None, spent: Decimal | None) -> bool:
 
 
 def price_of(pool: Pool, on_demand: bool, market: Market) -> Decimal | None:
-    """What the machine alone costs per hour now, or None when the market does not say. Nothing is free: a price
-    of 0 is one that is missing.
+    """Returns what the instance alone costs per hour now. Returns None when the market does not say.
+
+    Nothing is free: a price of 0 counts as missing.
     """
     return (market.list_price(pool) if on_demand else market.price(pool)) or None
 
 
 def cost_of(pool: Pool, on_demand: bool, market: Market) -> Decimal | None:
-    """What an instance of `pool` costs per hour with its disks and its bandwidth; None when a part is not known."""
+    """Returns what an instance of `pool` costs per hour with its disks and bandwidth. Returns None when a part of that
+    is not known.
+    """
     price, extra = price_of(pool, on_demand, market), market.extra_of(pool)
     return None if price is None or extra is None else price + extra
 
 
 def hourly_cost(ledger: Ledger, market: Market) -> Decimal | None:
-    """What everything that exists or is on its way costs per hour; None when one of the prices is not known."""
+    """Returns what everything that exists or is on its way costs per hour. Returns None when a price is not known."""
     return _sum_of(occupying(ledger), ledger.intents, market)
 
 
 def hourly_cost_on_demand(ledger: Ledger, market: Market) -> Decimal | None:
-    """The same of what was bought on demand."""
+    """Returns what the on-demand instances that exist or are on their way cost per hour. Returns None when a price is
+    not known.
+    """
     members = [member for member in occupying(ledger) if member.on_demand]
     return _sum_of(members, [intent for intent in ledger.intents if intent.on_demand], market)
 
@@ -111,23 +118,23 @@ def _sum_of(members: Iterable[Member], intents: Iterable[Intent], market: Market
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """How many more instances fit under a limit, None for any number; or the obstacle to telling."""
+    """`Room` is how many more instances fit under a limit, None for any number; or why that is not known."""
 
     count: int | None = None
     obstacle: str | None = None
 
 
 def room_under(limit: Decimal | None, spent: Decimal | None, unit: Decimal | None) -> Room:
-    """How many instances at `unit` fit between what is spent per hour and `limit`."""
+    """Returns how many instances at `unit` fit between what is spent per hour and `limit`."""
     if limit is None:
         return Room()
     if spent is None or not unit:
-        return Room(obstacle="not every instance has a known price, and the limit per hour cannot be kept without")
+        return Room(obstacle="not every instance has a known price, and the limit per hour cannot be kept without it")
     return Room(max(0, int((limit - spent) // unit)))
 
 
 def room_for(desired: Desired, ledger: Ledger, market: Market, pool: Pool, bid: Bid) -> Room:
-    """How many more spot instances at `bid`, with their disks, the environment's own limit has room for."""
+    """Returns how many more spot instances at `bid`, with their disks, fit under the limit of the environment."""
     if desired.caps.in_total is None:
         return Room()
     extra = market.extra_of(pool)

@@ -1,4 +1,4 @@
-"""How many: what counts as existing, what is missing, what is too much."""
+"""How many instances there are: what counts as existing, how many are missing, and how many are too many."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from spotcompute.model.ledger import Ledger, Member
 def occupies(member: Member) -> bool:
     """True while the member takes one of the wanted places: it exists, or nothing proves that it does not.
 
-    A release counts from the moment the cloud shows it, not from when it was asked for or accepted.
+    A release counts from the moment the cloud shows its effect, not from when it was asked for or accepted.
     """
     return member.end_unconfirmed or not member.claims_end
 
 
 def occupying(ledger: Ledger) -> list[Member]:
-    """Every member that takes a place, in a stable order."""
+    """Returns every member that takes a place, in a stable order."""
     return [ledger.members[key] for key in sorted(ledger.members) if occupies(ledger.members[key])]
 
 
 def held_in_zone(ledger: Ledger, zone: str) -> int:
-    """Spot instances that exist in a zone."""
+    """Returns how many spot instances exist in a zone."""
     return sum(member.pool.zone == zone and not member.on_demand for member in occupying(ledger))
 
 
 def in_flight(ledger: Ledger) -> int:
-    """Places taken by launches whose outcome is not known yet."""
+    """Returns how many places are taken by launches whose outcome is not known yet."""
     return sum(intent.missing for intent in ledger.intents)
 
 
 def shortfall(ledger: Ledger, replicas: int) -> int:
-    """How many instances are missing; launches in flight count as if they were there."""
+    """Returns how many instances are missing; launches in flight count as present."""
     return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))
 
 
 def surplus(ledger: Ledger, replicas: int) -> int:
-    """How many known instances are too many, not counting those already on their way out."""
+    """Returns how many instances are too many, without those that are already being released."""
     staying = sum(member.termination is None and member.lost is None for member in occupying(ledger))
     return max(0, staying - replicas)
 
@@ -59,5 +59,5 @@ def is_stuck(instance: Instance, now: datetime, timeout: timedelta) -> bool:
 
 
 def ready_count(ledger: Ledger, instances: Mapping[str, Instance]) -> int:
-    """How many members run."""
+    """Returns how many members run."""
     return sum(is_ready(member, instances.get(member.id)) for member in ledger.members.values())

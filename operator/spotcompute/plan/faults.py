@@ -1,6 +1,7 @@
-"""What would be wrong with a launch: faults a person must correct, each by its field, and refusals of the market.
+"""What would be wrong with a launch: fields that a person must correct, and refusals of the market.
 
-Apart from `quote`, because it comes from asking the cloud (`dry_run`), not from reckoning. No decision goes by it.
+Apart from `quote`, because it comes from asking the cloud (`dry_run`) and not from computing. No decision depends on
+it.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from spotcompute.plan.backoff import trouble_of
 from spotcompute.plan.quote import Quote
 from spotcompute.plan.situation import Situation
 
-#: Where each part of a request stands in the spec; what stands in a placement, and types, have numbers.
+#: Where each part of a request stands in the spec. Placements and instance types are lists: see `_field_of`.
 _FIELDS = {
     Part.IMAGE: "spec.template.imageId",
     Part.SECURITY_GROUPS: "spec.template.securityGroupIds",
@@ -50,7 +51,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """Something a person must correct. `field` is where it stands in the spec, None when that is not known."""
+    """A field error must be corrected by a person. `field` is where it stands in the spec, None when not known."""
 
     field: str | None
     code: str
@@ -59,7 +60,7 @@ class FieldError:
 
 @dataclass(frozen=True, slots=True)
 class DryRunRefusal:
-    """What a pool would answer now to a request for `count` that has no fault."""
+    """`DryRunRefusal` is what a pool would answer now to a request for `count` that has no wrong field."""
 
     pool: Pool
     count: int
@@ -70,8 +71,8 @@ class DryRunRefusal:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """Everything found. `unchecked` says why it could not be asked for, None when it could; with `may_be_more` the
-    last fault hides what is behind it.
+    """`Findings` holds everything found. `unchecked` says why the cloud could not be asked, None when it could; with
+    `may_be_more` the last fault may hide others.
     """
 
     faults: tuple[FieldError, ...] = ()
@@ -82,8 +83,10 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A zone to try, the placement number `index`. `is_own_type`: the spec names the type; else it is any that is sold
-    there. `is_chosen`: the quote counts on it.
+    """A probe is a request that tries one zone, that of placement number `index`.
+
+    `is_own_type`: the spec names the type. Otherwise it is any type that is sold there. `is_chosen`: the quote counts
+    on the pool.
     """
 
     index: int
@@ -93,17 +96,17 @@ class Probe:
 
 
 def is_fault(error: CloudError) -> bool:
-    """True for what only a person can correct in spec, key or account; a refusal nobody knows counts as one."""
+    """True for what only a person can correct in spec, key or account. An unknown refusal counts as that, too."""
     return isinstance(error, InvalidConfiguration | InvalidCredentials | Unclassified)
 
 
 def is_refusal(error: CloudError) -> bool:
-    """True for what the market or the account refuses today, and may grant tomorrow."""
+    """True for what the market or the account refuses today and may grant tomorrow."""
     return isinstance(error, InsufficientCapacity | NoRoom | PriceTooLow | QuotaExceeded | InsufficientBalance)
 
 
 def field_error_of(error: CloudError, part: Part | None, probe: Probe, desired: Desired) -> FieldError:
-    """The fault in the cloud's words, and where it stands in the spec."""
+    """Returns the fault in the cloud's words, and where it stands in the spec."""
     return FieldError(_field_of(part, error, probe, desired), error.code, error.message)
 
 
@@ -123,17 +126,17 @@ def _field_of(part: Part | None, error: CloudError, probe: Probe, desired: Desir
 
 
 def dry_run_refusal_of(error: CloudError, request: LaunchRequest) -> DryRunRefusal:
-    """The refusal in the cloud's words."""
+    """Returns the refusal in the cloud's words."""
     return DryRunRefusal(request.pool, request.count, trouble_of(error), error.code, error.message)
 
 
 def types_of(desired: Desired) -> list[str]:
-    """The types of all pools, in the order of the spec."""
+    """Returns the types of all pools, in the order of the spec."""
     return list(dict.fromkeys(pool.instance_type for pool, _ in desired.pools))
 
 
 def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
-    """Types and zones from which nothing can ever come, by the quotes. A type sold in some of the zones is no fault."""
+    """Returns the types and zones that the quotes say never sell. A type that some of the zones sell is no fault."""
     if desired.requirements is not None or not market.offerings:
         return ()
     names, sold = types_of(desired), {pool.instance_type for pool, _ in desired.pools if pool in market.offerings}
@@ -199,7 +202,7 @@ def _probe(index: int, placement: Placement, situation: Situation, quote: Quote)
 
 
 def hinted(request: LaunchRequest, error: CloudError) -> Part | None:
-    """The part that an error's words seem to be about, or else one that alone holds a value they repeat."""
+    """Returns the part that an error seems to be about: it is named, or holds a value that the words repeat."""
     if error.about is not None:
         return error.about
     whole = set(_texts(request.to_json()))
@@ -211,7 +214,7 @@ def hinted(request: LaunchRequest, error: CloudError) -> Part | None:
 
 
 def _texts(value: Any) -> Iterator[str]:
-    """Texts in a JSON value that are long enough not to stand in a sentence by chance."""
+    """Yields the texts in a JSON value that are too long to stand in a sentence by chance."""
     if isinstance(value, str) and len(value) >= _SHORTEST_WORD:
         yield value
     if isinstance(value, dict | list):
@@ -223,6 +226,6 @@ _SHORTEST_WORD = 6
 
 
 def groups(parts: tuple[Part, ...], hint: Part | None) -> list[tuple[Part, ...]]:
-    """What to leave out together to learn what is at fault: first what the words hint at, then all that can be."""
+    """Returns what to leave out together to learn what is at fault: what the words hint at, then all that can be."""
     first: list[tuple[Part, ...]] = [(hint,)] if hint is not None and (hint in parts or hint is Part.IMAGE) else []
     return [*first, parts] if parts and [parts] != first else first

@@ -1,6 +1,6 @@
-"""All or nothing: fewer instances than are of any use are held for a while, then let go, and not paid for again soon.
+"""All or nothing: a gang with fewer instances than are of use is held for a while, released, and not bought again soon.
 
-Apart from `capacity`, because it is about what a number is worth, not about how many there are.
+Apart from `capacity`, because it says what a number of instances is worth, not how many there are.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from spotcompute.plan.policy import Policy
 
 
 def with_gang_clocks(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
-    """The same ledger, in which it stands since when a part of a gang is paid for."""
+    """Returns the ledger with `incomplete_since` set while a part of a gang is paid for, and cleared otherwise."""
     since = None
     if desired.gang is not None and is_incomplete(desired.gang, ledger):
         since = min(ledger.incomplete_since or now, now)
@@ -27,12 +27,12 @@ def with_gang_clocks(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
 
 
 def is_incomplete(gang: Gang, ledger: Ledger) -> bool:
-    """True while there is something, and not enough of it."""
+    """True while there are some instances, and fewer than the gang needs."""
     return 0 < _staying(ledger) < gang.count_min
 
 
 def is_complete(gang: Gang, ledger: Ledger) -> bool:
-    """True while there is enough."""
+    """True while there are as many instances as the gang needs."""
     return _staying(ledger) >= gang.count_min
 
 
@@ -41,18 +41,18 @@ def _staying(ledger: Ledger) -> int:
 
 
 def gang_to_release(desired: Desired, ledger: Ledger, now: datetime) -> list[Member]:
-    """What has to be let go because the rest has not come in time: all of it, or nothing."""
+    """Returns the instances to release because the gang was not completed in time: all of them, or none."""
     if desired.gang is None or ledger.incomplete_since is None:
         return []
     if _staying(ledger) + in_flight(ledger) >= desired.gang.count_min and in_flight(ledger):
-        return []  # what is on its way may be the rest of it, and is bought already
+        return []  # what is on its way may complete it, and is bought already
     if not is_incomplete(desired.gang, ledger) or now - ledger.incomplete_since < desired.gang.hold:
         return []
     return [member for member in occupying(ledger) if member.termination is None and member.lost is None]
 
 
 def smallest_useful_count(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> int:
-    """How many one request must bring at least: the whole gang while there is nothing of it, then any number.
+    """Returns how many instances one request must bring at least: the whole gang while there is none, then any number.
 
     A OneTime request is for everything that is missing.
     """
@@ -66,9 +66,9 @@ def smallest_useful_count(desired: Desired, ledger: Ledger, now: datetime, polic
 
 
 def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Policy) -> bool:
-    """True when a gang may be put together from parts once every pool has refused the whole.
+    """True when a gang may be built from parts once every pool has refused the whole.
 
-    Not for a while after one had to be given up, and not while places for the whole are still being freed.
+    It may not for a while after a gang was given up, nor while places for the whole are still being freed.
     """
     gang = desired.gang
     if gang is None or desired.one_time or shortfall(ledger, desired.replicas) < gang.count_min:
@@ -77,5 +77,5 @@ def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Polic
 
 
 def parts_allowed_at(gang: Gang, broken_up_at: datetime, policy: Policy) -> datetime:
-    """When a gang that was given up may be put together from parts again: never at once, however short the hold."""
+    """Returns when a gang that was given up may be built from parts again: never at once, however short the hold."""
     return broken_up_at + max(gang.hold * policy.gang_pause, policy.blocked_recheck)

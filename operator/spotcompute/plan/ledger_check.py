@@ -1,7 +1,7 @@
-"""Whether a ledger can have been written by us at all: what its open launches say must fit together.
+"""Checks whether this operator can have written a ledger: what its open launches say must fit together.
 
-Apart from `ledger_sync`, which holds entries against the cloud one by one: an open launch that was tampered with may
-hide a real one, so then the whole ledger is refused, and rebuilt from the cloud's tags after the safe waiting time.
+Apart from `ledger_sync`, which compares entries with the cloud one by one. An open launch that was edited may hide a
+real one, so the whole ledger is refused then, and rebuilt from the cloud's tags after a quarantine.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import MAX_LAUNCH_COUNT
 from spotcompute.model.ledger import Intent, Ledger
 
-#: Open launches at once: a handful for each rest, as long as launches can stay open.
+#: Most open launches at once: a handful for each backoff, in the time that launches can stay open.
 INTENTS_MAX = 500
 
 
 def ledger_flaw(ledger: Ledger, cluster_id: str) -> str | None:
-    """Why this ledger cannot be ours; None when it can."""
+    """Returns why this operator cannot have written the ledger. Returns None when it can."""
     sequences = [intent.sequence for intent in ledger.intents]
     if len(set(sequences)) < len(sequences):
         return "two launches of one sequence"

@@ -1,7 +1,7 @@
-"""What the observation says about the ledger: who has been seen, who is lost, who is gone, who belongs to us.
+"""Brings the ledger up to date with the observation: which instances were seen, are lost, are gone, or belong to us.
 
-Separate from the planner because these are conclusions, not wishes: they hold whatever the spec asks for.
-Everything in the ledger is a claim (others can edit status); everything here holds it against the cloud's own word.
+Apart from `planner`, because these are conclusions and not wishes: they hold whatever the spec asks for. Others can
+edit status, so every entry of the ledger is a claim; here it is compared with the cloud's own word.
 """
 
 from __future__ import annotations
@@ -22,13 +22,14 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
 from spotcompute.plan.situation import Situation
 
-#: Sequences begin with seconds since 1970, and many launches at once run ahead of the clock a little.
+#: How far a sequence may be ahead of the clock. Sequences begin with seconds since 1970, and many launches at once run
+#: ahead of it a little.
 _AHEAD = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Synced:
-    """The ledger brought up to date, and what there is to tell about it."""
+    """`Synced` holds the ledger brought up to date, and the activities that this has brought to light."""
 
     ledger: Ledger
     activities: tuple[Activity, ...] = ()
@@ -106,9 +107,9 @@ def _with_quarantine(situation: Situation) -> Ledger:
 
 
 def is_another_account(ledger: Ledger, observed: Observation) -> bool:
-    """True when another key than before looks, and sees none of the instances that should be there.
+    """True when another key than before is used, and shows none of the instances that should be there.
 
-    It belongs to another account, most likely: then their absence says nothing, and the old ones cost money still. One
+    Most likely it is a key of another account. Then their absence says nothing, and they still cost money. An instance
     that this key has shown before proves the contrary, whatever account the ledger names.
     """
     if ledger.account in (None, observed.account) or not occupying(ledger):
@@ -129,10 +130,10 @@ class _LedgerSync:
     # --- launches in flight ------------------------------------------------------------------------------------------
 
     def match_intents(self) -> None:
-        """Close every intent whose instances have all been seen, or can no longer appear."""
+        """Closes every intent whose instances have all been seen, or can no longer appear."""
         for intent in self.ledger.intents:
             if intent.created_at > self._now:
-                # The clock has stepped back, or status was edited: count its time from now on.
+                # The clock was set back, or status was edited: count its time from now on.
                 intent = replace(intent, created_at=self._now)
                 self.ledger = self.ledger.with_intent(intent)
             seen = [instance for instance in self._observed.instances.values() if self._is_of(instance, intent)]
@@ -159,10 +160,10 @@ class _LedgerSync:
         self._back_off(Failure(intent.pool, Trouble.CLOUD_UNREACHABLE, error, on_demand=intent.on_demand))
 
     def _is_of(self, instance: Instance, intent: Intent) -> bool:
-        """True when the name says so; or when a renamed instance carries our marks and fits in place and time.
+        """True when the name says so; or when a renamed instance carries our marks and fits in pool and time.
 
-        One that has ended is not guessed at: it may have been somebody else's that was let go of already, and to
-        take it for an open launch would end the search too early.
+        An instance that has ended is accepted by its name only. It may be of an earlier launch that was settled
+        already, and the search for the open launch would end too early.
         """
         if is_of_launch(instance, intent):
             return True
@@ -209,10 +210,10 @@ class _LedgerSync:
             )
         )
 
-    # --- instances nobody remembers ----------------------------------------------------------------------------------
+    # --- instances that are not remembered ---------------------------------------------------------------------------
 
     def adopt(self) -> None:
-        """Take in what carries our marks and our name and is not remembered: the ledger was lost, or is older."""
+        """Adopts instances with our marks and our name that are not remembered: the ledger was lost, or is older."""
         for instance in sorted(self._observed.instances.values(), key=lambda item: item.id):
             if instance.id in self.ledger.members or instance.has_ended or not self._is_ours(instance):
                 continue
@@ -224,9 +225,10 @@ class _LedgerSync:
             self._check_memory(sequence_in(instance, self._desired.ownership) or 0)
 
     def _check_memory(self, sequence: int) -> None:
-        """An instance of a later launch than any we remember: status was restored from a backup. There may be more.
+        """Begins a quarantine when the launch of an instance is later than any in the ledger.
 
-        A sequence far ahead of the clock was never given by us: names can be changed by hand.
+        Status was restored from a backup then, and more instances may appear. We never give a sequence far ahead of the
+        clock: such a name was changed by hand.
         """
         if self.ledger.sequence < sequence < self._now.timestamp() + _AHEAD.total_seconds():
             self.ledger = in_quarantine(replace(self.ledger, sequence=sequence), self._now, self._policy)
@@ -242,9 +244,9 @@ class _LedgerSync:
             self._examine(self.ledger.members[instance_id])
 
     def _examine(self, member: Member) -> None:
-        """Update one member from what was seen of it, or drop it when its absence is proven."""
+        """Updates one member from what was seen of it, or drops it when its absence is proven."""
         if member.launched_at > self._now:
-            # As with launches: what lies in the future would not be old enough to be gone before that time has come.
+            # As with launches. Otherwise it could not be gone before that time has come.
             member = replace(member, launched_at=self._now)
             self.ledger = self.ledger.with_member(member)
         instance = self._observed.instances.get(member.id)
@@ -255,9 +257,9 @@ class _LedgerSync:
             self._drop(member)
         else:
             # Its place is free when the cloud has shown its end, and not because the entry says so.
-            is_doubted = member.claims_end and not (absence is not None and absence.had_ended)
-            if is_doubted != member.end_unconfirmed:
-                self.ledger = self.ledger.with_member(replace(member, end_unconfirmed=is_doubted))
+            is_unconfirmed = member.claims_end and not (absence is not None and absence.had_ended)
+            if is_unconfirmed != member.end_unconfirmed:
+                self.ledger = self.ledger.with_member(replace(member, end_unconfirmed=is_unconfirmed))
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
         if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
@@ -306,10 +308,10 @@ class _LedgerSync:
         return replace(member, end_unconfirmed=member.claims_end)
 
     def _is_a_stranger(self, member: Member, instance: Instance) -> bool:
-        """True when neither tags nor name say it is ours, and its tags have had time to attach.
+        """True when neither tags nor name say that it is ours, and its tags have had time to attach.
 
-        One that came with an answer to a launch, and has no tags at all, gets the time by which our clock may be wrong
-        on top: renamed by somebody at once, it would else be bought again.
+        An untagged instance from the answer to a launch gets `signature_lifetime` more time, for clock skew. Otherwise
+        a quick rename in the console would make us buy a replacement.
         """
         patience = self._policy.listing_lag_max
         if member.sequence is not None and instance.ownership is None:
@@ -318,13 +320,13 @@ class _LedgerSync:
         return not self._is_ours(instance) and has_had_time and not is_named_by_us(instance, self._desired.ownership)
 
     def _may_have_been_altered(self, member: Member, instance: Instance) -> bool:
-        """True when its tags had been ours, nobody else's stand there now, and it is as old as what we launched."""
+        """True when its tags were ours once, it has no other tags now, and it is as old as what we launched."""
         age = abs(instance.created_at - member.launched_at)
         fits = instance.pool == member.pool and age <= self._policy.replay_window + self._policy.signature_lifetime
         return member.verified and instance.ownership is None and fits
 
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
-        """Gone needs evidence per id: several complete sweeps, a look-up by id that agrees, and old enough."""
+        """True with evidence for this very id: several complete sweeps, a look-up that agrees, and it is old enough."""
         if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
             return False
         has_ended = member.seen and member.claims_end
@@ -386,18 +388,18 @@ class _LedgerSync:
 
 _EXPLANATIONS = {
     Cause.RECLAIMED: "taken back by the cloud",
-    Cause.RELEASED_OUTSIDE: "released by somebody else's TerminateInstances call",
+    Cause.RELEASED_OUTSIDE: "released from outside by a TerminateInstances call",
     Cause.LAUNCH_FAILED: "accepted by the cloud, then failed to start",
-    Cause.DISAPPEARED: "no longer listed, and nobody asked for it: reclaimed, or destroyed outside",
+    Cause.DISAPPEARED: "no longer listed, and no release was asked for: reclaimed, or destroyed outside",
 }
 
 
-#: Ends that nobody is known to have asked for.
+#: Ends without a known request.
 _RECLAIMS = (Cause.RECLAIMED, Cause.DISAPPEARED)
 
 
 def _cause_of_end(instance: Instance) -> Cause:
-    """The cloud does not say that it reclaimed an instance; it does name the last API call, if there was one."""
+    """Returns why an instance has ended. The cloud never says that it reclaimed one, but names the last API call."""
     if instance.state is InstanceState.LAUNCH_FAILED:
         return Cause.LAUNCH_FAILED
     return Cause.RELEASED_OUTSIDE if instance.was_released else Cause.RECLAIMED

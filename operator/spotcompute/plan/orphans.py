@@ -1,8 +1,8 @@
-"""Which instances have lost their environment, and may be ended: the decision of the orphan sweep.
+"""Which instances have lost their environment and may be released: the decision of the orphan sweep.
 
-An environment can vanish without our leave: its finalizer stripped by hand, its CRD deleted, a DELETE that races with
-the finalizer's own patch (kubernetes#77988). Then nobody asks for its machines any more, and they cost money.
-The other mistake is worse: to take an empty answer for an empty cluster. So every doubt means: not yet.
+An environment can vanish before its instances: its finalizer was removed by hand, its CRD was deleted, or a DELETE
+raced with the finalizer's own patch (kubernetes#77988). Then its instances cost money for nothing. The other mistake is
+worse: to take an empty answer for an empty cluster. So an instance is released only when nothing speaks against it.
 """
 
 from __future__ import annotations
@@ -15,27 +15,27 @@ from spotcompute.model.identity import is_bound_to, is_named_by_us, owner_of
 from spotcompute.model.instance import Instance
 from spotcompute.plan.policy import Policy
 
-#: Sightings by different sweeps, each with a complete list of environments, before an orphan is believed.
+#: Sightings by different sweeps, each with a complete list of environments, before an instance counts as an orphan.
 SIGHTINGS = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A living environment, as a complete list shows it; `environment_id` is None before it has claimed one."""
+    """An owner is an existing environment, as a complete list shows it; `environment_id` is None before it has one."""
 
     namespace: str
     name: str
     environment_id: str | None
 
     def may_adopt(self, cluster_id: str) -> bool:
-        """True while its identity is not settled: it has none yet, or somebody has written another one there."""
+        """True while its identity is not settled: it has none yet, or another one was written there."""
         identity = self.environment_id
         return identity is None or not is_bound_to(identity, cluster_id, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An instance without an owner: since when, how often, and in which sweep last."""
+    """A sighting is an instance without an owner: since when, how often, and in which sweep it was last seen."""
 
     since: datetime
     count: int
@@ -45,10 +45,10 @@ class Sighting:
 def ownerless(
     instances: Iterable[Instance], owners: Iterable[Owner], cluster_id: str, namespace: str | None
 ) -> tuple[Instance, ...]:
-    """The instances of this cluster that carry our marks and our name, and whose environment is not among `owners`.
+    """Returns the instances of this cluster with our marks and our name whose environment is not among `owners`, by id.
 
-    `namespace` limits the view when only one is watched: other namespaces' instances are not ours to judge.
-    An owner of the same namespace and name whose identity is not settled may still adopt them. Sorted by id.
+    `namespace` is the only one that is watched, None for all: instances of other namespaces are not judged. Instances
+    stay out, too, while an owner of their namespace and name may still adopt them, as its identity is not settled.
     """
     living = list(owners)
     claimed = {owner.environment_id for owner in living}
@@ -69,7 +69,7 @@ def ownerless(
 
 
 def _is_judgeable(instance: Instance, cluster_id: str, namespace: str | None) -> bool:
-    """True when tags and name agree that one of this cluster's environments made it, and say which one."""
+    """True when tags and name agree that an environment of this cluster launched it, and say which one."""
     owner = owner_of(instance.owner)
     if instance.has_ended or instance.ownership is None or owner is None:
         return False
@@ -84,24 +84,24 @@ def _is_judgeable(instance: Instance, cluster_id: str, namespace: str | None) ->
 def sighted(
     before: Mapping[str, Sighting], instances: Iterable[Instance], swept_at: datetime, now: datetime
 ) -> dict[str, Sighting]:
-    """The sightings after one more sweep; an instance that was not ownerless this time starts anew next time."""
+    """Returns the sightings after one more sweep. An instance that has an owner this time starts anew next time."""
     result = {}
     for instance in instances:
         old = before.get(instance.id)
         if old is None:
             result[instance.id] = Sighting(since=now, count=1, seen_at=swept_at)
         elif swept_at > old.seen_at:
-            # Should the clock have stepped back since, it begins anew and does not wait for the old time to come.
+            # If the clock was set back since, it begins anew and does not wait for the old time to come.
             result[instance.id] = Sighting(since=min(old.since, now), count=old.count + 1, seen_at=swept_at)
         else:
             result[instance.id] = old
     return result
 
 
-def to_end(
+def orphans_to_release(
     sightings: Mapping[str, Sighting], instances: Iterable[Instance], swept_at: datetime, now: datetime, policy: Policy
 ) -> tuple[Instance, ...]:
-    """Those seen often enough, for long enough, and old enough by the cloud's clock."""
+    """Returns the instances seen often enough, for long enough, and old enough by the cloud's clock."""
     return tuple(
         instance
         for instance in instances

@@ -1,7 +1,7 @@
-"""What an outcome means for the ledger: which launches are settled, which pools rest, which releases were accepted.
+"""What an outcome means for the ledger: which launches are settled, which pools back off, which releases were accepted.
 
-Only an answer that says so settles a launch. A refusal after a doubtful attempt settles nothing: the doubtful one may
-have been carried out.
+Only an answer that says so settles a launch. A refusal after an attempt whose answer was lost settles nothing, because
+that attempt may have been carried out.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Termina
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
 from spotcompute.plan.situation import Situation
 
-#: Troubles by which a success of the pool proves nothing: the machine came, and then did not last.
+#: Troubles that a sale does not disprove: an instance came, and then did not last.
 _OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
 
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """The ledger after some outcomes, what was learned about stock, and what there is to tell."""
+    """`Applied` holds the ledger after some outcomes, what was learned about stock, and the activities."""
 
     ledger: Ledger
     learned: Learned
@@ -68,7 +68,7 @@ class _LaunchOutcome:
         if result is None:
             self._drop_unless_in_doubt()
         elif isinstance(result, CloudError) and self._was_settled_by_others():
-            pass  # old news: a process that was frozen, say, hears of it after another replica has seen to it
+            pass  # old news: this process was frozen, for example, and another replica has settled the launch since
         elif isinstance(result, LaunchReceipt):
             self._accepted(result)
         elif isinstance(result, OutcomeUnknown):
@@ -81,8 +81,8 @@ class _LaunchOutcome:
     def _was_settled_by_others(self) -> bool:
         """True when the launch is no longer in the ledger because its instances are known, or were meanwhile.
 
-        Within the time in which nobody but its sender may settle it, it can only have been taken out by hand; and a
-        ledger that does not go as far was wiped.
+        While only its sender may settle it, it can only have been taken out by hand. A ledger with a lower sequence was
+        wiped.
         """
         sequence = self._intent.sequence
         if sequence > self.ledger.sequence or any(intent.sequence == sequence for intent in self.ledger.intents):
@@ -113,7 +113,7 @@ class _LaunchOutcome:
         self._record(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
 
     def _is_about_such(self, backoff: Backoff) -> bool:
-        """False when a smaller type was sold than the one that had no room in the quota."""
+        """False when a smaller type was sold than the type for which the quota had no room."""
         return backoff.vcpu is None or self._launch.vcpu is None or self._launch.vcpu >= backoff.vcpu
 
     def _learn_sale(self, intent: Intent, count: int) -> None:
@@ -139,7 +139,7 @@ class _LaunchOutcome:
         return is_spot and trouble in SPLITTABLE and self._intent.count > self._launch.count_min
 
     def _keep_open(self, error: CloudError) -> None:
-        """Keep it open: it is settled by repeating it under its token, or by looking for its instances."""
+        """Keeps the launch open: it is settled by repeating it under its token, or by looking for its instances."""
         self.ledger = self.ledger.with_intent(replace(self._intent, answer_lost=True, sent_at=self._now))
         trouble = trouble_of(error)
         if trouble not in OF_THE_ACCOUNT:

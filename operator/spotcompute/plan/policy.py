@@ -8,65 +8,66 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Durations of the protocol; what each is for stands in `settings`, where an install chooses it."""
+    """A policy holds the durations and limits of the protocol; `settings` says what each is for, and sets it."""
 
     backoff_base: timedelta = timedelta(seconds=5)
     backoff_max: timedelta = timedelta(seconds=60)
     blocked_recheck: timedelta = timedelta(minutes=5)
     launch_timeout: timedelta = timedelta(minutes=10)
     replay_window: timedelta = timedelta(seconds=120)
-    #: Most answers to a launch come within this; until then nobody but its sender repeats it.
+    #: Most answers to a launch come within this time. Until then only its sender repeats it.
     answer_wait_max: timedelta = timedelta(seconds=15)
     signature_lifetime: timedelta = timedelta(seconds=300)
     listing_lag_max: timedelta = timedelta(seconds=180)
     absence_sweeps: int = 3
-    #: How long an object that is to go waits for a key with which to see whether it has forgotten something.
+    #: How long a deletion with an empty ledger waits for credentials before it skips the check for forgotten instances.
     key_wait_max: timedelta = timedelta(seconds=15)
-    #: An instance that ends sooner than this after its launch counts as a failure of its pool.
+    #: An instance that is lost sooner than this after its launch counts as a failure of its pool.
     early_loss: timedelta = timedelta(minutes=10)
     #: After this time an early loss weighs half.
     half_life: timedelta = timedelta(minutes=30)
     #: A pool whose early losses weigh this much is avoided, until they weigh as little as `probe_at`.
     avoid_from: float = 1.5
     probe_at: float = 0.75
-    #: However many were lost: so a pool is asked again within 1.74 half-lives.
+    #: Most that early losses weigh, however many there were: so a pool is asked again within 1.74 half-lives.
     early_limit: float = 2.5
-    #: A pool that has taken nothing back for so many half-lives is trusted again, tried or not.
+    #: A pool that has lost no instance for so many half-lives is trusted again, whether it was tried or not.
     forgiven_after: int = 4
-    #: Between two changes from spot to on demand or back.
+    #: Least time between two changes from spot to on demand or back.
     switch_interval_min: timedelta = timedelta(minutes=30)
-    #: A gang that could not be completed is put together from parts again after so many times its hold.
+    #: A gang that could not be completed is built from parts again after so many times its hold.
     gang_pause: int = 10
     #: A failure longer ago than this no longer counts as "in a row".
     failure_memory: timedelta = timedelta(minutes=15)
-    #: Between two looks at something on its way: a launch being settled, an instance not listed yet.
+    #: Time between two looks at something on its way: a launch being settled, an instance that is not listed yet.
     poll_interval: timedelta = timedelta(seconds=5)
-    #: How long it is told that something in status was not believed.
+    #: How long status shows that something in it was not believed.
     refusal_shown_for: timedelta = timedelta(minutes=10)
-    #: A release that was accepted and shows no effect is asked for again after this.
+    #: A release that was accepted and shows no effect is asked for again after this time.
     repeat_release: timedelta = timedelta(seconds=60)
 
-    #: Every environment is looked at again within this, whatever else happens.
+    #: Every environment is looked at again within this time, whatever else happens.
     resync: timedelta = timedelta(minutes=5)
 
-    #: Between the first and the last sighting of an instance without an environment, before it is ended.
+    #: Least time between the first and the last sighting of an instance without an environment before it is released.
     orphan_confirmed_after: timedelta = timedelta(seconds=45)
-    #: Younger ones may belong to an environment that is still being written about.
+    #: Younger instances may belong to an environment whose status is still being written.
     orphan_age_min: timedelta = timedelta(seconds=90)
 
     @property
     def last_resort(self) -> timedelta:
-        """When all pools are avoided, one is tried again after this.
+        """When all pools are avoided, one is tried again after this time.
 
-        With the half-hour of an install, a pool that takes back each instance soon is asked three times in the first
-        hour; with less it would be four times.
+        With the half-hour of an install, a pool that takes every instance back early is asked three times in the first
+        hour. With less time it would be four times.
         """
         return self.half_life
 
     @property
     def launch_uncertain_for(self) -> timedelta:
-        """How long after its intent a launch can still bring an instance nobody has seen.
+        """How long after its intent a launch can still bring an instance that was never seen.
 
-        It may be sent during `replay`, be accepted until its signature expires, and stay invisible for `visibility`.
+        It may be sent during `replay_window`, be accepted until its signature expires, and stay unlisted for
+        `listing_lag_max`.
         """
         return self.replay_window + self.signature_lifetime + self.listing_lag_max

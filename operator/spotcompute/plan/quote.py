@@ -1,6 +1,6 @@
-"""What would be bought if buying began now, and what it would cost: the quote before anything is bought.
+"""Quotes what would be bought if buying began now, and what it would cost.
 
-Apart from `planner`, because it buys nothing and is only read by people: no decision of buying may go by it. It asks
+Apart from `planner`, because a quote buys nothing and is only read by people: no decision may depend on it. It asks
 `allocation` the planner's own questions, as if each pool sold what the market says it has.
 """
 
@@ -19,15 +19,15 @@ from spotcompute.plan.allocation import Offer, how_many, next_offer
 from spotcompute.plan.budget import bid_for, price_of
 from spotcompute.plan.situation import Situation
 
-#: Steps after which what is left is no longer spread evenly over zones: one by one, thousands would take long.
+#: Steps after which the remaining instances are no longer spread over zones: one by one, thousands would take long.
 _EVEN_STEPS = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One pool: what the market says of it, what may be bid, and why it would not be asked, or asked in vain.
+    """A line is about one pool: its market, what may be bid, and why it would not be asked, or would be asked in vain.
 
-    Prices are per instance and hour, None when not quoted. `bid` is None for the market's price, or for no bid at all.
+    Prices are per instance and hour, None when not quoted. `bid` is None for the market's price, and for no bid at all.
     """
 
     pool: Pool
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """So many instances of one pool; `extra` is what comes with each of them."""
+    """A lot is a number of instances of one pool; `extra` is the price of the disks and bandwidth of each."""
 
     pool: Pool
     count: int
@@ -54,7 +54,7 @@ class Lot:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """`missing` instances are to be had, and `lots` are what would be chosen; fewer when there is not enough.
+    """A quote says what would be chosen (`lots`) for the `missing` instances; fewer when the market has not enough.
 
     `unmet` says why there are no pools.
     """
@@ -66,22 +66,22 @@ class Quote:
 
     @property
     def chosen(self) -> int:
-        """Instances in all lots."""
+        """How many instances are in all lots."""
         return sum(lot.count for lot in self.lots)
 
     @property
     def per_hour(self) -> Decimal | None:
-        """What the lots cost per hour, with their disks if that is known; None when one of the prices is not."""
+        """What the lots cost per hour, with disks and bandwidth if that is known; None when another price is not."""
         return self._with_extras(_sum((lot.price, lot.count) for lot in self.lots))
 
     @property
     def on_demand_per_hour(self) -> Decimal | None:
-        """The same at list prices."""
+        """What the lots would cost per hour on demand; None when a price is not known."""
         return self._with_extras(_sum((lot.list_price, lot.count) for lot in self.lots))
 
     @property
     def extras_per_hour(self) -> Decimal | None:
-        """What disks and bandwidth of all lots cost; None when that is not known."""
+        """What disks and bandwidth of all lots cost per hour; None when that is not known."""
         return _sum((lot.extra, lot.count) for lot in self.lots)
 
     def _with_extras(self, machines: Decimal | None) -> Decimal | None:
@@ -89,7 +89,7 @@ class Quote:
 
     @property
     def saved_percent(self) -> int | None:
-        """What the difference comes to."""
+        """How much less spot costs than on demand, in percent; None when one of the two is not known."""
         spot, full = self.per_hour, self.on_demand_per_hour
         return int((1 - spot / full) * 100) if full and spot is not None else None
 
@@ -117,7 +117,7 @@ def make_quote(situation: Situation) -> Quote:
 
 
 def _in_vain(offer: Offer, market: Market) -> str | None:
-    """Why to ask the pool would bring nothing, by the quotes; None when it would bring something, or nobody knows."""
+    """Returns why the pool would refuse, by the quotes. Returns None when it would sell, or that is not known."""
     if not market.offerings:
         return None
     offering = market.offerings.get(offer.pool)
@@ -171,7 +171,7 @@ def _chosen(situation: Situation) -> tuple[Lot, ...]:
 
 
 def _bought(offer: Offer, count: int, step: int, now: datetime) -> Intent:
-    """A launch that only counts: it is never sent, has no token, and takes the number of no real one."""
+    """Returns a launch that only takes places: it is never sent, has no token, and a sequence that no real one has."""
     return Intent(
         sequence=-step,
         token="",

@@ -1,4 +1,4 @@
-"""Who goes: instances that are no use any more, and those that are too many, in a fixed order."""
+"""Which instances go: those that are of no use any more, and those that are too many, in a fixed order."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from spotcompute.plan.capacity import is_stuck, occupying
 
 
 def why_replace(member: Member, instance: Instance | None, seen_at: datetime, timeout: timedelta) -> Cause | None:
-    """Why an instance is to be replaced although nobody asked for fewer; None when it is to stay.
+    """Returns why an instance is to be replaced although it is not too many. Returns None when it is to stay.
 
-    `seen_at` is when `instance` was as it is here: what was still starting in an old look may run by now. A spot
-    instance cannot be stopped free of charge, so a stopped one costs money and does nothing.
+    `seen_at` is when `instance` was in the state given here: it may have started since. A stopped spot instance still
+    costs money and does nothing.
     """
     if instance is None:
         return None
@@ -33,9 +33,10 @@ def why_replace(member: Member, instance: Instance | None, seen_at: datetime, ti
 def in_order_of_leaving(
     ledger: Ledger, instances: Mapping[str, Instance], market: Market, template_digest: str
 ) -> list[Member]:
-    """Members that may be released to scale down, first to go first.
+    """Returns the members that may be released to scale down, in the order in which they go.
 
-    Not running yet, then of an older template, then the costliest, then the youngest: least work is lost.
+    Those that do not run yet go first, then those of an older template, the costliest, and the youngest: so the least
+    work is lost.
     """
 
     def key(member: Member) -> tuple[bool, bool, Decimal, float, str]:

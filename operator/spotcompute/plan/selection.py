@@ -1,4 +1,4 @@
-"""Which pools an environment means that names requirements instead of types."""
+"""Which pools an environment means that names requirements instead of instance types."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from dataclasses import replace
 from spotcompute.model.desired import Desired, Placement
 from spotcompute.model.offering import Market, Offering, Pool
 
-#: Pools an environment works with at most: all of them stand in its status.
+#: Most pools that an environment works with. Status shows all of them.
 POOLS_MAX = 60
 
 
 def with_pools(desired: Desired, market: Market) -> Desired:
-    """`desired` with the pools that meet its requirements: in the order of the placements, in each the cheapest first.
+    """Returns `desired` with the pools that meet its requirements: by placement as the spec lists them, then by price.
 
-    Unchanged when it names types itself. A pool sold out for now is still a pool.
+    It is unchanged when the spec names types. A pool that is sold out now is still a pool.
     """
     if desired.requirements is None or desired.deleting:
         return desired
@@ -33,7 +33,7 @@ def with_pools(desired: Desired, market: Market) -> Desired:
 
 
 def _fairly_cut(pools: Sequence[tuple[Pool, Placement]], placements: int) -> tuple[tuple[Pool, Placement], ...]:
-    """At most `POOLS_MAX`, and as many of each placement."""
+    """Returns at most `POOLS_MAX` pools, as many of each placement."""
     if len(pools) <= POOLS_MAX:
         return tuple(pools)
     share, taken = max(1, POOLS_MAX // placements), dict[str, int]()

@@ -1,6 +1,6 @@
 """Carries out a plan, action by action; every attempt becomes an outcome, and no error escapes as an exception.
 
-Separate from the planner because it waits and chooses nothing; separate from the provider because it knows plans.
+Apart from `plan.planner`, because it waits and chooses nothing; apart from the provider, because it knows plans.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Terminate,
 #: CVM's limit of ids per TerminateInstances call.
 TERMINATE_BATCH = 100
 
-#: Errors that may be about one instance of a batch: the others deserve a call without it.
+#: Errors that may be about one instance of a batch. The others are asked for without it.
 _OF_ONE_INSTANCE = (InstanceBusy, InstanceGone, TerminationBlocked, InvalidConfiguration, Unclassified)
 
 
 async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
-    """Carry out the actions in order. After a launch fails, the launches behind it are not sent (result None)."""
+    """Carries out the actions in order. After a launch has failed, the next launches are not sent (result None)."""
     outcomes: list[Outcome] = []
     failed = False
     for action in plan.actions:
@@ -56,11 +56,11 @@ Recheck = Callable[[tuple[str, ...]], Awaitable[tuple[str, ...]]]
 async def terminate(
     ids: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None = None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
-    """Ask to end `ids`, a hundred at a time; return, for parts of them, the request id or the error they share.
+    """Releases `ids`, a hundred in a call. Returns, for parts of them, the request id or the error that they share.
 
-    `recheck` is asked right before each request: one bad id takes a dozen of them, and so many seconds.
-    Trouble that is not about single instances ends it: on a line that hangs, twenty calls would take twenty timeouts.
-    What was not asked for is not in the answer, and is due again later.
+    `recheck` is asked right before each call: one bad id takes a dozen calls, and as many seconds. An error that is not
+    about single instances ends it: on a connection that hangs, twenty calls would take twenty timeouts. Ids that were
+    not asked for are not in the answer, and are due again later.
     """
     results: list[tuple[tuple[str, ...], str | CloudError]] = []
     for start in range(0, len(ids), TERMINATE_BATCH):
@@ -73,7 +73,7 @@ async def terminate(
 async def _terminate_batch(
     batch: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None
 ) -> list[tuple[tuple[str, ...], str | CloudError]]:
-    """Release a batch; when one id spoils it, halve it until the culprit stands alone."""
+    """Releases a batch. When one id makes it fail, the batch is halved until that id stands alone."""
     if recheck is not None and not (batch := await recheck(batch)):
         return []
     try:

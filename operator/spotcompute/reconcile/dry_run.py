@@ -1,7 +1,7 @@
-"""Asks the cloud what is wrong with a launch, without launching: dry runs, varied until every fault has a name.
+"""Asks the cloud what is wrong with a launch, without launching: dry runs, varied until every wrong field is known.
 
-Of several things that are wrong the cloud names one. So what it names is left out, and it is asked again, a bounded
-number of times. Separate from `plan.faults`, because it waits; nothing is bought here.
+Of several wrong fields the cloud names one. So that field is left out and the cloud is asked again, a bounded number of
+times. Apart from `plan.faults`, because it waits; nothing is bought here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spotcompute.plan.faults import (
 from spotcompute.plan.quote import Quote
 from spotcompute.plan.situation import Situation
 
-#: Dry runs that look for what is wrong with the template, besides one for the network of each further zone.
+#: Most dry runs that look for what is wrong with the template, besides one for the network of each further zone.
 CALLS_MAX = 8
 
 #: Times a dry run that was refused for its rate is repeated; the pacer has slowed down meanwhile.
@@ -37,11 +37,11 @@ REPEATS = 2
 
 
 class _Unanswered(Exception):
-    """The cloud does not answer, or answers nothing that helps; `str()` says what."""
+    """`_Unanswered` means that the cloud does not answer, or nothing that helps; `str()` says what."""
 
 
 class _OutOfCalls(Exception):
-    """It was asked often enough."""
+    """`_OutOfCalls` means that the cloud was asked as often as it may be."""
 
 
 async def find_field_errors(
@@ -56,7 +56,7 @@ async def find_field_errors(
             await search.probe(probe)
     except _Unanswered as reason:
         unchecked = str(reason)
-    # What the cloud itself says of a field is better than what its market lets one conclude.
+    # What the cloud itself says about a field is better than what its market suggests.
     named = {fault.field for fault in search.faults}
     concluded = [fault for fault in market_errors(situation.desired, situation.market) if fault.field not in named]
     faults = tuple(dict.fromkeys([*search.faults, *concluded]))
@@ -65,20 +65,20 @@ async def find_field_errors(
 
 
 class _DryRunSearch:
-    """One template in several zones; remembers what was answered, and which parts have been found to be wrong."""
+    """Searches one template in several zones; remembers the answers, and which parts were found to be wrong."""
 
     def __init__(self, desired: Desired, provider: CloudProvider, user_data: str | None, on_behalf_of: str) -> None:
         self._desired, self._provider, self._user_data, self._caller = desired, provider, user_data, on_behalf_of
         self.faults: list[FieldError] = []
         self.refusals: list[DryRunRefusal] = []
-        #: True once a request has passed from which only parts were left out that are known to be wrong.
+        #: True once a request was accepted from which only parts were left out that are known to be wrong.
         self.is_template_known = self.is_out_of_calls = False
         self._wrong: set[Part] = set()
         self._answers: dict[LaunchRequest, CloudError | None] = {}
         self._calls_left = CALLS_MAX
 
     async def probe(self, probe: Probe) -> None:
-        """Find what is wrong with one placement, and with the template unless that is known by now."""
+        """Finds what is wrong with one placement, and with the template unless that is known already."""
         if self.is_template_known or self.is_out_of_calls:
             await self._probe_network(probe)
             return
@@ -100,7 +100,7 @@ class _DryRunSearch:
             self._note_refusal(probe, request, error)
 
     async def _search(self, probe: Probe) -> None:
-        """Ask, leave out what is at fault, and ask again, until nothing is, or it cannot be left out."""
+        """Asks, leaves out what is wrong, and asks again, until nothing is wrong or a part cannot be left out."""
         left_out = set(self._wrong)
         while True:
             request = without(probe.request, left_out)
@@ -111,7 +111,7 @@ class _DryRunSearch:
                 return
             part = await self._blamed(probe, request, error)
             if part in left_out:
-                return  # what stands in for it does not help either
+                return  # it is left out already, and the error stays: this part is not the cause
             if probe.is_own_type or part is not Part.INSTANCE_TYPE:
                 self.faults.append(field_error_of(error, part, probe, self._desired))
             if part is None and isinstance(error, InvalidCredentials):
@@ -135,9 +135,10 @@ class _DryRunSearch:
             self.refusals.append(dry_run_refusal_of(error, request))
 
     async def _culprit(self, request: LaunchRequest, error: CloudError) -> Part | None:
-        """The part without which `error` is not answered any more. Its words are a hint only.
+        """Returns the part without which `error` is no longer answered. Its words are only a hint.
 
-        When the error stays whatever is left out, it is about what they hint at, unless that was left out too.
+        When the error stays whatever is left out, it is about the part that the words hint at, unless that was left
+        out, too.
         """
         present, hint = parts_of(request), hinted(request, error)
         for suspects in groups(present, hint):
@@ -146,10 +147,10 @@ class _DryRunSearch:
         return hint if hint not in present else None
 
     async def _narrowed(self, request: LaunchRequest, suspects: tuple[Part, ...], error: CloudError) -> Part:
-        """The culprit among suspects without all of which the error has gone, by halves."""
+        """Returns the wrong part among suspects, by halves: without all of them the error is gone."""
         while len(suspects) > 1:
-            half, rest = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
-            suspects = rest if await self._persists(request, half, error) else half
+            half, others = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
+            suspects = others if await self._persists(request, half, error) else half
         return suspects[0]
 
     async def _persists(self, request: LaunchRequest, parts: Collection[Part], error: CloudError) -> bool:
@@ -157,7 +158,9 @@ class _DryRunSearch:
         return answer is not None and (answer.code, answer.message) == (error.code, error.message)
 
     async def _ask(self, request: LaunchRequest) -> CloudError | None:
-        """What the cloud answers, None for yes; the same is not asked twice. Raises `_Unanswered` or `_OutOfCalls`."""
+        """Returns what the cloud answers, None for yes; no request is asked twice. Raises `_Unanswered` or
+        `_OutOfCalls`.
+        """
         if request in self._answers:
             return self._answers[request]
         if self._calls_left == 0:

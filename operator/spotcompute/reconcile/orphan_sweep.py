@@ -1,6 +1,6 @@
-"""The orphan sweep: ends instances whose environment is gone, and abstains whenever it is not sure.
+"""The orphan sweep: releases instances whose environment is gone, and abstains whenever it is not sure.
 
-Apart from `reconcile`, because it has no object to work for; it looks from the cloud's side.
+Apart from `reconciler`, because it has no object to work for: it looks from the cloud's side.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from spotcompute.kube.port import KubeError, KubeObject
 from spotcompute.kube.sources import SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
-from spotcompute.plan.orphans import Owner, Sighting, ownerless, sighted, to_end
+from spotcompute.plan.orphans import Owner, Sighting, orphans_to_release, ownerless, sighted
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.act import terminate
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
 
-#: In whose name the pacer lets these calls wait.
+#: The name under which the pacer lets these calls wait.
 CALLER = "orphan sweep"
 
 #: Ids per look-up before a release.
@@ -36,7 +36,7 @@ BATCH = 100
 
 
 class OrphanSweep:
-    """Looks at every account in use now and then; see `plan.orphans` for what it takes to be an orphan."""
+    """The orphan sweep looks at every account in use now and then; `plan.orphans` says what makes an orphan."""
 
     def __init__(
         self,
@@ -47,14 +47,14 @@ class OrphanSweep:
         interval: timedelta,
     ) -> None:
         self._cluster, self._kube, self._store, self._accounts = cluster, cluster.kube, cluster.store, accounts
-        self._sources, self._register = cluster.sources, cluster.account_registry
+        self._sources, self._registry = cluster.sources, cluster.account_registry
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
         self._unused_since: dict[AccountRef, float] = {}  # by the loop's clock: a date can be set back
         self._empty_sweeps: dict[AccountRef, list[float]] = {}  # when each began; one alone may be falsely empty
 
     async def run(self) -> None:
-        """Sweep for ever. Trouble of the cloud or the API server means: abstain, and begin to count anew."""
+        """Sweeps for ever. On an error of the cloud or the API server it abstains, and begins to count anew."""
         while True:
             await asyncio.sleep(self._interval.total_seconds())
             try:
@@ -68,8 +68,8 @@ class OrphanSweep:
         _log.warning("orphan_sweep_abstains", accounts=list(accounts), error=f"{type(error).__name__}: {error}")
 
     async def once(self) -> None:
-        """One look at all accounts. Raises KubeError; then nothing has been ended on weak evidence."""
-        await self._keep_watch()
+        """Looks at all accounts once. Raises KubeError; then nothing was released on weak evidence."""
+        await self._look_after_accounts()
         suspects = [inventory for inventory in self._accounts.in_use if self._suspects(inventory)]
         accounts = {inventory.provider.account for inventory in suspects}
         self._sightings = {account: seen for account, seen in self._sightings.items() if account in accounts}
@@ -78,61 +78,63 @@ class OrphanSweep:
             try:
                 await self._judge(inventory, owners)
             except CloudError as error:
-                # One account in trouble keeps nobody from looking at the others.
+                # The other accounts are looked at all the same.
                 self._abstain(error, inventory.provider.account)
 
-    async def _keep_watch(self) -> None:
-        """Sweep accounts that only our notes still know; forget a note once nothing can be left behind it."""
-        used = {note for obj in self._store.all() if (note := _note(obj)) is not None}
-        notes = await self._register.all()
-        if notes is None:
+    async def _look_after_accounts(self) -> None:
+        """Sweeps accounts that only the registry still knows; forgets one once nothing can be left in it."""
+        used = {ref for obj in self._store.all() if (ref := _account_of(obj)) is not None}
+        refs = await self._registry.all()
+        if refs is None:
             return
-        for note in sorted(used - set(notes), key=lambda note: note.key):
-            await self._register.renew(note)
-        self._unused_since = {note: since for note, since in self._unused_since.items() if note in notes}
-        self._empty_sweeps = {note: sweeps for note, sweeps in self._empty_sweeps.items() if note in self._unused_since}
-        for note in notes:
-            if note in used or self._cluster.namespace not in (None, note.namespace):
-                self._unused_since.pop(note, None)
+        for ref in sorted(used - set(refs), key=lambda ref: ref.key):
+            await self._registry.renew(ref)
+        self._unused_since = {ref: since for ref, since in self._unused_since.items() if ref in refs}
+        self._empty_sweeps = {ref: sweeps for ref, sweeps in self._empty_sweeps.items() if ref in self._unused_since}
+        for ref in refs:
+            if ref in used or self._cluster.namespace not in (None, ref.namespace):
+                self._unused_since.pop(ref, None)
                 continue
             try:
-                credentials = await self._sources.credentials(note.namespace, note.secret, is_deleting=True)
+                credentials = await self._sources.credentials(ref.namespace, ref.secret, is_deleting=True)
             except SourceUnavailable as error:
-                if note not in self._unused_since:
-                    _log.warning("account_out_of_reach", namespace=note.namespace, error=str(error))
-                self._unused_since.setdefault(note, asyncio.get_running_loop().time())
+                if ref not in self._unused_since:
+                    _log.warning("account_out_of_reach", namespace=ref.namespace, error=str(error))
+                self._unused_since.setdefault(ref, asyncio.get_running_loop().time())
                 continue
-            inventory = self._accounts.inventory(credentials, note.region)
+            inventory = self._accounts.inventory(credentials, ref.region)
             inventory.touch()
-            await self._forget_if_empty(note, inventory)
+            await self._forget_if_empty(ref, inventory)
 
-    async def _forget_if_empty(self, note: AccountRef, inventory: Inventory) -> None:
-        """A launch of the last moment may show up until the horizon; after that, an empty account needs no note."""
-        since = self._unused_since.setdefault(note, asyncio.get_running_loop().time())
+    async def _forget_if_empty(self, ref: AccountRef, inventory: Inventory) -> None:
+        """Forgets an account that stayed empty for as long as its last launch can still bring an instance."""
+        since = self._unused_since.setdefault(ref, asyncio.get_running_loop().time())
         began = inventory.latest_began
         if began is None or began < since + self._policy.launch_uncertain_for.total_seconds():
             return
         _, instances = inventory.latest
-        if any(_may_be_behind(note, instance) and not instance.has_ended for instance in instances):
-            self._empty_sweeps.pop(note, None)
+        if any(_may_be_of(ref, instance) and not instance.has_ended for instance in instances):
+            self._empty_sweeps.pop(ref, None)
             return
-        sweeps = self._empty_sweeps.setdefault(note, [])
+        sweeps = self._empty_sweeps.setdefault(ref, [])
         if began not in sweeps:
             sweeps.append(began)
         if len(sweeps) < self._policy.absence_sweeps:
             return
-        # The note goes last: as long as it is there, a removal of the finalizer that failed is tried again.
-        await self._sources.unprotect(note.namespace, note.secret)
-        await self._register.forget(note)
+        # The reference goes last: as long as it is there, a removal of the finalizer that failed is tried again.
+        await self._sources.unprotect(ref.namespace, ref.secret)
+        await self._registry.forget(ref)
 
     def _suspects(self, inventory: Inventory) -> tuple[Instance, ...]:
-        """What looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
+        """Returns what looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
         known = [_owner(obj) for obj in self._store.all()]
         _, instances = inventory.latest
         return ownerless(instances, known, self._cluster.id, self._cluster.namespace)
 
     async def _owners(self) -> list[Owner]:
-        """Every living environment: a complete live list that knows at least all that we know, from our own cluster."""
+        """Returns every environment from a live list. Raises KubeError when the list lacks one that we know, or when
+        the API server is of another cluster.
+        """
         if self._cluster.uid is not None and await self._kube.cluster_id() != self._cluster.uid:
             raise KubeError("this API server belongs to another cluster")
         listed = [_owner(obj) for obj in await self._kube.list_environments()]
@@ -146,28 +148,28 @@ class OrphanSweep:
         swept_at, instances = inventory.latest
         if swept_at is None:
             return
-        lonely = ownerless(instances, owners, self._cluster.id, self._cluster.namespace)
-        lonely = await self._without_owner(lonely)
+        orphans = ownerless(instances, owners, self._cluster.id, self._cluster.namespace)
+        orphans = await self._without_owner(orphans)
         account = inventory.provider.account
         before = self._sightings.get(account, {})
-        self._sightings[account] = sighted(before, lonely, swept_at, self._clock())
-        doomed = to_end(self._sightings[account], lonely, swept_at, self._clock(), self._policy)
-        for start in range(0, len(doomed), BATCH):
-            await self._end(inventory, doomed[start : start + BATCH])
+        self._sightings[account] = sighted(before, orphans, swept_at, self._clock())
+        to_go = orphans_to_release(self._sightings[account], orphans, swept_at, self._clock(), self._policy)
+        for start in range(0, len(to_go), BATCH):
+            await self._release(inventory, to_go[start : start + BATCH])
 
     async def _without_owner(self, instances: Sequence[Instance]) -> tuple[Instance, ...]:
-        """Those whose owner nobody knows here and a live look does not find; one look serves all of an environment."""
+        """Returns those whose owner is neither known here nor found by a live look, one for each environment."""
         looks: dict[tuple[str | None, Ownership | None], bool] = {}
         for instance in instances:
             key = (instance.owner, instance.ownership)
             if key not in looks:
                 looks[key] = await self._has_no_owner(instance)
-        lonely = (instance for instance in instances if looks[instance.owner, instance.ownership])
-        # Without waiting in between: what came on the watch, or was claimed by us, while an answer was on its way.
-        return ownerless(lonely, map(_owner, self._store.all()), self._cluster.id, self._cluster.namespace)
+        orphans = (instance for instance in instances if looks[instance.owner, instance.ownership])
+        # Without waiting in between: the watch may have brought an owner while an answer was on its way.
+        return ownerless(orphans, map(_owner, self._store.all()), self._cluster.id, self._cluster.namespace)
 
     async def _has_no_owner(self, instance: Instance) -> bool:
-        """Ask for the very object its tags name: a list may lie by omission, an empty one most of all."""
+        """Asks for the very object that its tags name. A list may lack objects, an empty list most of all."""
         owner = owner_of(instance.owner)
         if owner is None or instance.ownership is None:
             return False
@@ -177,9 +179,9 @@ class OrphanSweep:
         found = _owner(obj)
         return not found.may_adopt(self._cluster.id) and found.environment_id != instance.ownership.environment_id
 
-    async def _end(self, inventory: Inventory, doomed: Sequence[Instance]) -> None:
-        """Release them, after one more look at each by id: what their tags say now is what counts."""
-        by_id = {instance.id: instance for instance in doomed}
+    async def _release(self, inventory: Inventory, to_go: Sequence[Instance]) -> None:
+        """Releases them, after one more look at each by id: what their tags say now counts."""
+        by_id = {instance.id: instance for instance in to_go}
         fresh = await inventory.provider.get_instances(sorted(by_id), CALLER)
         still = [
             instance
@@ -192,9 +194,9 @@ class OrphanSweep:
         found = {instance.id: instance for instance in still}
 
         async def without_owner(ids: tuple[str, ...]) -> tuple[str, ...]:
-            """Once more, and last: what was asked meanwhile may have taken long, and the environment be back since."""
-            lonely = await self._without_owner([found[instance_id] for instance_id in ids])
-            return tuple(sorted(instance.id for instance in lonely))
+            """Asks once more, and last: the calls before may have taken long, and the environment may be back since."""
+            orphans = await self._without_owner([found[instance_id] for instance_id in ids])
+            return tuple(sorted(instance.id for instance in orphans))
 
         for some, result in await terminate(tuple(sorted(found)), inventory.provider, CALLER, without_owner):
             if isinstance(result, CloudError):
@@ -204,18 +206,18 @@ class OrphanSweep:
                 _log.info("orphans_released", instances=list(some), request_id=result)
 
 
-def _note(obj: KubeObject) -> AccountRef | None:
-    """The note that belongs to an environment; None when its spec names no region."""
+def _account_of(obj: KubeObject) -> AccountRef | None:
+    """Returns the account that an environment uses. Returns None when its spec names no region."""
     spec = obj.get("spec") or {}
     secret = (spec.get("credentialsSecretRef") or {}).get("name")
     region = spec.get("region")
     return AccountRef(obj["metadata"]["namespace"], secret, region) if region else None
 
 
-def _may_be_behind(note: AccountRef, instance: Instance) -> bool:
-    """False for what another namespace's environment has left in the same account; True when its tags do not say."""
+def _may_be_of(ref: AccountRef, instance: Instance) -> bool:
+    """False for an instance of another namespace in the same account; True when its tags do not say."""
     owner = owner_of(instance.owner)
-    return owner is None or owner[0] == note.namespace
+    return owner is None or owner[0] == ref.namespace
 
 
 def _owner(obj: KubeObject) -> Owner:

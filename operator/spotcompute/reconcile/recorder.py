@@ -1,7 +1,7 @@
-"""Tells of what reconciles have changed: Events and counters as soon as status promises it, and a log line at the end.
+"""Records what runs have changed: Events and counters as soon as status promises it, and a log line at the end.
 
-Apart from the loop because nothing here decides anything, and because the log has a promise of its own: one line for
-each reconcile that changed something, and none for one that did not.
+Apart from `reconciler`, because the log has a promise of its own: one line for each run that changed something, and
+none for a run that did not.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class RunRecord:
-    """What one reconcile has promised in status so far, whatever conflicts made it start over."""
+    """A run record holds what one run has promised in status so far, whatever conflicts made it start over."""
 
     conclusion: tuple[Any, Any]
     activities: list[Activity] = field(default_factory=list)
@@ -32,7 +32,7 @@ class RunRecord:
 
 
 class Recorder:
-    """Numbers the reconciles of this process, and tells of each what it changed."""
+    """The recorder numbers the runs of this process, and records of each what it changed."""
 
     def __init__(self, kube: KubePort) -> None:
         """`kube` posts the Events."""
@@ -40,29 +40,29 @@ class Recorder:
 
     @contextmanager
     def run(self, raw: KubeObject) -> Iterator[RunRecord]:
-        """One reconcile: every line logged within says which, and the last one what it came to, however it ended."""
+        """Opens a run: every line logged within names it, and the last one says what came of it, however it ended."""
         metadata = raw["metadata"]
-        entry = RunRecord(_conclusion(raw.get("status") or {}))
-        before = entry.conclusion
+        run_record = RunRecord(_conclusion(raw.get("status") or {}))
+        before = run_record.conclusion
         with structlog.contextvars.bound_contextvars(
             environment=f"{metadata['namespace']}/{metadata['name']}",
             generation=_generation(raw),
             reconcile_id=next(self._numbers),
         ):
             try:
-                yield entry
+                yield run_record
             finally:
-                if entry.activities or entry.is_released or entry.conclusion != before:
-                    _log_run(entry)
+                if run_record.activities or run_record.is_released or run_record.conclusion != before:
+                    _log_run(run_record)
 
     def start_over(self, raw: KubeObject) -> None:
-        """The reconcile that is being told of goes on with a newer version of its object."""
+        """Lets the run go on with a newer version of its object."""
         structlog.contextvars.bind_contextvars(generation=_generation(raw))
 
-    async def record(self, raw: KubeObject, activities: Sequence[Activity], entry: RunRecord) -> None:
-        """Status holds `activities` now: count them and post their Events. Each is told once."""
-        entry.conclusion = _conclusion(raw.get("status") or {})
-        entry.activities += activities
+    async def record(self, raw: KubeObject, activities: Sequence[Activity], run_record: RunRecord) -> None:
+        """Counts `activities`, which status holds now, and posts their Events. Each is recorded once."""
+        run_record.conclusion = _conclusion(raw.get("status") or {})
+        run_record.activities += activities
         for activity in activities:
             _count(activity)
         for event in events_of(activities):
@@ -77,14 +77,14 @@ def _conclusion(status: Mapping[str, Any]) -> tuple[Any, Any]:
     return status.get("phase"), status.get("reason")
 
 
-def _log_run(entry: RunRecord) -> None:
-    phase, reason = entry.conclusion
-    requests = dict.fromkeys(activity.request_id for activity in entry.activities if activity.request_id)
+def _log_run(run_record: RunRecord) -> None:
+    phase, reason = run_record.conclusion
+    requests = dict.fromkeys(activity.request_id for activity in run_record.activities if activity.request_id)
     _log.info(
-        "released" if entry.is_released else "reconciled",
+        "released" if run_record.is_released else "reconciled",
         phase=phase,
         reason=reason,
-        activities=[_summary(activity) for activity in entry.activities],
+        activities=[_summary(activity) for activity in run_record.activities],
         request_ids=list(requests),
     )
 
@@ -102,7 +102,7 @@ def _summary(activity: Activity) -> dict[str, Any]:
 
 
 def _count(activity: Activity) -> None:
-    """Let Prometheus know."""
+    """Counts an activity for Prometheus."""
     if activity.type is ActivityType.LAUNCH:
         metrics.launch_attempts.labels(activity.reason or "Accepted").inc()
         metrics.instances_launched.inc(len(activity.instance_ids))

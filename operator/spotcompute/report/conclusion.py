@@ -1,4 +1,4 @@
-"""One word, one reason and one sentence for how an environment stands, from which conditions and columns are made."""
+"""Says how an environment stands: one word, one reason and one sentence, from which conditions and columns are made."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from spotcompute.report.why import why_short
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """`stalled` only when a person must act: waiting for stock or price is not stalled."""
+    """A conclusion says how an environment stands. `stalled`: a person must act; waiting for stock is not stalled."""
 
     phase: Phase
     reason: str
@@ -36,7 +36,7 @@ class Conclusion:
     stalled: bool = False
 
     def conditions(self) -> list[Condition]:
-        """The three conditions; Ready and Reconciling are never both True, nor Reconciling and Stalled."""
+        """Returns the three conditions. At most one of Ready, Reconciling and Stalled is True."""
         reconciling = not self.ready and not self.stalled and self.phase != "Paused"
         return [
             Condition(ConditionType.READY, _truth(self.ready), self.reason, self.message),
@@ -60,9 +60,9 @@ def _truth(value: bool) -> Literal["True", "False"]:
 
 
 def cloud_unreadable(error: CloudError) -> Conclusion:
-    """How an environment stands when the cloud does not show what there is: nothing is decided on half a view.
+    """Returns the conclusion when the cloud does not show all instances: nothing is decided on half a view.
 
-    Without the request id, which differs each time: a lasting trouble is written once, not at every attempt.
+    It leaves out the request id, which differs each time: a lasting trouble is written once, not at every attempt.
     """
     trouble = trouble_of(error)
     stalled = trouble in FOR_A_PERSON
@@ -109,7 +109,7 @@ def _dearer(situation: Situation) -> str:
     for pool in held:
         price, cap = market.price(pool), caps.explicit(pool.instance_type)
         if price is not None and cap is not None and price > cap:
-            return f", and {pool} costs {money(price)} per hour by now: the price has risen above maxPrice {cap}"
+            return f", and {pool} costs {money(price)} per hour now: the price has risen above maxPrice {cap}"
     return ""
 
 
@@ -143,12 +143,14 @@ def _counted(things: Sequence[object], noun: str) -> str:
 
 
 def confirming_empty() -> Conclusion:
-    """How an environment stands that is to go and remembers nothing, until the cloud has said so more than once."""
-    return Conclusion("Deleting", Reason.DELETING, "waiting for the cloud to show a few times that nothing is left")
+    """Returns the conclusion for a deletion with an empty ledger, until more than one sweep has found nothing."""
+    return Conclusion(
+        "Deleting", Reason.DELETING, "waiting until a few sweeps of the cloud have shown that nothing is left"
+    )
 
 
 def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
-    """One condition more while something was not believed lately; none otherwise."""
+    """Returns one condition more while something in status was lately not believed; none otherwise."""
     if ledger is None or ledger.state_refused is None:
         return []
     return [
@@ -161,11 +163,13 @@ def _missing(situation: Situation, counts: str) -> Conclusion:
     ledger = situation.ledger
     if situation.observed.other_identities:
         others = ", ".join(sorted(situation.observed.other_identities))
-        message = f"{counts}; instances of this object live under {others}: not launching"
+        message = f"{counts}; instances of this object run under another identity, {others}: nothing is launched"
         return Conclusion("Waiting", Reason.IDENTITY_CONFLICT, message)
     if ledger.quarantine_until is not None:
         until = to_text(ledger.quarantine_until)
-        message = f"{counts}; status was lost: nothing is launched before {until}, until all instances have shown up"
+        message = (
+            f"{counts}; status was lost: nothing is launched before {until}, so that all instances can show up first"
+        )
         return Conclusion("Filling", Reason.RECOVERING, message)
     if not may_launch(situation.desired, ledger, Learned()):
         return _one_time_over(situation, counts)
@@ -181,7 +185,7 @@ def _held_for(situation: Situation) -> str:
     gang, since = situation.desired.gang, situation.ledger.incomplete_since
     if gang is None or since is None:
         return ""
-    return f", and fewer than {gang.count_min} are let go at {to_text(since + gang.hold)}"
+    return f", and fewer than {gang.count_min} are released at {to_text(since + gang.hold)}"
 
 
 def gang_condition(situation: Situation) -> list[Condition]:
@@ -212,7 +216,7 @@ def _one_time_over(situation: Situation, counts: str) -> Conclusion:
 
 
 def _is_refusal(backoff: Backoff) -> bool:
-    """False for the rest that follows an early loss: then the attempt itself had succeeded."""
+    """False for the backoff after an early loss: then the attempt itself had succeeded."""
     return backoff.trouble is not Trouble.EARLY_LOSS
 
 
@@ -226,7 +230,9 @@ _STATES: dict[Obstacle, PoolState] = {
 
 
 def pool_state(backoff: Backoff | None, rejected: RejectedPool | None, now: datetime) -> PoolState:
-    """`Available`, `Resting`, `Invalid` when a person must correct something first, or another reason not to ask."""
+    """Returns `Available`, `Resting`, `Invalid` when a person must correct something first, or another reason not to
+    ask.
+    """
     if rejected is not None and rejected.why in _STATES:
         return _STATES[rejected.why]
     if backoff is None or now >= backoff.until:
@@ -235,12 +241,12 @@ def pool_state(backoff: Backoff | None, rejected: RejectedPool | None, now: date
 
 
 def instances_in(ledger: Ledger, pool: Pool) -> int:
-    """Members that take a place and come from `pool`."""
+    """Returns how many members take a place and come from `pool`."""
     return sum(member.pool == pool for member in occupying(ledger))
 
 
 def leaving_note(member: Member) -> str | None:
-    """Why an instance is on its way out, or what stands in the way of its release."""
+    """Returns why an instance goes, with the obstacle to its release if there is one. Returns None when it stays."""
     if member.lost is not None:
         return str(member.lost)
     if member.termination is None:

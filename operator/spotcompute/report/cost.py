@@ -1,7 +1,6 @@
-"""What the instances cost now, what they have cost so far, and what was saved.
+"""What the instances cost now, what they have cost so far, and what spot has saved.
 
-Apart from `status`, because money is reckoned and not merely shown: what was spent goes on from what the
-ledger remembers.
+Apart from `status`, because money is computed and not only shown: what was spent goes on from the ledger's sum.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ _HOUR = timedelta(hours=1)
 
 
 def with_spending(ledger: Ledger, market: Market, now: datetime) -> Ledger:
-    """The same ledger, in which what was spent is summed up if an hour costs something else from now on.
+    """Returns the ledger with what was spent summed up, if an hour costs something else from now on.
 
-    Written only then, so that nothing is written while nothing changes. Where a price is not known the last sum per
-    hour goes on.
+    It is summed up only then, so that nothing is written while nothing changes. While a price is not known, the last
+    sum per hour goes on.
     """
     before = ledger.spending
     per_hour = _per_hour(occupying(ledger), market)
@@ -36,7 +35,7 @@ def with_spending(ledger: Ledger, market: Market, now: datetime) -> Ledger:
     if before is None:
         return replace(ledger, spending=Spending(Decimal(0), per_hour, now))
     if before.until > now + _HOUR:
-        # No clock is set back that far: somebody has edited status. Count from now on, or nothing would for years.
+        # No clock is set back that far: status was edited. Count from now on. Otherwise nothing would count for years.
         return replace(ledger, spending=replace(before, per_hour=per_hour, until=now))
     if per_hour == before.per_hour:
         return ledger
@@ -44,7 +43,7 @@ def with_spending(ledger: Ledger, market: Market, now: datetime) -> Ledger:
 
 
 def summed_up(ledger: Ledger, now: datetime) -> Ledger:
-    """The same ledger with what was spent until now: for a status that is written anyway."""
+    """Returns the ledger with what was spent until now, for a status that is written anyway."""
     return replace(ledger, spending=_until(ledger.spending, now)) if ledger.spending else ledger
 
 
@@ -59,12 +58,12 @@ def _until(spending: Spending, now: datetime) -> Spending:
 
 _FINEST = Decimal("0.0000000001")
 
-#: More than this is not believed when it is read back.
+#: A higher sum is not believed when it is read back.
 _MOST = Decimal(10**12 - 1)
 
 
 def cost_status(ledger: Ledger, market: Market, currency: str) -> dict[str, Any] | None:
-    """`status.cost`; None while nothing was spent and no price is known."""
+    """Returns `status.cost`. Returns None while nothing was spent and no price is known."""
     members, spending = occupying(ledger), ledger.spending
     spot = _per_hour(members, market)
     if spending is None and (spot is None or not members):
@@ -97,25 +96,25 @@ def _saved_percent(per_hour: Decimal | None, on_demand_per_hour: Decimal | None)
 
 
 def _per_hour(members: Sequence[Member], market: Market) -> Decimal | None:
-    """With what comes with the machines, or without as long as that is told of none or only some of them."""
+    """Returns what all members cost per hour: with disks and bandwidth if the price of all of them is known."""
     machines = _sum([price_of(member.pool, member.on_demand, market) for member in members])
     extras = _sum([market.extra_of(member.pool) for member in members])
     return None if machines is None else machines + (extras or 0)
 
 
 def _sum(prices: Sequence[Decimal | None]) -> Decimal | None:
-    """The sum, or None when one of them is not known."""
+    """Returns the sum. Returns None when one of the prices is not known."""
     known = [price for price in prices if price is not None]
     return sum(known, Decimal(0)) if len(known) == len(prices) else None
 
 
 @lru_cache(4096)
 def money(amount: Decimal) -> str:
-    """At most six decimals, no exponent, no trailing zeros: `0.0923`."""
+    """Returns an amount with at most six decimals, no exponent and no trailing zeros: `0.0923`."""
     text = format(amount.quantize(Decimal("0.000001"), rounding=ROUND_HALF_UP), "f")
     return (text.rstrip("0").rstrip(".") if "." in text else text) or "0"
 
 
 def optional_money(amount: Decimal | None) -> str | None:
-    """The same, or None."""
+    """Returns the text of an amount as `money` does, None for None."""
     return None if amount is None else money(amount)

@@ -1,4 +1,4 @@
-"""The activity log in the object: newest first, bounded, repeats merged; and the Events worth a person's notice."""
+"""Keeps the history in the object: newest first, bounded, repeats merged; and makes Events of what users notice."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.report.cost import optional_money
 
-#: Lines kept in the object; older ones have been Events and log lines, and go.
+#: Lines kept in the object. Older lines go; they have been Events and log lines.
 HISTORY_LIMIT = 50
 
-#: And their size as JSON: launches of a hundred would else fill the object. The newest line always stays.
+#: Their size as JSON at most: otherwise launches of a hundred would fill the object. The newest line always stays.
 HISTORY_BYTES = 30_000
 
 #: Ids written out in one line or event.
@@ -29,13 +29,13 @@ MESSAGE_LIMIT = 512
 
 _WENT_WELL = frozenset({ActivityState.PROCESSING.value, ActivityState.SUCCEEDED.value})
 
-#: What goes on when it is told of again: a launch until it is answered, a release until its instances have gone.
+#: States in which a line goes on with the next news: a launch until its answer, a release until its instances went.
 _OPEN = {
     ActivityType.LAUNCH.value: frozenset({ActivityState.SUBMITTED.value}),
     ActivityType.TERMINATE.value: frozenset({ActivityState.SUBMITTED.value, ActivityState.PROCESSING.value}),
 }
 
-#: What ends by itself when its instances have started, or gone.
+#: States that end by themselves when the instances have started, or gone.
 _UNDER_WAY = {
     ActivityType.LAUNCH.value: frozenset({ActivityState.PROCESSING.value}),
     ActivityType.TERMINATE.value: frozenset({ActivityState.SUBMITTED.value, ActivityState.PROCESSING.value}),
@@ -46,7 +46,7 @@ _NEVER_STARTED = frozenset({Cause.LAUNCH_FAILED.value, Cause.STUCK_PENDING.value
 
 
 def appended(history: Sequence[Mapping[str, Any]], activities: Sequence[Activity]) -> list[dict[str, Any]]:
-    """`history` with `activities` on top; losses of one cause are one line, and repeats are counted.
+    """Returns `history` with `activities` on top. Losses of one cause are one line, and repeats are counted.
 
     Ids are `act-` and a number without gaps, so that a missing line would show.
     """
@@ -63,13 +63,13 @@ def appended(history: Sequence[Mapping[str, Any]], activities: Sequence[Activity
 
 
 def _cut(lines: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The newest lines: as many as fit, and one at least."""
+    """Returns the newest lines, as many as fit, and one at least."""
     sizes = accumulate(len(json.dumps(line)) for line in lines[:HISTORY_LIMIT])
     return lines[: max(1, sum(size <= HISTORY_BYTES for size in sizes))]
 
 
 def together(activities: Sequence[Activity]) -> list[Activity]:
-    """Losses and releases of the same kind, seen in one run, as one activity with all ids."""
+    """Merges losses and releases of one kind, seen in one run, to one activity with all ids."""
     result: list[Activity] = []
     for activity in activities:
         last = result[-1] if result else None
@@ -111,7 +111,7 @@ def _line(activity: Activity, number: int) -> dict[str, Any]:
 
 
 def _position_of_open(lines: Sequence[Mapping[str, Any]], line: Mapping[str, Any]) -> int | None:
-    """Where the same launch or release stands already, without an answer until now: its line goes on."""
+    """Returns where a launch or release stands that has no answer yet: its line goes on."""
     which = {ActivityType.LAUNCH.value: "sequence", ActivityType.TERMINATE.value: "instanceIds"}.get(line["type"], "")
     if line.get(which) is None:
         return None
@@ -123,7 +123,7 @@ def _position_of_open(lines: Sequence[Mapping[str, Any]], line: Mapping[str, Any
 
 
 def _position_of_same(lines: Sequence[Mapping[str, Any]], line: Mapping[str, Any], activity: Activity) -> int | None:
-    """Where the same failure stands already: within the newest few lines, so that order still tells a story."""
+    """Returns where an equal failure stands: within the newest few lines, so that the order still tells a story."""
     if activity.state is not ActivityState.FAILED:
         return None
     same = ("type", "state", "zone", "instanceType", "reason", "code", "instanceIds")
@@ -136,13 +136,13 @@ def _position_of_same(lines: Sequence[Mapping[str, Any]], line: Mapping[str, Any
 
 
 def _merged(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """The repeat moves the end, the message and the request id; the first attempt's start and number stay."""
+    """Returns one line for both: end, message and request id of the repeat; start and number of the first attempt."""
     count = int(old.get("count", 1)) + (old.get("state") == new.get("state"))
     return {**new, "id": old["id"], "startTime": old["startTime"], "count": count}
 
 
 def settled(history: Sequence[Mapping[str, Any]], ledger: Ledger, now: datetime) -> list[dict[str, Any]]:
-    """`history`, in which launches have ended whose instances have all started or gone, and releases whose are gone."""
+    """Returns `history` with an end for launches whose instances all started or went, and releases whose all went."""
     doomed = {
         key
         for line in history
@@ -176,7 +176,7 @@ _LOSS_REASONS = {
 
 
 def events_of(activities: Sequence[Activity]) -> list[Event]:
-    """What a person should notice of these activities; the recorder merges repeats."""
+    """Returns the Events for what a person should notice of these activities. `kube.events` merges repeats."""
     return [event for activity in together(activities) if (event := _event(activity)) is not None]
 
 
@@ -207,7 +207,7 @@ def _launch_event(activity: Activity, ids: str, where: str) -> Event:
     if activity.state in (ActivityState.PROCESSING, ActivityState.SUCCEEDED):
         return Event("Normal", "InstanceLaunched", f"launched {ids}{where}: {activity.cause}")
     if activity.state is ActivityState.SUBMITTED:
-        note = f"no answer to a launch{where}; settling it under the same token ({activity.code})"
+        note = f"no answer to a launch{where}; it is settled under the same token ({activity.code})"
         return Event("Warning", "LaunchOutcomeUnknown", note)
     reason = activity.reason or "LaunchFailed"
     return Event("Warning", reason, f"{activity.code or reason}{where}: {activity.message}")

@@ -1,4 +1,4 @@
-"""A quote as `status.quote`, and as JSON for programs. The table for people is in `commands.quote_table`."""
+"""Writes a quote as `status.quote`, and as JSON for programs. The table for people is in `commands.quote_table`."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.cost import money, optional_money
 
-#: Hours of a month, as clouds reckon it.
+#: Hours of a month, as clouds count them.
 MONTH_HOURS = 730
 
-#: What `status.quote` keeps of the last dry runs while the generation is the same.
+#: What `status.quote` keeps of the last dry runs while the generation stays.
 _OF_THE_CHECK = ("checkedGeneration", "errors", "moreErrors", "refusals")
 
 
 def quoted(quote: Quote, findings: Findings, generation: int, currency: str) -> dict[str, Any]:
-    """`status.quote`, when the cloud has just been asked about `generation`, or could not be."""
+    """Returns `status.quote` after the cloud was asked about `generation`, or could not be asked."""
     return QuoteStatus(
         checked_generation=generation if findings.unchecked is None else None,
         missing=quote.missing,
@@ -39,13 +39,13 @@ def quoted(quote: Quote, findings: Findings, generation: int, currency: str) -> 
 
 
 def requoted(quote: Quote, previous: Mapping[str, Any], currency: str) -> dict[str, Any]:
-    """`status.quote` at the prices of now, with what `previous` says of the dry runs."""
+    """Returns `status.quote` at the present prices, with what `previous` says of the dry runs."""
     kept = {key: previous[key] for key in _OF_THE_CHECK if key in previous}
     return {**quoted(quote, Findings(), -1, currency), **kept}
 
 
 def with_first_error(conclusion: Conclusion, quote: Mapping[str, Any] | None) -> Conclusion:
-    """The same, naming the first thing to be corrected before the pause ends."""
+    """Returns the conclusion with the first field to be corrected before the pause ends."""
     errors = (quote or {}).get("errors") or ()
     if not errors:
         return conclusion
@@ -85,13 +85,13 @@ def _refusal(refusal: DryRunRefusal) -> RefusalStatus:
 
 
 def is_launchable(quote: Quote, findings: Findings) -> bool:
-    """True when all that is missing could be launched now, as far as anybody can know."""
+    """True when all that is missing could be launched now, as far as that can be known."""
     is_checked = findings.unchecked is None and not findings.may_be_more
     return quote.chosen == quote.missing and not findings.faults and not findings.refusals and is_checked
 
 
 def to_json(quote: Quote, findings: Findings, currency: str) -> dict[str, Any]:
-    """`status.quote` without a generation; with it, every pool and the cost of a month."""
+    """Returns a quote for programs: `status.quote` without a generation, every pool, and the cost of a month."""
     whole = quoted(quote, findings, -1, currency)
     whole.pop("checkedGeneration", None)
     per_month = None if quote.per_hour is None else money(quote.per_hour * MONTH_HOURS)

@@ -1,4 +1,4 @@
-"""The status as a whole: what is written after a run, and what is committed before anything is bought."""
+"""Makes the whole status: what is written after a run, and what is committed before anything is bought."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ from spotcompute.report.cost import cost_status, optional_money, summed_up, with
 from spotcompute.report.history import appended, settled
 from spotcompute.report.quote import with_first_error
 
-#: Of more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
+#: With more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
 INSTANCES_SHOWN, NOTEWORTHY = 100, 35
 
-#: As many as there can be placements; instances of earlier ones may be in others.
+#: Most zones shown: as many as there can be placements. Instances of earlier placements may be in others.
 ZONES_SHOWN = 20
 
 
 def intent_status(previous: Mapping[str, Any], ledger: Ledger, activities: Sequence[Activity]) -> dict[str, Any]:
-    """The status to commit before acting: the ledger and the history, everything else as it was."""
+    """Returns the status to commit before acting: with the new ledger and history, and everything else as it was."""
     history = appended(previous.get("activities") or [], activities)
     return {
         **{key: value for key, value in previous.items() if key != "quote"},  # what is being bought is quoted no more
@@ -55,9 +55,9 @@ def intent_status(previous: Mapping[str, Any], ledger: Ledger, activities: Seque
 def problem_status(
     previous: Mapping[str, Any], conclusion: Conclusion, ledger: Ledger | None, generation: int, now: datetime
 ) -> dict[str, Any]:
-    """The status when the run could not see or decide: what was known stays, and the conditions say what is wrong.
+    """Returns the status after a run that could not decide: what was known stays, and the conditions say what is wrong.
 
-    A ledger is written even then: its absence would later mean that it was lost.
+    A ledger is written even then. Its absence would later mean that it was lost.
     """
     is_known = previous.get("observedGeneration") == generation
     return {
@@ -78,7 +78,7 @@ def problem_status(
 
 @dataclass(frozen=True, slots=True)
 class StatusExtras:
-    """What status shows besides the situation: the selector of the scale subresource, the currency, and a quote."""
+    """Extras are what status shows besides the situation: selector of the scale subresource, currency, and a quote."""
 
     selector: str
     currency: str
@@ -115,7 +115,7 @@ _NOTHING: tuple[object, ...] = (None, [], {})
 
 
 def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
-    """How the environment stands, in one word, in one reason, in conditions, and when it goes on."""
+    """How the environment stands: in one word, one reason, and conditions; and when the next attempt is."""
     found = [*conclusion.conditions(), *gang_condition(situation), *state_refusal_condition(situation.ledger)]
     before = previous.get("conditions") or []
     return {
@@ -134,7 +134,7 @@ def _next_attempt_time(situation: Situation, conclusion: Conclusion) -> str | No
 
 
 def _counts(situation: Situation) -> dict[str, Any]:
-    """How many there are; launches in flight count as there."""
+    """How many instances there are; launches in flight count as present."""
     occupied, present = occupying(situation.ledger), _present(situation)
     return {
         "replicas": len(occupied) + in_flight(situation.ledger),
@@ -145,7 +145,7 @@ def _counts(situation: Situation) -> dict[str, Any]:
 
 
 def _instances(situation: Situation) -> dict[str, Any]:
-    """Where instances are, and each of them; of many only the noteworthy, and every id."""
+    """Where the instances are, and each of them; of many only the noteworthy ones, and all ids."""
     ids, present = sorted(situation.ledger.members), _present(situation)
     return {
         "zones": sorted({member.pool.zone for member in occupying(situation.ledger)})[:ZONES_SHOWN],
@@ -155,8 +155,10 @@ def _instances(situation: Situation) -> dict[str, Any]:
 
 
 def _pools(situation: Situation) -> dict[str, Any]:
-    """One line for each pool. What moves by itself (score, stock) is shown only while something is missing, when there
-    is a next attempt to understand. Otherwise status would be written again and again.
+    """One line for each pool.
+
+    Score and stock move by themselves. They are shown only while something is missing, when there is a next attempt to
+    understand. Otherwise status would be written again and again.
     """
     pools = [pool for pool, _ in situation.desired.pools]
     if situation.missing == 0:
@@ -198,7 +200,7 @@ def _is_updated(member: Member, present: str) -> bool:
 
 
 def _shown(situation: Situation) -> list[Member]:
-    """The members to show: all, by id; of many those that are not as they should be, then the youngest."""
+    """Returns the members to show, by id; of many those first that do not run as they should, then the youngest."""
     ledger, instances = situation.ledger, situation.observed.instances
     members = [ledger.members[key] for key in sorted(ledger.members)]
     if len(members) <= INSTANCES_SHOWN:
@@ -208,7 +210,7 @@ def _shown(situation: Situation) -> list[Member]:
 
 
 class _Line(NamedTuple):
-    """The facts that make up the line of one instance, as the key of a cache."""
+    """The facts that make the line of one instance; they are the key of a cache."""
 
     id: str
     pool: Pool
@@ -243,7 +245,7 @@ def _instance(member: Member, situation: Situation, present: str) -> dict[str, A
     )
 
 
-@lru_cache(16384)  # of thousands of instances, few have changed since the last report; nobody changes the result
+@lru_cache(16384)  # of thousands of instances, few change between two reports; the result is never changed
 def _written(line: _Line) -> dict[str, Any]:
     return InstanceStatus(
         id=line.id,
@@ -281,7 +283,7 @@ def _pool(
 
 
 def _pool_state(pool: Pool, situation: Situation, rejected: RejectedPool | None) -> dict[str, Any]:
-    """Whether the pool may be asked, the last refusal, and when it may be asked again."""
+    """Says whether the pool may be asked, how it refused last, and when it may be asked again."""
     backoff: Backoff | None = situation.ledger.backoffs.get(pool) or (rejected.backoff if rejected else None)
     state = pool_state(backoff, rejected, situation.now)
     until = rejected.until if rejected else backoff.until if backoff and state != "Available" else None

@@ -52,14 +52,14 @@ def _next_attempt(situation: Situation) -> datetime | None:
 
 
 def _blocked(situation: Situation) -> datetime | None:
-    """Where only money, shares or quotes stand in the way, no moment is known: look after the longest backoff."""
+    """Where only prices, shares or a budget keep pools from being asked, no moment is known: the longest backoff."""
     if not _is_asking(situation) or _next_attempt(situation) is not None:
         return None
     return situation.now + situation.policy.backoff_max
 
 
 def _is_asking(situation: Situation) -> bool:
-    """True when something is missing, and nothing but pools keeps it from being launched."""
+    """True when something is missing, and it could be launched if a pool could be asked."""
     ledger, now, policy = situation.ledger, situation.now, situation.policy
     if situation.observed.other_identities or any(may_await_answer(one, now, policy) for one in ledger.intents):
         return False
@@ -118,7 +118,7 @@ def _is_idle(situation: Situation) -> bool:
 
 
 def _other_identities(situation: Situation) -> datetime | None:
-    """Instances of the same object under another identity are going."""
+    """Instances under another identity of this object may have gone."""
     return situation.now + situation.policy.poll_interval if situation.observed.other_identities else None
 
 
@@ -187,7 +187,7 @@ def _resync(situation: Situation) -> datetime:
 
 
 def _leaving(situation: Situation) -> Iterator[Member]:
-    """Members that are being released."""
+    """Yields the members that are being released."""
     return (member for member in situation.ledger.members.values() if member.termination is not None)
 
 
@@ -199,20 +199,20 @@ def _shows_no_effect(member: Member, situation: Situation) -> bool:
 
 
 def _staying(situation: Situation) -> Iterator[tuple[Member, Instance | None]]:
-    """Members that nobody has released, and the instance of each as it was seen."""
+    """Yields the members that are not being released, and the instance of each as it was seen."""
     members = (member for member in situation.ledger.members.values() if member.termination is None)
     return ((member, situation.observed.instances.get(member.id)) for member in members)
 
 
 def _tagged(situation: Situation) -> Iterator[tuple[Member, Instance]]:
-    """Those of them that are listed with their tags."""
+    """Yields those of them that are listed with their tags."""
     for member, instance in _staying(situation):
         if instance is not None and instance.ownership is not None:
             yield member, instance
 
 
 def _next_look(since: datetime, situation: Situation) -> datetime:
-    """When to look again at what has been on its way since then: soon at first, once a minute in the end."""
+    """Returns when to look again at what has been on its way since then: soon at first, once a minute in the end."""
     policy = situation.policy
     wait = max(policy.poll_interval, (situation.now - since) / RARER)
     return situation.now + min(policy.backoff_max, wait)

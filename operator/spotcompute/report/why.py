@@ -1,6 +1,6 @@
-"""Why something is missing, in one sentence: the cause, the pool, the next attempt, and what a person could change.
+"""Says why something is missing, in a sentence: the cause, the pool, the next attempt, and what a person could change.
 
-Apart from `conclusion`, which says how an environment stands: this is what its user reads when it is short.
+Apart from `conclusion`, which says how an environment stands: users read this when instances are missing.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spotcompute.plan.situation import Situation
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """`reason` for programs, `text` for people; `stalled` when nothing but a person can change it."""
+    """`Why` is a `reason` for programs and a `text` for people; `stalled` means that only a person can change it."""
 
     reason: str
     text: str
@@ -109,10 +109,10 @@ def _about_fallback(situation: Situation) -> str:
     if backoff is not None and is_backing_off(ledger, ON_DEMAND, situation.now):
         return f"On demand refused too: {backoff.code}: {backoff.message}"
     if market.unreliable_because is not None:
-        return f"Nothing is bought on demand by quotes that are not believed: {market.unreliable_because}"
+        return f"Nothing is bought on demand while the quotes are not believed: {market.unreliable_because}"
     if not any(market.list_price(pool) for pool, _ in situation.desired.pools):
-        return "Nothing is bought on demand, since no price on demand is quoted"
-    return "The caps of onDemandFallback allow no more on demand"
+        return "Nothing is bought on demand, because no price on demand is quoted"
+    return "The limits of onDemandFallback allow no more on demand"
 
 
 _ADVICE = {
@@ -129,8 +129,8 @@ _ADVICE_ON_OBSTACLES = {
     Obstacle.BACKING_OFF: "",
     Obstacle.ZONE_BACKING_OFF: "",
     Obstacle.RECLAIMS_EARLY: "More instanceTypes or placements would help",
-    Obstacle.NOT_QUOTED: "It is read again every minute; a plain maxPrice needs no quotes",
+    Obstacle.NOT_QUOTED: "Prices are read again every minute; a maxPrice alone needs none",
     Obstacle.OVER_BUDGET: "Raise limits.maxHourlyCost, or lower replicas",
-    Obstacle.TOO_FEW: "A part of the gang is not bought while the whole cannot be had",
+    Obstacle.TOO_FEW: "No part of a gang is bought while the whole is not available",
     Obstacle.SHARE_FULL: "Raise market.maxSharePerPool, or add instanceTypes or placements",
 }
