@@ -85,6 +85,29 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
     assert bought(desired_with_fallback(stands_in=stands_in), ledger_of(*ALL_BACK_OFF, **remembered)) == expected
 
 
+def test_a_launch_in_doubt_does_not_stop_the_time_that_spot_has_fallen_short() -> None:
+    desired = desired_with_fallback()
+    in_doubt = intent(desired, 3, answer_lost=True, sent_at=ago(20))
+    kept = planned(desired, ledger_of(in_doubt, backoff_of(A), **SHORT), observed_of(market=MARKET)).ledger
+    assert kept.short_since == ago(600)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "failed_at", "expected"),
+    [
+        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(100), (B, 3, True), id="spot-in-doubt-lately"),
+        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(900), (A, 3, False), id="spot-in-doubt-long-ago"),
+        pytest.param(Trouble.INSUFFICIENT_CAPACITY, ago(100), (A, 3, False), id="spot-sold-out-lately"),
+    ],
+)
+def test_what_is_due_is_bought_on_demand_while_spot_ends_in_doubt(
+    trouble: Trouble, failed_at: datetime, expected: tuple[Pool, int, bool]
+) -> None:
+    ledger = ledger_of(backoff_of(A, trouble, failed_at=failed_at, until=ago(1)), **SHORT)
+    (launch,) = launches(planned(desired_with_fallback(), ledger, observed_of(market=MARKET)).actions)
+    assert (launch.intent.pool, launch.intent.count, launch.intent.on_demand) == expected
+
+
 @pytest.mark.parametrize(
     ("desired", "entries", "market", "learned", "expected"),
     [

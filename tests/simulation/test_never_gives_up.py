@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -17,21 +18,18 @@ from simulation.virtual import run_virtual
 HOUR = 3600.0
 
 
-def refuse_zones(stage: Stage, code: str, zones: set[str]) -> Counter[str]:
-    """Let RunInstances in these zones be answered with `code`; returns how often each zone was asked."""
-    simulator, asked = stage.world.cloud.simulator, Counter[str]()
+def answer_launches(stage: Stage, code_for: Callable[[dict[str, Any]], str | None]) -> None:
+    """Let `code_for` choose the error that a RunInstances request is answered with, None for the cloud's own answer."""
+    simulator = stage.world.cloud.simulator
     answer = simulator.handle
 
     def handle(account: str, action: str, parameters: dict[str, Any], now: float) -> Any:
-        if action == "RunInstances":
-            zone = parameters["Placement"]["Zone"]
-            asked[zone] += 1
-            if zone in zones:
-                return {"Error": {"Code": code, "Message": "planted"}, "RequestId": "r"}
+        code = code_for(parameters) if action == "RunInstances" else None
+        if code is not None:
+            return {"Error": {"Code": code, "Message": "planted"}, "RequestId": "r"}
         return answer(account, action, parameters, now)
 
     simulator.handle = handle
-    return asked
 
 
 def living(stage: Stage) -> int:
@@ -54,13 +52,46 @@ def living(stage: Stage) -> int:
 def test_one_zone_in_trouble_keeps_no_other_zone_from_being_asked(code: str) -> None:
     async def play() -> None:
         stage = Stage(f"one-zone-answers-{code}", {}, [NAME], {})
-        asked = refuse_zones(stage, code, {"ap-guangzhou-3"})
+        asked = Counter[str]()
+
+        def code_for(parameters: dict[str, Any]) -> str | None:
+            zone = parameters["Placement"]["Zone"]
+            asked[zone] += 1
+            return code if zone == "ap-guangzhou-3" else None
+
+        answer_launches(stage, code_for)
         stage.create(3, zones=2)
         stage.start()
         await asyncio.sleep(HOUR)
         assert living(stage) == 3, asked
         await asyncio.sleep(HOUR)
         assert living(stage) == 3, asked
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())
+
+
+@pytest.mark.parametrize("doubt_every", [pytest.param(1, id="every-launch"), pytest.param(8, id="each-eighth")])
+def test_on_demand_stands_in_for_spot_launches_that_end_in_doubt(doubt_every: int) -> None:
+    async def play() -> None:
+        stage = Stage(f"fallback-doubt-{doubt_every}", {}, [NAME], {})
+        asked, most = Counter[str](), 0
+
+        def code_for(parameters: dict[str, Any]) -> str | None:
+            kind = parameters["InstanceChargeType"]
+            asked[kind] += 1
+            if kind != "SPOTPAID":
+                return None
+            return "InternalServerError" if asked[kind] % doubt_every == 0 else "ResourceInsufficient"
+
+        answer_launches(stage, code_for)
+        fallback = {"afterSeconds": 60, "maxReplicas": 3, "stableForSeconds": 300}
+        stage.create(3, onDemandFallback=fallback)
+        stage.start()
+        for _ in range(12):
+            await asyncio.sleep(HOUR / 12)
+            most = max(most, living(stage))
+        assert most == 3, asked
         assert not stage.world.cloud.violations
 
     run_virtual(play())

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotcompute.model.ledger import Cause, Ledger, Member
+from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import is_backing_off
@@ -31,7 +31,7 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
         after: tuple[datetime | None, ...] = (None, None, None)
     else:
         after = (
-            _since(ledger.short_since, situation.missing > 0, now),
+            _since(ledger.short_since, _has_fallen_short(situation), now),
             _since(ledger.spot_since, _could_spot_replace(situation), now),
             _since(ledger.switched_at, ledger.switched_at is not None, now),
         )
@@ -39,6 +39,11 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
         return ledger
     short_since, spot_since, switched_at = after
     return replace(ledger, short_since=short_since, spot_since=spot_since, switched_at=switched_at)
+
+
+def _has_fallen_short(situation: Situation) -> bool:
+    """True while fewer instances exist than are wanted. A launch in doubt is a hope, and does not stop the clock."""
+    return len(occupying(situation.ledger)) < situation.desired.replicas
 
 
 def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
@@ -128,6 +133,20 @@ def on_demand_to_buy(situation: Situation, learned: Learned) -> Substitute | Non
         return None
     count = min(situation.missing, _room(situation, pool))
     return Substitute(pool, count) if count > 0 else None
+
+
+def is_spot_in_doubt(situation: Situation) -> bool:
+    """True when a spot launch got no usable answer lately.
+
+    The next spot launch may keep its places in doubt as well. Then what is due is bought on demand without asking for
+    spot first. Otherwise one doubt after the other could keep the places for ever.
+    """
+    recent = situation.now - situation.policy.failure_memory
+    return any(
+        backoff.trouble is Trouble.CLOUD_UNREACHABLE and backoff.failed_at > recent
+        for where, backoff in situation.ledger.backoffs.items()
+        if where not in (None, ON_DEMAND)
+    )
 
 
 def _is_refused(situation: Situation, learned: Learned) -> bool:

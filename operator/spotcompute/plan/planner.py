@@ -17,7 +17,7 @@ from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.capacity import is_stuck, surplus
-from spotcompute.plan.fallback import on_demand_to_buy, on_demand_to_release, with_fallback_clocks
+from spotcompute.plan.fallback import is_spot_in_doubt, on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
     Choice,
@@ -230,11 +230,13 @@ def _choice(situation: Situation, learned: Learned) -> Choice | None:
     ledger, ranking = situation.ledger, situation.ranking
     count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)
     because = f"{situation.missing} of {situation.desired.replicas} missing"
-    if offer is not None:
+    instead = on_demand_to_buy(situation, learned)
+    if instead is not None and instead.count < count_min:
+        instead = None
+    if offer is not None and (instead is None or not is_spot_in_doubt(situation)):
         total = max(count_min, how_many(situation.missing, offer, ledger, situation.market, learned))
         return Choice(offer.pool, total, offer.bid, False, count_min, because)
-    instead = on_demand_to_buy(situation, learned)
-    if instead is None or instead.count < count_min:
+    if instead is None:
         return None
     because += ", and spot has not brought them in time"
     return Choice(instead.pool, instead.count, None, True, count_min, because)
