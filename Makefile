@@ -30,9 +30,9 @@ up: $(READY)  ## start the same and leave it running, with the commands to play 
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m localdemo down
 
-# Twice the cores of a small machine, because the end-to-end tests wait while the others compute; 0 runs them in order, in
-# one process. At the end stand the slowest tests.
-WORKERS ?= 4
+# Three for each core of a small machine, because most of the time the end-to-end tests wait for real processes; each takes
+# up to 1 GB of memory. 0 runs the tests in order, in one process. At the end stand the slowest tests.
+WORKERS ?= 6
 test: check assets helm prometheus  ## check, then every test, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --durations=30
 
