@@ -177,7 +177,7 @@ def _because(cause: Cause, desired: Desired) -> str:
         Cause.STUCK_PENDING: "pending for too long",
         Cause.RECYCLE_BIN: "in the recycle bin",
         Cause.BACK_TO_SPOT: "spot is to be had again",
-        Cause.GANG_INCOMPLETE: "the rest of the gang has not come in time",
+        Cause.GANG_INCOMPLETE: "the gang was not completed in time",
     }.get(cause, str(cause))
 
 

@@ -1,4 +1,4 @@
-"""When to look again: at the next thing that can happen without anybody telling us.
+"""When to look again: when the next thing can happen of which no event brings news.
 
 Each kind of thing is a rule with a name. The name of the rule that decided stands in the log (`next_wake`).
 """
@@ -32,7 +32,7 @@ class Wake:
     reason: str
 
 
-#: Says when something can happen that nobody will tell us about. None: nothing of this kind is to come.
+#: A rule returns when something of its kind can happen, and None when nothing of its kind is to come.
 Rule = Callable[[Situation], datetime | None]
 
 
