@@ -224,6 +224,28 @@ async def test_a_key_that_may_not_ask_ends_it_at_once() -> None:
     assert oracle.asked <= 2
 
 
+async def test_a_refusal_that_no_part_explains_does_not_end_it() -> None:
+    class Refusing(Oracle):
+        async def check(self, request: LaunchRequest, user_data: str | None, on_behalf_of: str) -> None:
+            raise InvalidConfiguration("InvalidParameter", "something is wrong")
+
+    findings = await tried(Refusing(set()))
+    assert [(one.field, one.code) for one in findings.faults] == [(None, "InvalidParameter")]
+    assert findings.unchecked is None
+
+
+async def test_a_part_that_the_key_may_not_use_is_named_and_the_rest_is_checked() -> None:
+    class Forbidding(Oracle):
+        async def check(self, request: LaunchRequest, user_data: str | None, on_behalf_of: str) -> None:
+            if Part.ROLE in parts_of(request):
+                raise InvalidCredentials("UnauthorizedOperation.CamRole", "may not pass the role")
+            await super().check(request, user_data, on_behalf_of)
+
+    findings = await tried(Forbidding({Part.HOST_NAME}))
+    assert fields(findings) == ["spec.template.camRoleName", "spec.template.hostName"]
+    assert findings.unchecked is None
+
+
 @pytest.mark.parametrize(
     ("error", "asked"), [(NotSent("ClientNetworkError", "no route"), 1), (Throttled("RequestLimitExceeded", "slow"), 3)]
 )
