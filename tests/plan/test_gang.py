@@ -26,6 +26,7 @@ from plan.given import (
     market_of,
     member,
     planned,
+    pool_trust_of,
     released,
     seconds,
 )
@@ -47,6 +48,25 @@ def gang_of(least: int = 4, replicas: int = 4, hold: timedelta = HOLD, **other: 
 
 def plan_of(desired: Desired, ledger: Ledger, market: Market = MARKET) -> Plan:
     return planned(desired, ledger, all_running(ledger, market))
+
+
+ON_PROBATION = pool_trust_of(A, 1.5, ago(1801))
+
+
+@pytest.mark.parametrize(
+    ("desired", "entries", "expected"),
+    [
+        pytest.param(desired_of(4, [A]), [], [(A, 1)], id="no-gang-tries-with-one"),
+        pytest.param(gang_of(4, 4, pools=[A]), [], [(A, 4)], id="the-whole-gang-in-one-call"),
+        pytest.param(gang_of(3, 5, pools=[A]), [], [(A, 3)], id="no-more-than-the-gang"),
+        pytest.param(gang_of(4, 4, pools=[A]), [member("ins-1", launched_at=ago(60))], [(A, 3)], id="what-it-lacks"),
+        pytest.param(
+            gang_of(2, 4, pools=[A]), [member(f"ins-{n}", launched_at=ago(60)) for n in (1, 2)], [], id="it-is-complete"
+        ),
+    ],
+)
+def test_a_gang_passes_the_probation_of_a_pool_in_one_piece(desired: Desired, entries: list, expected: list) -> None:
+    assert asked(plan_of(desired, ledger_of(ON_PROBATION, *entries))) == expected
 
 
 OVER = {"until": ago(1)}

@@ -21,7 +21,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
-from spotcompute.plan.gang import may_buy_parts, parts_allowed_at, smallest_useful_count
+from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 
@@ -170,7 +170,7 @@ class _Judge:
                 until = min(until, min(lost_at, self.now) + self.policy.last_resort)
             if self.now < until:
                 return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, _RECLAIMS_EARLY, until)
-        if self._is_careful(pool) and self._held[pool] > self._outlived(pool):
+        if self._is_careful(pool) and self._trial_room(pool) <= 0:
             detail = "one instance is tried there, to see if it lasts"
             return RejectedPool(pool, Obstacle.RECLAIMS_EARLY, detail, self._tried_until(pool))
         return None
@@ -191,6 +191,15 @@ class _Judge:
         as_of = self.ledger.pool_trust[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 
+    def _trial_room(self, pool: Pool) -> int:
+        """Returns how many may be asked of a pool that took instances back early: one, until that one has lasted.
+
+        A gang is asked for in one piece, or for what it lacks. One instance of it is of no use, however long it lasts.
+        """
+        on_trial = self._held[pool] - self._outlived(pool)
+        whole = self.count_min if self.count_min > 1 else missing_of_gang(self.desired, self.ledger)
+        return max(1 - on_trial, whole)
+
     def _priced(self, pool: Pool) -> Offer | RejectedPool:
         bid = bid_for(self.desired.caps, pool, self.market)
         if bid.obstacle is not None:
@@ -208,7 +217,7 @@ class _Judge:
         if share <= 0:
             return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
         most = share if room.count is None else min(share, room.count)
-        most = 1 if self._is_careful(pool) else most
+        most = min(most, self._trial_room(pool)) if self._is_careful(pool) else most
         if self.count_min > 1 and min(most, self._missing) < self.count_min:
             detail = f"{min(most, self._missing)} at once, and {self.count_min} are needed"
             return RejectedPool(pool, Obstacle.TOO_FEW, detail, self._parts_at())

@@ -40,6 +40,11 @@ def _staying(ledger: Ledger) -> int:
     return sum(member.termination is None for member in occupying(ledger))
 
 
+def missing_of_gang(desired: Desired, ledger: Ledger) -> int:
+    """Returns how many instances a gang lacks until it is of use, besides those in flight. Returns 0 without a gang."""
+    return max(0, desired.gang.count_min - _staying(ledger) - in_flight(ledger)) if desired.gang else 0
+
+
 def gang_to_release(desired: Desired, ledger: Ledger, now: datetime) -> list[Member]:
     """Returns the instances to release because the gang was not completed in time: all of them, or none."""
     if desired.gang is None or ledger.incomplete_since is None:
