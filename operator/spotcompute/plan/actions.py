@@ -1,4 +1,4 @@
-"""A plan and what becomes of it: its steps, each with its reason, and their outcomes."""
+"""Defines a plan: its steps, each with its reason, and their outcomes."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ Action = Launch | Terminate
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A plan holds the next steps, and the ledger that is committed before them: no committed intent, no call.
+    """`Plan` holds the next steps, and the ledger that is committed before them: no committed intent, no call.
 
     Without actions there is nothing to do.
     """

@@ -1,4 +1,4 @@
-"""Where to launch: which pools may be asked now, the best first, and why the others may not.
+"""Decides where to launch: which pools may be asked now, the best first, and why the others may not.
 
 Quotes rank pools but never exclude one. They lag behind stock and price, and only an attempt shows what a pool sells.
 """
@@ -27,7 +27,7 @@ from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 
 
 class Obstacle(StrEnum):
-    """An obstacle is why a pool is not asked now; users read its value as a reason."""
+    """`Obstacle` is why a pool is not asked now; users read its value as a reason."""
 
     BACKING_OFF = "Resting"
     ZONE_BACKING_OFF = "ZoneResting"
@@ -40,7 +40,7 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An offer is a pool that may be asked now for up to `count_max` instances at `bid`. `score` is from 0 to 1."""
+    """`Offer` is a pool that may be asked now for up to `count_max` instances at `bid`. `score` is from 0 to 1."""
 
     pool: Pool
     score: float
@@ -61,7 +61,7 @@ class RejectedPool:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """A ranking holds every pool: those that may be asked for `count_min` or more at once, and those that may not.
+    """`Ranking` holds every pool: those that may be asked for `count_min` or more at once, and those that may not.
 
     `scores` holds the score of each, whether it may be asked or not.
     """
@@ -73,7 +73,7 @@ class Ranking:
 
     @property
     def next_at(self) -> datetime | None:
-        """When the first rejected pool may be asked again; None when time alone ends no rejection."""
+        """Returns when the first rejected pool may be asked again. None when time alone ends no rejection."""
         return min((one.until for one in self.rejected if one.until is not None), default=None)
 
 
@@ -111,7 +111,7 @@ class _Judge:
 
     @cached_property
     def scores(self) -> dict[Pool, float]:
-        """The score of every pool."""
+        """Returns the score of every pool."""
         return scores(self.desired, self.ledger, self.market, self.now, self.policy)
 
     @cached_property
@@ -120,8 +120,9 @@ class _Judge:
 
     @cached_property
     def _held(self) -> Counter[Pool]:
-        """How many spot instances each pool holds or is asked for. The cloud never reclaims an on-demand instance, so
-        those say nothing about the pool.
+        """Returns how many spot instances each pool holds or is asked for.
+
+        On-demand instances are left out: the cloud never reclaims them, so they say nothing about the pool.
         """
         held = Counter(member.pool for member in self._spot)
         for intent in self.ledger.intents:
@@ -141,11 +142,11 @@ class _Judge:
         return all(trust.avoided_until is not None for trust in self._trust.values())
 
     def verdicts(self) -> list[Offer | RejectedPool]:
-        """The verdict on every pool, in the order of the spec."""
+        """Returns the verdict on every pool, in the order of the spec."""
         return [self.verdict(pool) for pool, _ in self.desired.pools]
 
     def verdict(self, pool: Pool) -> Offer | RejectedPool:
-        """The verdict on one pool: an offer when it may be asked now, or why it may not."""
+        """Returns the verdict on one pool: an offer when it may be asked now, or why it may not."""
         return self._backing_off(pool) or self._avoided(pool) or self._priced(pool)
 
     def _backing_off(self, pool: Pool) -> RejectedPool | None:
@@ -176,7 +177,10 @@ class _Judge:
         return None
 
     def _tried_until(self, pool: Pool) -> datetime | None:
-        """When the youngest instance of the pool has outlived an early loss; None when that time is over already."""
+        """Returns when the youngest instance of the pool has outlived an early loss.
+
+        None when that time is already over.
+        """
         launched = [member.launched_at for member in self._spot if member.pool == pool]
         launched += [intent.created_at for intent in self.ledger.intents if intent.pool == pool]
         until = min(max(launched), self.now) + self.policy.early_loss
@@ -187,7 +191,7 @@ class _Judge:
         return trust.on_probation or trust.avoided_until is not None
 
     def _outlived(self, pool: Pool) -> int:
-        """How many instances of the pool are older than its last loss. They say nothing about new ones."""
+        """Returns how many instances of the pool are older than its last loss. They say nothing about new ones."""
         as_of = self.ledger.pool_trust[pool].as_of
         return sum(member.pool == pool and member.launched_at <= as_of for member in self._spot)
 

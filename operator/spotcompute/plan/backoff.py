@@ -1,4 +1,4 @@
-"""Which pools back off after a refusal, and until when: exponentially, bounded, and without ever giving up.
+"""Decides which pools back off after a refusal, and until when: exponentially, bounded, and without ever giving up.
 
 Backoff is needed for progress, not for speed: without it the loop would ask the first, sold-out pool for ever.
 """
@@ -53,9 +53,9 @@ def trouble_of(error: errors.CloudError) -> Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """An attempt that failed: the pool that was asked, the kind of trouble, and the answer in the cloud's words.
+    """`Failure` is an attempt that failed: the pool that was asked, the kind of trouble, and the cloud's answer.
 
-    `vcpu` is what one instance of the pool has, None when not known: a quota that has no room for it may have room for
+    `vcpu` is that of one instance of the pool, None when not known: a quota that has no place for it may have place for
     a smaller one.
     """
 
@@ -97,19 +97,14 @@ def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: dateti
 
 
 def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, policy: Policy) -> Backoff | None:
-    """The backoff of the failure before, if that was not long ago and the spec has not changed since."""
+    """Returns the backoff of the failure before. None when that was long ago, or the spec has changed since."""
     if before is None or before.generation != generation or now - before.failed_at >= policy.failure_memory:
         return None
     return before
 
 
 def _what_backs_off(failure: Failure) -> Pool | None:
-    """The pool, its zone, all purchases on demand, or with None the whole environment.
-
-    Trouble belongs to the smallest thing that had it. The whole environment backs off for trouble of the account only,
-    and when the request did not leave this machine. An answer that is lost or not understood says something about the
-    pool that was asked: one zone may be in trouble, and another not.
-    """
+    """Returns the pool that backs off: the pool itself, its zone, all purchases on demand, or None for everything."""
     if failure.trouble in OF_THE_ACCOUNT or isinstance(failure.error, errors.NotSent):
         return None
     if failure.on_demand:
@@ -118,7 +113,7 @@ def _what_backs_off(failure: Failure) -> Pool | None:
 
 
 def _jittered(wait: timedelta, environment_id: str, where: Pool | None, failures: int) -> timedelta:
-    """Between 80 and 100 percent of `wait`: the promised limit is never exceeded."""
+    """Returns between 80 and 100 percent of `wait`, so that the promised limit is never exceeded."""
     digest = hashlib.sha256(f"{environment_id}/{where}/{failures}".encode()).digest()
     return wait * (0.8 + 0.2 * digest[0] / 255)
 
@@ -149,12 +144,12 @@ def without_stale_backoffs(
 
 
 def is_held_back(ledger: Ledger, intent: Intent, now: datetime) -> bool:
-    """True while an open launch is not to be sent again: what it asks for, or the whole environment, backs off."""
+    """True when an open launch is not to be sent again: what it asks for, or the whole environment, backs off."""
     where = ON_DEMAND if intent.on_demand else intent.pool
     return is_backing_off(ledger, None, now) or is_backing_off(ledger, where, now)
 
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:
-    """True while `pool`, or with None the whole environment, may not be asked."""
+    """True when `pool`, or with None the whole environment, may not be asked."""
     backoff = ledger.backoffs.get(pool)
     return backoff is not None and now < backoff.until

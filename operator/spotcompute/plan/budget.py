@@ -1,4 +1,4 @@
-"""What may be paid: the bid for one instance, and how many more fit under the limit of the whole environment.
+"""Decides what may be paid: the bid for one instance, and how many more fit under the environment's limit.
 
 Apart from `allocation`, because these are promises and not preferences: where a price is needed and is not known,
 nothing is bought.
@@ -21,7 +21,7 @@ _FINEST = Decimal("0.00000001")
 
 @dataclass(frozen=True, slots=True)
 class Bid:
-    """A bid is the highest price for one instance and hour, None for the market's price; or the obstacle to any bid."""
+    """`Bid` is the highest price for one instance and hour, None for the market's price; or the obstacle to any bid."""
 
     limit: Decimal | None = None
     obstacle: str | None = None
@@ -55,7 +55,7 @@ def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
 
 
 def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) -> bool:
-    """True while the spec still allows a launch that was committed earlier and counts in `ledger`."""
+    """True when the spec still allows a launch that was committed earlier and counts in `ledger`."""
     caps, fallback = desired.caps, desired.fallback
     if not _is_kept(caps.in_total, hourly_cost(ledger, market)):
         return False

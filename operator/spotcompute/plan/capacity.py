@@ -1,4 +1,4 @@
-"""How many instances there are: what counts as existing, how many are missing, and how many are too many."""
+"""Counts instances: what counts as existing, how many are missing, and how many are too many."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from spotcompute.model.ledger import Ledger, Member
 
 
 def occupies(member: Member) -> bool:
-    """True while the member takes one of the wanted places: it exists, or nothing proves that it does not.
+    """True when the member takes one of the wanted places: it exists, or nothing proves that it does not.
 
     A release counts from the moment the cloud shows its effect, not from when it was asked for or accepted.
     """

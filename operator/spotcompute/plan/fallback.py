@@ -1,4 +1,4 @@
-"""When on-demand instances are bought in place of spot, and when they are released again: late, capped, and calmly.
+"""Decides when on-demand instances are bought in place of spot, and when they are released again.
 
 Apart from `allocation`, because these instances cost the list price: they are bought only for an environment that asks
 for a fallback.
@@ -42,17 +42,20 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
 
 
 def _has_fallen_short(situation: Situation) -> bool:
-    """True while fewer instances exist than are wanted. A launch in doubt is a hope, and does not stop the clock."""
+    """True when fewer instances exist than are wanted. A launch without an answer does not count as an instance."""
     return len(occupying(situation.ledger)) < situation.desired.replicas
 
 
 def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
-    """Since when something holds. A time in the future was written before the clock was set back, or by hand."""
+    """Returns since when something holds.
+
+    A time in the future was written before the clock was set back, or by hand.
+    """
     return min(before or now, now) if holds else None
 
 
 def _could_spot_replace(situation: Situation) -> bool:
-    """True while there are on-demand instances and a pool sells spot, as if none had been bought on demand.
+    """True when there are on-demand instances and a pool sells spot, as if none had been bought on demand.
 
     Without them their places, shares and money are free for spot: hence a ranking of its own.
     """
@@ -84,7 +87,7 @@ def on_demand_members(ledger: Ledger) -> list[Member]:
 
 @dataclass(frozen=True, slots=True)
 class Substitute:
-    """So many instances of a pool at the list price."""
+    """`Substitute` is a number of instances of a pool, to be bought at the list price."""
 
     pool: Pool
     count: int
@@ -116,7 +119,7 @@ def _is_calm(changed_at: datetime | None, situation: Situation) -> bool:
 
 
 def _is_past_deadline(situation: Situation) -> bool:
-    """True after the time from which the environment must be complete, whatever it costs."""
+    """True when the time has come at which the environment must be complete at any cost."""
     fallback = situation.desired.fallback
     return fallback is not None and fallback.deadline is not None and situation.now >= fallback.deadline
 
@@ -150,7 +153,7 @@ def is_spot_in_doubt(situation: Situation) -> bool:
 
 
 def _is_refused(situation: Situation, learned: Learned) -> bool:
-    """True while the account backs off, or its purchases on demand, unless this run is still trying pool after pool."""
+    """True when the account backs off, or its purchases on demand, unless this run is still trying pool after pool."""
     ledger, now = situation.ledger, situation.now
     return is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand)
 
@@ -165,7 +168,7 @@ def _cheapest_on_demand(situation: Situation, learned: Learned) -> Pool | None:
 
 
 def _room(situation: Situation, pool: Pool) -> int:
-    """How many more the caps allow: on their number, on what on demand costs, and on what everything costs."""
+    """Returns how many more the caps allow: on their number, on what on demand costs, and on what everything costs."""
     fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
     if fallback is None:
         return 0
@@ -204,7 +207,7 @@ def _has_settled(situation: Situation) -> bool:
 
 
 def _is_unsettled(member: Member) -> bool:
-    """True for an instance that is still starting, or is being replaced by spot and has not gone yet."""
+    """True when the instance is still starting, or is being replaced by spot and has not gone yet."""
     if member.termination is None:
         return not member.arrived
     return member.termination.cause is Cause.BACK_TO_SPOT
@@ -234,7 +237,7 @@ def _may_try_one(situation: Situation, members: list[Member]) -> bool:
 
 
 def _bought_at(situation: Situation, members: list[Member]) -> datetime:
-    """When the last of them was bought."""
+    """Returns when the last of them was bought."""
     return max((member.launched_at for member in members), default=situation.now)
 
 

@@ -1,4 +1,4 @@
-"""What would be wrong with a launch: fields that a person must correct, and refusals of the market.
+"""Finds what would be wrong with a launch: fields that a person must correct, and refusals of the market.
 
 Apart from `quote`, because it comes from asking the cloud (`dry_run`) and not from computing. No decision depends on
 it.
@@ -51,7 +51,7 @@ _FIELDS = {
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """A field error must be corrected by a person. `field` is where it stands in the spec, None when not known."""
+    """`FieldError` must be corrected by a person. `field` is where it stands in the spec, None when not known."""
 
     field: str | None
     code: str
@@ -83,7 +83,7 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """A probe is a request that tries one zone, that of placement number `index`.
+    """`Probe` is a request that tries one zone, that of placement number `index`.
 
     `is_own_type`: the spec names the type. Otherwise it is any type that is sold there. `is_chosen`: the quote counts
     on the pool.
@@ -96,12 +96,12 @@ class Probe:
 
 
 def is_fault(error: CloudError) -> bool:
-    """True for what only a person can correct in spec, key or account. An unknown refusal counts as that, too."""
+    """True when only a person can correct it, in spec, key or account. An unknown refusal counts too."""
     return isinstance(error, InvalidConfiguration | InvalidCredentials | Unclassified)
 
 
 def is_refusal(error: CloudError) -> bool:
-    """True for what the market or the account refuses today and may grant tomorrow."""
+    """True when the market or the account refuses today and may accept tomorrow."""
     return isinstance(error, InsufficientCapacity | NoRoom | PriceTooLow | QuotaExceeded | InsufficientBalance)
 
 

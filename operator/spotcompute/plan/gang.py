@@ -1,4 +1,4 @@
-"""All or nothing: a gang with fewer instances than are of use is held for a while, released, and not bought again soon.
+"""Decides about gangs, which are all or nothing: an incomplete gang is held, then released, and not bought again soon.
 
 Apart from `capacity`, because it says what a number of instances is worth, not how many there are.
 """
@@ -27,12 +27,12 @@ def with_gang_clocks(desired: Desired, ledger: Ledger, now: datetime) -> Ledger:
 
 
 def is_incomplete(gang: Gang, ledger: Ledger) -> bool:
-    """True while there are some instances, and fewer than the gang needs."""
+    """True when there are some instances, and fewer than the gang needs."""
     return 0 < _staying(ledger) < gang.count_min
 
 
 def is_complete(gang: Gang, ledger: Ledger) -> bool:
-    """True while there are as many instances as the gang needs."""
+    """True when there are as many instances as the gang needs."""
     return _staying(ledger) >= gang.count_min
 
 

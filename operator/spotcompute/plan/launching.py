@@ -1,4 +1,4 @@
-"""How a launch is built from the spec, whether one may be made at all, and whether an open one may be repeated.
+"""Builds launches from the spec, and decides whether one may be made or an open one repeated.
 
 Apart from `planner`, which asks these questions in order, so that `report` can ask them without the planner.
 """
@@ -25,7 +25,7 @@ LAUNCHES_AT_ONCE = 5
 
 
 def may_be_repeated(intent: Intent, situation: Situation) -> bool:
-    """True while repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
+    """True when repeating the launch under its token is safe and still wanted; otherwise it is settled by search.
 
     The request is built anew from the spec and must have the intent's digest: whatever stands in status, nothing is
     bought that the spec does not ask for. Tokens do not live for ever, hence the window. While a lost ledger is
@@ -44,7 +44,7 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
 
 
 def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
-    """True while the process that committed the launch, most likely another replica, may still wait for its answer.
+    """True when the process that committed the launch, most likely another replica, may still wait for its answer.
 
     Repeating the launch meanwhile would make the first answer useless for no reason.
     """
@@ -53,7 +53,10 @@ def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What to ask for next: `total` instances of a pool, at least `count_min`, in as many calls as it takes."""
+    """`Choice` says what to ask for next:
+
+    `total` instances of a pool, at least `count_min`, in as many calls as needed.
+    """
 
     pool: Pool
     total: int
@@ -64,7 +67,7 @@ class Choice:
 
 
 def may_launch(desired: Desired, ledger: Ledger, learned: Learned) -> bool:
-    """False while a lost ledger is being rebuilt, while deleting or paused, and once a OneTime attempt was made."""
+    """True unless a lost ledger is being rebuilt, while deleting or paused, or once a OneTime attempt was made."""
     if desired.deleting or desired.paused or ledger.quarantine_until is not None:
         return False
     attempted = ledger.attempted_generation == desired.generation

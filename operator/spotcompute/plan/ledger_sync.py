@@ -326,7 +326,7 @@ class _LedgerSync:
         return member.verified and instance.ownership is None and fits
 
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
-        """True with evidence for this very id: several complete sweeps, a look-up that agrees, and it is old enough."""
+        """True when there is evidence for this very id: several complete sweeps, a look-up that agrees, and its age."""
         if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
             return False
         has_ended = member.seen and member.claims_end
@@ -375,7 +375,7 @@ class _LedgerSync:
             self.activities.append(activity)
 
     def _activity(self, type_: ActivityType, cause: Cause, instance_id: str, since: datetime) -> Activity:
-        """A line about something that has happened to one instance and is over."""
+        """Returns a line about something that has happened to one instance and is over."""
         return Activity(
             type_,
             ActivityState.SUCCEEDED,

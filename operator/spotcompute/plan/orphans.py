@@ -1,4 +1,4 @@
-"""Which instances have lost their environment and may be released: the decision of the orphan sweep.
+"""Decides which instances have lost their environment and may be released, for the orphan sweep.
 
 An environment can vanish before its instances: its finalizer was removed by hand, its CRD was deleted, or a DELETE
 raced with the finalizer's own patch (kubernetes#77988). Then its instances cost money for nothing. The other mistake is
@@ -21,21 +21,21 @@ SIGHTINGS = 2
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """An owner is an existing environment, as a complete list shows it; `environment_id` is None before it has one."""
+    """`Owner` is an existing environment, as a complete list shows it; `environment_id` is None before it has one."""
 
     namespace: str
     name: str
     environment_id: str | None
 
     def may_adopt(self, cluster_id: str) -> bool:
-        """True while its identity is not settled: it has none yet, or another one was written there."""
+        """True when its identity is not settled: it has none yet, or another one was written there."""
         identity = self.environment_id
         return identity is None or not is_bound_to(identity, cluster_id, self.namespace, self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """A sighting is an instance without an owner: since when, how often, and in which sweep it was last seen."""
+    """`Sighting` is an instance without an owner: since when, how often, and in which sweep it was last seen."""
 
     since: datetime
     count: int

@@ -1,4 +1,4 @@
-"""What an outcome means for the ledger: which launches are settled, which pools back off, which releases were accepted.
+"""Applies outcomes to the ledger: which launches are settled, which pools back off, which releases were accepted.
 
 Only an answer that says so settles a launch. A refusal after an attempt whose answer was lost settles nothing, because
 that attempt may have been carried out.
@@ -113,7 +113,7 @@ class _LaunchOutcome:
         self._record(ActivityState.PROCESSING, instance_ids=receipt.instance_ids, request_id=receipt.request_id)
 
     def _is_about_such(self, backoff: Backoff) -> bool:
-        """False when a smaller type was sold than the type for which the quota had no room."""
+        """True unless a smaller type was sold than the type for which the quota had no place."""
         return backoff.vcpu is None or self._launch.vcpu is None or self._launch.vcpu >= backoff.vcpu
 
     def _learn_sale(self, intent: Intent, count: int) -> None:

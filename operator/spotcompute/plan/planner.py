@@ -1,4 +1,4 @@
-"""The order of the questions: settle what is open, release what must go, ask for what is missing.
+"""Asks the questions in their order: settle what is open, release what must go, ask for what is missing.
 
 One planner and not several controllers, because two loops that launch and release would need a treaty.
 """

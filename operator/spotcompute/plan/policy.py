@@ -1,4 +1,4 @@
-"""The numbers by which decisions are made, in one value, so that tests can choose them."""
+"""Holds the numbers by which decisions are made, in one value, so that tests can choose them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A policy holds the durations and limits of the protocol; `settings` says what each is for, and sets it."""
+    """`Policy` holds the durations and limits of the protocol; `settings` says what each is for, and sets it."""
 
     backoff_base: timedelta = timedelta(seconds=5)
     backoff_max: timedelta = timedelta(seconds=60)
@@ -56,16 +56,16 @@ class Policy:
 
     @property
     def last_resort(self) -> timedelta:
-        """When all pools are avoided, one is tried again after this time.
+        """Returns the time after which one pool is tried again when all pools are avoided.
 
-        With the half-hour of an install, a pool that takes every instance back early is asked three times in the first
-        hour. With less time it would be four times.
+        With the half-hour of an installation, a pool that takes every instance back early is asked three times in the
+        first hour. With less time it would be four times.
         """
         return self.half_life
 
     @property
     def launch_uncertain_for(self) -> timedelta:
-        """How long after its intent a launch can still bring an instance that was never seen.
+        """Returns how long after its intent a launch can still bring an instance that was never seen.
 
         It may be sent during `replay_window`, be accepted until its signature expires, and stay unlisted for
         `listing_lag_max`.

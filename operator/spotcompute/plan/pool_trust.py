@@ -1,4 +1,4 @@
-"""How far a pool is trusted: a pool that takes instances back soon after their launch is avoided for a while.
+"""Judges how far a pool is trusted: one that takes instances back soon after their launch is avoided for a while.
 
 Apart from `backoff`, which is about refusals. A pool that sells and then takes back costs money and work, and its next
 sale proves nothing. Only an instance that lasts proves something.

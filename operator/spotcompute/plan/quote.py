@@ -25,7 +25,7 @@ _EVEN_STEPS = 200
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line is about one pool: its market, what may be bid, and why it would not be asked, or would be asked in vain.
+    """`Line` is about one pool: its market, what may be bid, and why it would not be asked, or would be asked in vain.
 
     Prices are per instance and hour, None when not quoted. `bid` is None for the market's price, and for no bid at all.
     """
@@ -42,7 +42,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """A lot is a number of instances of one pool; `extra` is the price of the disks and bandwidth of each."""
+    """`Lot` is a number of instances of one pool; `extra` is the price of the disks and bandwidth of each."""
 
     pool: Pool
     count: int
@@ -54,7 +54,7 @@ class Lot:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A quote says what would be chosen (`lots`) for the `missing` instances; fewer when the market has not enough.
+    """`Quote` says what would be chosen (`lots`) for the `missing` instances; fewer when the market has not enough.
 
     `unmet` says why there are no pools.
     """
@@ -66,22 +66,25 @@ class Quote:
 
     @property
     def chosen(self) -> int:
-        """How many instances are in all lots."""
+        """Returns how many instances are in all lots."""
         return sum(lot.count for lot in self.lots)
 
     @property
     def per_hour(self) -> Decimal | None:
-        """What the lots cost per hour, with disks and bandwidth if that is known; None when another price is not."""
+        """Returns the price of the lots per hour, with disks and bandwidth if known.
+
+        None when another price is not known.
+        """
         return self._with_extras(_sum((lot.price, lot.count) for lot in self.lots))
 
     @property
     def on_demand_per_hour(self) -> Decimal | None:
-        """What the lots would cost per hour on demand; None when a price is not known."""
+        """Returns the price of the lots per hour on demand. None when a price is not known."""
         return self._with_extras(_sum((lot.list_price, lot.count) for lot in self.lots))
 
     @property
     def extras_per_hour(self) -> Decimal | None:
-        """What disks and bandwidth of all lots cost per hour; None when that is not known."""
+        """Returns the price of disks and bandwidth of all lots per hour. None when that is not known."""
         return _sum((lot.extra, lot.count) for lot in self.lots)
 
     def _with_extras(self, machines: Decimal | None) -> Decimal | None:
@@ -89,7 +92,7 @@ class Quote:
 
     @property
     def saved_percent(self) -> int | None:
-        """How much less spot costs than on demand, in percent; None when one of the two is not known."""
+        """Returns by how many percent spot costs less than on demand. None when one of the two is not known."""
         spot, full = self.per_hour, self.on_demand_per_hour
         return int((1 - spot / full) * 100) if full and spot is not None else None
 

@@ -1,4 +1,4 @@
-"""Which instances go: those that are of no use any more, and those that are too many, in a fixed order."""
+"""Decides which instances go: those that are of no use any more, and those that are too many, in a fixed order."""
 
 from __future__ import annotations
 

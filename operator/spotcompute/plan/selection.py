@@ -1,4 +1,4 @@
-"""Which pools an environment means that names requirements instead of instance types."""
+"""Finds the pools of an environment that names requirements instead of instance types."""
 
 from __future__ import annotations
 

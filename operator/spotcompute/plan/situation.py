@@ -1,4 +1,4 @@
-"""One value for everything that a decision is made from.
+"""Defines `Situation`: one value for everything that a decision is made from.
 
 Apart from `allocation` and the modules below it, which take single values: a function of a ledger and a time is easier
 to test and to trust than a function of everything. All modules above `allocation` take a `Situation`.
@@ -21,7 +21,7 @@ from spotcompute.plan.policy import Policy
 
 @dataclass(frozen=True)  # without slots, because `ranking` is kept in the instance
 class Situation:
-    """A situation holds what is wanted, what is remembered, what is seen, the time, and the numbers to decide by.
+    """`Situation` holds what is wanted, what is remembered, what is seen, the time, and the numbers to decide by.
 
     `now` is aware UTC and is read once a round; a situation is never kept for the next round.
     """
@@ -39,17 +39,23 @@ class Situation:
 
     @property
     def missing(self) -> int:
-        """How many instances are wanted and neither exist nor are on their way."""
+        """Returns how many instances are wanted and neither exist nor are on their way."""
         return shortfall(self.ledger, self.desired.replicas)
 
     @cached_property
     def ranking(self) -> Ranking:
-        """Every pool, those that may be asked first. It is computed once; a new ledger makes a new situation."""
+        """Returns every pool, those that may be asked first.
+
+        It is computed once; a new ledger makes a new situation.
+        """
         return rank(self.desired, self.ledger, self.market, self.now, self.policy)
 
     @property
     def next_attempt(self) -> datetime | None:
-        """When a pool may be asked again: `now` when one may be asked already, None when no time will do it."""
+        """Returns when a pool may be asked again:
+
+        `now` when one may be asked already, None when time alone does not help.
+        """
         return next_attempt(self.ranking, self.ledger, self.now)
 
     def with_ledger(self, ledger: Ledger) -> Situation:

@@ -1,1 +1,1 @@
-"""The loop and its hands: it waits, calls and records, and chooses nothing."""
+"""Runs the loop: it waits, calls and records, and chooses nothing."""

@@ -123,7 +123,7 @@ class _DryRunSearch:
                 self._wrong.add(part)
 
     async def _blamed(self, probe: Probe, request: LaunchRequest, error: CloudError) -> Part | None:
-        """Return the part at fault; when no call is left to find it, note the part that the error hints at."""
+        """Returns the part at fault. When no call is left to find it, notes the part that the error hints at."""
         try:
             return await self._culprit(request, error)
         except _OutOfCalls:

@@ -70,7 +70,7 @@ class Identities:
         self._reach, self._policy, self._clock, self._nonce = reach, policy, clock, nonce
 
     async def identify(self, raw: KubeObject, environment: Environment) -> tuple[KubeObject, Recalled]:
-        """Returns the object and what is remembered of it. Writes the identity and our finalizer where they lack.
+        """Returns the object and its stored state. Writes the identity and our finalizer where they are missing.
 
         Raises Problem when the cloud must be asked and cannot be, KubeError when a write fails.
         """
@@ -89,7 +89,7 @@ class Identities:
         return self._read_claims(environment).remembers_nothing
 
     def conflict(self, environment: Environment) -> Problem:
-        """Returns what to report of an object that bears the identity of another one."""
+        """Returns what to report of an object that has the identity of another one."""
         if self.owns_nothing(environment):
             message = (
                 f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
@@ -130,7 +130,7 @@ class Identities:
     # --- what the cloud shows ----------------------------------------------------------------------------------------
 
     async def _ask_cloud(self, environment: Environment, question: Question) -> tuple[str, ...]:
-        """Returns the identities of this object under which instances live; nothing when nothing must be asked."""
+        """Returns the identities of this object that have live instances. Empty when nothing must be asked."""
         if question is Question.ALIVE:
             return await self._alive(environment)
         if question is Question.LEFT_BEHIND and environment.deleted_at is not None:
@@ -152,7 +152,7 @@ class Identities:
         """Finds live instances of an object that is being deleted with an empty ledger.
 
         A restored etcd may have lost that ledger, so the cloud is asked before the finalizer goes. Without a valid spec
-        nothing is asked, without a valid key it is tried for `key_wait_max`, and while the cloud does not answer for
+        nothing is asked. Without a valid key it is tried for `key_wait_max`, and while the cloud does not answer for
         `launch_uncertain_for`.
         """
         since, ours = abs(self._clock() - deleted_at), self._binding(environment)
@@ -202,7 +202,7 @@ class Identities:
 
 
 def _with_refusals(belief: Belief, claims: Claims, environment_id: str, now: datetime) -> Recalled:
-    """Returns the ledger in which stands what was not believed, and the lines of history about it."""
+    """Returns the ledger with the refused parts of the stored state recorded, and the lines of history about them."""
     if belief.gap is not None:
         _log.warning("ledger_went_back" if belief.gap is Gap.WENT_BACK else "ledger_is_behind")
     ledger, activities = belief.ledger, []
@@ -215,7 +215,7 @@ def _with_refusals(belief: Belief, claims: Claims, environment_id: str, now: dat
 
 
 def _refusal(disbelief: Disbelief, claims: Claims, environment_id: str) -> tuple[StateRefusalKind, str]:
-    """Returns the kind and the message under which users read that a part of the stored state was not believed."""
+    """Returns the kind and the message under which users read that a part of the stored state was refused."""
     match disbelief:
         case Disbelief.LEDGER_FLAWED:
             return StateRefusalKind.LEDGER, f"status.ledger is not what this operator writes: {claims.flaw}"

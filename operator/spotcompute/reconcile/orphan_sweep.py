@@ -1,4 +1,4 @@
-"""The orphan sweep: releases instances whose environment is gone, and abstains whenever it is not sure.
+"""Releases instances whose environment is gone, and abstains whenever it is not sure.
 
 Apart from `reconciler`, because it has no object to work for: it looks from the cloud's side.
 """
@@ -36,7 +36,7 @@ BATCH = 100
 
 
 class OrphanSweep:
-    """The orphan sweep looks at every account in use now and then; `plan.orphans` says what makes an orphan."""
+    """`OrphanSweep` looks at every account in use now and then. `plan.orphans` says what makes an orphan."""
 
     def __init__(
         self,
@@ -215,7 +215,10 @@ def _account_of(obj: KubeObject) -> AccountRef | None:
 
 
 def _may_be_of(ref: AccountRef, instance: Instance) -> bool:
-    """False for an instance of another namespace in the same account; True when its tags do not say."""
+    """True when the instance may belong to this namespace.
+
+    False when its tags name another namespace of the same account.
+    """
     owner = owner_of(instance.owner)
     return owner is None or owner[0] == ref.namespace
 

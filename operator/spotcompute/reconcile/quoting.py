@@ -1,4 +1,4 @@
-"""The quote in the status of a paused environment: what would be bought if the pause ended now, and what is wrong.
+"""Writes the quote of a paused environment: what would be bought if the pause ended now, and what is wrong.
 
 Apart from `reconciler`, because people read it and nothing is decided by it.
 """

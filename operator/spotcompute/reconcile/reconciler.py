@@ -1,4 +1,4 @@
-"""THE LOOP: desire · observe · plan · act · report, one environment at a time, whatever woke it.
+"""Runs THE LOOP: desire · observe · plan · act · report, one environment at a time, whatever woke it.
 
 Create, change, resume and delete are the same run; deletion is "desired capacity 0, and keep the finalizer until
 nothing is left". Safety comes from tokens and compare-and-swap, not from being the only replica.
@@ -237,7 +237,7 @@ class Reconciler:
 
 @dataclass(slots=True)
 class _Run:
-    """What one run knows: the object at its latest version, and what is not yet written to it."""
+    """`_Run` holds what one run knows: the object at its latest version, and what is not yet written to it."""
 
     raw: KubeObject
     unsaved: list[Outcome]

@@ -24,7 +24,7 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class RunRecord:
-    """A run record holds what one run has promised in status so far, whatever conflicts made it start over."""
+    """`RunRecord` holds what one run has promised in status so far, whatever conflicts made it start over."""
 
     conclusion: tuple[Any, Any]
     activities: list[Activity] = field(default_factory=list)
@@ -32,7 +32,7 @@ class RunRecord:
 
 
 class Recorder:
-    """The recorder numbers the runs of this process, and records of each what it changed."""
+    """`Recorder` numbers the runs of this process, and records what each of them changed."""
 
     def __init__(self, kube: KubePort) -> None:
         """`kube` posts the Events."""

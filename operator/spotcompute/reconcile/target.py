@@ -1,4 +1,4 @@
-"""What one run works for and with: the environment, what it desires, its user data, the inventory of its account."""
+"""Defines what one run works for and with: the environment, its desired state, user data and inventory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spotcompute.model.desired import Desired
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A target is one environment as its object is written now, with everything its spec names.
+    """`Target` is one environment as its object is written now, with everything its spec names.
 
     `desired` has the pools that the spec names. Those that meet requirements come with the market (`plan.selection`).
     """
@@ -24,10 +24,10 @@ class Target:
 
     @property
     def label(self) -> str:
-        """The name under which the pacer lets calls for this environment wait."""
+        """Returns the name under which the pacer lets calls for this environment wait."""
         return self.environment.label
 
     @property
     def encoded_user_data(self) -> str | None:
-        """User data in base64, as the cloud takes it; None when the spec names none."""
+        """Returns user data in base64, as the cloud takes it. None when the spec names none."""
         return self.user_data.encoded if self.user_data else None

@@ -27,7 +27,7 @@ from spotcompute.report.why import why_short
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """A conclusion says how an environment stands. `stalled`: a person must act; waiting for stock is not stalled."""
+    """`Conclusion` says how an environment stands. `stalled`: a person must act; waiting for stock is not stalled."""
 
     phase: Phase
     reason: str
@@ -159,7 +159,7 @@ def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
 
 
 def _missing(situation: Situation, counts: str) -> Conclusion:
-    """How an environment stands that has fewer instances than wanted, with `counts` as the first half of a sentence."""
+    """Returns the state of an environment with too few instances. `counts` is the first half of its sentence."""
     ledger = situation.ledger
     if situation.observed.other_identities:
         others = ", ".join(sorted(situation.observed.other_identities))
@@ -201,7 +201,7 @@ def gang_condition(situation: Situation) -> list[Condition]:
 
 
 def _one_time_over(situation: Situation, counts: str) -> Conclusion:
-    """The one attempt of a OneTime environment is over and something is missing: it failed, or instances were lost."""
+    """Returns the state after the one attempt of a OneTime environment: it failed, or instances were lost since."""
     backoffs = [
         backoff
         for backoff in situation.ledger.backoffs.values()
@@ -216,7 +216,10 @@ def _one_time_over(situation: Situation, counts: str) -> Conclusion:
 
 
 def _is_refusal(backoff: Backoff) -> bool:
-    """False for the backoff after an early loss: then the attempt itself had succeeded."""
+    """True when a refusal caused the backoff.
+
+    After an early loss it is False, because the attempt itself had succeeded.
+    """
     return backoff.trouble is not Trouble.EARLY_LOSS
 
 

@@ -1,4 +1,4 @@
-"""What the instances cost now, what they have cost so far, and what spot has saved.
+"""Computes what the instances cost now, what they have cost so far, and what spot has saved.
 
 Apart from `status`, because money is computed and not only shown: what was spent goes on from the ledger's sum.
 """

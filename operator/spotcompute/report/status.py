@@ -115,7 +115,7 @@ _NOTHING: tuple[object, ...] = (None, [], {})
 
 
 def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
-    """How the environment stands: in one word, one reason, and conditions; and when the next attempt is."""
+    """Returns the state of the environment in one word, one reason and conditions, and when the next attempt is."""
     found = [*conclusion.conditions(), *gang_condition(situation), *state_refusal_condition(situation.ledger)]
     before = previous.get("conditions") or []
     return {
@@ -134,7 +134,7 @@ def _next_attempt_time(situation: Situation, conclusion: Conclusion) -> str | No
 
 
 def _counts(situation: Situation) -> dict[str, Any]:
-    """How many instances there are; launches in flight count as present."""
+    """Returns how many instances there are. Launches in flight count as present."""
     occupied, present = occupying(situation.ledger), _present(situation)
     return {
         "replicas": len(occupied) + in_flight(situation.ledger),
@@ -145,7 +145,7 @@ def _counts(situation: Situation) -> dict[str, Any]:
 
 
 def _instances(situation: Situation) -> dict[str, Any]:
-    """Where the instances are, and each of them; of many only the noteworthy ones, and all ids."""
+    """Returns the zones of the instances, and each instance. Of many only the noteworthy ones, and all ids."""
     ids, present = sorted(situation.ledger.members), _present(situation)
     return {
         "zones": sorted({member.pool.zone for member in occupying(situation.ledger)})[:ZONES_SHOWN],
@@ -155,10 +155,9 @@ def _instances(situation: Situation) -> dict[str, Any]:
 
 
 def _pools(situation: Situation) -> dict[str, Any]:
-    """One line for each pool.
+    """Returns one line for each pool. Score and stock are shown only while something is missing.
 
-    Score and stock move by themselves. They are shown only while something is missing, when there is a next attempt to
-    understand. Otherwise status would be written again and again.
+    They move by themselves, and otherwise status would be written again and again.
     """
     pools = [pool for pool, _ in situation.desired.pools]
     if situation.missing == 0:
@@ -169,12 +168,12 @@ def _pools(situation: Situation) -> dict[str, Any]:
 
 
 def _cost(situation: Situation, currency: str) -> dict[str, Any]:
-    """What the instances cost now and have cost so far."""
+    """Returns what the instances cost now and have cost so far."""
     return {"cost": cost_status(situation.ledger, situation.market, currency)}
 
 
 def _paid_until_now(situation: Situation, currency: str) -> dict[str, Any]:
-    """What was spent until now, for a status that is written anyway; nothing while nothing was spent."""
+    """Returns what was spent until now, for a status that is written anyway. Nothing while nothing was spent."""
     if situation.ledger.spending is None:
         return {}
     ledger = summed_up(situation.ledger, situation.now)
@@ -182,7 +181,7 @@ def _paid_until_now(situation: Situation, currency: str) -> dict[str, Any]:
 
 
 def _history(previous: Mapping[str, Any], situation: Situation, activities: Sequence[Activity]) -> dict[str, Any]:
-    """What happened lately, the newest first."""
+    """Returns what happened lately, the newest first."""
     lines = appended(previous.get("activities") or [], activities)
     return {"activities": settled(lines, situation.ledger, situation.now)}
 
@@ -191,7 +190,7 @@ def _history(previous: Mapping[str, Any], situation: Situation, activities: Sequ
 
 
 def _present(situation: Situation) -> str:
-    """The digest of a current template."""
+    """Returns the digest of a current template."""
     return template_digest(situation.desired.template, situation.desired.user_data_digest)
 
 
@@ -210,7 +209,7 @@ def _shown(situation: Situation) -> list[Member]:
 
 
 class _Line(NamedTuple):
-    """The facts that make the line of one instance; they are the key of a cache."""
+    """`_Line` holds the facts that make the line of one instance. They are the key of a cache."""
 
     id: str
     pool: Pool

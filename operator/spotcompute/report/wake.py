@@ -1,4 +1,4 @@
-"""When to look again: when the next thing can happen of which no event brings news.
+"""Decides when to look again: at the next thing that can happen without news from a watch or a sweep.
 
 Each kind of thing is a rule with a name. The name of the rule that decided stands in the log (`next_wake`).
 """
@@ -26,7 +26,10 @@ RARER = 8
 
 @dataclass(frozen=True, slots=True)
 class Wake:
-    """When to look again at the latest, and why; news from a sweep or a watch come sooner by themselves."""
+    """`Wake` says when to look again at the latest, and why.
+
+    A change that a sweep or a watch shows wakes a run earlier.
+    """
 
     at: datetime
     reason: str
@@ -47,12 +50,15 @@ def next_wake(situation: Situation) -> Wake:
 
 
 def _next_attempt(situation: Situation) -> datetime | None:
-    """When the first pool may be asked again."""
+    """Returns when the first pool may be asked again."""
     return situation.next_attempt if _is_asking(situation) and situation.desired.pools else None
 
 
 def _blocked(situation: Situation) -> datetime | None:
-    """Where only prices, shares or a budget keep pools from being asked, no moment is known: the longest backoff."""
+    """Returns the end of a longest backoff from now, when only prices, shares or a budget keep pools from being asked.
+
+    It is not known when those will change.
+    """
     if not _is_asking(situation) or _next_attempt(situation) is not None:
         return None
     return situation.now + situation.policy.backoff_max
@@ -67,13 +73,13 @@ def _is_asking(situation: Situation) -> bool:
 
 
 def _quote_refresh(situation: Situation) -> datetime | None:
-    """The quote of a paused environment follows the market."""
+    """Returns when the quote of a paused environment is due again. It follows the market."""
     is_quoted = situation.desired.paused and not situation.desired.deleting and situation.missing > 0
     return situation.now + situation.policy.backoff_max if is_quoted else None
 
 
 def _open_launch(situation: Situation) -> datetime | None:
-    """An open launch is looked for, but not while the whole account backs off."""
+    """Returns when to look for an open launch: soon, but not while the whole account backs off."""
     ledger, now = situation.ledger, situation.now
     if not ledger.intents:
         return None
@@ -86,14 +92,14 @@ def _open_launch(situation: Situation) -> datetime | None:
 
 
 def _change_over(situation: Situation) -> datetime | None:
-    """Spot may be replaced by on demand, or on demand by spot."""
+    """Returns when spot may be replaced by on demand, or on demand by spot."""
     if _is_idle(situation):
         return None
     return next_fallback_check(situation)
 
 
 def _gang_hold(situation: Situation) -> datetime | None:
-    """An incomplete gang is released when its hold is over."""
+    """Returns when the hold of an incomplete gang is over, and it is released."""
     gang, since = situation.desired.gang, situation.ledger.incomplete_since
     if _is_idle(situation) or gang is None or since is None:
         return None
@@ -102,7 +108,7 @@ def _gang_hold(situation: Situation) -> datetime | None:
 
 
 def _gang_parts(situation: Situation) -> datetime | None:
-    """A gang that was given up may be built from parts again."""
+    """Returns when a gang that was given up may be built from parts again."""
     gang, broken_up_at = situation.desired.gang, situation.ledger.broken_up_at
     if _is_idle(situation) or gang is None or broken_up_at is None or situation.missing == 0:
         return None
@@ -118,12 +124,12 @@ def _is_idle(situation: Situation) -> bool:
 
 
 def _other_identities(situation: Situation) -> datetime | None:
-    """Instances under another identity of this object may have gone."""
+    """Returns when to look whether the instances under another identity of this object have gone."""
     return situation.now + situation.policy.poll_interval if situation.observed.other_identities else None
 
 
 def _refusal_shown(situation: Situation) -> datetime | None:
-    """A state refusal has been shown for long enough."""
+    """Returns when a state refusal has been shown for long enough."""
     refused = situation.ledger.state_refused
     if refused is None:
         return None
@@ -131,7 +137,7 @@ def _refusal_shown(situation: Situation) -> datetime | None:
 
 
 def _quarantine(situation: Situation) -> datetime | None:
-    """The quarantine ends with the sweeps that follow its last moment."""
+    """Returns when the quarantine may end: with the sweeps that follow its last moment."""
     until = situation.ledger.quarantine_until
     return None if until is None else max(_next_look(until, situation), until)
 
@@ -140,39 +146,39 @@ def _quarantine(situation: Situation) -> datetime | None:
 
 
 def _release_without_effect(situation: Situation) -> datetime | None:
-    """A release that was accepted is asked for again while its instance is still listed."""
+    """Returns when a release that was accepted is asked for again, because its instance is still listed."""
     waits = any(_shows_no_effect(member, situation) for member in _leaving(situation))
     return situation.now + situation.policy.repeat_release if waits else None
 
 
 def _release_under_way(situation: Situation) -> datetime | None:
-    """A release waits to be asked for, to be accepted, or for the proof that its instance has gone."""
+    """Returns when to look at a release that waits to be sent or accepted, or for the proof of its end."""
     open_releases = (member for member in _leaving(situation) if not _shows_no_effect(member, situation))
     looks = (_next_look(one.termination.recorded_at, situation) for one in open_releases if one.termination)
     return min(looks, default=None)
 
 
 def _unlisted(situation: Situation) -> datetime | None:
-    """An instance is not listed yet, or any more."""
+    """Returns when to look for an instance that is not listed yet, or no longer."""
     is_any = any(instance is None for _, instance in _staying(situation))
     return situation.now + situation.policy.poll_interval if is_any else None
 
 
 def _untagged(situation: Situation) -> datetime | None:
-    """An instance has no tags yet, or any more."""
+    """Returns when to look at an instance that has no tags yet, or no longer."""
     untagged = (one for _, one in _staying(situation) if one is not None and one.ownership is None)
     return min((_next_look(instance.created_at, situation) for instance in untagged), default=None)
 
 
 def _starting(situation: Situation) -> datetime | None:
-    """An instance that takes too long to start is replaced."""
+    """Returns when an instance that takes too long to start is replaced."""
     timeout, soon = situation.policy.launch_timeout, situation.now + situation.policy.poll_interval
     pending = (instance for _, instance in _tagged(situation) if instance.state is InstanceState.PENDING)
     return min((max(soon, instance.created_at + timeout) for instance in pending), default=None)
 
 
 def _unproven_loss(situation: Situation) -> datetime | None:
-    """A lost instance is still listed."""
+    """Returns when to look at a lost instance that is still listed."""
     lost = (
         member.lost is not None
         for member, instance in _tagged(situation)
@@ -182,7 +188,7 @@ def _unproven_loss(situation: Situation) -> datetime | None:
 
 
 def _resync(situation: Situation) -> datetime:
-    """However still everything is, it is looked at again."""
+    """Returns the time of the resync, which comes even when nothing changes."""
     return situation.now + situation.policy.resync
 
 

@@ -52,7 +52,7 @@ def why_short(situation: Situation) -> Why | None:
 
 
 def _of_rejected(situation: Situation) -> Why:
-    """What would end the wait first decides: a refusal that time ends comes before the other obstacles."""
+    """Returns what would end the wait first. A refusal that time ends comes before the other obstacles."""
     rejected = situation.ranking.rejected
     backoffs = [one.backoff for one in rejected if one.backoff is not None]
     others = [one for one in rejected if one.backoff is None]
@@ -98,7 +98,7 @@ def _cap(backoff: Backoff, situation: Situation) -> Decimal | None:
 
 
 def _about_fallback(situation: Situation) -> str:
-    """When on-demand instances will be bought in place of spot, or why they are not."""
+    """Returns when on-demand instances will be bought in place of spot, or why they are not."""
     fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
     if fallback is None or fallback.count_max == 0 or ledger.short_since is None:
         return ""
