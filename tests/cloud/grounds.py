@@ -21,7 +21,7 @@ from typing import Any, Protocol
 
 from cloud.world import InMemoryCloud
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import OutcomeUnknown, Throttled
+from spotcompute.cloud.errors import InvalidCredentials, OutcomeUnknown, Throttled
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.cloud.tencent.provider import TencentProviders
 from spotcompute.model.offering import Pool
@@ -63,6 +63,7 @@ class Ground(Protocol):
     def lose_answer_of_next_launch(self) -> None: ...
     def throttle_next_launch(self) -> None: ...
     def set_dry_run(self, answer: str, checks_price: str) -> None: ...
+    def hide_account(self) -> None: ...
     def live(self, environment_id: str) -> set[str]: ...
     def peak(self, environment_id: str) -> int: ...
 
@@ -124,6 +125,9 @@ class MemoryGround:
 
     def set_dry_run(self, answer: str, checks_price: str) -> None:
         self.cloud.checks_price = checks_price == "yes"  # the port hides how a pass is answered
+
+    def hide_account(self) -> None:
+        self.cloud.fail_next("identify", InvalidCredentials("UnauthorizedOperation", "not with this key", "request-x"))
 
     def live(self, environment_id: str) -> set[str]:
         return {record.id for record in self.cloud.books.live_of(environment_id)}
@@ -241,6 +245,9 @@ class SimulatedGround:
     def set_dry_run(self, answer: str, checks_price: str) -> None:
         self.switch("dry-run-answer", answer)
         self.switch("dry-run-checks-price", checks_price)
+
+    def hide_account(self) -> None:
+        self.switch("caller-identity", "UnauthorizedOperation")
 
     def live(self, environment_id: str) -> set[str]:
         rows = self.sim("ledger", "GET")["instances"]

@@ -24,9 +24,14 @@ MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
 
 @dataclass
 class ScriptedCloud:
-    """`listed` is what sweeps show, `hidden` what only a look-up by id or name shows; `trouble` fails calls by name."""
+    """`listed` is what sweeps show, `hidden` what only a look-up by id or name shows; `trouble` fails calls by name.
 
-    account: str = "account@region"
+    `number` is what it answers when asked whose the key is.
+    """
+
+    key: str = "key/region"
+    number: str = "100000000001"
+    account: str | None = None
     listed: list[Instance] = field(default_factory=list)
     hidden: list[Instance] = field(default_factory=list)
     offerings: list[Offering] = field(default_factory=list)
@@ -46,6 +51,17 @@ class ScriptedCloud:
     def times(self, name: str) -> list[float]:
         """When that method was called."""
         return [at for method, at in self.calls if method == name]
+
+    @property
+    def name(self) -> str:
+        """The account as it is logged."""
+        return self.account or self.key
+
+    async def identify(self) -> str:
+        """What stands in `number`."""
+        await self._call("identify")
+        self.account = self.number
+        return self.number
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
         """What stood in `listed` when the call began."""

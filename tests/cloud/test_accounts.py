@@ -1,4 +1,4 @@
-"""One inventory per key and region, in use or at rest, whatever the cloud answers. In virtual time."""
+"""One inventory per account and region, in use or at rest, whatever the cloud answers. In virtual time."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from contextlib import asynccontextmanager
 import pytest
 
 from clock import clock
-from cloud.scripted import PACE, News, ScriptedCloud
-from spotcompute.cloud.accounts import Accounts
+from cloud.scripted import ENV, PACE, News, ScriptedCloud
+from spotcompute.cloud.accounts import PATIENCE, Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import InvalidCredentials
+from spotcompute.cloud.errors import CloudError, InvalidCredentials
 from spotcompute.cloud.inventory import IDLE
 
 pytestmark = pytest.mark.looptime
@@ -22,8 +22,11 @@ KEY, OTHER_KEY = Credentials("id-1", "key-1"), Credentials("id-2", "key-2")
 
 
 def accounts_of(clouds: dict[tuple[str, str], ScriptedCloud]) -> Accounts:
+    """A cloud for each key and region; the number of its account is that of the secret id, but for those given."""
+
     def provider(credentials: Credentials, region: str) -> ScriptedCloud:
-        return clouds.setdefault((credentials.secret_id, region), ScriptedCloud(f"{credentials.secret_id}@{region}"))
+        name = credentials.secret_id
+        return clouds.setdefault((name, region), ScriptedCloud(f"{name}/{region}", name.removeprefix("id-")))
 
     return Accounts(provider, "cluster-a", clock, PACE, News())
 
@@ -39,17 +42,14 @@ async def kept(accounts: Accounts) -> AsyncIterator[asyncio.Task[None]]:
         await asyncio.wait([task])
 
 
-async def test_one_inventory_per_key_and_region() -> None:
+async def test_one_inventory_per_account_and_region() -> None:
     clouds: dict[tuple[str, str], ScriptedCloud] = {}
     accounts = accounts_of(clouds)
     async with kept(accounts):
-        assert accounts.inventory(KEY, "r-1") is accounts.inventory(KEY, "r-1")
-        different = [
-            accounts.inventory(KEY, "r-1"),
-            accounts.inventory(KEY, "r-2"),
-            accounts.inventory(OTHER_KEY, "r-1"),
-        ]
-        assert len({id(item) for item in different}) == 3
+        first, again = await accounts.open(KEY, "r-1"), await accounts.open(KEY, "r-1")
+        assert (first.inventory, first.provider) == (again.inventory, again.provider)
+        different = [await accounts.open(key, region) for key, region in ((KEY, "r-2"), (OTHER_KEY, "r-1"))]
+        assert len({id(one.inventory) for one in (first, *different)}) == 3
     assert set(clouds) == {("id-1", "r-1"), ("id-1", "r-2"), ("id-2", "r-1")}
 
 
@@ -58,7 +58,8 @@ async def test_calls_depend_on_accounts_and_not_on_environments() -> None:
     accounts = accounts_of(clouds)
     async with kept(accounts):
         for _ in range(20):
-            await asyncio.gather(*(accounts.inventory(KEY, "r-1").observe(f"env-{n}", [], []) for n in range(100)))
+            access = await accounts.open(KEY, "r-1")
+            await asyncio.gather(*(access.observe(f"env-{n}", [], []) for n in range(100)))
             await asyncio.sleep(15)
     (cloud,) = clouds.values()
     assert len(cloud.times("list")) <= 21
@@ -69,12 +70,12 @@ async def test_an_idle_account_stops_and_begins_again_when_asked() -> None:
     clouds: dict[tuple[str, str], ScriptedCloud] = {}
     accounts = accounts_of(clouds)
     async with kept(accounts):
-        first = accounts.inventory(KEY, "r-1")
+        first = (await accounts.open(KEY, "r-1")).inventory
         await asyncio.sleep(IDLE.total_seconds() + 31)
         count = len(clouds["id-1", "r-1"].calls)
         await asyncio.sleep(600)
         assert len(clouds["id-1", "r-1"].calls) == count
-        again = accounts.inventory(KEY, "r-1")
+        again = (await accounts.open(KEY, "r-1")).inventory
         assert again is not first
         await asyncio.sleep(16)
         assert len(clouds["id-1", "r-1"].calls) == count + 1
@@ -84,7 +85,7 @@ async def test_trouble_of_the_cloud_does_not_end_the_sweeps_of_an_account() -> N
     clouds = {("id-1", "r-1"): ScriptedCloud(trouble={"list": InvalidCredentials("AuthFailure", "no such key")})}
     accounts = accounts_of(clouds)
     async with kept(accounts) as task:
-        accounts.inventory(KEY, "r-1")
+        await accounts.open(KEY, "r-1")
         await asyncio.sleep(600)
         assert not task.done()
     assert len(clouds["id-1", "r-1"].times("list")) > 5
@@ -95,7 +96,7 @@ async def test_a_sweep_that_dies_of_anything_else_ends_the_process() -> None:
     accounts = accounts_of(clouds)
     task = asyncio.create_task(accounts.run())
     await asyncio.sleep(0)
-    accounts.inventory(KEY, "r-1")
+    await accounts.open(KEY, "r-1")
     with pytest.raises(ZeroDivisionError):
         await task
 
@@ -106,9 +107,9 @@ async def test_a_sweep_that_died_before_anything_waited_for_it_ends_the_process_
         ("id-1", "r-2"): ScriptedCloud(trouble={"list": KeyError("the second")}),
     }
     accounts = accounts_of(clouds)
-    accounts.inventory(KEY, "r-1")
+    await accounts.open(KEY, "r-1")
     await asyncio.sleep(60)
-    accounts.inventory(KEY, "r-2")
+    await accounts.open(KEY, "r-2")
     await asyncio.sleep(60)
     with pytest.raises(ZeroDivisionError):
         await asyncio.wait_for(accounts.run(), 1)
@@ -118,8 +119,158 @@ async def test_the_end_of_the_process_ends_all_sweeps() -> None:
     clouds: dict[tuple[str, str], ScriptedCloud] = {}
     accounts = accounts_of(clouds)
     async with kept(accounts):
-        accounts.inventory(KEY, "r-1")
+        await accounts.open(KEY, "r-1")
         await asyncio.sleep(20)
     count = len(clouds["id-1", "r-1"].calls)
     await asyncio.sleep(600)
     assert len(clouds["id-1", "r-1"].calls) == count
+
+
+# --- keys of one account ---------------------------------------------------------------------------------------------
+
+ROTATED = Credentials("id-rotated", "key-3")
+NOT_ALLOWED = InvalidCredentials("UnauthorizedOperation", "not with this key")
+REVOKED = InvalidCredentials("AuthFailure.SecretIdNotFound", "no such key")
+
+
+def two_keys(**trouble: CloudError | Exception) -> dict[tuple[str, str], ScriptedCloud]:
+    """Two keys of one account; `trouble` is the second one's, by method."""
+    return {
+        ("id-1", "r-1"): ScriptedCloud("id-1/r-1", "1"),
+        ("id-rotated", "r-1"): ScriptedCloud("id-rotated/r-1", "1", trouble=dict(trouble)),
+    }
+
+
+async def test_a_rotated_key_goes_on_with_the_inventory_of_its_account() -> None:
+    clouds = two_keys()
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        old = await accounts.open(KEY, "r-1")
+        await old.observe(ENV, [], [])
+        new = await accounts.open(ROTATED, "r-1")
+        assert new.inventory is old.inventory
+        seen = await new.observe(ENV, ["ins-9"], ["web-1"])
+        assert (seen.account, seen.key) == ("1", "id-rotated/r-1")
+    assert clouds["id-rotated", "r-1"].asked == [("ins-9",)]
+    assert not clouds["id-1", "r-1"].asked, "what one environment asks is asked with its own key"
+
+
+async def test_two_secrets_of_one_account_share_its_sweeps() -> None:
+    clouds = two_keys()
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        for _ in range(20):
+            for key in (KEY, ROTATED):
+                await (await accounts.open(key, "r-1")).observe(ENV, [], [])
+            await asyncio.sleep(15)
+    counts = [len(cloud.times("list")) for cloud in clouds.values()]
+    assert sum(counts) <= 21
+    assert min(counts) >= 9, "the keys take turns"
+    assert sum(len(cloud.times("market")) for cloud in clouds.values()) <= 6
+
+
+async def test_a_key_that_was_rotated_away_is_dropped() -> None:
+    clouds = two_keys()
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        await accounts.open(KEY, "r-1")
+        for _ in range(8):
+            await (await accounts.open(ROTATED, "r-1")).observe(ENV, [], [])
+            await asyncio.sleep(300)
+        count = len(clouds["id-1", "r-1"].times("list"))
+        await asyncio.sleep(600)
+        assert len(clouds["id-1", "r-1"].times("list")) == count
+
+
+async def test_a_revoked_key_blinds_nobody_but_its_own_environments() -> None:
+    clouds = two_keys()
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        good, revoked = await accounts.open(KEY, "r-1"), await accounts.open(ROTATED, "r-1")
+        await revoked.observe(ENV, [], [])
+        clouds["id-rotated", "r-1"].trouble["list"] = REVOKED
+        for _ in range(20):
+            await asyncio.sleep(15)
+            assert (await good.observe(ENV, [], [])).observed_at >= clock() - 2 * PACE.sweep
+        with pytest.raises(InvalidCredentials):
+            await revoked.observe(ENV, [], [])
+        refused = clouds["id-rotated", "r-1"].times("list")
+        assert len(refused) <= 10, "a refused key rests longer and longer"
+        clouds["id-rotated", "r-1"].trouble.clear()
+        await asyncio.sleep(90)
+        await revoked.observe(ENV, [], [])
+
+
+async def test_one_refusal_is_not_told_while_the_last_view_is_fresh() -> None:
+    clouds = two_keys()
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        access = await accounts.open(KEY, "r-1")
+        await access.observe(ENV, [], [])
+        clouds["id-1", "r-1"].trouble["list"] = REVOKED
+        await asyncio.sleep(16)
+        await access.observe(ENV, [], [])
+        await asyncio.sleep(16)
+        with pytest.raises(InvalidCredentials):
+            await access.observe(ENV, [], [])
+
+
+# --- keys of nobody knows whom ---------------------------------------------------------------------------------------
+
+
+async def test_where_the_cloud_does_not_tell_each_key_stands_alone() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        known, unknown = await accounts.open(KEY, "r-1"), await accounts.open(ROTATED, "r-1")
+        assert known.inventory is not unknown.inventory
+        assert (known.unknown_because, unknown.unknown_because) == (None, NOT_ALLOWED)
+        seen = await unknown.observe(ENV, [], [])
+        assert (seen.account, seen.key) == ("", "id-rotated/r-1")
+
+
+async def test_it_is_asked_again_with_patience_and_what_was_seen_is_kept() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    cloud = clouds["id-rotated", "r-1"]
+    async with kept(accounts):
+        alone = await accounts.open(ROTATED, "r-1")
+        for _ in range(720):
+            await (await accounts.open(ROTATED, "r-1")).observe(ENV, [], [])
+            await asyncio.sleep(5)
+        assert 12 <= len(cloud.times("identify")) <= 20
+        cloud.trouble.clear()
+        await asyncio.sleep(300)
+        told = await accounts.open(ROTATED, "r-1")
+        assert told.unknown_because is None
+        assert told.inventory is alone.inventory
+        assert (await accounts.open(KEY, "r-1")).inventory is told.inventory
+        assert accounts.in_use == [told.inventory]
+
+
+async def test_an_inventory_that_turns_out_to_be_of_a_known_account_is_given_up_for_that_one() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        known, alone = await accounts.open(KEY, "r-1"), await accounts.open(ROTATED, "r-1")
+        clouds["id-rotated", "r-1"].trouble.clear()
+        await asyncio.sleep(60)
+        told = await accounts.open(ROTATED, "r-1")
+        assert told.inventory is known.inventory is not alone.inventory
+        assert accounts.in_use == [known.inventory]
+        before = sum(len(cloud.times("list")) for cloud in clouds.values())
+        await asyncio.sleep(150)
+        assert sum(len(cloud.times("list")) for cloud in clouds.values()) - before <= 11
+
+
+async def test_nobody_waits_long_for_a_cloud_that_does_not_answer_whose_a_key_is() -> None:
+    clouds = two_keys()
+    clouds["id-1", "r-1"].latency = 3600.0
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        found = await asyncio.gather(*(accounts.open(KEY, "r-1") for _ in range(100)))
+        assert asyncio.get_running_loop().time() == PATIENCE.total_seconds()
+        assert len({id(access.inventory) for access in found}) == 1
+        assert found[0].unknown_because is not None
+        assert found[0].unknown_because.code == "NoAnswer"
+        assert len(clouds["id-1", "r-1"].times("identify")) == 1

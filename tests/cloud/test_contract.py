@@ -32,6 +32,7 @@ from spotcompute.cloud.errors import (
     InstanceGone,
     InsufficientCapacity,
     InvalidConfiguration,
+    InvalidCredentials,
     OutcomeUnknown,
     PriceTooLow,
     QuotaExceeded,
@@ -53,6 +54,28 @@ async def refused(ground: Ground, request: LaunchRequest, error: type[CloudError
     assert caught.value.request_id
     assert ground.live(ENV) == before
     return caught.value
+
+
+# --- whose the key is ------------------------------------------------------------------------------------------------
+
+
+async def test_a_key_is_told_the_number_of_its_account(ground: Ground) -> None:
+    assert ground.provider.account is None
+    assert ground.provider.name == ground.provider.key
+    number = await ground.provider.identify()
+    assert number.isdigit()
+    assert ground.provider.account == number
+    assert ground.provider.name == f"{number}/ap-guangzhou"
+    assert number not in ground.provider.key
+
+
+async def test_a_key_that_may_not_ask_works_all_the_same(ground: Ground) -> None:
+    ground.hide_account()
+    with pytest.raises(InvalidCredentials) as caught:
+        await ground.provider.identify()
+    assert (caught.value.code, ground.provider.account) == ("UnauthorizedOperation", None)
+    assert caught.value.request_id
+    assert set(await launch(ground)) == set(await listed(ground))
 
 
 # --- launch ----------------------------------------------------------------------------------------------------------

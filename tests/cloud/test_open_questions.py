@@ -177,7 +177,27 @@ async def test_a_key_that_is_rotated_away_stops_working_and_the_new_one_works(
         await listed(old)
     new = provider_of(sim, threads, Credentials(KEY.secret_id, "theNewKeyOfTheTests"))
     assert {instance.id for instance in await new.list_instances("cluster-1")} == set(ids)
-    assert new.account != old.provider.account
+    assert new.key != old.provider.key
+    assert await new.identify() == "100000000001"
+
+
+def temporary(sim: Simulator, token: str) -> Credentials:
+    """A key with a token, as STS hands out for an hour; each is another."""
+    key = Credentials(f"AKIDtemporary{token}", "secretOfAnHour", token)
+    sim("credentials", op="add", account="100000000001", secretId=key.secret_id, secretKey=key.secret_key, token=token)
+    return key
+
+
+async def test_keys_and_tokens_of_one_account_are_told_the_same_number(
+    sim: Simulator, threads: ThreadPoolExecutor
+) -> None:
+    SimulatedGround(sim, threads)
+    keys = [KEY, temporary(sim, "one"), temporary(sim, "two")]
+    found = [provider_of(sim, threads, key) for key in keys]
+    assert {await one.identify() for one in found} == {"100000000001"}
+    assert len({one.key for one in found}) == len(keys)
+    stranger = Credentials("AKIDsimulatedsecretid0000000000000002", "simulatedSecretKey000000000000002")
+    assert await provider_of(sim, threads, stranger).identify() == "100000000002"
 
 
 async def test_everything_a_template_can_say_is_accepted(simulated: SimulatedGround) -> None:

@@ -484,10 +484,64 @@ def test_the_regions_of_one_key_share_a_pacer_and_two_keys_do_not(executor: Thre
     providers = TencentProviders(settings("127.0.0.1:1"), executor)
     one, two = providers(CREDENTIALS, "ap-guangzhou"), providers(CREDENTIALS, "ap-singapore")
     other = providers(Credentials("AKIDother", "secret-other"), "ap-guangzhou")
-    assert one._client._pacer is two._client._pacer
-    assert one._client._pacer is not other._client._pacer
-    assert len({one.account, two.account, other.account}) == 3
-    assert not any(canary in one.account for canary in CANARIES)
+    assert one._client.pacer is two._client.pacer
+    assert one._client.pacer is not other._client.pacer
+    assert len({one.key, two.key, other.key}) == 3
+    assert not any(canary in one.key for canary in CANARIES)
+
+
+async def test_the_keys_of_one_account_share_a_pacer_once_it_is_known(executor: ThreadPoolExecutor) -> None:
+    other_key = Credentials("AKIDother", "secret-other")
+    async with serving(says(AccountId="100000000001")) as stub:
+        providers = TencentProviders(settings(stub.endpoint), executor)
+        one, other = providers(CREDENTIALS, "ap-guangzhou"), providers(other_key, "ap-guangzhou")
+        one._client.pacer.slow_down("RunInstances")
+        for provider in (one, other):
+            await provider.identify()
+        assert one._client.pacer is other._client.pacer
+        assert other._client.pacer.rate("RunInstances") < RATES["RunInstances"]
+        stub.answer = says(AccountId="100000000002")
+        stranger = providers(Credentials("AKIDstranger", "secret-stranger"), "ap-guangzhou")
+        await stranger.identify()
+        assert stranger._client.pacer is not one._client.pacer
+
+
+async def test_whose_a_key_is_is_asked_of_another_product_with_the_same_key(executor: ThreadPoolExecutor) -> None:
+    async with serving(says(AccountId="100000000001")) as stub:
+        await provider(stub.endpoint, executor).identify()
+    (request,) = stub.requests
+    assert (request.action, request.headers["x-tc-version"], request.parameters) == (
+        "GetCallerIdentity", "2018-08-13", {},
+    )  # fmt: skip
+    assert "/sts/tc3_request" in request.headers["authorization"]
+    assert request.headers["x-tc-token"] == CREDENTIALS.token
+
+
+@pytest.mark.parametrize("number", [None, "", "10000/ap-guangzhou", ["100000000001"], True, "1" * 33, "\u0661\u0662"])
+async def test_an_account_that_is_no_number_is_not_believed(executor: ThreadPoolExecutor, number: Any) -> None:
+    async with serving(says(AccountId=number)) as stub:
+        asked = provider(stub.endpoint, executor)
+        with pytest.raises(OutcomeUnknown):
+            await asked.identify()
+        assert asked.account is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "host"),
+    [
+        ({"site": "mainland"}, "sts.tencentcloudapi.com"),
+        ({"site": "international"}, "sts.intl.tencentcloudapi.com"),
+        ({"endpoint": "cvm.internal.tencentcloudapi.com"}, "sts.internal.tencentcloudapi.com"),
+        ({"endpoint": "127.0.0.1:8080", "protocol": "http"}, "127.0.0.1:8080"),
+    ],
+)
+def test_the_other_product_is_found_beside_the_first(
+    executor: ThreadPoolExecutor, changes: dict[str, Any], host: str
+) -> None:
+    sdk = Client(CREDENTIALS, "r", Settings(**changes), executor, Pacer(RATES))._sts_sdk
+    assert sdk.profile.httpProfile.endpoint == host
+    assert sdk.profile.retryer is None
+    assert [adapter.max_retries.total for adapter in sdk.request.conn._session.adapters.values()] == [0, 0]
 
 
 async def test_an_empty_lookup_asks_nothing(executor: ThreadPoolExecutor) -> None:

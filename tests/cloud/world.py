@@ -175,11 +175,11 @@ class InMemoryCloud:
     """
 
     def __init__(
-        self, clock: Callable[[], datetime], account: str = "memory/ap-guangzhou", hook: Hook | None = None
+        self, clock: Callable[[], datetime], key: str = "memory/ap-guangzhou", hook: Hook | None = None
     ) -> None:
         """`clock` returns aware UTC."""
         self._clock = clock
-        self._account = account
+        self._key, self._number, self._account = key, "100000000001", None
         self._hook = hook
         self._failures: dict[str, list[_Failure]] = defaultdict(list)
         self._visible: dict[str, Record] = {}
@@ -273,10 +273,31 @@ class InMemoryCloud:
 
     # --- the port ----------------------------------------------------------------------------------------------------
 
+    _account: str | None
+
     @property
-    def account(self) -> str:
+    def key(self) -> str:
         """As given."""
+        return self._key
+
+    @property
+    def account(self) -> str | None:
+        """See the port."""
         return self._account
+
+    @property
+    def name(self) -> str:
+        """See the port."""
+        return f"{self._account}/{self._key.partition('/')[2]}" if self._account else self._key
+
+    async def identify(self) -> str:
+        """See the port."""
+
+        def effect() -> str:
+            self._account = self._number
+            return self._number
+
+        return await self._call("identify", effect)
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
         """See the port."""

@@ -19,6 +19,7 @@ from kubectl_spot.__main__ import main as kubectl_spot
 from localcluster import prometheus
 from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
+from spotcompute.cloud.tencent.client import STS, STS_ACTION
 from spotcompute.cloud.tencent.provider import RATES
 from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
 from spotcompute.plan.allocation import Obstacle
@@ -99,7 +100,8 @@ def test_every_expression_of_alerts_and_dashboard_is_understood_by_promtool(tmp_
 def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", (REFERENCE / "cam-policy.md").read_text(), re.DOTALL)
     allowed = [action for statement in json.loads(block)["statement"] for action in statement["action"]]
-    assert sorted(allowed) == sorted(f"name/cvm:{action}" for action in RATES)
+    products = {STS_ACTION: STS}
+    assert sorted(allowed) == sorted(f"name/{products.get(action, 'cvm')}:{action}" for action in RATES)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

@@ -37,7 +37,7 @@ from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Termination, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.capacity import shortfall, surplus
-from spotcompute.plan.ledger_sync import Synced, is_another_account
+from spotcompute.plan.ledger_sync import Synced
 
 DESIRED = desired_of(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
@@ -464,32 +464,6 @@ def test_every_activity_of_a_sync_is_complete() -> None:
     assert OURS.environment_id == kept.ledger.environment_id
 
 
-@pytest.mark.parametrize(
-    ("known_under", "seen", "is_another"),
-    [
-        pytest.param("key-1", [], False, id="the-same-key-sees-nothing"),
-        pytest.param(None, [], False, id="never-noted"),
-        pytest.param("key-0", ["ins-2"], False, id="a-rotated-key-sees-one-of-them"),
-        pytest.param("key-0", [], True, id="another-key-sees-none"),
-    ],
-)
-def test_whose_absence_says_nothing(known_under: str | None, seen: list[str], is_another: bool) -> None:
-    ledger = replace(ledger_of(member("ins-1"), member("ins-2")), account=known_under)
-    view = replace(observed_of(*map(instance, seen)), account="key-1")
-    assert is_another_account(ledger, view) is is_another
-
-
-def test_another_key_may_look_where_nothing_is_left() -> None:
-    ledger = replace(ledger_of(member("ins-1", lost=Cause.RECLAIMED)), account="key-0")
-    assert not is_another_account(ledger, replace(observed_of(), account="key-1"))
-
-
-def test_a_key_that_has_shown_the_instances_before_is_not_another_one_whatever_the_ledger_says() -> None:
-    forged = replace(ledger_of(member("ins-1")), account="key-0")
-    absent = {"ins-1": Absence(sweeps=1, looked_up=True, was_listed=True)}
-    assert not is_another_account(forged, replace(observed_of(absent=absent), account="key-1"))
-
-
 # --- words that others may have written ------------------------------------------------------------------------------
 
 ENDS = [
@@ -562,8 +536,3 @@ def test_a_refusal_is_told_until_the_waiting_is_over() -> None:
         state_refused=StateRefusal(StateRefusalKind.LEDGER, "words", ago(3600)),
     )
     assert sync(waiting, observed_of()).ledger.state_refused is not None
-
-
-def test_an_account_that_shows_something_of_ours_is_not_another_one() -> None:
-    forged = replace(ledger_of(member("ins-1")), account="key-0")
-    assert not is_another_account(forged, replace(observed_of(instance("ins-2")), account="key-1"))

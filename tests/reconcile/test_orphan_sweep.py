@@ -114,21 +114,22 @@ class World:
     """One sweep over accounts "one" and "two", of which those in `used` belong to some environment."""
 
     def __init__(self, *used: str) -> None:
-        self.one, self.two, self.cluster = Account("one"), Account("two"), ScriptedCluster()
+        self.one, self.two, self.cluster = Account("one", "1"), Account("two", "2"), ScriptedCluster()
         clouds = {KEYS["one"]: self.one, KEYS["two"]: self.two}
 
         def provider(credentials: Credentials, region: str) -> CloudProvider:
             return clouds[credentials]
 
         self.accounts = Accounts(provider, CLUSTER, clock, PACE, lambda _: None)
-        for name in used:
-            self.accounts.inventory(KEYS[name], "region")
+        self.used = [KEYS[name] for name in used]
         kube = cast(KubePort, self.cluster)
         cluster = Cluster(CLUSTER, kube, cast(Store, self.cluster), Sources(kube, None, clock), AccountRegistry(kube))
         self.sweep = OrphanSweep(cluster, self.accounts, Policy(), clock, seconds(30))
 
     async def looks(self, count: int) -> None:
         """So many looks, half a minute apart; a fresh sweep stands before each."""
+        for key in self.used:
+            await self.accounts.open(key, "region")
         for _ in range(count):
             await asyncio.sleep(30)
             await self.sweep.once()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 
 import pytest
@@ -37,7 +39,7 @@ from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import FOR_A_PERSON
 from spotcompute.plan.situation import Situation
-from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude
+from spotcompute.report.conclusion import Conclusion, cloud_unreadable, conclude, out_of_reach
 from spotcompute.report.why import decisive_backoff
 
 DESIRED = desired_of(2)
@@ -349,3 +351,40 @@ def test_a_price_that_has_risen_above_a_cap_is_told_and_changes_nothing(caps: Ca
     assert found.phase == "Ready"
     assert part in found.message
     assert part or "risen" not in found.message
+
+
+# --- an account that the key does not show ---------------------------------------------------------------------------
+
+NUMBER, KEY_NAME = "100000000001", "4d4fa27c0e/ap-guangzhou"
+NOT_ALLOWED = InvalidCredentials("UnauthorizedOperation", "not with this key")
+
+
+@pytest.mark.parametrize(
+    ("noted", "account", "unknown_because", "phase", "reason", "mentioned"),
+    [
+        pytest.param(NUMBER, "2", None, "Stalled", "AnotherAccount", [NUMBER, "account 2"], id="another-account"),
+        pytest.param(
+            NUMBER, None, NOT_ALLOWED, "Stalled", "AccountUnknown", ["sts:GetCallerIdentity", "Unauth"], id="refused"
+        ),
+        pytest.param(
+            NUMBER, None, OutcomeUnknown("NoAnswer", "-"), "Waiting", "AccountUnknown", ["NoAnswer"], id="no-answer"
+        ),
+        pytest.param(KEY_NAME, None, None, "Stalled", "AccountUnknown", ["former key", "anew"], id="never-noted"),
+        pytest.param(KEY_NAME, None, NOT_ALLOWED, "Stalled", "AccountUnknown", ["former key"], id="neither"),
+    ],
+)
+@pytest.mark.parametrize("goes_at", [None, NOW])
+def test_what_a_person_is_told_of_a_key_that_shows_nothing(
+    noted: str,
+    account: str | None,
+    unknown_because: CloudError | None,
+    phase: str,
+    reason: str,
+    mentioned: list[str],
+    goes_at: datetime | None,
+) -> None:
+    ledger = replace(ledger_of(ONE, TWO), account=noted)
+    found = out_of_reach(ledger, account, unknown_because, goes_at)
+    assert (found.phase, found.reason, found.stalled, found.ready) == (phase, reason, phase == "Stalled", False)
+    expected = [*mentioned, "nothing is decided", *(["ins-1, ins-2", to_text(goes_at)] if goes_at else [])]
+    assert [part for part in expected if part not in found.message] == []

@@ -55,6 +55,9 @@ class Cloud:
     #: False: nobody may inquire about prices, and is told so without any dice. For seeds older than the question.
     tells_prices = True
 
+    #: False: nobody may ask whose a key is, likewise.
+    tells_accounts = True
+
     def __init__(self, catalog: Catalog, seed: int, switches: Mapping[str, object]) -> None:
         self.simulator = Simulator(catalog, seed=seed, now=EPOCH, switches=switches)
         self.allowed: Callable[[str, float], int | None] = lambda environment, now: None
@@ -79,7 +82,8 @@ class Cloud:
         self.advance()
         if action == "TerminateInstances":
             self._judge_terminations(parameters.get("InstanceIds", []), caller)
-        answer = self.simulator.handle(account, action, parameters, self.now)
+        service = "sts" if action == "GetCallerIdentity" else "cvm"
+        answer = self.simulator.handle(account, action, parameters, self.now, service=service)
         if action in MUTATING:
             self.mutations += 1
         self._judge_births(60.0 + (330.0 if was_late else 0.0))
@@ -146,12 +150,13 @@ class CloudLine:
         fault: FaultPoint,
         skew: Callable[[], float] = float,
         knows: Callable[[str], bool] = lambda environment: True,
+        is_revoked: Callable[[], bool] = bool,
     ) -> None:
         """`skew` is how many seconds the clock that signs is ahead of the cloud's.
 
-        `knows` is whether the process has seen an object with that environment id.
+        `knows` is whether the process has seen an object with that environment id, `is_revoked` whether the key is.
         """
-        self._knows = knows
+        self._knows, self._is_revoked = knows, is_revoked
         self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
         self._boundary, self._fault, self._skew = boundary, fault, skew
 
@@ -160,6 +165,8 @@ class CloudLine:
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
         if action == "InquiryPriceRunInstances" and not self._cloud.tells_prices:
+            raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
+        if action == "GetCallerIdentity" and not self._cloud.tells_accounts:
             raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
         self._boundary(f"{action} before")
         if action == "TerminateInstances":
@@ -193,7 +200,7 @@ class CloudLine:
         skew = self._skew()
         if abs(skew) > SIGNATURE_SECONDS:
             respond({"Error": {"Code": "AuthFailure.SignatureExpire", "Message": "signed when?"}, "RequestId": "r"})
-        elif trouble.revoked:
+        elif trouble.revoked or self._is_revoked():
             respond({"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "no such key"}, "RequestId": "r"})
         elif strikes(trouble.throttle):
             respond({"Error": {"Code": "RequestLimitExceeded", "Message": "slow down"}, "RequestId": "r"})

@@ -35,15 +35,19 @@ SOLD_OUT_CODES = next(switch.settings for switch in TABLE if switch.name == "sol
 class History:
     """What happens in one world, drawn from one seed."""
 
-    def __init__(self, seed: int, with_market: bool = True) -> None:
-        """`with_market` False plays seeds as they were before environments had strategies and stand-ins."""
+    def __init__(self, seed: int, with_market: bool = True, with_accounts: bool = True) -> None:
+        """`with_market` False plays seeds as they were before environments had strategies and stand-ins.
+
+        `with_accounts` False plays them as they were before keys were asked for their account, and changed.
+        """
         self._with_market = with_market
         self.rng, self.market_rng = random.Random(f"{seed}/history"), random.Random(f"{seed}/market")
         names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [54, 25, 15, 5, 1])[0]]
         self._fault_seconds = self.rng.choices([300.0, 600.0, 1200.0, 2400.0], [60, 25, 12, 3])[0]
         self._snapshots: list[Snapshot] = []
         self.world = World(seed, names, self._switches(), self.rng.choice([5.0, 15.0, 15.0, 30.0]))
-        self.world.cloud.tells_prices = with_market
+        self.world.cloud.tells_prices, self.world.cloud.tells_accounts = with_market, with_accounts
+        self._accounts_rng = random.Random(f"{seed}/accounts")
         self.deleted: set[str] = set()
         self.swarm: set[str] = set()
         self.is_over = False
@@ -101,6 +105,7 @@ class History:
             self._create(name)
         self.world.start_replicas(self.rng.choices([1, 2, 3], [78, 13, 9])[0])
         loop = asyncio.get_running_loop()
+        self._plan_rotations()
         while loop.time() < self._fault_seconds:
             await asyncio.sleep(self.rng.expovariate(1 / self._tempo))
             self._disturb()
@@ -109,6 +114,22 @@ class History:
         self.world.heal()
         await self.world.converge()
         await self.world.stay_quiet(quiet_seconds)
+
+    def _plan_rotations(self) -> None:
+        """Other keys of the same account now and then, temporary ones too; or a cloud that tells no account.
+
+        By dice of their own, and not before the first key can have been asked for its account.
+        """
+        rng, loop = self._accounts_rng, asyncio.get_running_loop()
+        if not self.world.cloud.tells_accounts:
+            return
+        if rng.random() < 0.2:
+            self.world.cloud.simulator.switches.set("caller-identity", "UnauthorizedOperation")
+            return
+        for _ in range(rng.choice([0, 0, 1, 3])):
+            self.world.features.add("rotate")
+            at = rng.uniform(120.0, self._fault_seconds)
+            loop.call_at(at, self.world.rotate_key, rng.random() < 0.5, rng.random() < 0.5)
 
     def _draw_swarm(self) -> None:
         kinds = [
@@ -389,11 +410,11 @@ class History:
         self.world.cloud_trouble.revoked = not self.world.cloud_trouble.revoked
 
 
-def run(seed: int, quiet_seconds: float = DAY, with_market: bool = True) -> Outcome:
+def run(seed: int, quiet_seconds: float = DAY, with_market: bool = True, with_accounts: bool = True) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:
-        history = History(seed, with_market)
+        history = History(seed, with_market, with_accounts)
         await history.play(quiet_seconds)
         return history.world.outcome(str(seed))
 

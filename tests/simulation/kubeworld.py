@@ -38,6 +38,7 @@ class ApiServer:
         self.watchers: list[Callable[[str, Object], None]] = []
         self.writes = 0
         self.on_release: Callable[[Object], None] = lambda obj: None
+        self.events: list[Event] = []
         self.on_status: Callable[[Object, Object], None] = lambda before, after: None
 
     # --- what users do -----------------------------------------------------------------------------------------------
@@ -344,4 +345,4 @@ class KubeLine:
         return result
 
     async def record(self, obj: KubeObject, event: Event) -> None:
-        return None
+        self._server.events.append(event)

@@ -1,6 +1,7 @@
 """Every play has a name, in which `make prove` reports a failure and regressions.json keeps it.
 
     history 3071250
+    history-without-accounts 1010598
     history-without-market 30239
     points create-5 12:NO_REPLY:CRASH 30:BEFORE_SEND:TIMEOUT
     kill create: kube PATCH status #2, carried out, no reply
@@ -31,9 +32,9 @@ REGRESSIONS: dict[str, str] = {
 def play_named(name: str) -> Outcome:
     """Play what `name` says, in virtual time. Raises ValueError or KeyError when no such play has that name."""
     kind, *words = name.split()
-    if kind in ("history", "history-without-market"):
+    if kind in ("history", "history-without-accounts", "history-without-market"):
         (seed,) = words
-        return run(int(seed), with_market=kind == "history")
+        return run(int(seed), with_market=kind != "history-without-market", with_accounts=kind == "history")
     if kind == "points":
         return play(words[0], dict(map(_point, words[1:])))[0]
     raise ValueError(f"no play is called {name!r}")

@@ -262,6 +262,18 @@ async def rotate_credentials(stage: Stage) -> None:
 
 
 @scenario()
+async def rotate_while_all_are_reclaimed(stage: Stage) -> None:
+    stage.create(2)
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.world.use_key("AKIDy", "token-of-an-hour")
+    stage.world.cloud.simulator.world.reclaim(stage.living(), 0.0)
+    await asyncio.sleep(60)
+
+
+@scenario()
 async def pause_resume(stage: Stage) -> None:
     stage.create(2)
     stage.start()

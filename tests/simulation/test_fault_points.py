@@ -22,6 +22,7 @@ REQUESTS = {
     *("kube " + what for what in ("protect", "unprotect", "notes", "note", "forget")),
     *("cloud " + action for action in ("DescribeInstances", "DescribeZoneInstanceConfigInfos")),
     *("cloud " + action for action in ("RunInstances", "TerminateInstances", "InquiryPriceRunInstances")),
+    "cloud GetCallerIdentity",
 }
 
 

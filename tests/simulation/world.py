@@ -163,15 +163,16 @@ class Replica:
         world = self._world
         line = CloudLine(
             world.cloud,
-            ACCOUNT,
+            world.accounts.get(credentials.secret_id, ACCOUNT),
             world.cloud_trouble,
             self._rng,
             self._boundary,
             world.fault,
             self._skew,
             lambda environment_id: environment_id in identities(self.store.all()),
+            lambda: credentials.secret_id in world.revoked,
         )
-        return TencentProvider(line, f"{ACCOUNT}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
+        return TencentProvider(line, f"{credentials.fingerprint}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
 
     def _news(self, environment_ids: Collection[str]) -> None:
         for obj in self.store.all():
@@ -222,6 +223,11 @@ class World:
         self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
         self._sweep_seconds, self.calm = sweep_seconds, 1
         self.skews: dict[int, float] = {}
+        #: Whose each secret id is; those that are not named here are of `ACCOUNT`.
+        self.accounts: dict[str, str] = {}
+        #: Secret ids that the cloud accepts no more.
+        self.revoked: set[str] = set()
+        self._rotations = 0
         self.no_starts_until = 0.0
         self.fault = FaultPoint()
         self.cloud = cloud or Cloud(catalog(), hash_of(seed), switches)
@@ -293,6 +299,22 @@ class World:
         if left:
             ids = [instance.id for instance in left]
             self.cloud.violations.append(f"O1 leak: {obj['metadata']['name']} released with {ids} alive")
+
+    # --- keys --------------------------------------------------------------------------------------------------------
+
+    def use_key(self, secret_id: str, token: str = "", secret: str = SECRET) -> None:
+        """The Secret holds that key from now on."""
+        data = {"secretId": secret_id.encode(), "secretKey": b"k", **({"token": token.encode()} if token else {})}
+        self.note(f"Secret {secret} gets key {secret_id}")
+        self.api.secrets["default", secret] = {"data": data}
+
+    def rotate_key(self, is_temporary: bool, revokes: bool) -> None:
+        """Another key of the same account, and with `revokes` the end of the former one."""
+        former = self.api.secrets["default", SECRET]["data"]["secretId"].decode()
+        self._rotations += 1
+        self.use_key(f"AKIDrotated{self._rotations}", f"token{self._rotations}" if is_temporary else "")
+        if revokes:
+            self.revoked.add(former)
 
     # --- processes ---------------------------------------------------------------------------------------------------
 

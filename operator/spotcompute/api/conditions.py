@@ -45,6 +45,7 @@ class Reason(StrEnum):
     IDENTITY_CONFLICT = "IdentityConflict"
     INVALID_SPEC = "InvalidSpec"
     ANOTHER_ACCOUNT = "AnotherAccount"
+    ACCOUNT_UNKNOWN = "AccountUnknown"
     CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
     USER_DATA_UNAVAILABLE = "UserDataUnavailable"
     RECOVERING = "RecoveringLedger"

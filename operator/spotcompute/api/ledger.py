@@ -88,6 +88,7 @@ class _LedgerModel(BaseModel):
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
+    out_of_reach_since: datetime | None = None
     refused: StateRefusal | None = None
     reputations: tuple[PoolTrust, ...] = ()
     spending: Spending | None = None
@@ -118,6 +119,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         quarantine_looks=ledger.quarantine_looks,
         attempted_generation=ledger.attempted_generation,
         account=ledger.account,
+        out_of_reach_since=ledger.out_of_reach_since,
         refused=ledger.state_refused,
         reputations=tuple(ledger.pool_trust[pool] for pool in sorted(ledger.pool_trust)),
         spending=ledger.spending,
@@ -211,6 +213,7 @@ def decode(raw: Any) -> Ledger:
         quarantine_looks=flat.quarantine_looks,
         attempted_generation=flat.attempted_generation,
         account=flat.account,
+        out_of_reach_since=flat.out_of_reach_since,
         state_refused=flat.refused,
         pool_trust={one.pool: one for one in flat.reputations},
         spending=flat.spending,

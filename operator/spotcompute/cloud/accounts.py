@@ -1,16 +1,67 @@
 """Keeps the inventories of all accounts and regions in use, and the tasks that refresh them.
 
-Apart from `inventory` because an inventory is one account in one region and owns no task.
+Apart from `inventory` because an inventory is one account in one region and owns no task. The cloud tells to which
+account a key belongs, because keys are rotated, and several Secrets may hold keys of one account. Where the cloud does
+not tell, a key has an inventory of its own.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import structlog
 
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.errors import CloudError, OutcomeUnknown
 from spotcompute.cloud.inventory import Inventory, Pace
+from spotcompute.cloud.provider import CloudProvider
+from spotcompute.model.observation import Observation
+
+_log = structlog.get_logger(__name__)
+
+#: The longest wait for the answer to which account a key belongs. What the key shows can be read without it.
+PATIENCE = timedelta(seconds=5)
+
+#: The longest pause before the same question is asked again.
+PAUSE_MAX = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountAccess:
+    """`AccountAccess` is what one key opens: the inventory of its account, which all keys of the account share.
+
+    Launches, releases and look-ups are made with `provider`, so that no environment acts with the key of another
+    Secret. `unknown_because` is why the cloud does not tell to which account the key belongs, None when it does.
+    """
+
+    inventory: Inventory
+    provider: CloudProvider
+    unknown_because: CloudError | None = None
+
+    async def observe(
+        self, environment_id: str, ids: Collection[str], names: Collection[str], fresh_quotes: bool = False
+    ) -> Observation:
+        """Returns what the cloud shows of one environment; see `Inventory.observe`. Raises CloudError."""
+        return await self.inventory.observe(environment_id, ids, names, fresh_quotes, self.provider)
+
+    async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
+        """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
+        return await self.inventory.environments_bound_to(prefix, self.provider)
+
+
+@dataclass(slots=True)
+class _Key:
+    """`_Key` is one key in one region, with the answer to which account it belongs. Times are the loop's."""
+
+    provider: CloudProvider
+    named_at: float = 0.0
+    ask_again_at: float = 0.0
+    failures: int = 0
+    error: CloudError | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 class Accounts:
@@ -24,34 +75,87 @@ class Accounts:
         pace: Pace,
         on_change: Callable[[Collection[str]], None],
     ) -> None:
-        """Asks the cloud nothing until the first call of `inventory`."""
+        """Asks the cloud nothing until the first call of `open`."""
         self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
         self._on_change = on_change
+        self._keys: dict[tuple[str, str], _Key] = {}
         self._inventories: dict[tuple[str, str], Inventory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
         self._died_of: BaseException | None = None
 
-    def inventory(self, credentials: Credentials, region: str) -> Inventory:
-        """Returns the inventory of that key in that region. From now on it is swept in the background."""
-        key = (credentials.fingerprint, region)
-        if key not in self._inventories:
-            provider = self._providers(credentials, region)
-            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_change)
-            self._inventories[key] = inventory
-            task = asyncio.create_task(self._sweep(key, inventory), name=f"sweep {provider.account}")
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
-        return self._inventories[key]
+    async def open(self, credentials: Credentials, region: str) -> AccountAccess:
+        """Returns what that key opens in that region. From now on its account is swept in the background.
+
+        Waits at most `PATIENCE` for the answer to which account the key belongs, and then goes on without one.
+        """
+        key = self._key(credentials, region)
+        async with key.asking:
+            await self._identify(key)
+        inventory = self._inventory(key.provider, region)
+        inventory.admit(key.provider)
+        return AccountAccess(inventory, key.provider, key.error)
 
     @property
     def in_use(self) -> list[Inventory]:
         """Returns every inventory that is being swept."""
         return list(self._inventories.values())
 
-    async def _sweep(self, key: tuple[str, str], inventory: Inventory) -> None:
+    # --- whose a key is ----------------------------------------------------------------------------------------------
+
+    def _key(self, credentials: Credentials, region: str) -> _Key:
+        now, name = asyncio.get_running_loop().time(), (credentials.fingerprint, region)
+        if name not in self._keys:
+            oldest = now - self._pace.idle.total_seconds()
+            self._keys = {other: key for other, key in self._keys.items() if key.named_at >= oldest}
+            self._keys[name] = _Key(self._providers(credentials, region))
+        self._keys[name].named_at = now
+        return self._keys[name]
+
+    async def _identify(self, key: _Key) -> None:
+        """Asks to which account the key belongs, unless that is known or was asked a moment ago. It never changes."""
+        loop = asyncio.get_running_loop()
+        if key.provider.account is not None or loop.time() < key.ask_again_at:
+            return
+        try:
+            async with asyncio.timeout(PATIENCE.total_seconds()):
+                await key.provider.identify()
+        except CloudError as error:
+            key.error = error
+        except TimeoutError:
+            key.error = OutcomeUnknown("NoAnswer", f"no answer within {PATIENCE.total_seconds():g} s")
+        else:
+            key.error, key.failures = None, 0
+            return
+        key.failures += 1
+        pause = min(PAUSE_MAX, self._pace.suspect * (1 << min(key.failures - 1, 10)))
+        key.ask_again_at = loop.time() + pause.total_seconds()
+        if key.failures == 1:
+            _log.warning("account_unknown", key=key.provider.key, error=str(key.error))
+
+    # --- inventories -------------------------------------------------------------------------------------------------
+
+    def _inventory(self, provider: CloudProvider, region: str) -> Inventory:
+        """Returns the inventory of the key's account, or one of the key alone while its account is not known."""
+        by_key = (provider.key, region)
+        name = by_key if provider.account is None else (provider.account, region)
+        if name != by_key and (alone := self._inventories.pop(by_key, None)) is not None:
+            # The account is known only now. An inventory that it has already is used; else this one goes on as its own.
+            if name in self._inventories:
+                alone.retire()
+            else:
+                self._inventories[name] = alone
+        if name not in self._inventories:
+            inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_change)
+            self._inventories[name] = inventory
+            task = asyncio.create_task(self._sweep(inventory), name=f"sweep {provider.name}")
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        return self._inventories[name]
+
+    async def _sweep(self, inventory: Inventory) -> None:
         await inventory.run()
-        self._inventories.pop(key, None)
+        self._inventories = {name: other for name, other in self._inventories.items() if other is not inventory}
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 import structlog
 
 from spotcompute.cloud.equipment_prices import EquipmentPrices
-from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.errors import CloudError, InvalidCredentials
+from spotcompute.cloud.keyring import Keyring
 from spotcompute.cloud.market import MarketReader
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.identity import binding_of, is_named_by_us
@@ -120,6 +121,8 @@ class Inventory:
         self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)
         self._sweeping: asyncio.Task[_Sweep] | None = None
         self._market = MarketReader(provider, clock, pace.market)
+        self._keyring = Keyring(self._rest_after, pace.idle, lambda: asyncio.get_running_loop().time())
+        self.admit(provider)
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
         #: When each instance was last shown as ended. Only in memory, because an end in status may be forged.
@@ -127,39 +130,76 @@ class Inventory:
         self._failures, self._failed_at, self._error = 0, None, None
         self._asked_at = clock()
         self._hurry = asyncio.Event()
+        self._is_retired = False
 
     _failures: int
     _failed_at: datetime | None
     _error: CloudError | None
 
+    # --- keys --------------------------------------------------------------------------------------------------------
+
+    def admit(self, provider: CloudProvider) -> None:
+        """Takes in a key of this account that is in use now. Sweeps are made with all of them in turn."""
+        self._keyring.add(provider)
+
+    def retire(self) -> None:
+        """Ends the sweeps, because another inventory shows the same account."""
+        self._is_retired = True
+        self._hurry.set()
+
+    async def _listed(self) -> tuple[Instance, ...]:
+        """Lists with the first key, in their turn, that the cloud does not refuse. Raises CloudError."""
+        error: CloudError | None = None
+        for provider in self._keyring.in_turn():
+            try:
+                listed = await provider.list_instances(self._cluster_id)
+            except InvalidCredentials as refusal:
+                self._keyring.refused(provider, refusal)
+                error = refusal
+                continue
+            self._keyring.accepted(provider)
+            self.provider = self._market.provider = self.equipment_prices.provider = provider
+            return listed
+        raise error or InvalidCredentials("NoKey", "no key of this account is in use any more")
+
+    def _rest_after(self, failures: int) -> timedelta:
+        """Returns how long to wait after so many failures in a row."""
+        return min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, failures - 1), 10)))
+
     # --- asking ------------------------------------------------------------------------------------------------------
 
     async def observe(
-        self, environment_id: str, ids: Collection[str], names: Collection[str], fresh_quotes: bool = False
+        self,
+        environment_id: str,
+        ids: Collection[str],
+        names: Collection[str],
+        fresh_quotes: bool = False,
+        asking: CloudProvider | None = None,
     ) -> Observation:
         """Returns what the cloud shows of one environment: its part of a fresh sweep, `ids` and `names`.
 
         `ids` that the sweep lacks are looked up, and instances are searched by each of `names`. The observation is
         complete, or CloudError is raised. With `fresh_quotes` the market is read now. Environments with a cost limit
-        need that.
+        need that. Look-ups are made with the key of `asking`, one of this account's.
         """
-        self._asked_at = self._clock()
-        sweep = await self._fresh_sweep()
+        asking, self._asked_at = asking or self.provider, self._clock()
+        sweep = await self._fresh_sweep(asking)
         await self._market.refresh(timedelta(0) if fresh_quotes else self._pace.market)
         instances = dict(sweep.slice(environment_id))
         missing = sorted(set(ids) - instances.keys())
         for start in range(0, len(missing), LOOK_UP_BATCH):
             batch = missing[start : start + LOOK_UP_BATCH]
-            found = await self.provider.get_instances(batch, environment_id)
+            found = await asking.get_instances(batch, environment_id)
             instances |= {instance.id: instance for instance in found if instance.id in batch}
         for name in sorted(names):
-            named = await self.provider.find_by_name(name, environment_id)
+            named = await asking.find_by_name(name, environment_id)
             instances |= {instance.id: instance for instance in named}
         self._record_ended(instances.values())
         is_alone = all(instance.has_ended for instance in instances.values())
         return Observation(
             observed_at=sweep.started_at,
-            account=self.provider.account,
+            account=asking.account or "",
+            key=asking.key,
             instances=instances,
             absent=self._absences(sorted(set(ids) - instances.keys()), instances, sweep),
             searched=frozenset(names),
@@ -194,8 +234,7 @@ class Inventory:
         """Returns how long until the next sweep while the last sweeps have failed. Zero otherwise."""
         if self._failed_at is None:
             return timedelta(0)
-        wait = min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, self._failures - 1), 10)))
-        return max(timedelta(0), wait - self._since(self._failed_at))
+        return max(timedelta(0), self._rest_after(self._failures) - self._since(self._failed_at))
 
     def touch(self) -> None:
         """Keeps the account in use, so that it is still swept."""
@@ -214,10 +253,10 @@ class Inventory:
         """Returns when the latest complete sweep began, by the running loop's clock. None before the first."""
         return self._sweep.began if self._sweep else None
 
-    async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
+    async def environments_bound_to(self, prefix: str, asking: CloudProvider | None = None) -> tuple[str, ...]:
         """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
         self._asked_at = self._clock()
-        return (await self._fresh_sweep()).bound_to(prefix)
+        return (await self._fresh_sweep(asking or self.provider)).bound_to(prefix)
 
     def has_shown_none(self, prefix: str) -> bool:
         """True when none of the last few sweeps showed a live instance under that binding.
@@ -232,13 +271,23 @@ class Inventory:
 
     # --- sweeping ----------------------------------------------------------------------------------------------------
 
-    async def _fresh_sweep(self) -> _Sweep:
-        """Returns the latest sweep. When that is too old, all callers wait for a new one."""
-        if self._sweep is not None and self._since(self._sweep.started_at) <= 2 * self._pace.sweep:
-            return self._sweep
-        if self._error is not None and self.next_view_in > timedelta(0):
-            raise self._error.with_traceback(None)
-        return await self._shared_sweep()
+    async def _fresh_sweep(self, asking: CloudProvider) -> _Sweep:
+        """Returns the latest sweep. When that is too old, all callers wait for a new one.
+
+        Raises CloudError for a key that the cloud refuses, although other keys of the account may still show something.
+        """
+        refusal = self._keyring.refusal_of(asking)
+        if refusal is not None and self._keyring.rests(asking):
+            raise refusal.with_traceback(None)
+        if refusal is None:
+            if self._sweep is not None and self._since(self._sweep.started_at) <= 2 * self._pace.sweep:
+                return self._sweep
+            if self._error is not None and self.next_view_in > timedelta(0):
+                raise self._error.with_traceback(None)
+        sweep = await self._shared_sweep()
+        if (refusal := self._keyring.refusal_of(asking)) is not None:
+            raise refusal.with_traceback(None)
+        return sweep
 
     def _since(self, moment: datetime) -> timedelta:
         """Returns the age of `moment`.
@@ -256,7 +305,7 @@ class Inventory:
         started_at, began = self._clock(), asyncio.get_running_loop().time()
         try:
             with metrics.sweep_seconds.time():
-                listed = await self.provider.list_instances(self._cluster_id)
+                listed = await self._listed()
         except CloudError as error:
             self._failures, self._failed_at, self._error = self._failures + 1, self._clock(), error
             raise
@@ -302,13 +351,13 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
-        while self._since(self._asked_at) < self._pace.idle:
+        while not self._is_retired and self._since(self._asked_at) < self._pace.idle:
             await self._pause()
             try:
                 await self._shared_sweep()
             except CloudError as error:
                 if self._failures <= 1:
-                    _log.warning("sweep_failed", account=self.provider.account, error=str(error))
+                    _log.warning("sweep_failed", account=self.provider.name, error=str(error))
 
     async def _pause(self) -> None:
         self._hurry.clear()

@@ -35,7 +35,7 @@ class MarketReader:
 
     def __init__(self, provider: CloudProvider, clock: Callable[[], datetime], interval: timedelta) -> None:
         """Takes `interval`, the time between two readings, and between two that count as not believed."""
-        self._provider, self._clock, self.interval = provider, clock, interval
+        self.provider, self._clock, self.interval = provider, clock, interval
         self.latest = Market()
         self._tried_at: datetime | None = None
         self._unbelieved_readings = 0
@@ -61,9 +61,9 @@ class MarketReader:
         """
         self._tried_at = now = self._clock()
         try:
-            offerings = await self._provider.list_offerings()
+            offerings = await self.provider.list_offerings()
         except CloudError as error:
-            _log.warning("market_unreadable", account=self._provider.account, error=str(error))
+            _log.warning("market_unreadable", account=self.provider.name, error=str(error))
             read_at = self.latest.observed_at
             if read_at is None or self._since(read_at) > STALE_QUOTES:
                 self.latest = replace(self.latest, unreliable_because=f"they cannot be read: {error.code}")
@@ -79,7 +79,7 @@ class MarketReader:
             self.latest = with_expected_stays(fresh, self.latest)
             return
         if self._unbelieved_readings == 1:
-            _log.warning("market_doubted", account=self._provider.account, why=flaw)
+            _log.warning("market_doubted", account=self.provider.name, why=flaw)
         self.latest = replace(self.latest, unreliable_because=flaw)
 
     def _since(self, moment: datetime) -> timedelta:

@@ -25,15 +25,32 @@ class LaunchReceipt:
 
 
 class CloudProvider(Protocol):
-    """`CloudProvider` is one account in one region. Every method raises CloudError.
+    """`CloudProvider` is one key of an account in one region. Every method raises CloudError.
 
     A call sends at most one HTTP request per page; only `list_price` may send two. `on_behalf_of` names the environment
     of a call, so that waiting environments are served in turn.
     """
 
     @property
-    def account(self) -> str:
-        """Returns a stable, non-secret name of the account and region. Sweeps are shared under this name."""
+    def key(self) -> str:
+        """Returns a name of the key and the region that reveals no secret. Each key has another."""
+        ...
+
+    @property
+    def account(self) -> str | None:
+        """Returns the number of the account that the key belongs to. None until `identify` was answered."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """Returns what logs call the account and region: by its number where that is known, else by the key."""
+        ...
+
+    async def identify(self) -> str:
+        """Asks whose the key is. Returns the number of its account, which stays the same when keys are rotated.
+
+        Source: STS API 2018-08-13, GetCallerIdentity, `AccountId`.
+        """
         ...
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:

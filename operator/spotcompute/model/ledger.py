@@ -198,9 +198,10 @@ class Ledger:
 
     `sequence` is that of the last intent. `quarantine_until` forbids launches while instances of a lost ledger may
     still appear in the lists. `quarantine_looks` are the sweeps since its end; a single one may be falsely empty.
-    `attempted_generation` is the generation for which a OneTime environment has made its one attempt. `account` names
-    the key with which the members were last seen. `state_refused` is the part of the stored state that was last
-    refused.
+    `attempted_generation` is the generation for which a OneTime environment has made its one attempt. `account` is the
+    number of the account in which everything was launched, or names the key while that is not known.
+    `out_of_reach_since` is since when the key in use has not shown that account. `state_refused` is the part of the
+    stored state that was last refused.
 
     Three clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
@@ -218,6 +219,7 @@ class Ledger:
     quarantine_looks: tuple[datetime, ...] = ()
     attempted_generation: int | None = None
     account: str | None = None
+    out_of_reach_since: datetime | None = None
     state_refused: StateRefusal | None = None
     pool_trust: Mapping[Pool, PoolTrust] = field(default_factory=dict)
     spending: Spending | None = None

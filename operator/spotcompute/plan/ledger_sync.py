@@ -14,10 +14,10 @@ from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
-from spotcompute.model.observation import Absence, Observation
+from spotcompute.model.observation import Absence
 from spotcompute.model.offering import ON_DEMAND
+from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
-from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
 from spotcompute.plan.situation import Situation
@@ -42,8 +42,7 @@ def sync_ledger(situation: Situation) -> Synced:
     sync.adopt()
     sync.examine_members()
     ledger = sync.ledger
-    if ledger.members:
-        ledger = replace(ledger, account=situation.observed.account or None)
+    ledger = replace(ledger, account=account_to_note(situation.ledger, situation.observed))
     for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal):
         ledger = step(situation.with_ledger(ledger))
     return Synced(ledger, tuple(sync.activities))
@@ -104,18 +103,6 @@ def _with_quarantine(situation: Situation) -> Ledger:
     if len(looks) < policy.absence_sweeps:
         return replace(ledger, quarantine_looks=looks)
     return replace(ledger, quarantine_until=None, quarantine_looks=())
-
-
-def is_another_account(ledger: Ledger, observed: Observation) -> bool:
-    """True when another key than before is used, and shows none of the instances that should be there.
-
-    Most likely it is a key of another account. Then their absence says nothing, and they still cost money. An instance
-    that this key has shown before proves the contrary, whatever account the ledger names.
-    """
-    if ledger.account in (None, observed.account) or not occupying(ledger):
-        return False
-    is_known = any(absence.was_listed for key, absence in observed.absent.items() if key in ledger.members)
-    return not observed.instances and not is_known
 
 
 class _LedgerSync:

@@ -22,6 +22,10 @@ class Policy:
     absence_sweeps: int = 3
     #: How long a deletion with an empty ledger waits for credentials before it skips the check for forgotten instances.
     key_wait_max: timedelta = timedelta(seconds=15)
+    #: How long a deletion waits for a key that shows its instances: when the key in use belongs to another account, and
+    #: when the cloud does not tell to which account it belongs.
+    other_account_wait_max: timedelta = timedelta(hours=24)
+    unknown_account_wait_max: timedelta = timedelta(minutes=30)
     #: An instance that is lost sooner than this after its launch counts as a failure of its pool.
     early_loss: timedelta = timedelta(minutes=10)
     #: After this time an early loss weighs half.

@@ -142,11 +142,11 @@ class Identities:
 
         An object made again under the same name takes over what the last one left.
         """
-        inventory = await self._reach.inventory(environment, self._reach.spec(environment))
+        access = await self._reach.access(environment, self._reach.spec(environment))
         try:
-            return await inventory.environments_bound_to(self._binding(environment))
+            return await access.environments_bound_to(self._binding(environment))
         except CloudError as error:
-            raise self._reach.unreadable(environment, inventory, error) from None
+            raise self._reach.unreadable(environment, access, error) from None
 
     async def _left_behind(self, environment: Environment, deleted_at: datetime) -> tuple[str, ...]:
         """Finds live instances of an object that is being deleted with an empty ledger.
@@ -161,19 +161,19 @@ class Identities:
         except Problem:
             return ()
         try:
-            inventory = await self._reach.inventory(environment, spec)
+            access = await self._reach.access(environment, spec)
         except Problem as problem:
             if since > self._policy.key_wait_max:
                 return ()
             raise Problem(problem.conclusion, self._policy.poll_interval) from None
         try:
-            alive = await inventory.environments_bound_to(ours)
+            alive = await access.environments_bound_to(ours)
         except CloudError as error:
             is_key_bad = isinstance(error, InvalidCredentials)
             if since > (self._policy.key_wait_max if is_key_bad else self._policy.launch_uncertain_for):
                 return ()
-            raise self._reach.unreadable(environment, inventory, error) from None
-        if not alive and not inventory.has_shown_none(ours):
+            raise self._reach.unreadable(environment, access, error) from None
+        if not alive and not access.inventory.has_shown_none(ours):
             raise Problem(confirming_empty(), self._policy.poll_interval)
         return alive
 

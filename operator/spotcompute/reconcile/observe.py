@@ -5,20 +5,24 @@ Apart from `reconciler`, because it says what must be seen before anything is de
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
 
-from spotcompute.api.conditions import Reason
+import structlog
+
 from spotcompute.cloud.errors import CloudError
+from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.plan.ledger_sync import is_another_account
+from spotcompute.plan.account_match import AccountMatch, leave_behind, left_behind_at, match_account, with_reach
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
 from spotcompute.plan.situation import Situation
-from spotcompute.reconcile.reach import Problem, Reach
+from spotcompute.reconcile.reach import Reach
 from spotcompute.reconcile.target import Target
-from spotcompute.report.conclusion import Conclusion
+
+_log = structlog.get_logger(__name__)
 
 
 class Observer:
@@ -27,13 +31,36 @@ class Observer:
     def __init__(self, reach: Reach, policy: Policy) -> None:
         self._reach, self._policy = reach, policy
 
-    async def situation(self, target: Target, ledger: Ledger, now: datetime) -> Situation:
-        """Returns the situation at `now`. Raises `Problem` when the cloud shows nothing, or shows another account."""
+    async def situation(self, target: Target, ledger: Ledger, now: datetime) -> tuple[Situation, Sequence[Activity]]:
+        """Returns the situation at `now`, and what is left behind in an account that the key does not show.
+
+        Raises `Problem` when the cloud shows nothing, or may show another account.
+        """
         observed = await self._observe(target, ledger, now)
-        if is_another_account(ledger, observed):
-            raise Problem(_another_account(), self._policy.backoff_max)
+        ledger, left_behind = self._in_reach(target, ledger, observed, now)
         situation = Situation(with_pools(target.desired, observed.market), ledger, observed, now, self._policy)
-        return await self.with_equipment_prices(target, situation) if situation.desired.limits_costs else situation
+        if situation.desired.limits_costs:
+            situation = await self.with_equipment_prices(target, situation)
+        return situation, left_behind
+
+    def _in_reach(
+        self, target: Target, ledger: Ledger, observed: Observation, now: datetime
+    ) -> tuple[Ledger, Sequence[Activity]]:
+        """Returns the ledger when the key shows its account. Raises `Problem` otherwise: absence proves nothing then.
+
+        An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied, and what
+        was in it is told.
+        """
+        match, deleted_at = match_account(ledger, observed), target.environment.deleted_at
+        ledger = with_reach(ledger, match, now)
+        if match is AccountMatch.SAME:
+            return ledger, ()
+        goes_at = left_behind_at(ledger, match, deleted_at, self._policy) if deleted_at is not None else None
+        if goes_at is None or now < goes_at:
+            raise self._reach.elsewhere(match, ledger, target.access, goes_at)
+        _log.warning("instances_left_behind", account=ledger.account, instances=sorted(ledger.members))
+        ledger, activity = leave_behind(ledger, now)
+        return ledger, (activity,)
 
     async def _observe(self, target: Target, ledger: Ledger, now: datetime) -> Observation:
         """Looks at everything the ledger names. Launches that may no longer be repeated are searched for by name."""
@@ -41,9 +68,9 @@ class Observer:
         # A limit on the whole cost leaves room that only the prices of now can tell.
         fresh_quotes = target.desired.caps.in_total is not None and not target.desired.deleting
         try:
-            return await target.inventory.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)
+            return await target.access.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)
         except CloudError as error:
-            raise self._reach.unreadable(target.environment, target.inventory, error) from None
+            raise self._reach.unreadable(target.environment, target.access, error) from None
 
     async def with_equipment_prices(self, target: Target, situation: Situation) -> Situation:
         """Returns the situation with the prices of disks and bandwidth wherever there are instances, or may be soon.
@@ -56,14 +83,6 @@ class Observer:
             return situation
         pools = {pool for pool, _ in desired.pools} | {member.pool for member in ledger.members.values()}
         pools |= {intent.pool for intent in ledger.intents}
-        prices = target.inventory.equipment_prices
+        prices = target.access.inventory.equipment_prices
         extras = await prices.extras_for(desired.template, sorted(pools), market, target.label)
         return replace(situation, observed=replace(situation.observed, market=replace(market, extras=extras)))
-
-
-def _another_account() -> Conclusion:
-    message = (
-        "the key in use now shows none of the environment's instances: it seems to be of another account, so"
-        " nothing is decided. Put back a key of the former one until they are released"
-    )
-    return Conclusion("Stalled", Reason.ANOTHER_ACCOUNT, message, stalled=True)

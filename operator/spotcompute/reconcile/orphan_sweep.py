@@ -71,7 +71,7 @@ class OrphanSweep:
         """Looks at all accounts once. Raises KubeError; then nothing was released on weak evidence."""
         await self._look_after_accounts()
         suspects = [inventory for inventory in self._accounts.in_use if self._suspects(inventory)]
-        accounts = {inventory.provider.account for inventory in suspects}
+        accounts = {inventory.provider.name for inventory in suspects}
         self._sightings = {account: seen for account, seen in self._sightings.items() if account in accounts}
         owners = await self._owners() if suspects else []
         for inventory in suspects:
@@ -79,7 +79,7 @@ class OrphanSweep:
                 await self._judge(inventory, owners)
             except CloudError as error:
                 # The other accounts are looked at all the same.
-                self._abstain(error, inventory.provider.account)
+                self._abstain(error, inventory.provider.name)
 
     async def _look_after_accounts(self) -> None:
         """Sweeps accounts that only the registry still knows; forgets one once nothing can be left in it."""
@@ -102,7 +102,7 @@ class OrphanSweep:
                     _log.warning("account_out_of_reach", namespace=ref.namespace, error=str(error))
                 self._unused_since.setdefault(ref, asyncio.get_running_loop().time())
                 continue
-            inventory = self._accounts.inventory(credentials, ref.region)
+            inventory = (await self._accounts.open(credentials, ref.region)).inventory
             inventory.touch()
             await self._forget_if_empty(ref, inventory)
 
@@ -150,7 +150,7 @@ class OrphanSweep:
             return
         orphans = ownerless(instances, owners, self._cluster.id, self._cluster.namespace)
         orphans = await self._without_owner(orphans)
-        account = inventory.provider.account
+        account = inventory.provider.name
         before = self._sightings.get(account, {})
         self._sightings[account] = sighted(before, orphans, swept_at, self._clock())
         to_go = orphans_to_release(self._sightings[account], orphans, swept_at, self._clock(), self._policy)

@@ -28,7 +28,5 @@ async def quote_while_paused(
     quote = make_quote(situation)
     if previous.get("checkedGeneration") == desired.generation:
         return requoted(quote, previous, currency)
-    findings = await find_field_errors(
-        situation, quote, target.inventory.provider, target.encoded_user_data, target.label
-    )
+    findings = await find_field_errors(situation, quote, target.access.provider, target.encoded_user_data, target.label)
     return quoted(quote, findings, desired.generation, currency)

@@ -6,29 +6,34 @@ missing, the run has a `Problem`.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import structlog
 
 from spotcompute.api.conditions import Reason
 from spotcompute.api.environment import Environment, InvalidSpec
 from spotcompute.api.spec import Spec
-from spotcompute.cloud.accounts import Accounts
+from spotcompute.cloud.accounts import AccountAccess, Accounts
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
-from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
+from spotcompute.model.ledger import Ledger
+from spotcompute.plan.account_match import AccountMatch
 from spotcompute.plan.policy import Policy
-from spotcompute.report.conclusion import Conclusion, cloud_unreadable
+from spotcompute.report.conclusion import Conclusion, cloud_unreadable, out_of_reach
 
 _log = structlog.get_logger(__name__)
 
 
 class Problem(Exception):
-    """`Problem` means that a run cannot go on. It holds the conclusion to report, and how soon to try again."""
+    """`Problem` means that a run cannot go on. It holds the conclusion to report, and how soon to try again.
 
-    def __init__(self, conclusion: Conclusion, retry_after: timedelta) -> None:
+    `ledger` is the one to write, when there is news in it.
+    """
+
+    def __init__(self, conclusion: Conclusion, retry_after: timedelta, ledger: Ledger | None = None) -> None:
         self.conclusion = conclusion
         self.retry_after = retry_after
+        self.ledger = ledger
         super().__init__(conclusion.message)
 
 
@@ -46,8 +51,8 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True)
             raise Problem(conclusion, self._policy.resync) from None
 
-    async def inventory(self, environment: Environment, spec: Spec) -> Inventory:
-        """Returns the inventory of the account that the key in its Secret opens, in the region of the spec."""
+    async def access(self, environment: Environment, spec: Spec) -> AccountAccess:
+        """Returns what the key in its Secret opens. Raises `Problem` without a key."""
         try:
             credentials = await self._sources.credentials(
                 environment.namespace, environment.secret, is_deleting=environment.deleting
@@ -55,7 +60,7 @@ class Reach:
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.backoff_max) from None
-        return self._accounts.inventory(credentials, spec.region)
+        return await self._accounts.open(credentials, spec.region)
 
     async def user_data(self, environment: Environment, spec: Spec) -> UserData | None:
         """Returns what its instances run at their first start. None when there is nothing, or nothing is needed."""
@@ -67,11 +72,22 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.backoff_max) from None
 
-    def unreadable(self, environment: Environment, inventory: Inventory, error: CloudError) -> Problem:
+    def unreadable(self, environment: Environment, access: AccountAccess, error: CloudError) -> Problem:
         """Returns the problem of a cloud that does not show all there is. Nothing is decided on half a view."""
         _log.debug("blind", error=str(error))
         if isinstance(error, InvalidCredentials):
-            # Another key would have another inventory: only the Secret can tell when it is there.
+            # Only the Secret can tell when there is another key.
             self._sources.distrust(environment.namespace, environment.secret)
             return Problem(cloud_unreadable(error), self._policy.backoff_base)
-        return Problem(cloud_unreadable(error), max(self._policy.backoff_base, inventory.next_view_in))
+        return Problem(cloud_unreadable(error), max(self._policy.backoff_base, access.inventory.next_view_in))
+
+    def elsewhere(
+        self, match: AccountMatch, ledger: Ledger, access: AccountAccess, goes_at: datetime | None
+    ) -> Problem:
+        """Returns the problem of a key that does not show the account of the instances, or may not show it.
+
+        `goes_at` is when a deleted object stops waiting for another key.
+        """
+        seen = access.provider.account if match is AccountMatch.OTHER else None
+        conclusion = out_of_reach(ledger, seen, access.unknown_because, goes_at)
+        return Problem(conclusion, self._policy.backoff_max, ledger)

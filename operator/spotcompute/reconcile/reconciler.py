@@ -128,7 +128,7 @@ class Reconciler:
             return await self._converge(_Run(raw, unsaved, record, list(recalled.activities)), ledger)
         except Problem as problem:
             previous, now = raw.get("status") or {}, self._clock()
-            status = problem_status(previous, problem.conclusion, ledger, environment.generation, now)
+            status = problem_status(previous, problem.conclusion, problem.ledger or ledger, environment.generation, now)
             await self._recorder.record(await self._objects.write_status(raw, status), (), record)
             return problem.retry_after.total_seconds()
 
@@ -138,18 +138,19 @@ class Reconciler:
         """Reads what the spec asks for and names. Raises `Problem` when a part of it is missing."""
         environment = Environment.of(run.raw)
         spec = self._reach.spec(environment)
-        inventory = await self._reach.inventory(environment, spec)
+        access = await self._reach.access(environment, spec)
         if not environment.deleting:
             await self._cluster.sources.protect(environment.namespace, environment.secret)
             await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         ownership = Ownership(self._cluster.id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
-        run.target = Target(environment, desired, user_data, inventory)
+        run.target = Target(environment, desired, user_data, access)
 
     async def _observe(self, run: _Run, ledger: Ledger) -> None:
         """Looks at the cloud. Raises `Problem` when it does not show everything."""
-        run.situation = await self._observer.situation(run.target, ledger, self._clock())
+        run.situation, left_behind = await self._observer.situation(run.target, ledger, self._clock())
+        run.activities += left_behind
 
     def _was_clock_ahead(self, run: _Run) -> bool:
         """True when the clock was ahead during the sweep and has been set right since: then another sweep is needed.
@@ -192,7 +193,7 @@ class Reconciler:
         """Carries out the plan. What comes back is unsaved until the next commit or report."""
         target = run.target
         run.unsaved.clear()
-        run.unsaved.extend(await perform(plan, target.inventory.provider, target.encoded_user_data, target.label))
+        run.unsaved.extend(await perform(plan, target.access.provider, target.encoded_user_data, target.label))
 
     # --- report ------------------------------------------------------------------------------------------------------
 

@@ -1,11 +1,11 @@
-"""Defines what one run works for and with: the environment, its desired state, user data and inventory."""
+"""Defines what one run works for and with: the environment, its desired state, user data and access to the cloud."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from spotcompute.api.environment import Environment
-from spotcompute.cloud.inventory import Inventory
+from spotcompute.cloud.accounts import AccountAccess
 from spotcompute.kube.sources import UserData
 from spotcompute.model.desired import Desired
 
@@ -20,7 +20,7 @@ class Target:
     environment: Environment
     desired: Desired
     user_data: UserData | None
-    inventory: Inventory
+    access: AccountAccess
 
     @property
     def label(self) -> str:

@@ -13,6 +13,7 @@ from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
 from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import Pool
+from spotcompute.plan.account_match import is_number
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
@@ -68,6 +69,37 @@ def cloud_unreadable(error: CloudError) -> Conclusion:
     stalled = trouble in FOR_A_PERSON
     message = f"the cloud cannot be asked, so nothing is decided: {error.code}: {error.message}"
     return Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
+
+
+def out_of_reach(
+    ledger: Ledger, account: str | None, unknown_because: CloudError | None, goes_at: datetime | None
+) -> Conclusion:
+    """Says how an environment stands whose instances the key in use does not show: it may be of another account.
+
+    `account` is that of the key, None when nobody knows; then `unknown_because` is why the cloud does not tell.
+    """
+    stalled = True
+    if account is not None:
+        reason, remedy = Reason.ANOTHER_ACCOUNT, f"Put back a key of account {ledger.account} until they are released"
+        message = f"the key in use is of account {account}, but the instances were launched in account {ledger.account}"
+    elif unknown_because is not None and is_number(ledger.account):
+        reason, remedy = Reason.ACCOUNT_UNKNOWN, "Allow sts:GetCallerIdentity to the key, or put back the former one"
+        message = (
+            f"the key was changed, shows no instance, and the cloud does not tell whose it is: {unknown_because.code}"
+        )
+        stalled = trouble_of(unknown_because) in FOR_A_PERSON
+    else:
+        reason, remedy = Reason.ACCOUNT_UNKNOWN, "Put back the former key, or delete the object and make it anew"
+        message = "the key was changed, shows no instance, and it was not noted in which account they were launched"
+    if goes_at is not None:
+        ids = [member.id for member in occupying(ledger)]
+        named = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
+        remedy += (
+            f". Else the object goes at {to_text(goes_at)}, and {named or 'what was launched'} must be ended by hand"
+        )
+    return Conclusion(
+        "Stalled" if stalled else "Waiting", reason, f"{message}: nothing is decided. {remedy}", stalled=stalled
+    )
 
 
 def conclude(situation: Situation) -> Conclusion:

@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 from prometheus_client import Counter, Histogram
 from requests.adapters import HTTPAdapter
 from tencentcloud.common.abstract_client import LOGGER_NAME
+from tencentcloud.common.common_client import CommonClient
 from tencentcloud.common.credential import Credential
 from tencentcloud.common.exception import TencentCloudSDKException
 from tencentcloud.common.profile.client_profile import ClientProfile
@@ -40,6 +41,10 @@ from spotcompute.settings import Settings
 from spotcompute.telemetry.redaction import redact
 
 ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.tencentcloudapi.com"}
+
+#: The one action that does not belong to CVM, its product, and the version of that product. It is called through the
+#: SDK's common client, because a second product's wheel would overwrite `tencentcloud/__init__.py`.
+STS_ACTION, STS, STS_VERSION = "GetCallerIdentity", "sts", "2018-08-13"
 
 #: The timeout in the settings limits connecting and each read. A server that sends its answer slowly would defeat it,
 #: so the whole call ends after this many timeouts.
@@ -91,7 +96,10 @@ class UnsafeEndpoint(ValueError):
 
 
 class Client:
-    """`Client` calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account."""
+    """`Client` calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account.
+
+    `pacer` may be replaced at any time. A call that waits already keeps its place with the former one.
+    """
 
     def __init__(
         self, credentials: Credentials, region: str, settings: Settings, executor: Executor, pacer: Pacer
@@ -100,8 +108,8 @@ class Client:
         self._credentials = credentials
         self._region = region
         self._executor = executor
-        self._pacer = pacer
-        self._profile = _profile(settings)
+        self.pacer = pacer
+        self._profile, self._sts_profile = _profile(settings), _profile(settings, STS)
         self._connections = settings.cloud_threads
         self._deadline_seconds = DEADLINE_TIMEOUTS * settings.request_timeout_seconds
 
@@ -112,9 +120,10 @@ class Client:
         and OutcomeUnknown in every other case. When cancelled while waiting, it sends nothing. When cancelled in
         flight, the request goes on and its answer is lost.
         """
+        pacer = self.pacer
         try:
             async with asyncio.timeout(TURN_SECONDS):
-                await self._pacer.turn(action, on_behalf_of)
+                await pacer.turn(action, on_behalf_of)
         except TimeoutError:
             message = f"waited {TURN_SECONDS:g} s for a turn at {action}; there are more calls than the limits allow"
             raise NotSent("LocalRateLimit", message) from None
@@ -124,7 +133,7 @@ class Client:
         except CloudError as error:
             code = error.code
             if isinstance(error, Throttled):
-                self._pacer.slow_down(action)
+                pacer.slow_down(action)
             raise
         except asyncio.CancelledError:
             code = "Cancelled"
@@ -144,7 +153,7 @@ class Client:
             raise (NotSent if sending.cancel() else OutcomeUnknown)("DeadlineExceeded", message) from None
 
     def _send(self, action: str, parameters: Json) -> Json:
-        sdk = self._sdk
+        sdk = self._sts_sdk if action == STS_ACTION else self._sdk
         try:
             answer = dict(sdk.call_json(action, parameters)["Response"])
             # The SDK raises for an error itself, except when it does not read the answer because of its Content-Type.
@@ -160,12 +169,22 @@ class Client:
 
     @cached_property
     def _sdk(self) -> Any:
+        return self._tamed(CvmClient(self._credential, self._region, self._profile))
+
+    @cached_property
+    def _sts_sdk(self) -> Any:
+        return self._tamed(CommonClient(STS, STS_VERSION, self._credential, self._region, self._sts_profile))
+
+    @property
+    def _credential(self) -> Credential:
         key = self._credentials
         if not all(_HEADER_SAFE.fullmatch(value) for value in (key.secret_id, key.secret_key, key.token or "-")):
             raise InvalidCredentials(
                 "InvalidCredential", "secret id, key or token is empty, or has spaces or non-ASCII"
             )
-        client = CvmClient(Credential(key.secret_id, key.secret_key, key.token), self._region, self._profile)
+        return Credential(key.secret_id, key.secret_key, key.token)
+
+    def _tamed(self, client: Any) -> Any:
         _tame(client, self._connections)
         return client
 
@@ -195,16 +214,18 @@ def refuse_unsafe_endpoint(settings: Settings) -> None:
         raise UnsafeEndpoint(f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https")
 
 
-def _endpoint(settings: Settings) -> str:
-    return settings.endpoint or ENDPOINTS[settings.site]
+def _endpoint(settings: Settings, product: str = "cvm") -> str:
+    """Returns the host of `product`. A host that begins with `cvm.` has one beside it for each product."""
+    endpoint = settings.endpoint or ENDPOINTS[settings.site]
+    return f"{product}.{endpoint.removeprefix('cvm.')}" if endpoint.startswith("cvm.") else endpoint
 
 
-def _profile(settings: Settings) -> Any:
+def _profile(settings: Settings, product: str = "cvm") -> Any:
     """Returns the SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
     refuse_unsafe_endpoint(settings)
     http = HttpProfile(
         protocol=settings.protocol,
-        endpoint=_endpoint(settings),
+        endpoint=_endpoint(settings, product),
         reqMethod="POST",
         reqTimeout=settings.request_timeout_seconds,
         keepAlive=True,

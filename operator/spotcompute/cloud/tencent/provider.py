@@ -1,4 +1,4 @@
-"""Implements the port's eight methods with CVM's five actions: paging, filters, and answers that make sense or raise.
+"""Implements the port with five actions of CVM and one of STS: paging, filters, and answers that make sense or raise.
 
 Apart from `client` (transport) and `translate` (shapes): this module knows what to ask, and when an answer is complete.
 It does not choose what to buy or release.
@@ -39,14 +39,15 @@ from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
 
-#: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40, 10), because clocks differ and
-#: the account may have other callers. Source: CVM API category table and the actions' pages.
+#: Calls per second and account: nine tenths of the documented limits (10, 10, 40, 40, 10, 20), because clocks differ
+#: and the account may have other callers. Source: CVM API category table and the actions' pages.
 RATES = {
     "RunInstances": 9.0,
     "TerminateInstances": 9.0,
     "DescribeInstances": 36.0,
     "DescribeZoneInstanceConfigInfos": 36.0,
     "InquiryPriceRunInstances": 9.0,
+    "GetCallerIdentity": 18.0,
 }
 
 #: Highest number of values in a filter. Source: CVM API 2017-03-12, DescribeInstances.
@@ -72,16 +73,35 @@ T = TypeVar("T")
 
 
 class TencentProvider:
-    """`TencentProvider` implements `CloudProvider` for one account in one region."""
+    """`TencentProvider` implements `CloudProvider` for one key of an account in one region."""
 
-    def __init__(self, client: Client, account: str) -> None:
-        """Takes `account`, a name of the account and region that reveals no secret."""
+    def __init__(self, client: Client, key: str, on_identified: Callable[[str], None] = lambda account: None) -> None:
+        """Takes `key`, ``<name of the key>/<region>`` without any secret. `on_identified` gets the account's number."""
         self._client = client
-        self._account = account
+        self._key = key
+        self._on_identified = on_identified
+        self._account: str | None = None
 
     @property
-    def account(self) -> str:
+    def key(self) -> str:
         """Returns the fingerprint of the key, and the region."""
+        return self._key
+
+    @property
+    def account(self) -> str | None:
+        """Returns the number of the account, digits only. None until `identify` was answered."""
+        return self._account
+
+    @property
+    def name(self) -> str:
+        """Returns ``<number>/<region>``, or the key while the number is not known."""
+        return f"{self._account}/{self._key.partition('/')[2]}" if self._account else self._key
+
+    async def identify(self) -> str:
+        """Asks with one call of GetCallerIdentity. Users and roles have the number of their main account."""
+        answer = await self._client.call("GetCallerIdentity", {}, ALL_ENVIRONMENTS)
+        self._account = _understood("GetCallerIdentity", answer, lambda: _number(answer["AccountId"]))
+        self._on_identified(self._account)
         return self._account
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
@@ -215,7 +235,8 @@ class TencentProvider:
 class TencentProviders:
     """`TencentProviders` is the `ProviderFactory`.
 
-    All accounts share its threads, and the regions of one key share a pacer.
+    All accounts share its threads. All keys and regions of one account share a pacer. While the account of a key is not
+    known, the regions of that key share one.
     """
 
     def __init__(self, settings: Settings, executor: Executor) -> None:
@@ -226,7 +247,7 @@ class TencentProviders:
         refuse_unsafe_endpoint(settings)
         self._settings = settings
         self._executor = executor
-        # Weak references: the pacer of a key that has been rotated goes with its last provider.
+        # By account, and by key while that is not known. Weak references: a pacer goes with its last provider.
         self._pacers: WeakValueDictionary[str, Pacer] = WeakValueDictionary()
         silence_sdk_logger()
 
@@ -235,7 +256,11 @@ class TencentProviders:
         redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
         pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
         client = Client(credentials, region, self._settings, self._executor, pacer)
-        return TencentProvider(client, f"{credentials.fingerprint}/{region}")
+
+        def share_pacer(account: str) -> None:
+            client.pacer = self._pacers.setdefault(account, client.pacer)
+
+        return TencentProvider(client, f"{credentials.fingerprint}/{region}", share_pacer)
 
 
 def _understood(action: str, answer: dict[str, Any], read: Callable[[], T]) -> T:
@@ -264,6 +289,14 @@ def _name(value: Any) -> str:
     if not isinstance(value, str) or not value:
         raise TypeError("expected a name")
     return value
+
+
+def _number(value: Any) -> str:
+    """Returns the number of an account as text. Raises TypeError for anything but digits."""
+    text = str(value)
+    if isinstance(value, bool) or not re.fullmatch(r"[0-9]{1,32}", text):
+        raise TypeError("expected the number of an account")
+    return text
 
 
 def _filters(filters: dict[str, list[str]]) -> list[dict[str, Any]]:

@@ -1,0 +1,83 @@
+"""Keeps the keys of one account: they take turns in sweeps, and a key that the cloud refuses rests.
+
+Apart from `inventory` because several Secrets may hold keys of one account. A revoked key must not stop the
+environments of the other Secrets, and the other keys must not hide that it is revoked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.provider import CloudProvider
+
+#: Refusals in a row after which a key counts as refused. A single refusal may be an accident.
+BELIEVED_AFTER = 2
+
+
+@dataclass(slots=True)
+class _Held:
+    """`_Held` is one key, with when it was last in use and how often in a row it was refused. Times are the loop's."""
+
+    provider: CloudProvider
+    named_at: float
+    refusal: CloudError | None = None
+    refusals: int = 0
+    rests_until: float = 0.0
+
+
+class Keyring:
+    """`Keyring` holds the keys that are in use for one account in one region."""
+
+    def __init__(self, rest_after: Callable[[int], timedelta], kept: timedelta, clock: Callable[[], float]) -> None:
+        """Takes `rest_after`, which gives the rest after so many refusals in a row, and `clock`, in seconds.
+
+        A key that no environment has used for as long as `kept` has been rotated, and is dropped.
+        """
+        self._rest_after, self._kept, self._clock = rest_after, kept, clock
+        self._held: dict[str, _Held] = {}
+
+    def add(self, provider: CloudProvider) -> None:
+        """Takes in a key that an environment uses now. Keys that have not been used for long are dropped."""
+        now = self._clock()
+        known = self._held.get(provider.key)
+        if known is None:
+            self._held[provider.key] = _Held(provider, now)
+        else:
+            known.named_at = now
+        oldest = now - self._kept.total_seconds()
+        self._held = {key: held for key, held in self._held.items() if held.named_at >= oldest}
+
+    def in_turn(self) -> Sequence[CloudProvider]:
+        """Returns the keys in the order in which to try them. Those that rest are in it only when all of them do.
+
+        A key that was refused and has rested comes first, then the key whose last sweep is longest ago.
+        """
+        now = self._clock()
+        awake = [held for held in self._held.values() if held.rests_until <= now] or list(self._held.values())
+        return [held.provider for held in sorted(awake, key=lambda held: held.refusal is None)]
+
+    def accepted(self, provider: CloudProvider) -> None:
+        """Takes note that the cloud has answered this key, which goes to the end of the line."""
+        held = self._held.pop(provider.key, None)
+        if held is not None:
+            self._held[provider.key] = _Held(held.provider, held.named_at)
+
+    def refused(self, provider: CloudProvider, error: CloudError) -> None:
+        """Takes note that the cloud has refused this key, which rests, longer each time."""
+        held = self._held.get(provider.key)
+        if held is not None:
+            held.refusal, held.refusals = error, held.refusals + 1
+            held.rests_until = self._clock() + self._rest_after(held.refusals).total_seconds()
+
+    def rests(self, provider: CloudProvider) -> bool:
+        """True when this key is not to be tried again yet."""
+        held = self._held.get(provider.key)
+        return held is not None and held.rests_until > self._clock()
+
+    def refusal_of(self, provider: CloudProvider) -> CloudError | None:
+        """Returns why this key counts as refused. None when it does not."""
+        held = self._held.get(provider.key)
+        return held.refusal if held is not None and held.refusals >= BELIEVED_AFTER else None
