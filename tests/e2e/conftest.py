@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from e2e.simulator import Simulator, world
 from e2e.stage import Stage
 from localcluster.cluster import Cluster
 from localcluster.controlplane import ControlPlane, open_cluster
-from waiting import eventually
+from localcluster.kubectl import KubectlError
+from waiting import PATIENCE_SECONDS
 
 ACCOUNTS = 40  # of one simulated cloud: at least one for each test of a module
 
@@ -61,17 +63,16 @@ def shared_operator(
     operator = Operator(operator_kubeconfig, cloud.endpoint, tmp_path_factory.mktemp("operator") / "operator.log")
     operator.start()
     yield operator
-    cluster.kubectl.run("delete", "sce", "--all", "--all-namespaces", "--wait=false")
-    _await_the_end(cluster, cloud)
+    _delete_everything(cluster, cloud)
     operator.kill9()
     operator.judge()
 
 
-def _await_the_end(cluster: Cluster, cloud: Simulator) -> None:
-    """Everything deleted is gone, and with it every instance that an operator of ours has launched."""
+def _delete_everything(cluster: Cluster, cloud: Simulator) -> None:
+    """No environment is left, and with it has gone every instance that an operator of ours has launched."""
     try:
-        eventually(lambda: not cluster.kubectl.run("get", "sce", "-A", "-o", "name"), "no environment is left")
-    except AssertionError as failure:
+        cluster.kubectl.run("delete", "sce", "--all", "--all-namespaces", f"--timeout={PATIENCE_SECONDS:g}s")
+    except (KubectlError, subprocess.TimeoutExpired) as failure:
         raise AssertionError(f"{failure}\n{cluster.kubectl.run('get', 'sce', '-A', '-o', 'wide')}") from None
     left = [row for row in cloud.get("instances")["instances"] if row["live"] and "managed-by" in row["originalTags"]]
     assert not left, f"environments are gone, but these live: {left}"
@@ -106,10 +107,9 @@ def own_operator(
 
     yield start
     cloud.clear_faults()
-    stage.kubectl.run("delete", "sce", "--all", "--wait=false")
     if not any(operator.is_running for operator in operators):
         start()
-    _await_the_end(cluster, cloud)
+    _delete_everything(cluster, cloud)
     for operator in operators:
         operator.kill9()
         operator.judge()

@@ -51,8 +51,9 @@ class Stage:
         self.cloud, self.namespace, self.directory = cloud, namespace, directory
         self.account = cloud.new_account()
         self.kubectl: Kubectl = replace(cluster.kubectl, namespace=namespace)
-        self.kubectl.run("create", "namespace", namespace)
-        self.write_secret(secretId=self.account.secret_id, secretKey=self.account.secret_key)
+        key = _secret(SECRET, secretId=self.account.secret_id, secretKey=self.account.secret_key)
+        own = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace}}
+        self.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": [own, key]}))
         self.let_operator_read_sources()
         self._watches = 0
         self._read_bytes = 0
@@ -85,8 +86,7 @@ class Stage:
         self.cloud.clear_faults()
 
     def write_secret(self, name: str = SECRET, **data: str) -> None:
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
-        self.kubectl.apply(json.dumps(secret))
+        self.kubectl.apply(json.dumps(_secret(name, **data)))
 
     def let_operator_read_sources(self) -> None:
         """Grant the operator this namespace's Secrets and ConfigMaps, with the very file that users are given."""
@@ -180,6 +180,10 @@ class Stage:
         for line in complete.splitlines():
             if line.startswith(b"{"):  # else it is kubectl saying that the API server went away
                 self._events.append({**json.loads(line), "seen_at": time.time()})
+
+
+def _secret(name: str, **data: str) -> Object:
+    return {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": data}
 
 
 def condition(obj: Object, kind: str) -> Object:

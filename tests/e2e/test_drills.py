@@ -143,8 +143,7 @@ def test_deletion_races_the_finalizer_and_nothing_is_left(stage: Stage, own_oper
         deleting.start()
         stage.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
         deleting.join()
-        stage.kubectl.run("delete", "sce", "--all", "--wait=false")
-        eventually(lambda: not stage.kubectl.run("get", "sce", "-o", "name"), "all are gone")
+        stage.kubectl.run("delete", "sce", "--all", f"--timeout={PATIENCE_SECONDS:g}s")
         left = [row["id"] for row in stage.cloud.instances(stage.account) if row["live"]]
         assert not left, f"gone, but {left} live"
     assert operator.is_running
