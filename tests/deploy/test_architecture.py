@@ -37,8 +37,8 @@ def test_the_page_stacks_the_layers_as_the_import_contract_does() -> None:
     assert stack.splitlines() == [layer.replace("spotcompute.", "") for layer in layers]
 
 
-def test_every_room_below_the_command_line_answers_the_four_questions() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", section("Four questions tell a line its room"), re.MULTILINE)
+def test_every_room_below_the_command_line_answers_the_five_questions() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", section("Five questions tell a line its room"), re.MULTILINE)
     answered = {name.split("/")[0] for row in rows for name in re.findall(r"`([\w/]+)`", row)}
     assert answered == set(ROOMS) - {"commands"}
 

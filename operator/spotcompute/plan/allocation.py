@@ -78,7 +78,7 @@ class Ranking:
 
 
 def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy: Policy) -> Ranking:
-    """Ranks all pools. Total and pure; pools with equal scores keep the order of the spec."""
+    """Ranks all pools. Raises nothing. Pools with equal scores keep the order of the spec."""
     judge = _Judge(desired, ledger, market, now, policy, smallest_useful_count(desired, ledger, now, policy))
     verdicts = judge.verdicts()
     may_be_parts = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
@@ -93,7 +93,7 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
 
 
 def _has_refused(ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
-    """True when the pool may not be asked for the whole, or has refused it: a backoff that is over is still there."""
+    """True when the pool may not be asked for the whole, or has refused it. An expired backoff stays in the ledger."""
     pool = verdict.pool
     return isinstance(verdict, RejectedPool) or pool in ledger.backoffs or whole_zone(pool.zone) in ledger.backoffs
 

@@ -36,7 +36,7 @@ class Synced:
 
 
 def sync_ledger(situation: Situation) -> Synced:
-    """Brings the ledger up to date with the observation. Total; what is seen may come in any order."""
+    """Concludes from the observation what is lost, gone or ours, and returns the ledger with it. Raises nothing."""
     sync = _LedgerSync(situation)
     sync.match_intents()
     sync.adopt()

@@ -33,7 +33,7 @@ class Applied:
 
 
 def apply_outcomes(situation: Situation, outcomes: Sequence[Outcome], learned: Learned) -> Applied:
-    """Enters `outcomes` into the ledger. Total; entering them into a newer ledger is safe and keeps every id."""
+    """Enters `outcomes` into the ledger. Raises nothing. A newer ledger is safe, too: it keeps every id."""
     ledger, activities = situation.ledger, list[Activity]()
     for outcome in outcomes:
         if isinstance(outcome, Terminated):

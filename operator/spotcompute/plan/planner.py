@@ -35,7 +35,7 @@ from spotcompute.plan.situation import Situation
 def make_plan(situation: Situation, learned: Learned) -> Plan:
     """Decides the next steps towards what is desired; the ledger has been synced with the observation already.
 
-    Total and deterministic: equal situations give equal plans, in whatever order things were observed. Launches in
+    Raises nothing. Equal situations give equal plans, in whatever order things were observed. Launches in
     flight count as capacity, so nothing is ever bought beyond `replicas`. A launch in doubt keeps its own places until
     it is settled, by repeating it or by searching for its instances, and delays nothing else. An empty plan means that
     nothing is to be done.
@@ -72,7 +72,7 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
         instance = observed.instances.get(instance_id)
         if member.termination is None or (instance is None and member.termination.accepted_at is not None):
             continue  # meant to stay, or on its way out and no longer listed
-        obstacle = _obstacle(instance, situation)
+        obstacle = _why_not_yet(instance, situation)
         if obstacle != member.termination.obstacle and obstacle is not None:
             ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
         elif obstacle is None and _is_due(member.termination, instance, situation):
@@ -132,7 +132,7 @@ def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     return others[: max(0, surplus(ledger, desired.replicas) - going_anyway)]
 
 
-def _obstacle(instance: Instance | None, situation: Situation) -> str | None:
+def _why_not_yet(instance: Instance | None, situation: Situation) -> str | None:
     """Returns why a recorded release cannot be asked for yet. Returns None when it can.
 
     The release of an instance that is still starting would be refused, and with it the whole batch. An instance that

@@ -8,7 +8,10 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """`Policy` holds the durations and limits of the protocol; `settings` says what each is for, and sets it."""
+    """`Policy` holds the durations and limits of the protocol.
+
+    `app.policy` fills in those that an install chooses. The others are fixed here.
+    """
 
     backoff_base: timedelta = timedelta(seconds=5)
     backoff_max: timedelta = timedelta(seconds=60)

@@ -98,7 +98,7 @@ class Quote:
 
 
 def make_quote(situation: Situation) -> Quote:
-    """Quotes what is missing. Total and pure.
+    """Quotes what is missing. Raises nothing.
 
     It is quoted as if buying began now: no pool backs off, since any change of the spec ends all backoffs. A pool from
     which the quotes promise nothing is asked all the same, but not counted on.

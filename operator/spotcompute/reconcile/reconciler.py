@@ -1,7 +1,8 @@
 """Runs THE LOOP: desire · observe · plan · act · report, one environment at a time, whatever woke it.
 
 Create, change, resume and delete are the same run; deletion is "desired capacity 0, and keep the finalizer until
-nothing is left". Safety comes from tokens and compare-and-swap, not from being the only replica.
+nothing is left". Each launch has an idempotency token, and each write of status fails if the object has changed since
+it was read. So nothing is bought twice, even while two operator pods run.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ _log = structlog.get_logger(__name__)
 #: Times a run starts over because the object changed under it, before the queue takes over with its backoff.
 CONFLICTS_AT_ONCE = 5
 
-#: A clock that was set back by more than this makes what was seen before useless; less than this is what clocks do.
+#: A clock that was set back by more than this makes what was seen before useless; smaller steps are normal corrections.
 CLOCK_STEP = timedelta(minutes=1)
 
 #: Rounds of plan and act in one run; what is left then goes on at once in the next run, after others had their turn.
@@ -155,14 +156,15 @@ class Reconciler:
     def _was_clock_ahead(self, run: _Run) -> bool:
         """True when the clock was ahead during the sweep and has been set right since: then another sweep is needed.
 
-        By the time of that sweep every wait for tags and lists is over. An instance without tags would be disowned.
+        Judged by that wrong time, a new instance would look old enough to have its tags. Without them it would be
+        disowned.
         """
         return run.situation.observed.observed_at > self._clock() + CLOCK_STEP and not run.unsaved
 
     # --- plan · act --------------------------------------------------------------------------------------------------
 
     def _plan(self, run: _Run) -> Plan:
-        """Decides the next steps from all that is known now."""
+        """Enters the answers of the round before, then decides the next steps."""
         self._enter_outcomes(run)
         synced = sync_ledger(run.situation)
         run.activities += synced.activities
@@ -180,8 +182,8 @@ class Reconciler:
         run.activities += applied.activities
 
     def _now(self, run: _Run) -> datetime:
-        """Returns the time, never before what the run has seen. A clock that is set back meanwhile would date launches
-        back, and another replica, whose clock is right, would give up waiting for their answers at once.
+        """Returns the time, never before what the run has seen. Otherwise a clock that is set back would give new
+        launches an old date, and another replica would think that their answers are overdue.
         """
         return max(self._clock(), run.situation.observed.observed_at)
 

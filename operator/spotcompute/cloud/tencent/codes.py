@@ -2,7 +2,7 @@
 
 Apart from `translate` because it is data: the vendor's codes, one by one. Prefixes mislead (capacity and price codes
 have the prefix ``InvalidParameterValue.``, missing addresses ``ResourcesSoldOut.``), so a prefix decides only about a
-code that is not listed here.
+code that is not listed here. `classify`, at the end, asks `BY_ACTION`, then `EXACT`, then `PREFIXES`.
 
 Sources: the per-action error lists of the vendor's Go SDK (RunInstances, TerminateInstances, DescribeInstances,
 DescribeInstancesStatus, InquiryPriceRunInstances, DescribeZoneInstanceConfigInfos: 218 codes), `errorcodes.py` of the
