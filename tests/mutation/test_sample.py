@@ -18,7 +18,8 @@ FILE = f"{PACKAGE}/plan/capacity.py"
 
 
 def mutant(line: str = "\nHARMLESS = 1\n", file: str = FILE) -> Mutant:
-    return Mutant(file, 1, "NumberReplacer", (ROOT / file).read_text() + line)
+    before = (ROOT / file).read_text()
+    return Mutant(file, 1, "NumberReplacer", before + line, before)
 
 
 @pytest.mark.parametrize("file", MODULES)
