@@ -369,7 +369,7 @@ NOT_ALLOWED = InvalidCredentials("UnauthorizedOperation", "not with this key")
         pytest.param(
             NUMBER, None, OutcomeUnknown("NoAnswer", "-"), "Waiting", "AccountUnknown", ["NoAnswer"], id="no-answer"
         ),
-        pytest.param(KEY_NAME, None, None, "Stalled", "AccountUnknown", ["former key", "anew"], id="never-noted"),
+        pytest.param(KEY_NAME, None, None, "Stalled", "AccountUnknown", ["former key", "again"], id="never-noted"),
         pytest.param(KEY_NAME, None, NOT_ALLOWED, "Stalled", "AccountUnknown", ["former key"], id="neither"),
     ],
 )

@@ -65,7 +65,7 @@ class _Key:
 
 
 class Accounts:
-    """`Accounts` keeps one inventory per key and region, and sweeps each in a task."""
+    """`Accounts` keeps one inventory per account and region, and sweeps each in a task."""
 
     def __init__(
         self,
@@ -140,7 +140,7 @@ class Accounts:
         by_key = (provider.key, region)
         name = by_key if provider.account is None else (provider.account, region)
         if name != by_key and (alone := self._inventories.pop(by_key, None)) is not None:
-            # The account is known only now. An inventory that it has already is used; else this one goes on as its own.
+            # The account is known only now. If it has an inventory already, that one is used, and otherwise this one.
             if name in self._inventories:
                 alone.retire()
             else:

@@ -30,7 +30,7 @@ class Credentials:
 
 
 class ProviderFactory(Protocol):
-    """`ProviderFactory` makes the provider of one account and region. It is called once per key and region."""
+    """`ProviderFactory` makes the provider of one key in one region. It is called once for each."""
 
     def __call__(self, credentials: Credentials, region: str) -> CloudProvider:
         """Makes the provider without any I/O. A wrong key shows at the first call, as InvalidCredentials."""

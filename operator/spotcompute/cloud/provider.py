@@ -1,4 +1,4 @@
-"""Defines the port to the cloud: what the operator asks of any cloud, for one account in one region.
+"""Defines the port to the cloud: what the operator asks of any cloud, with one key in one region.
 
 Two classes implement it: `cloud.tencent` with the official SDK, and the in-memory cloud of the tests. One contract
 suite runs on both.
@@ -43,7 +43,7 @@ class CloudProvider(Protocol):
 
     @property
     def name(self) -> str:
-        """Returns what logs call the account and region: by its number where that is known, else by the key."""
+        """Returns what logs call the account and region: by its number where that is known, otherwise by the key."""
         ...
 
     async def identify(self) -> str:

@@ -36,8 +36,8 @@ class Observation:
     `instances` holds every instance with the environment's marks, and every id that was asked for and found. `absent`
     holds every id that was asked for and not found. `searched` holds the instance names that were looked up. `account`
     is the number of the account that was looked at, empty while the cloud does not tell it. `key` names the key that
-    was used, without revealing it. `other_identities` are earlier identities of the same object that
-    still have instances.
+    was used, without revealing it. `other_identities` are earlier identities of the same object that still have
+    instances.
     """
 
     observed_at: datetime

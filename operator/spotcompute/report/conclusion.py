@@ -76,7 +76,7 @@ def out_of_reach(
 ) -> Conclusion:
     """Says how an environment stands whose instances the key in use does not show: it may be of another account.
 
-    `account` is that of the key, None when nobody knows; then `unknown_because` is why the cloud does not tell.
+    `account` is that of the key. When it is None, `unknown_because` is why the cloud does not tell it.
     """
     stalled = True
     if account is not None:
@@ -85,18 +85,18 @@ def out_of_reach(
     elif unknown_because is not None and is_number(ledger.account):
         reason, remedy = Reason.ACCOUNT_UNKNOWN, "Allow sts:GetCallerIdentity to the key, or put back the former one"
         message = (
-            f"the key was changed, shows no instance, and the cloud does not tell whose it is: {unknown_because.code}"
+            "the key was changed, shows no instance, and the cloud does not tell to which account it belongs:"
+            f" {unknown_because.code}"
         )
         stalled = trouble_of(unknown_because) in FOR_A_PERSON
     else:
-        reason, remedy = Reason.ACCOUNT_UNKNOWN, "Put back the former key, or delete the object and make it anew"
+        reason, remedy = Reason.ACCOUNT_UNKNOWN, "Put back the former key, or delete the object and create it again"
         message = "the key was changed, shows no instance, and it was not noted in which account they were launched"
     if goes_at is not None:
         ids = [member.id for member in occupying(ledger)]
         named = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
-        remedy += (
-            f". Else the object goes at {to_text(goes_at)}, and {named or 'what was launched'} must be ended by hand"
-        )
+        what = named or "what was launched"
+        remedy += f". Otherwise the object goes at {to_text(goes_at)}, and you must end {what} by hand"
     return Conclusion(
         "Stalled" if stalled else "Waiting", reason, f"{message}: nothing is decided. {remedy}", stalled=stalled
     )
