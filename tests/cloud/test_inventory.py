@@ -338,7 +338,7 @@ async def test_a_storm_of_missing_instances_does_not_sweep_faster_than_the_hurri
 
 
 async def test_a_sweep_that_is_cancelled_ends_at_once_whatever_it_is_doing() -> None:
-    """Else the process would not end: at the very moment a hurried pause is over, the cancellation got lost."""
+    """Otherwise the process would not end. A cancellation at the moment when a hurried pause ends was lost once."""
     inventory = inventory_of(ScriptedCloud())
     async with running(inventory):
         await inventory.observe(ENV, ["ins-9"], [])

@@ -104,7 +104,7 @@ async def test_who_reckons_with_prices_has_them_read_now_and_others_do_not() -> 
 
 
 async def test_nobody_decides_without_quotes_while_the_first_ones_are_being_read() -> None:
-    """Else, after a restart, all but the first environment would rank its pools without prices."""
+    """Otherwise, after a restart, all but the first environment would rank its pools without prices."""
     cloud = ScriptedCloud(offerings=list(market_of({A: "0.1"}).offerings.values()), latency=1)
     inventory = inventory_of(cloud)
     observed = await asyncio.gather(*(inventory.observe(ENV, [], []) for _ in range(3)))

@@ -49,7 +49,7 @@ def test_a_generated_page_is_up_to_date(generated: dict[str, str], page: str) ->
 def test_every_reason_is_explained_and_no_other() -> None:
     explained = re.findall(r"^\| `(\w+)` \|", (REFERENCE / "conditions.md").read_text(), re.MULTILINE)
     assert len(explained) == len(set(explained))
-    # A pool that rests is told by the trouble it rests for.
+    # A pool that backs off is shown with the trouble it backs off for.
     of_pools = set(Obstacle) - {Obstacle.BACKING_OFF, Obstacle.ZONE_BACKING_OFF}
     assert set(explained) == {*map(str, Reason), *map(str, Trouble), *map(str, StateRefusalKind), *map(str, of_pools)}
 

@@ -393,7 +393,7 @@ def a_sequence_of_many_digits(scene: Scene) -> None:
 
 
 def rest(scene: Scene, **fields: Any) -> Json:
-    """A rest of the whole environment."""
+    """A backoff of the whole environment, as the ledger holds it under `rests`."""
     made = {
         "trouble": "InsufficientBalance",
         "code": "Forged",

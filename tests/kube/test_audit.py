@@ -105,7 +105,7 @@ async def test_who_comes_back_from_the_dead_tells_of_a_blind_watch_too(store: St
 
 
 @pytest.mark.looptime
-async def test_while_the_watch_is_blind_audits_come_often(store: Store) -> None:
+async def test_while_the_watch_is_stale_audits_come_often(store: Store) -> None:
     store.on_event(environment(50))
     cluster = Cluster(environment(7))
     task = asyncio.create_task(audit_of(store, cluster).run())

@@ -2,8 +2,8 @@
 
     python tests/mutation/gate.py [NAME …]
 
-Prints a table and exits with 1 if a mutant survives. A test that is no longer there, a text that no longer matches, or
-tests that fail without any mutant, are errors of the catalogue and are said to be such.
+Prints a table and exits with 1 if a mutant survives. Errors of the catalogue are named as such: a test that is no
+longer there, a text that no longer matches, or tests that fail without any mutant.
 """
 
 from __future__ import annotations

@@ -198,7 +198,7 @@ def test_a_zone_rests_for_whom_it_concerns(other: dict, held: int, kept: list[Po
 
 
 def test_a_whole_waits_until_there_is_room_for_it() -> None:
-    """Else it would be made beside what is still leaving, beyond replicas."""
+    """Otherwise it would be bought while others are still leaving, beyond replicas."""
     desired = desired_of(3, one_time=True)
     ledger = ledger_of(member("i-1", termination=released()))
     assert rank(desired, ledger, Market(), NOW, POLICY).count_min == 2

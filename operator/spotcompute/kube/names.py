@@ -24,6 +24,7 @@ ENVIRONMENT_ID = f"{GROUP}/environment-id"
 FIELD_MANAGER = "spotcompute-operator"
 
 __all__ = [
+    "ACCOUNTS",
     "CRD_NAME",
     "ENVIRONMENT_ID",
     "FIELD_MANAGER",
@@ -32,5 +33,6 @@ __all__ = [
     "KIND",
     "KOPF_FINALIZER",
     "PLURAL",
+    "SECRET_FINALIZER",
     "VERSION",
 ]

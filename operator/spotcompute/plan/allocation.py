@@ -81,8 +81,8 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
     """Ranks all pools. Raises nothing. Pools with equal scores keep the order of the spec."""
     judge = _Judge(desired, ledger, market, now, policy, smallest_useful_count(desired, ledger, now, policy))
     verdicts = judge.verdicts()
-    may_be_parts = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
-    if may_be_parts and all(_has_refused(ledger, verdict) for verdict in verdicts):
+    may_buy = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
+    if may_buy and all(_has_refused(ledger, verdict) for verdict in verdicts):
         judge = replace(judge, count_min=1)
         verdicts = judge.verdicts()
     kept = sorted((one for one in verdicts if isinstance(one, Offer)), key=lambda offer: -offer.score)
@@ -322,8 +322,8 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime
     """
     if is_backing_off(ledger, None, now):
         return None
-    least = ranking.count_min
-    offers = [offer for offer in ranking.kept if learned.room_below.get(offer.pool, least + 1) > least]
+    count_min = ranking.count_min
+    offers = [offer for offer in ranking.kept if learned.room_below.get(offer.pool, count_min + 1) > count_min]
     in_doubt = {intent.pool for intent in ledger.intents if intent.answer_lost and not intent.on_demand}
     return min(offers, key=lambda offer: offer.pool in in_doubt, default=None)
 

@@ -139,7 +139,7 @@ def on_demand_to_buy(situation: Situation, learned: Learned) -> Substitute | Non
 
 
 def is_spot_in_doubt(situation: Situation) -> bool:
-    """True when a spot launch got no usable answer lately.
+    """True when a spot launch lately got no usable answer, or was refused by a cloud in trouble.
 
     The next spot launch may keep its places in doubt as well. Then what is due is bought on demand without asking for
     spot first. Otherwise one doubt after the other could keep the places for ever.

@@ -107,7 +107,7 @@ def question_of(claims: Claims) -> Question:
 
 
 def choose_identity(claims: Claims, alive: Sequence[str]) -> IdentityChoice:
-    """Returns the identity to go on with: an own one that has instances, else any that has, else an own one.
+    """Returns the identity to go on with: an own one with instances, then any with instances, then an own one.
 
     `alive` are the identities of this object under which the cloud shows instances. An object made again under the
     same name takes over what the last one left. An object that names only identities of others gets none.
@@ -120,7 +120,7 @@ def choose_identity(claims: Claims, alive: Sequence[str]) -> IdentityChoice:
 def choose_ledger(
     claims: Claims, choice: IdentityChoice, alive: Sequence[str], now: datetime, policy: Policy
 ) -> Belief:
-    """Returns the ledger of the chosen identity, which has a name by now.
+    """Returns the ledger of the chosen identity. A new identity has been made already.
 
     A ledger that may lack launches is put in quarantine: what it lacks must show itself before anything is launched.
     """

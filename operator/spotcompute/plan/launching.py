@@ -53,9 +53,9 @@ def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """`Choice` says what to ask for next:
+    """`Choice` says what to ask for next: `total` instances of `pool`, in as many calls as needed.
 
-    `total` instances of a pool, at least `count_min`, in as many calls as needed.
+    Fewer than `count_min` of them are of no use.
     """
 
     pool: Pool

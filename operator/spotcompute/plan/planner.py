@@ -37,8 +37,9 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
 
     Raises nothing. Equal situations give equal plans, in whatever order things were observed. Launches in
     flight count as capacity, so nothing is ever bought beyond `replicas`. A launch in doubt keeps its own places until
-    it is settled, by repeating it or by searching for its instances, and delays nothing else. An empty plan means that
-    nothing is to be done.
+    it is settled, by repeating it or by searching for its instances. Other places are filled meanwhile, except for the
+    first seconds, in which another process may still wait for the answer. An empty plan means that nothing is to be
+    done.
     """
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)

@@ -52,10 +52,7 @@ class Situation:
 
     @property
     def next_attempt(self) -> datetime | None:
-        """Returns when a pool may be asked again:
-
-        `now` when one may be asked already, None when time alone does not help.
-        """
+        """Returns when a pool may be asked again. `now` when one may be asked already, None when time does not help."""
         return next_attempt(self.ranking, self.ledger, self.now)
 
     def with_ledger(self, ledger: Ledger) -> Situation:
