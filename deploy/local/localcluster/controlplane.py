@@ -132,14 +132,6 @@ class ControlPlane(Cluster):
         self.stop_apiserver()
         self.start_apiserver()
 
-    def restart_controller_manager(self) -> None:
-        """Restarts it, so that its garbage collector knows the kinds of a new CRD at once.
-
-        Otherwise it looks every 30 s.
-        """
-        self._children.pop("kube-controller-manager").kill9()
-        self._start_controller_manager()
-
     def snapshot(self) -> Path:
         """Copies etcd's data and returns the path of the copy. The control plane is down for some seconds.
 
