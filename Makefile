@@ -8,6 +8,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.installed
 export PYTHONPATH := operator:deploy/local
+# Python keeps what it has compiled, whatever the surroundings say: the tests start the operator a hundred times.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help setup demo up down
 help:  ## list the commands
