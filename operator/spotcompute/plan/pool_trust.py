@@ -52,8 +52,9 @@ def early_loss_weight(trust: PoolTrust, now: datetime, policy: Policy) -> float:
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`Trust` says how far a pool is trusted: avoided until a time, or on probation, which means one instance at a
-    time.
+    """`Trust` says how far a pool is trusted: avoided until a time, or on probation.
+
+    Probation means one instance at a time, or one gang.
     """
 
     avoided_until: datetime | None = None
