@@ -14,6 +14,8 @@ import pytest
 
 from simulation.scenarios import NAME, Stage
 from simulation.virtual import run_virtual
+from spotcompute.cloud.errors import OutcomeUnknown
+from spotcompute.cloud.tencent.provider import TencentProvider
 
 HOUR = 3600.0
 
@@ -93,5 +95,29 @@ def test_on_demand_stands_in_for_spot_launches_that_end_in_doubt(doubt_every: in
             most = max(most, living(stage))
         assert most == 3, asked
         assert not stage.world.cloud.violations
+
+    run_virtual(play())
+
+
+TYPES = ["S5.MEDIUM4", "S2.MEDIUM4", "S5.SMALL2", "S5.LARGE8", "SA2.MEDIUM4", "S4.MEDIUM4", "C5.LARGE8", "S5.SMALL1"]
+
+
+def test_a_cloud_that_answers_no_launch_keeps_a_worker_for_two_minutes_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the worker would count as stuck after ten minutes, and the process would be restarted."""
+
+    async def hang(*_: Any) -> None:
+        await asyncio.sleep(10)
+        raise OutcomeUnknown("ClientTimeout", "no answer within 10 s")
+
+    async def play() -> None:
+        stage = Stage("no-answer-to-launches", {}, [NAME], {})
+        monkeypatch.setattr(TencentProvider, "launch", hang)
+        stage.create(2000, zones=2, instanceTypes=TYPES)
+        stage.start()
+        longest = 0.0
+        for _ in range(180):
+            await asyncio.sleep(5)
+            longest = max(longest, stage.world.replicas[0].queue.longest_run_seconds())
+        assert 60 < longest <= 140
 
     run_virtual(play())

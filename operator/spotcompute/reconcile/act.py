@@ -12,6 +12,7 @@ from spotcompute.cloud.errors import (
     InstanceBusy,
     InstanceGone,
     InvalidConfiguration,
+    OutcomeUnknown,
     TerminationBlocked,
     Unclassified,
 )
@@ -26,18 +27,22 @@ _OF_ONE_INSTANCE = (InstanceBusy, InstanceGone, TerminationBlocked, InvalidConfi
 
 
 async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
-    """Carries out the actions in order. After a launch has failed, the next launches are not sent (result None)."""
+    """Carries out the actions in order. After a launch has failed, the next new launches are not sent (result None).
+
+    After a launch was not answered, no open launch is repeated either: each could take as long.
+    """
     outcomes: list[Outcome] = []
-    failed = False
+    failed = unanswered = False
     for action in plan.actions:
         if isinstance(action, Terminate):
             for ids, result in await terminate(action.instance_ids, provider, environment):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
-        elif failed and not action.replay:
+        elif unanswered or (failed and not action.replay):
             outcomes.append(Launched(action, None))
         else:
             outcome = await _launch(action, provider, user_data, environment)
             failed = failed or isinstance(outcome.result, CloudError)
+            unanswered = isinstance(outcome.result, OutcomeUnknown)
             outcomes.append(outcome)
     return outcomes
 

@@ -7,7 +7,8 @@ it was read. So nothing is bought twice, even while two operator pods run.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -52,6 +53,10 @@ CLOCK_STEP = timedelta(minutes=1)
 
 #: Rounds of plan and act in one run; what is left then goes on at once in the next run, after others had their turn.
 ROUNDS_AT_ONCE = 40
+
+#: Seconds after which a run begins no further round. A launch that is never answered takes ten seconds, and each pool
+#: may be asked in turn. Forty answers in time take less than this.
+ROUNDS_SECONDS = 120.0
 
 
 class Reconciler:
@@ -99,7 +104,7 @@ class Reconciler:
         await self._observe(run, ledger)
         if self._was_clock_ahead(run):
             return self._policy.poll_interval.total_seconds()
-        for _ in range(ROUNDS_AT_ONCE):
+        for _ in _rounds():
             plan = self._plan(run)
             if not plan.actions:
                 return await self._report(run)
@@ -236,6 +241,16 @@ class Reconciler:
         """Records what status has promised; each activity once."""
         activities, run.activities = run.activities, []
         await self._recorder.record(run.raw, activities, run.record)
+
+
+def _rounds() -> Iterator[int]:
+    """Yields the number of each round, until the share of one run in the time of the worker is used up."""
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    for number in range(ROUNDS_AT_ONCE):
+        if loop.time() - began > ROUNDS_SECONDS:
+            return
+        yield number
 
 
 @dataclass(slots=True)
