@@ -9,7 +9,7 @@ import pytest
 from plan.given import A, B
 from spotcompute.commands.quote_table import quote_table
 from spotcompute.model.ledger import Trouble
-from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
+from spotcompute.plan.field_errors import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Lot, Quote
 
 
@@ -18,7 +18,7 @@ def lot(price: str | None) -> Lot:
 
 
 QUOTE = Quote(2, (), (lot("0.02"),))
-FAULT = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
+FIELD_ERROR = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
 REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
 
 
@@ -27,10 +27,12 @@ REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuo
     [
         pytest.param(QUOTE, Findings(), "The cloud would accept it.", id="accepted"),
         pytest.param(Quote(3, (), (lot("0.02"),)), Findings(), "the market has too little now", id="too-few"),
-        pytest.param(QUOTE, Findings((FAULT,)), "spec.template.imageId: InvalidImageId.NotFound", id="a-fault"),
-        pytest.param(QUOTE, Findings((FieldError(None, "X", "y"),)), "(no field): X: y", id="a-fault-of-no-field"),
+        pytest.param(
+            QUOTE, Findings((FIELD_ERROR,)), "spec.template.imageId: InvalidImageId.NotFound", id="a-field-error"
+        ),
+        pytest.param(QUOTE, Findings((FieldError(None, "X", "y"),)), "(no field): X: y", id="an-error-of-no-field"),
         pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), "LimitExceeded.UserSpotQuota: too many", id="a-refusal"),
-        pytest.param(QUOTE, Findings((FAULT,), may_be_more=True), "There may be more", id="more"),
+        pytest.param(QUOTE, Findings((FIELD_ERROR,), may_be_more=True), "There may be more", id="more"),
         pytest.param(QUOTE, Findings(unchecked="no route"), "Not checked: no route", id="unchecked"),
         pytest.param(Quote(2, (), (lot(None),)), Findings(), "The cost is unknown", id="no-price"),
         pytest.param(Quote(2, (), (), "no type fits"), Findings(), "No pool: no type fits", id="no-pool"),
@@ -45,7 +47,7 @@ def test_the_table_says_it(quote: Quote, findings: Findings, sentence: str) -> N
 @pytest.mark.parametrize(
     "findings",
     [
-        pytest.param(Findings((FAULT,)), id="a-fault"),
+        pytest.param(Findings((FIELD_ERROR,)), id="a-field-error"),
         pytest.param(Findings(refusals=(REFUSAL,)), id="a-refusal"),
         pytest.param(Findings(may_be_more=True), id="more"),
         pytest.param(Findings(unchecked="no route"), id="unchecked"),

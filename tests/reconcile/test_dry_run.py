@@ -18,7 +18,7 @@ from spotcompute.model.launch import Disk, LaunchRequest, Part, Template, parts_
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.faults import Findings
+from spotcompute.plan.field_errors import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
 from spotcompute.plan.situation import Situation
@@ -61,7 +61,7 @@ async def found(ground: Ground, desired: Desired, user_data: str | None = None) 
 
 
 def fields(findings: Findings) -> list[str | None]:
-    return sorted(str(fault.field) for fault in findings.faults)
+    return sorted(str(field_error.field) for field_error in findings.field_errors)
 
 
 async def test_a_launch_without_fault_has_none(ground: Ground) -> None:
@@ -181,8 +181,8 @@ EVERY_PART = parts_of(LaunchRequest(POOL, 1, "web", OWNERSHIP, "default@web", TE
 @pytest.mark.parametrize("is_misled", [False, True])
 async def test_a_fault_in_no_words_or_misleading_ones_is_found_by_leaving_out(part: Part, is_misled: bool) -> None:
     oracle = Oracle({part}, next(one for one in EVERY_PART if one is not part) if is_misled else None)
-    (fault,) = (await tried(oracle)).faults
-    assert fault.field == FIELDS[part]
+    (field_error,) = (await tried(oracle)).field_errors
+    assert field_error.field == FIELDS[part]
     assert oracle.asked <= CALLS_MAX
 
 
@@ -201,8 +201,8 @@ FIELDS = {
 
 async def test_two_faults_in_the_same_words_are_told_apart_or_said_to_be_more() -> None:
     findings = await tried(Oracle({Part.ROLE, Part.TAGS}))
-    assert findings.faults
-    assert len(findings.faults) == 2 or findings.may_be_more
+    assert findings.field_errors
+    assert len(findings.field_errors) == 2 or findings.may_be_more
 
 
 async def test_without_a_pool_to_ask_about_it_is_unchecked() -> None:
@@ -220,7 +220,7 @@ async def test_a_key_that_may_not_ask_ends_it_at_once() -> None:
 
     oracle = Forbidding(set())
     findings = await tried(oracle)
-    assert [(one.field, one.code) for one in findings.faults] == [(None, "UnauthorizedOperation")]
+    assert [(one.field, one.code) for one in findings.field_errors] == [(None, "UnauthorizedOperation")]
     assert oracle.asked <= 2
 
 
@@ -230,7 +230,7 @@ async def test_a_refusal_that_no_part_explains_does_not_end_it() -> None:
             raise InvalidConfiguration("InvalidParameter", "something is wrong")
 
     findings = await tried(Refusing(set()))
-    assert [(one.field, one.code) for one in findings.faults] == [(None, "InvalidParameter")]
+    assert [(one.field, one.code) for one in findings.field_errors] == [(None, "InvalidParameter")]
     assert findings.unchecked is None
 
 
@@ -255,5 +255,5 @@ async def test_a_cloud_that_does_not_answer_leaves_it_unchecked(error: CloudErro
 
     oracle = Silent(set())
     findings = await tried(oracle)
-    assert (findings.faults, findings.unchecked) == ((), f"{error.code}: {error.message}")
+    assert (findings.field_errors, findings.unchecked) == ((), f"{error.code}: {error.message}")
     assert oracle.asked == asked

@@ -9,7 +9,7 @@ import pytest
 from plan.given import NOW, A, B, ledger_of
 from spotcompute.api.conditions import Reason
 from spotcompute.model.ledger import Trouble
-from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
+from spotcompute.plan.field_errors import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.quote import is_launchable, quoted, requoted, to_json, with_first_error
@@ -21,12 +21,12 @@ def lot(price: str | None = "0.02", count: int = 2) -> Lot:
 
 
 QUOTE = Quote(2, (), (lot(),))
-FAULT = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
+FIELD_ERROR = FieldError("spec.template.imageId", "InvalidImageId.NotFound", "no such image")
 REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
 
 
 def test_a_price_that_moves_changes_the_quote_and_not_what_was_checked() -> None:
-    before = quoted(QUOTE, Findings((FAULT,), (REFUSAL,), None, True), 7, "CNY")
+    before = quoted(QUOTE, Findings((FIELD_ERROR,), (REFUSAL,), None, True), 7, "CNY")
     after = requoted(Quote(2, (), (lot("0.03"),)), before, "CNY")
     assert (before["perHour"], after["perHour"]) == ("0.04", "0.06")
     for key in ("checkedGeneration", "errors", "moreErrors", "refusals"):
@@ -34,7 +34,7 @@ def test_a_price_that_moves_changes_the_quote_and_not_what_was_checked() -> None
 
 
 def test_the_same_market_gives_the_same_words() -> None:
-    before = quoted(QUOTE, Findings((FAULT,)), 7, "CNY")
+    before = quoted(QUOTE, Findings((FIELD_ERROR,)), 7, "CNY")
     assert requoted(QUOTE, before, "CNY") == before
 
 
@@ -48,16 +48,18 @@ PAUSED = Conclusion("Paused", Reason.PAUSED, "0 of 2 instances run")
 
 
 @pytest.mark.parametrize(
-    ("faults", "words"),
+    ("field_errors", "words"),
     [
         pytest.param([], "0 of 2 instances run", id="none"),
-        pytest.param([FAULT], "spec.template.imageId: InvalidImageId.NotFound: no such image", id="one"),
-        pytest.param([FAULT, FieldError(None, "X", "y")], "no such image, and 1 more in status.quote.errors", id="two"),
+        pytest.param([FIELD_ERROR], "spec.template.imageId: InvalidImageId.NotFound: no such image", id="one"),
+        pytest.param(
+            [FIELD_ERROR, FieldError(None, "X", "y")], "no such image, and 1 more in status.quote.errors", id="two"
+        ),
         pytest.param([FieldError(None, "X", "y")], "To be corrected first: X: y", id="without-a-field"),
     ],
 )
-def test_the_message_names_the_first_error(faults: list[FieldError], words: str) -> None:
-    quote = quoted(QUOTE, Findings(tuple(faults)), 7, "CNY")
+def test_the_message_names_the_first_error(field_errors: list[FieldError], words: str) -> None:
+    quote = quoted(QUOTE, Findings(tuple(field_errors)), 7, "CNY")
     assert with_first_error(PAUSED, quote).message.endswith(words)
     assert with_first_error(PAUSED, quote).phase == "Paused"
 
@@ -78,7 +80,7 @@ def test_no_quote_stands_beside_a_purchase_or_another_generation() -> None:
     [
         pytest.param(QUOTE, Findings(), True, id="all"),
         pytest.param(Quote(3, (), (lot(),)), Findings(), False, id="too-few"),
-        pytest.param(QUOTE, Findings((FAULT,)), False, id="a-fault"),
+        pytest.param(QUOTE, Findings((FIELD_ERROR,)), False, id="a-field-error"),
         pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), False, id="a-refusal"),
         pytest.param(QUOTE, Findings(unchecked="x"), False, id="unchecked"),
         pytest.param(QUOTE, Findings(may_be_more=True), False, id="more"),

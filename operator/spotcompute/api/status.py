@@ -215,8 +215,8 @@ class LotStatus(StatusPart):
     )
 
 
-class FaultStatus(StatusPart):
-    """`FaultStatus` shows a mistake in the spec that a person must correct before anything can be launched."""
+class FieldErrorStatus(StatusPart):
+    """`FieldErrorStatus` shows a mistake in the spec that a person must correct before anything can be launched."""
 
     field: str | None = Field(
         default=None, description="Field of the object that is wrong; absent when that is not known."
@@ -263,7 +263,9 @@ class QuoteStatus(StatusPart):
     )
     currency: str | None = Field(default=None, description="CNY on the mainland site, USD on the international one.")
     pools: list[LotStatus] | None = Field(default=None, description="Pools that would be asked, in this order.")
-    errors: list[FaultStatus] | None = Field(default=None, description="Mistakes that a person must correct first.")
+    errors: list[FieldErrorStatus] | None = Field(
+        default=None, description="Mistakes that a person must correct first."
+    )
     more_errors: bool | None = Field(
         default=None, description="True when the errors may hide others: correct them first."
     )

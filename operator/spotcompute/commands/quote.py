@@ -30,7 +30,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
-from spotcompute.plan.faults import FieldError, Findings
+from spotcompute.plan.field_errors import FieldError, Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import with_pools
@@ -157,11 +157,11 @@ async def _quote(
 ) -> Quoted:
     environment = _environment(manifest.raw, now)
     mistakes = [*unknown_fields(manifest.raw), *environment.mistakes()]
-    faults = [FieldError(field, "InvalidSpec", sentence) for field, sentence in mistakes]
+    field_errors = [FieldError(field, "InvalidSpec", sentence) for field, sentence in mistakes]
     if environment.mistakes():
-        return Quoted(environment.label, Quote(0, (), (), "the spec is not valid"), Findings(tuple(faults)))
+        return Quoted(environment.label, Quote(0, (), (), "the spec is not valid"), Findings(tuple(field_errors)))
     spec = environment.spec()
-    user_data, notes = await _user_data(environment, manifest.sources, faults)
+    user_data, notes = await _user_data(environment, manifest.sources, field_errors)
     if environment.secret is not None:
         notes.append(f"the quote used the key in TENCENTCLOUD_SECRET_ID, not that of Secret {environment.secret}")
     if not spec.replicas:
@@ -172,9 +172,9 @@ async def _quote(
     try:
         offerings = await provider.list_offerings()
     except CloudError as error:
-        faults.append(FieldError(None, error.code, f"the market cannot be read: {error.message}"))
+        field_errors.append(FieldError(None, error.code, f"the market cannot be read: {error.message}"))
         quote = Quote(desired.replicas, (), (), "the market cannot be read")
-        return Quoted(environment.label, quote, Findings(tuple(faults)), tuple(notes))
+        return Quoted(environment.label, quote, Findings(tuple(field_errors)), tuple(notes))
     market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
@@ -184,7 +184,9 @@ async def _quote(
     quote = make_quote(situation)
     encoded = user_data.encoded if user_data else None
     found = await find_field_errors(situation, quote, provider, encoded, environment.label)
-    return Quoted(environment.label, quote, replace(found, faults=(*faults, *found.faults)), tuple(notes))
+    return Quoted(
+        environment.label, quote, replace(found, field_errors=(*field_errors, *found.field_errors)), tuple(notes)
+    )
 
 
 def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:
@@ -201,7 +203,7 @@ def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:
 
 
 async def _user_data(
-    environment: Environment, sources: FileSources, faults: list[FieldError]
+    environment: Environment, sources: FileSources, field_errors: list[FieldError]
 ) -> tuple[UserData | None, list[str]]:
     template = environment.spec().template
     try:
@@ -211,7 +213,7 @@ async def _user_data(
         ref = (source.secret_key_ref or source.config_map_key_ref) if source else None
         if ref is not None and "does not exist" in str(error):
             return None, [f"user data from {ref.name} is not in this file, so the quote leaves it out"]
-        faults.append(
+        field_errors.append(
             FieldError(f"spec.template.{'userDataFrom' if source else 'userData'}", "InvalidSpec", str(error))
         )
         return None, []

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 
-from spotcompute.plan.faults import Findings
+from spotcompute.plan.field_errors import Findings
 from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.cost import money
 from spotcompute.report.quote import MONTH_HOURS, is_launchable
@@ -68,9 +68,12 @@ def _found(quote: Quote, findings: Findings) -> Iterator[str]:
     if findings.refusals:
         yield "\nThe cloud refused a dry run. The operator would ask for fewer, or ask another pool:"
         yield from (f"  {one.count} x {one.pool}: {one.code}: {one.message}" for one in findings.refusals)
-    if findings.faults:
+    if findings.field_errors:
         yield "\nTo be corrected first:"
-        yield from (f"  {fault.field or '(no field)'}: {fault.code}: {fault.message}" for fault in findings.faults)
+        yield from (
+            f"  {field_error.field or '(no field)'}: {field_error.code}: {field_error.message}"
+            for field_error in findings.field_errors
+        )
     if findings.may_be_more:
         yield "  There may be more errors: correct these, and ask again."
     if findings.unchecked is not None:

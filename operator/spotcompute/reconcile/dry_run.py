@@ -1,7 +1,7 @@
 """Asks the cloud what is wrong with a launch, without launching: dry runs, varied until every wrong field is known.
 
 Of several wrong fields the cloud names one. So that field is left out and the cloud is asked again, a bounded number of
-times. Apart from `plan.faults`, because it waits; nothing is bought here.
+times. Apart from `plan.field_errors`, because it waits; nothing is bought here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from spotcompute.cloud.errors import CloudError, InvalidCredentials, Throttled
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.desired import Desired
 from spotcompute.model.launch import LaunchRequest, Part, parts_of, without
-from spotcompute.plan.faults import (
+from spotcompute.plan.field_errors import (
     DryRunRefusal,
     FieldError,
     Findings,
@@ -21,7 +21,7 @@ from spotcompute.plan.faults import (
     field_error_of,
     groups,
     hinted,
-    is_fault,
+    is_field_error,
     is_refusal,
     market_errors,
     probes,
@@ -57,11 +57,15 @@ async def find_field_errors(
     except _Unanswered as reason:
         unchecked = str(reason)
     # What the cloud itself says about a field is better than what its market suggests.
-    named = {fault.field for fault in search.faults}
-    concluded = [fault for fault in market_errors(situation.desired, situation.market) if fault.field not in named]
-    faults = tuple(dict.fromkeys([*search.faults, *concluded]))
-    hidden = bool(faults) and unchecked is None and not search.is_template_known
-    return Findings(faults, tuple(search.refusals), unchecked, hidden or search.is_out_of_calls)
+    named = {field_error.field for field_error in search.field_errors}
+    concluded = [
+        field_error
+        for field_error in market_errors(situation.desired, situation.market)
+        if field_error.field not in named
+    ]
+    field_errors = tuple(dict.fromkeys([*search.field_errors, *concluded]))
+    hidden = bool(field_errors) and unchecked is None and not search.is_template_known
+    return Findings(field_errors, tuple(search.refusals), unchecked, hidden or search.is_out_of_calls)
 
 
 class _DryRunSearch:
@@ -69,7 +73,7 @@ class _DryRunSearch:
 
     def __init__(self, desired: Desired, provider: CloudProvider, user_data: str | None, on_behalf_of: str) -> None:
         self._desired, self._provider, self._user_data, self._caller = desired, provider, user_data, on_behalf_of
-        self.faults: list[FieldError] = []
+        self.field_errors: list[FieldError] = []
         self.refusals: list[DryRunRefusal] = []
         #: True once a request was accepted from which only parts were left out that are known to be wrong.
         self.is_template_known = self.is_out_of_calls = False
@@ -92,10 +96,10 @@ class _DryRunSearch:
         request = without(probe.request, [*others, *self._wrong])
         self._calls_left += 1
         error = await self._ask(request)
-        if error is not None and is_fault(error):
+        if error is not None and is_field_error(error):
             part = error.about or Part.NETWORK
             if probe.is_own_type or part in (Part.NETWORK, Part.ZONE):
-                self.faults.append(field_error_of(error, part, probe, self._desired))
+                self.field_errors.append(field_error_of(error, part, probe, self._desired))
         else:
             self._note_refusal(probe, request, error)
 
@@ -105,7 +109,7 @@ class _DryRunSearch:
         while True:
             request = without(probe.request, left_out)
             error = await self._ask(request)
-            if error is None or not is_fault(error):
+            if error is None or not is_field_error(error):
                 self.is_template_known = error is None
                 self._note_refusal(probe, request, error)
                 return
@@ -113,7 +117,7 @@ class _DryRunSearch:
             if part in left_out:
                 return  # it is left out already, and the error stays: this part is not the cause
             if probe.is_own_type or part is not Part.INSTANCE_TYPE:
-                self.faults.append(field_error_of(error, part, probe, self._desired))
+                self.field_errors.append(field_error_of(error, part, probe, self._desired))
             if part is None and isinstance(error, InvalidCredentials):
                 raise _Unanswered("nothing more can be asked with this key")
             if part is not Part.IMAGE and part not in parts_of(request):
@@ -127,7 +131,7 @@ class _DryRunSearch:
         try:
             return await self._culprit(request, error)
         except _OutOfCalls:
-            self.faults.append(field_error_of(error, hinted(request, error), probe, self._desired))
+            self.field_errors.append(field_error_of(error, hinted(request, error), probe, self._desired))
             raise
 
     def _note_refusal(self, probe: Probe, request: LaunchRequest, error: CloudError | None) -> None:
@@ -171,7 +175,7 @@ class _DryRunSearch:
             if not isinstance(answer, Throttled):
                 break
             answer = await self._answer(request)
-        if answer is not None and not is_fault(answer) and not is_refusal(answer):
+        if answer is not None and not is_field_error(answer) and not is_refusal(answer):
             raise _Unanswered(f"{answer.code}: {answer.message}")
         self._answers[request] = answer
         return answer

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from spotcompute.api.status import FaultStatus, LotStatus, QuoteStatus, RefusalStatus
-from spotcompute.plan.faults import DryRunRefusal, FieldError, Findings
+from spotcompute.api.status import FieldErrorStatus, LotStatus, QuoteStatus, RefusalStatus
+from spotcompute.plan.field_errors import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.conclusion import Conclusion
 from spotcompute.report.cost import money, optional_money
@@ -31,7 +31,7 @@ def quoted(quote: Quote, findings: Findings, generation: int, currency: str) -> 
         saved_percent=quote.saved_percent,
         currency=currency,
         pools=[_lot(lot) for lot in quote.lots] or None,
-        errors=[_fault(fault) for fault in findings.faults] or None,
+        errors=[_field_error(field_error) for field_error in findings.field_errors] or None,
         more_errors=findings.may_be_more or None,
         refusals=[_refusal(refusal) for refusal in findings.refusals] or None,
         unchecked=findings.unchecked,
@@ -66,8 +66,8 @@ def _lot(lot: Lot) -> LotStatus:
     )
 
 
-def _fault(fault: FieldError) -> FaultStatus:
-    return FaultStatus(field=fault.field, code=fault.code, message=fault.message)
+def _field_error(field_error: FieldError) -> FieldErrorStatus:
+    return FieldErrorStatus(field=field_error.field, code=field_error.code, message=field_error.message)
 
 
 def _refusal(refusal: DryRunRefusal) -> RefusalStatus:
@@ -87,7 +87,7 @@ def _refusal(refusal: DryRunRefusal) -> RefusalStatus:
 def is_launchable(quote: Quote, findings: Findings) -> bool:
     """True when all that is missing could be launched now, as far as that can be known."""
     is_checked = findings.unchecked is None and not findings.may_be_more
-    return quote.chosen == quote.missing and not findings.faults and not findings.refusals and is_checked
+    return quote.chosen == quote.missing and not findings.field_errors and not findings.refusals and is_checked
 
 
 def to_json(quote: Quote, findings: Findings, currency: str) -> dict[str, Any]:

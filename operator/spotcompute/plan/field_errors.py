@@ -72,10 +72,10 @@ class DryRunRefusal:
 @dataclass(frozen=True, slots=True)
 class Findings:
     """`Findings` holds everything found. `unchecked` says why the cloud could not be asked, None when it could; with
-    `may_be_more` the last fault may hide others.
+    `may_be_more` the last error may hide others.
     """
 
-    faults: tuple[FieldError, ...] = ()
+    field_errors: tuple[FieldError, ...] = ()
     refusals: tuple[DryRunRefusal, ...] = ()
     unchecked: str | None = None
     may_be_more: bool = False
@@ -95,7 +95,7 @@ class Probe:
     is_chosen: bool
 
 
-def is_fault(error: CloudError) -> bool:
+def is_field_error(error: CloudError) -> bool:
     """True when only a person can correct it, in spec, key or account. An unknown refusal counts too."""
     return isinstance(error, InvalidConfiguration | InvalidCredentials | Unclassified)
 
@@ -106,7 +106,7 @@ def is_refusal(error: CloudError) -> bool:
 
 
 def field_error_of(error: CloudError, part: Part | None, probe: Probe, desired: Desired) -> FieldError:
-    """Returns the fault in the cloud's words, and where it stands in the spec."""
+    """Returns the error in the cloud's words, and where it stands in the spec."""
     return FieldError(_field_of(part, error, probe, desired), error.code, error.message)
 
 
@@ -141,7 +141,7 @@ def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
         return ()
     names, sold = types_of(desired), {pool.instance_type for pool, _ in desired.pools if pool in market.offerings}
     unsold = [name for name in names if name not in sold]
-    faults = [
+    field_errors = [
         FieldError(
             f"spec.instanceTypes[{names.index(name)}]",
             "NotSoldAsSpot",
@@ -150,7 +150,7 @@ def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
         for name in unsold
     ]
     if len(unsold) < len(names):
-        faults += [
+        field_errors += [
             FieldError(
                 f"spec.placements[{index}].zone",
                 "NotSoldAsSpot",
@@ -159,7 +159,7 @@ def market_errors(desired: Desired, market: Market) -> tuple[FieldError, ...]:
             for index, placement in enumerate(desired.placements)
             if not any(pool in market.offerings for pool, _ in desired.pools if pool.zone == placement.zone)
         ]
-    return tuple(faults)
+    return tuple(field_errors)
 
 
 def probes(situation: Situation, quote: Quote) -> tuple[Probe, ...]:
