@@ -80,6 +80,15 @@ def _is_refusal_of(line: Line, request: Request) -> bool:
     return _moment(line["startTime"]) - SLACK <= request.time <= _moment(line["endTime"]) + SLACK
 
 
+def _is_launch_of(line: Line, request: Request) -> bool:
+    """True for a request that launched something in the pool and the time that `line` speaks of."""
+    if request.action != "RunInstances" or request.code:
+        return False
+    where = (request.params["Placement"]["Zone"], request.params["InstanceType"])
+    begins, ends = _moment(line["startTime"]) - SLACK, _moment(line["endTime"])
+    return where == (line["zone"], line["instanceType"]) and begins <= request.time <= ends
+
+
 def _is_refusal_in(lines: Sequence[Line], request: Request) -> bool:
     return request.action == "RunInstances" and any(_is_refusal_of(line, request) for line in lines)
 
@@ -92,22 +101,8 @@ def _faults(line: Line, lines: Sequence[Line], asked: Sequence[Request], lost: M
     """What `line` says and the book does not."""
     ids, name = set(line.get("instanceIds", ())), line["id"]
     known = next((one for one in asked if one.request_id == line.get("requestId")), None)
-    if line["type"] == "Launch" and line["state"] in ("Processing", "Succeeded"):
-        if known is None or set(known.instance_ids) != ids:
-            yield f"{name}: no launch of {sorted(ids)}"
-        elif (known.params["Placement"]["Zone"], known.params["InstanceType"]) != (line["zone"], line["instanceType"]):
-            yield f"{name}: it was another pool"
-    elif line["type"] == "Launch":
-        # Within one second a success can part two lines of the same refusal: they are counted together.
-        alike = [one for one in lines if all(one.get(key) == line.get(key) for key in ("zone", "instanceType", "code"))]
-        told = sum(one["count"] for one in alike)
-        # The one before the first of them may have been dropped by now, and then nobody can tell them apart.
-        # An operator that was killed before it could tell asks again under the same token: that is one launch.
-        refused = {one.params["ClientToken"] for one in asked if one.code and _is_refusal_in(alike, one)}
-        refusals = len(refused)
-        is_whole = lines[-1]["id"] == "act-1" or alike[-1] not in lines[-GOES_ON:]
-        if known is None or known.code != line["code"] or (is_whole and refusals != told):
-            yield f"{name}: {told} refusals told, {refusals} in the book"
+    if line["type"] == "Launch":
+        yield from _faults_of_launch(line, lines, asked, known)
     elif line["type"] == "Terminate":
         if known is None or not ids <= set(known.params["InstanceIds"]) | set(known.instance_ids):
             yield f"{name}: no release of {sorted(ids)}"
@@ -118,6 +113,34 @@ def _faults(line: Line, lines: Sequence[Line], asked: Sequence[Request], lost: M
                 yield f"{name}: {one} did not end by {line['cause']}"
     else:
         yield f"{name}: {line['type']} where nothing of the kind has happened"
+
+
+def _faults_of_launch(
+    line: Line, lines: Sequence[Line], asked: Sequence[Request], known: Request | None
+) -> Iterator[str]:
+    """What a line of a launch says and the book does not; `known` is the request that it names."""
+    ids, name = set(line.get("instanceIds", ())), line["id"]
+    if line["state"] in ("Processing", "Succeeded"):
+        if known is None or set(known.instance_ids) != ids:
+            yield f"{name}: no launch of {sorted(ids)}"
+        elif (known.params["Placement"]["Zone"], known.params["InstanceType"]) != (line["zone"], line["instanceType"]):
+            yield f"{name}: it was another pool"
+    elif line.get("reason") == "NothingLaunched":
+        # A launch whose answer was lost: it was looked for, and no instance of it was found.
+        told = {one.get("requestId") for one in lines}
+        if any(one.request_id not in told for one in asked if _is_launch_of(line, one)):
+            yield f"{name}: it did launch"
+    else:
+        # Within one second a success can part two lines of the same refusal: they are counted together.
+        alike = [one for one in lines if all(one.get(key) == line.get(key) for key in ("zone", "instanceType", "code"))]
+        told = sum(one["count"] for one in alike)
+        # The one before the first of them may have been dropped by now, and then nobody can tell them apart.
+        # An operator that was killed before it could tell asks again under the same token: that is one launch.
+        refused = {one.params["ClientToken"] for one in asked if one.code and _is_refusal_in(alike, one)}
+        refusals = len(refused)
+        is_whole = lines[-1]["id"] == "act-1" or alike[-1] not in lines[-GOES_ON:]
+        if known is None or known.code != line["code"] or (is_whole and refusals != told):
+            yield f"{name}: {told} refusals told, {refusals} in the book"
 
 
 def _was_released(instance: Instance, asked: Sequence[Request]) -> bool:

@@ -83,6 +83,19 @@ def test_a_line_that_says_something_else_is_wrong(wrong: dict[str, Any]) -> None
     assert judged(log, BOOK, ENDED, T + 60).wrong
 
 
+SETTLED = line(5, "Launch", state="Failed", reason="NothingLaunched")
+
+
+def test_a_launch_without_an_answer_that_brought_nothing_is_told_truly() -> None:
+    assert judged([SETTLED, *LOG], BOOK, ENDED, T + 60).wrong == ()
+
+
+def test_a_launch_that_did_bring_something_is_not_told_as_nothing() -> None:
+    assert judged([SETTLED, *LOG], [*BOOK, Asked("r-5", ids=("ins-3",))], ENDED, T + 60).wrong == (
+        "act-5: it did launch",
+    )
+
+
 def test_what_has_just_happened_need_not_be_told() -> None:
     assert judged([], BOOK, ENDED, T).missing == ()
     assert len(judged([], BOOK, ENDED, T + 60).missing) == 5

@@ -230,7 +230,7 @@ async def delete_while_creating(stage: Stage) -> None:
     stage.arm()
     stage.create(3)
     stage.start()
-    await asyncio.sleep(1.0)
+    await asyncio.sleep(1.5)
     stage.delete()
     await asyncio.sleep(60)
 
