@@ -24,7 +24,14 @@ WAITING = (
     "local/test_controlplane.py",
 )
 #: The same of those that compute: they fill the time in which the others wait.
-COMPUTING = ("simulation/test_fault_points.py", "simulation/test_histories.py", "forgery/test_attack.py")
+COMPUTING = (
+    "benchmarks/test_told.py",
+    "forgery/test_clusters.py",
+    "simulation/test_histories.py",
+    "simulation/test_fault_points.py",
+    "forgery/test_attack.py",
+    "simulation/test_prove.py",
+)
 #: Every other module is a portion. These take so long that they must not begin last.
 WHOLE = ("e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
 

@@ -8,6 +8,9 @@ import pytest
 
 from market.rows import activity_log
 from market.told import judged
+from quiet import silence
+
+__all__ = ["silence"]
 
 START = "2027-01-15T08:00:00Z"
 END = "2027-01-15T08:00:09Z"
