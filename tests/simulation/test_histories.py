@@ -18,7 +18,7 @@ from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
 
-HISTORIES = 400
+HISTORIES = 200
 CHUNK = 25
 
 
