@@ -248,6 +248,20 @@ async def test_it_is_asked_again_with_patience_and_what_was_seen_is_kept() -> No
         assert accounts.in_use == [told.inventory]
 
 
+async def test_a_key_that_is_no_longer_in_the_secret_still_tells_its_account() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        former = await accounts.open(ROTATED, "r-1")
+        assert await accounts.number_behind(former.provider.key) is None
+        await accounts.open(KEY, "r-1")
+        clouds["id-rotated", "r-1"].trouble.clear()
+        await asyncio.sleep(60)
+        assert await accounts.number_behind(former.provider.key) == "1"
+        assert await accounts.number_behind("a-key-nobody-had/r-1") is None
+        assert await accounts.number_behind(None) is None
+
+
 async def test_an_inventory_that_turns_out_to_be_of_a_known_account_is_given_up_for_that_one() -> None:
     clouds = two_keys(identify=NOT_ALLOWED)
     accounts = accounts_of(clouds)

@@ -96,6 +96,19 @@ class Accounts:
         inventory.admit(key.provider)
         return AccountAccess(inventory, key.provider, key.error)
 
+    async def number_behind(self, key_name: str | None) -> str | None:
+        """Returns the number of the account to which the key of that name belongs. Returns None when it is not known.
+
+        A key that was in use lately is asked once more while this process still has it, although the Secret holds
+        another one now.
+        """
+        for key in [key for key in self._keys.values() if key.provider.key == key_name]:
+            async with key.asking:
+                await self._identify(key)
+            if key.provider.account is not None:
+                return key.provider.account
+        return None
+
     @property
     def in_use(self) -> list[Inventory]:
         """Returns every inventory that is being swept."""

@@ -37,13 +37,13 @@ class Observer:
         Raises `Problem` when the cloud shows nothing, or may show another account.
         """
         observed = await self._observe(target, ledger, now)
-        ledger, left_behind = self._in_reach(target, ledger, observed, now)
+        ledger, left_behind = await self._in_reach(target, ledger, observed, now)
         situation = Situation(with_pools(target.desired, observed.market), ledger, observed, now, self._policy)
         if situation.desired.limits_costs:
             situation = await self.with_equipment_prices(target, situation)
         return situation, left_behind
 
-    def _in_reach(
+    async def _in_reach(
         self, target: Target, ledger: Ledger, observed: Observation, now: datetime
     ) -> tuple[Ledger, Sequence[Activity]]:
         """Returns the ledger when the key shows its account. Raises `Problem` otherwise: absence proves nothing then.
@@ -52,6 +52,10 @@ class Observer:
         was in it is told.
         """
         match, deleted_at = match_account(ledger, observed), target.environment.deleted_at
+        if match is AccountMatch.UNKNOWN and (number := await self._reach.number_behind(ledger.account)) is not None:
+            # The account was noted by the name of a key, and what that key belongs to was learned later.
+            ledger = replace(ledger, account=number)
+            match = match_account(ledger, observed)
         ledger = with_reach(ledger, match, now)
         if match is AccountMatch.SAME:
             return ledger, ()

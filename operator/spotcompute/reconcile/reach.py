@@ -51,6 +51,10 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.INVALID_SPEC, str(error), stalled=True)
             raise Problem(conclusion, self._policy.resync) from None
 
+    async def number_behind(self, account: str | None) -> str | None:
+        """Returns the account's number when `account` is the name of a key whose account is known by now."""
+        return await self._accounts.number_behind(account)
+
     async def access(self, environment: Environment, spec: Spec) -> AccountAccess:
         """Returns what the key in its Secret opens. Raises `Problem` without a key."""
         try:
