@@ -43,8 +43,8 @@ def left_behind(instance_id: str, namespace: str = "default", name: str = "web")
     return replace(made, owner=f"{namespace}@{name}")
 
 
-def environment(namespace: str, name: str) -> KubeObject:
-    annotations = {ENVIRONMENT_ID: new_environment_id(CLUSTER, namespace, name, "gone01")}
+def environment(namespace: str, name: str, suffix: str = "gone01") -> KubeObject:
+    annotations = {ENVIRONMENT_ID: new_environment_id(CLUSTER, namespace, name, suffix)}
     return objects.environment(namespace=namespace, name=name, annotations=annotations)
 
 
@@ -172,6 +172,15 @@ async def test_an_owner_that_no_list_has_shown_is_found_by_asking_for_it() -> No
     await world.looks(10)
     assert world.one.released == []
     world.cluster.unheard = []
+    await world.looks(3)
+    assert world.one.released == ["ins-1"]
+
+
+@pytest.mark.parametrize("suffix", ["earlie", "zlater"])
+async def test_a_namesake_with_an_identity_of_its_own_owns_nothing_of_the_one_before(suffix: str) -> None:
+    world = World("one")
+    world.one.listed = [left_behind("ins-1")]
+    world.cluster.environments = [environment("default", "web", suffix)]
     await world.looks(3)
     assert world.one.released == ["ins-1"]
 

@@ -70,7 +70,7 @@ class MarketReader:
             return
         flaw = quotes_flaw(offerings, self.latest.offerings)
         if flaw is None:
-            self._unbelieved_readings, self._unbelieved_at = 0, None
+            self._unbelieved_at = None
         elif self._unbelieved_at is None or self._since(self._unbelieved_at) >= self.interval:
             self._unbelieved_readings, self._unbelieved_at = self._unbelieved_readings + 1, now
         if flaw is None or (has_prices(offerings) and self._unbelieved_readings >= BELIEVED_AFTER):
