@@ -79,13 +79,15 @@ class Simulator:
         now: float,
         *,
         region: str = "ap-guangzhou",
-        service: str = "cvm",
     ) -> Answer:
         """Carries out one request at world time `now`, without faults. Returns the content of the `Response` envelope.
+
+        The product is the one that has the action; an action that no product has is refused as one of cvm.
 
         A refusal is an answer too, with `Error`. It never raises for anything that a customer can send.
         """
         self.world.advance(now)
+        service = next((product for product, known in ACTIONS if known == action), "cvm")
         return self._carry_out(Arrival(account, action, params, region, service), "")
 
     def deliver(self, arrival: Arrival, now: float) -> Delivery:

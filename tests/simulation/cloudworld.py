@@ -82,8 +82,7 @@ class Cloud:
         self.advance()
         if action == "TerminateInstances":
             self._judge_terminations(parameters.get("InstanceIds", []), caller)
-        service = "sts" if action == "GetCallerIdentity" else "cvm"
-        answer = self.simulator.handle(account, action, parameters, self.now, service=service)
+        answer = self.simulator.handle(account, action, parameters, self.now)
         if action in MUTATING:
             self.mutations += 1
         self._judge_births(60.0 + (330.0 if was_late else 0.0))

@@ -25,11 +25,11 @@ def answer_launches(stage: Stage, code_for: Callable[[dict[str, Any]], str | Non
     simulator = stage.world.cloud.simulator
     answer = simulator.handle
 
-    def handle(account: str, action: str, parameters: dict[str, Any], now: float, **options: Any) -> Any:
+    def handle(account: str, action: str, parameters: dict[str, Any], now: float) -> Any:
         code = code_for(parameters) if action == "RunInstances" else None
         if code is not None:
             return {"Error": {"Code": code, "Message": "planted"}, "RequestId": "r"}
-        return answer(account, action, parameters, now, **options)
+        return answer(account, action, parameters, now)
 
     simulator.handle = handle
 
