@@ -14,13 +14,12 @@ import struct
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from cvmsim import wire
+from cvmsim import metadata, wire
 from cvmsim.control import OPERATIONS, Body, Row, Simulation
 from cvmsim.errors import ApiError, WorldFileError
 from cvmsim.simulator import Delivery, envelope
@@ -28,8 +27,7 @@ from cvmsim.simulator import Delivery, envelope
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 0.5
-TERMINATION_TIME = "/latest/meta-data/spot/termination-time"
-CHINA = timezone(timedelta(hours=8))  # the vendor writes the notice in this time
+METADATA = "/latest/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +86,8 @@ class Server:
     # --- the API port -----------------------------------------------------------------------------
 
     async def _answer_api(self, request: web.BaseRequest) -> web.StreamResponse:
-        if request.path == TERMINATION_TIME:
-            return self._termination_time(request)
+        if request.path.startswith(METADATA):
+            return self._metadata(request)
         return await self._hand_over(request, self._deliver(await _message(request)))
 
     def _deliver(self, message: wire.Message) -> Delivery:
@@ -112,19 +110,19 @@ class Server:
         headers = {"Content-Type": delivery.content_type}
         return web.Response(status=delivery.status, body=delivery.body, headers=headers)
 
-    def _termination_time(self, request: web.BaseRequest) -> web.Response:
-        """Answers an instance about its own end: 404, or when it ends.
+    def _metadata(self, request: web.BaseRequest) -> web.Response:
+        """Answers a machine about itself: what it asked for, or 404.
 
-        The instance is named by a header, in the query, or by its address.
+        The machine is named by a header, in the query, or by its address.
         """
         sim = self._sim
         sim.world.advance(sim.clock.now())
         named = request.headers.get("X-Sim-Instance") or request.query.get("instance")
         one = sim.world.instances.get(named) if named else sim.world.living_at(request.remote or "")
-        if one is None or not one.is_live or one.reclaim_at is None:
+        found = metadata.answer(one, request.path.removeprefix(METADATA)) if one is not None and one.is_live else None
+        if found is None:
             return web.Response(status=404, text="404 page not found")
-        when = datetime.fromtimestamp(one.reclaim_at, UTC).astimezone(CHINA)
-        return web.Response(text=when.strftime("%Y-%m-%d %H:%M:%S"))
+        return web.Response(text=found)
 
     # --- the control port -------------------------------------------------------------------------
 

@@ -1,5 +1,6 @@
 """The vendor's wire: signatures, headers, envelopes, judged with the official SDK and with hand-made requests."""
 
+import base64
 import hashlib
 import http.client
 import json
@@ -258,11 +259,27 @@ def test_a_policy_may_refuse_to_say_whose_a_key_is(served: Any, code: str) -> No
     assert ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")["AccountId"] == MAIN
 
 
-def notice(served: Any, instance_id: str) -> tuple[int, str]:
+def metadata(served: Any, instance_id: str, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection(served.address.api, timeout=60)
-    connection.request("GET", "/latest/meta-data/spot/termination-time", headers={"X-Sim-Instance": instance_id})
+    connection.request("GET", f"/latest/{path}", headers={"X-Sim-Instance": instance_id})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
+
+
+def notice(served: Any, instance_id: str) -> tuple[int, str]:
+    return metadata(served, instance_id, "meta-data/spot/termination-time")
+
+
+def test_an_instance_reads_what_it_is_in_the_metadata(served: Any) -> None:
+    order = ORDER_BY_SDK | {"UserData": base64.b64encode("#!/bin/sh\necho 渲染\n".encode()).decode()}
+    request = models.RunInstancesRequest()
+    request.from_json_string(json.dumps(order))
+    one = served.client().RunInstances(request).InstanceIdSet[0]
+    assert metadata(served, one, "user-data") == (200, "#!/bin/sh\necho 渲染\n")
+    assert metadata(served, one, "meta-data/instance-id") == (200, one)
+    assert metadata(served, one, "meta-data/placement/zone") == (200, order["Placement"]["Zone"])
+    assert metadata(served, one, "meta-data/no-such-thing")[0] == 404
+    assert metadata(served, "ins-unknown", "user-data")[0] == 404
 
 
 def test_an_instance_reads_its_notice_in_the_metadata(served: Any) -> None:

@@ -1,4 +1,4 @@
-"""Defines the command line: `python -m localcluster assets | helm | prometheus | up | down | status`."""
+"""Defines the command line: `python -m localcluster assets | helm | prometheus | scheduler | up | down | status`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localcluster import assets, helm, prometheus
+from localcluster import assets, helm, prometheus, scheduler
 from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
@@ -39,6 +39,12 @@ def assets_command() -> None:
         print(path)
 
 
+@cli.command("scheduler")
+def scheduler_command() -> None:
+    """Find, fetch or build kube-scheduler, which only clusters with nodes need, and print its path on stdout."""
+    print(scheduler.ensure())
+
+
 @cli.command("prometheus")
 def prometheus_command() -> None:
     """Find or fetch Prometheus and promtool, which only the tests of alerts need, and print their paths on stdout."""
@@ -55,17 +61,21 @@ def helm_command() -> None:
 @cli.command()
 @directory_option
 @click.option("--detach", is_flag=True, help="Return once it is ready and leave it running; end it with `down`.")
-def up(directory: Path, detach: bool) -> None:
+@click.option("--nodes", is_flag=True, help="Let machines join as nodes; a scheduler and the controllers of jobs run.")
+def up(directory: Path, detach: bool, nodes: bool) -> None:
     """Start a control plane and print the path of its kubeconfig."""
     background = Background(directory)
     if detach:
         assets.ensure()  # here, so that the progress is visible
+        if nodes:
+            scheduler.ensure()
         command = [sys.executable, "-m", "localcluster", "up", f"--directory={directory}"]
+        command += ["--nodes"] if nodes else []
         state = background.state() or background.launch(command, START_SECONDS)
         print(state["kubeconfig"])
         return
     end_politely()
-    with background.hold(), ControlPlane() as plane:
+    with background.hold(), ControlPlane(nodes=nodes) as plane:
         background.announce({"kubeconfig": str(plane.kubeconfig), "server": plane.server, "pids": plane.pids})
         print(plane.kubeconfig, flush=True)
         wait_for_end()

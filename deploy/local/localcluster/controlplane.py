@@ -1,4 +1,4 @@
-"""Runs etcd, kube-apiserver and kube-controller-manager as three processes that end with ours.
+"""Runs etcd, kube-apiserver, kube-controller-manager and, for nodes, kube-scheduler, as processes that end with ours.
 
 Apart from `cluster`, which is all that others need to know. This module has the flags, the keys, the order of starting,
 and the faults that tests inject (API server away, restart, a cluster restored from a backup).
@@ -22,7 +22,7 @@ from tempfile import gettempdir, mkdtemp
 from types import TracebackType
 from typing import IO, Any, Self
 
-from localcluster import assets
+from localcluster import assets, certificates, scheduler
 from localcluster.cluster import Cluster, ExistingCluster, cluster_entry, write_kubeconfig
 from localcluster.kubectl import Kubectl
 from localcluster.processes import Child, ProcessError, answers, direct_opener, free_port
@@ -45,26 +45,53 @@ CONTROLLERS = (
     "disruption-controller",
     "resourcequota-controller",
 )
+# What nodes and the pods on them need, from the request for a certificate until the machine is given up.
+NODE_CONTROLLERS = (
+    "job-controller",
+    "ttl-after-finished-controller",
+    "node-lifecycle-controller",
+    "taint-eviction-controller",
+    "pod-garbage-collector-controller",
+    "certificatesigningrequest-signing-controller",
+    "certificatesigningrequest-cleaner-controller",
+    "bootstrap-signer-controller",
+    "token-cleaner-controller",
+)
+# Kubernetes' own approver signs the name of any node for whoever holds a bootstrap token. A test can ask for it.
+APPROVER = "certificatesigningrequest-approving-controller"
 # The order of the base point of NIST P-256 (FIPS 186-5): a private key is any number from 1 to below it.
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
 
 
 class ControlPlane(Cluster):
-    """`ControlPlane` is a cluster without nodes. Use it as a context manager, or call `start()` and `stop()`.
+    """`ControlPlane` is a cluster of its own. Use it as a context manager, or call `start()` and `stop()`.
 
     RBAC is on. `kubeconfig` is the admin's, a bearer token in group system:masters. With `audit_policy` (YAML of an
     audit.k8s.io/v1 Policy) the API server writes `audit_log`, one JSON event a line. The manifests in directory `crds`
     are applied before kube-controller-manager starts, so that its garbage collector knows the kinds at once.
+
+    It has no nodes, and accepts none. With `nodes=True` machines can join it: bootstrap tokens, a CA that signs their
+    certificates, the Node authorizer and NodeRestriction are on, and a scheduler and the controllers of nodes and jobs
+    run. Whether a machine's request is approved is left to others, unless `approves=True` asks for Kubernetes' own
+    approver.
     """
 
     def __init__(
-        self, *, crds: Path | None = None, audit_policy: str | None = None, binaries: assets.Assets | None = None
+        self,
+        *,
+        crds: Path | None = None,
+        audit_policy: str | None = None,
+        binaries: assets.Assets | None = None,
+        nodes: bool = False,
+        approves: bool = False,
     ) -> None:
         self._crds = crds
         self.directory = Path()  # until started
         self._claim: IO[str] | None = None
         self._audit_policy = audit_policy
         self._binaries = binaries
+        self._scheduler: Path | None = None  # until started with nodes
+        self._with_nodes, self._approves = nodes, approves
         self._children: dict[str, Child] = {}
 
     # -- the whole
@@ -76,6 +103,7 @@ class ControlPlane(Cluster):
         process does not start.
         """
         self._binaries = self._binaries or assets.ensure()
+        self._scheduler = scheduler.ensure() if self._with_nodes else None
         self.directory, self._claim = _claim_directory()
         try:
             self._write_files()
@@ -109,7 +137,7 @@ class ControlPlane(Cluster):
 
     @property
     def pids(self) -> dict[str, int]:
-        """Returns the pids of the running processes by name: etcd, kube-apiserver, kube-controller-manager."""
+        """Returns the pids of the running processes by name: etcd, kube-apiserver and so on."""
         return {name: child.pid for name, child in self._children.items()}
 
     # -- faults
@@ -184,10 +212,12 @@ class ControlPlane(Cluster):
         if self._crds:
             self.install_crds(self._crds)
         self._start_controller_manager()
+        if self._scheduler:
+            self._start_scheduler(self._scheduler)
 
     def _stop_all(self) -> None:
         """Stops the processes in order, so that no write to etcd's data is under way."""
-        for name in ("kube-controller-manager", "kube-apiserver", "etcd"):
+        for name in ("kube-scheduler", "kube-controller-manager", "kube-apiserver", "etcd"):
             if child := self._children.pop(name, None):
                 child.stop(GRACE_SECONDS)
 
@@ -215,7 +245,7 @@ class ControlPlane(Cluster):
             "endpoint-reconciler-type": "none",  # otherwise it warns for ever that a loopback address is no endpoint
             "cert-dir": self.directory / "certificates",  # it makes its own CA and certificate there, once
             "token-auth-file": self.directory / "tokens.csv",
-            "authorization-mode": "RBAC",
+            "authorization-mode": "Node,RBAC" if self._with_nodes else "RBAC",
             "service-account-issuer": "https://kubernetes.default.svc",
             "service-account-key-file": self._signing_key,
             "service-account-signing-key-file": self._signing_key,
@@ -223,6 +253,7 @@ class ControlPlane(Cluster):
             "allow-privileged": "true",
             "profiling": "false",
             **self._audit_flags(),
+            **self._joining_flags(),
         }
         self._run("kube-apiserver", self._assets.kube_apiserver, flags)
 
@@ -241,7 +272,7 @@ class ControlPlane(Cluster):
     def _start_controller_manager(self) -> None:
         flags = {
             "kubeconfig": self.kubeconfig,
-            "controllers": ",".join(CONTROLLERS),
+            "controllers": ",".join(self._controllers()),
             "leader-elect": "false",
             "secure-port": 0,
             "service-account-private-key-file": self._signing_key,
@@ -251,12 +282,29 @@ class ControlPlane(Cluster):
             "kube-api-burst": 1000,
             "controller-start-interval": "0s",
             "horizontal-pod-autoscaler-sync-period": "1s",  # 15 s by default, too long for tests
+            **self._signing_flags(),
         }
         child = self._run("kube-controller-manager", self._assets.kube_controller_manager, flags)
         account = "/api/v1/namespaces/default/serviceaccounts/default"
         child.wait_until(
             lambda: self._answers(account), timeout=READY_SECONDS, what="the ServiceAccount default/default"
         )
+
+    def _start_scheduler(self, binary: Path) -> None:
+        flags = {
+            "kubeconfig": self.kubeconfig,
+            "authentication-kubeconfig": self.kubeconfig,
+            "authorization-kubeconfig": self.kubeconfig,
+            "leader-elect": "false",
+            "secure-port": 0,
+            "kube-api-qps": 1000,
+            "kube-api-burst": 1000,
+        }
+        self._run("kube-scheduler", binary, flags)
+
+    def _controllers(self) -> tuple[str, ...]:
+        extra = NODE_CONTROLLERS if self._with_nodes else ()
+        return (*CONTROLLERS, *extra, *((APPROVER,) if self._approves else ()))
 
     def _run(self, name: str, binary: Path, flags: dict[str, Any]) -> Child:
         command = [str(binary), *(f"--{flag}={value}" for flag, value in flags.items())]
@@ -268,6 +316,21 @@ class ControlPlane(Cluster):
             return {}
         return {"audit-policy-file": self.directory / "audit-policy.yaml", "audit-log-path": self.audit_log}
 
+    def _joining_flags(self) -> dict[str, Any]:
+        """Returns what lets a machine join: with a bootstrap token it asks for a certificate of the nodes' own CA."""
+        if not self._with_nodes:
+            return {}
+        return {
+            "client-ca-file": self._node_ca,
+            "enable-bootstrap-token-auth": "true",
+            "enable-admission-plugins": "NodeRestriction",
+        }
+
+    def _signing_flags(self) -> dict[str, Any]:
+        if not self._with_nodes:
+            return {}
+        return {"cluster-signing-cert-file": self._node_ca, "cluster-signing-key-file": self._node_ca_key}
+
     # -- files
 
     def _write_files(self) -> None:
@@ -276,6 +339,8 @@ class ControlPlane(Cluster):
         self._signing_key.write_text(private_key_pem())
         if self._audit_policy is not None:
             (self.directory / "audit-policy.yaml").write_text(self._audit_policy)
+        if self._with_nodes:
+            certificates.write_authority("node-ca", self._node_ca, self._node_ca_key)
 
     @property
     def _assets(self) -> assets.Assets:
@@ -290,6 +355,14 @@ class ControlPlane(Cluster):
     @property
     def _signing_key(self) -> Path:
         return self.directory / "service-account.key"
+
+    @property
+    def _node_ca(self) -> Path:
+        return self.directory / "node-ca.crt"
+
+    @property
+    def _node_ca_key(self) -> Path:
+        return self.directory / "node-ca.key"
 
     @property
     def _certificate(self) -> Path:
