@@ -19,6 +19,7 @@ import structlog
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.launch import Equipment, Template
+from spotcompute.model.moments import age
 from spotcompute.model.offering import Market, Pool
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class EquipmentPrices:
         asking = self._asking.get(key)
         if asking is None:
             answer = self._answers.get(key)
-            if answer is not None and abs(self._clock() - answer.asked_at) < (KEPT if answer.is_fresh else RETRY):
+            if answer is not None and age(answer.asked_at, self._clock()) < (KEPT if answer.is_fresh else RETRY):
                 return
             asking = self._asking[key] = asyncio.create_task(
                 self._ask(pool, template, market, on_behalf_of), context=Context()

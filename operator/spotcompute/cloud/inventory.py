@@ -23,6 +23,7 @@ from spotcompute.cloud.market import MarketReader
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
+from spotcompute.model.moments import age
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.telemetry import metrics
 
@@ -234,7 +235,7 @@ class Inventory:
         """Returns how long until the next sweep while the last sweeps have failed. Zero otherwise."""
         if self._failed_at is None:
             return timedelta(0)
-        return max(timedelta(0), self._rest_after(self._failures) - self._since(self._failed_at))
+        return max(timedelta(0), self._rest_after(self._failures) - age(self._failed_at, self._clock()))
 
     def touch(self) -> None:
         """Keeps the account in use, so that it is still swept."""
@@ -280,7 +281,7 @@ class Inventory:
         if refusal is not None and self._keyring.rests(asking):
             raise refusal.with_traceback(None)
         if refusal is None:
-            if self._sweep is not None and self._since(self._sweep.started_at) <= 2 * self._pace.sweep:
+            if self._sweep is not None and age(self._sweep.started_at, self._clock()) <= 2 * self._pace.sweep:
                 return self._sweep
             if self._error is not None and self.next_view_in > timedelta(0):
                 raise self._error.with_traceback(None)
@@ -288,13 +289,6 @@ class Inventory:
         if (refusal := self._keyring.refusal_of(asking)) is not None:
             raise refusal.with_traceback(None)
         return sweep
-
-    def _since(self, moment: datetime) -> timedelta:
-        """Returns the age of `moment`.
-
-        A moment in the future means the clock was set back; its distance counts as its age.
-        """
-        return abs(self._clock() - moment)
 
     async def _shared_sweep(self) -> _Sweep:
         if self._sweeping is None or self._sweeping.done():
@@ -351,7 +345,7 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
-        while not self._is_retired and self._since(self._asked_at) < self._pace.idle:
+        while not self._is_retired and age(self._asked_at, self._clock()) < self._pace.idle:
             await self._pause()
             try:
                 await self._shared_sweep()

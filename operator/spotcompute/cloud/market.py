@@ -16,6 +16,7 @@ import structlog
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.market_readings import has_prices, quotes_flaw, with_expected_stays
+from spotcompute.model.moments import age
 from spotcompute.model.offering import Market
 
 _log = structlog.get_logger(__name__)
@@ -46,7 +47,7 @@ class MarketReader:
         """Reads the quotes anew when they are at least `oldest` old. All callers wait for the same read."""
         if self._reading is None or self._reading.done():
             tried_at = self._tried_at
-            if tried_at is not None and self._since(tried_at) < oldest:
+            if tried_at is not None and age(tried_at, self._clock()) < oldest:
                 return
             # An empty logging context: the read serves every environment, not the one that asked first.
             self._reading = asyncio.create_task(self._read(), context=Context())
@@ -65,13 +66,13 @@ class MarketReader:
         except CloudError as error:
             _log.warning("market_unreadable", account=self.provider.name, error=str(error))
             read_at = self.latest.observed_at
-            if read_at is None or self._since(read_at) > STALE_QUOTES:
+            if read_at is None or age(read_at, self._clock()) > STALE_QUOTES:
                 self.latest = replace(self.latest, unreliable_because=f"they cannot be read: {error.code}")
             return
         flaw = quotes_flaw(offerings, self.latest.offerings)
         if flaw is None:
             self._unbelieved_at = None
-        elif self._unbelieved_at is None or self._since(self._unbelieved_at) >= self.interval:
+        elif self._unbelieved_at is None or age(self._unbelieved_at, self._clock()) >= self.interval:
             self._unbelieved_readings, self._unbelieved_at = self._unbelieved_readings + 1, now
         if flaw is None or (has_prices(offerings) and self._unbelieved_readings >= BELIEVED_AFTER):
             self._unbelieved_readings = 0
@@ -81,10 +82,3 @@ class MarketReader:
         if self._unbelieved_readings == 1:
             _log.warning("market_doubted", account=self.provider.name, why=flaw)
         self.latest = replace(self.latest, unreliable_because=flaw)
-
-    def _since(self, moment: datetime) -> timedelta:
-        """Returns the age of `moment`.
-
-        A moment in the future means the clock was set back; its distance counts as its age.
-        """
-        return abs(self._clock() - moment)

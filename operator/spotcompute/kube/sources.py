@@ -18,6 +18,7 @@ import structlog
 from spotcompute.api.template import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
+from spotcompute.model.moments import age
 from spotcompute.telemetry import redaction
 
 _log = structlog.get_logger(__name__)
@@ -79,7 +80,7 @@ class Sources:
                 )
             return self._default
         key = (namespace, secret)
-        if key in self._cache and abs(self._clock() - self._cache[key][0]) < FRESH_FOR:
+        if key in self._cache and age(self._cache[key][0], self._clock()) < FRESH_FOR:
             return self._cache[key][1]
         try:
             credentials = _credentials_in(secret, await self._secret(namespace, secret))

@@ -13,6 +13,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
+from spotcompute.model.moments import age
 from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
@@ -151,10 +152,7 @@ def _why_not_yet(instance: Instance | None, situation: Situation) -> str | None:
 
 
 def _is_due(termination: Termination, instance: Instance | None, situation: Situation) -> bool:
-    """True when the release was never asked for, or long enough ago without effect.
-
-    A time in the future means that the clock was set back. Its distance counts as its age.
-    """
+    """True when the release was never asked for, or long enough ago without effect."""
     if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
         return False
     now, policy = situation.now, situation.policy
@@ -162,11 +160,11 @@ def _is_due(termination: Termination, instance: Instance | None, situation: Situ
         sent_at = termination.sent_at or termination.accepted_at
         # An observation from before the request says nothing about its effect.
         shows_effect = not sent_at < now or situation.observed.observed_at > sent_at
-        return shows_effect and abs(now - sent_at) >= policy.repeat_release
+        return shows_effect and age(sent_at, now) >= policy.repeat_release
     if termination.sent_at is None:
         return True
     wait = min(policy.backoff_max, policy.poll_interval * (1 << min(max(0, termination.attempts - 1), 10)))
-    return abs(now - termination.sent_at) >= wait
+    return age(termination.sent_at, now) >= wait
 
 
 def _because(cause: Cause, desired: Desired) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from spotcompute.model.ledger import Ledger, Member, PoolTrust
+from spotcompute.model.moments import age
 from spotcompute.model.offering import Pool
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
@@ -44,10 +45,8 @@ def after_loss(ledger: Ledger, member: Member, now: datetime, policy: Policy) ->
 
 
 def early_loss_weight(trust: PoolTrust, now: datetime, policy: Policy) -> float:
-    """Returns what the early losses of a pool weigh now. A time in the future means that the clock was set back; its
-    distance counts as its age.
-    """
-    return trust.early * float(0.5 ** (abs(now - trust.as_of) / policy.half_life))
+    """Returns what the early losses of a pool weigh now."""
+    return trust.early * float(0.5 ** (age(trust.as_of, now) / policy.half_life))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +71,13 @@ def trust_of(ledger: Ledger, pool: Pool, now: datetime, policy: Policy) -> Trust
     if (
         trust is None
         or trust.early < policy.avoid_from
-        or abs(now - trust.as_of) > policy.forgiven_after * policy.half_life
+        or age(trust.as_of, now) > policy.forgiven_after * policy.half_life
         or _has_proven_itself(ledger, trust, now, policy)
     ):
         return TRUSTED
     half_lives = math.log2(trust.early / policy.probe_at)
     wait = half_lives * policy.half_life
-    if abs(now - trust.as_of) < wait:
+    if age(trust.as_of, now) < wait:
         return Trust(avoided_until=min(trust.as_of, now) + wait)
     return Trust(on_probation=True)
 

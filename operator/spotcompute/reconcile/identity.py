@@ -22,6 +22,7 @@ from spotcompute.kube.port import KubeObject
 from spotcompute.model.activity import Activity
 from spotcompute.model.identity import binding, has_binding, new_environment_id
 from spotcompute.model.ledger import Ledger, StateRefusalKind
+from spotcompute.model.moments import age
 from spotcompute.plan.identity_choice import (
     Belief,
     Claims,
@@ -155,7 +156,7 @@ class Identities:
         nothing is asked. Without a valid key it is tried for `key_wait_max`, and while the cloud does not answer for
         `launch_uncertain_for`.
         """
-        since, ours = abs(self._clock() - deleted_at), self._binding(environment)
+        since, ours = age(deleted_at, self._clock()), self._binding(environment)
         try:
             spec = self._reach.spec(environment)
         except Problem:
