@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from clock import clock
-from cloud.scripted import ENV, PACE, News, ScriptedCloud
+from cloud.scripted import ENV, OTHER, PACE, News, ScriptedCloud
 from spotcompute.cloud.accounts import PATIENCE, Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
@@ -21,14 +21,14 @@ pytestmark = pytest.mark.looptime
 KEY, OTHER_KEY = Credentials("id-1", "key-1"), Credentials("id-2", "key-2")
 
 
-def accounts_of(clouds: dict[tuple[str, str], ScriptedCloud]) -> Accounts:
+def accounts_of(clouds: dict[tuple[str, str], ScriptedCloud], news: News | None = None) -> Accounts:
     """A cloud for each key and region; the number of its account is that of the secret id, but for those given."""
 
     def provider(credentials: Credentials, region: str) -> ScriptedCloud:
         name = credentials.secret_id
         return clouds.setdefault((name, region), ScriptedCloud(f"{name}/{region}", name.removeprefix("id-")))
 
-    return Accounts(provider, "cluster-a", clock, PACE, News())
+    return Accounts(provider, "cluster-a", clock, PACE, news if news is not None else News())
 
 
 @asynccontextmanager
@@ -246,6 +246,31 @@ async def test_it_is_asked_again_with_patience_and_what_was_seen_is_kept() -> No
         assert told.inventory is alone.inventory
         assert (await accounts.open(KEY, "r-1")).inventory is told.inventory
         assert accounts.in_use == [told.inventory]
+
+
+async def test_whose_a_key_is_gets_asked_in_the_background_and_told_to_all_who_use_it() -> None:
+    clouds, news = two_keys(identify=NOT_ALLOWED), News()
+    accounts = accounts_of(clouds, news)
+    async with kept(accounts):
+        access = await accounts.open(ROTATED, "r-1")
+        await asyncio.gather(access.observe(ENV, [], []), access.observe(OTHER, [], []))
+        clouds["id-rotated", "r-1"].trouble.clear()
+        await asyncio.sleep(6)
+        assert news == [{ENV, OTHER}]
+        assert access.provider.account == "1"
+        await asyncio.sleep(600)
+        assert len(clouds["id-rotated", "r-1"].times("identify")) == 2
+
+
+async def test_a_key_that_nobody_uses_any_more_is_not_asked_about() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        await accounts.open(ROTATED, "r-1")
+        await asyncio.sleep(IDLE.total_seconds() + 301)
+        count = len(clouds["id-rotated", "r-1"].calls)
+        await asyncio.sleep(3600)
+        assert len(clouds["id-rotated", "r-1"].calls) == count
 
 
 async def test_a_key_that_is_no_longer_in_the_secret_still_tells_its_account() -> None:

@@ -103,6 +103,26 @@ def test_machines_lost_while_the_key_was_changed_are_replaced(token: str, down_s
     played(play)
 
 
+def test_an_account_that_is_told_later_is_noted_at_once() -> None:
+    """Otherwise a restart and another key would leave nobody who knows it, up to the next regular look."""
+
+    async def play() -> None:
+        stage = await filled("told-later", tells=False)
+        assert noted(stage) != ACCOUNT
+        tell_accounts(stage, True)
+        await asyncio.sleep(100)  # the next question is due, and no run
+        assert noted(stage) == ACCOUNT
+        stage.world.crash(0, 120.0)
+        stage.world.use_key("AKIDy")
+        stage.world.revoked.add("AKIDx")
+        reclaim_all(stage)
+        await asyncio.sleep(HOUR)
+        assert living(stage) == 2
+        await end(stage)
+
+    played(play)
+
+
 def test_a_key_for_each_hour_changes_nothing() -> None:
     async def play() -> None:
         stage = await filled("a-key-for-each-hour")

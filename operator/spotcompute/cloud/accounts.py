@@ -8,8 +8,9 @@ not tell, a key has an inventory of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Coroutine
+from contextvars import Context
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import structlog
@@ -35,17 +36,25 @@ class AccountAccess:
 
     Launches, releases and look-ups are made with `provider`, so that no environment acts with the key of another
     Secret. `unknown_because` is why the cloud does not tell to which account the key belongs, None when it does.
+    `users` are the environments that have looked with this key.
     """
 
     inventory: Inventory
     provider: CloudProvider
     unknown_because: CloudError | None = None
+    users: set[str] = field(default_factory=set)
 
     async def observe(
         self, environment_id: str, ids: Collection[str], names: Collection[str], fresh_quotes: bool = False
     ) -> Observation:
         """Returns what the cloud shows of one environment; see `Inventory.observe`. Raises CloudError."""
+        self.users.add(environment_id)
         return await self.inventory.observe(environment_id, ids, names, fresh_quotes, self.provider)
+
+    def named(self, observed: Observation) -> Observation:
+        """Returns the observation with the number of the account, when the cloud has told it since."""
+        number = self.provider.account
+        return observed if number is None or observed.account else replace(observed, account=number)
 
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
         """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
@@ -54,9 +63,14 @@ class AccountAccess:
 
 @dataclass(slots=True)
 class _Key:
-    """`_Key` is one key in one region, with the answer to which account it belongs. Times are the loop's."""
+    """`_Key` is one key in one region, with the answer to which account it belongs. Times are the loop's.
+
+    `users` are the environments that have looked with it, and `learning` asks again while there is no answer.
+    """
 
     provider: CloudProvider
+    users: set[str] = field(default_factory=set)
+    learning: asyncio.Task[None] | None = None
     named_at: float = 0.0
     ask_again_at: float = 0.0
     failures: int = 0
@@ -92,9 +106,11 @@ class Accounts:
         key = self._key(credentials, region)
         async with key.asking:
             await self._identify(key)
+        if key.provider.account is None and (key.learning is None or key.learning.done()):
+            key.learning = self._start(self._learn(key), f"account of {key.provider.name}")
         inventory = self._inventory(key.provider, region)
         inventory.admit(key.provider)
-        return AccountAccess(inventory, key.provider, key.error)
+        return AccountAccess(inventory, key.provider, key.error, key.users)
 
     async def number_behind(self, key_name: str | None) -> str | None:
         """Returns the number of the account to which the key of that name belongs. Returns None when it is not known.
@@ -139,12 +155,23 @@ class Accounts:
             key.error = OutcomeUnknown("NoAnswer", f"no answer within {PATIENCE.total_seconds():g} s")
         else:
             key.error, key.failures = None, 0
+            # They note the number while the key is still in use. After a restart and another key nobody could tell it.
+            if key.users:
+                self._on_change(key.users)
             return
         key.failures += 1
         pause = min(PAUSE_MAX, self._pace.suspect * (1 << min(key.failures - 1, 10)))
         key.ask_again_at = loop.time() + pause.total_seconds()
         if key.failures == 1:
             _log.warning("account_unknown", key=key.provider.key, error=str(key.error))
+
+    async def _learn(self, key: _Key) -> None:
+        """Asks until the cloud has told whose the key is, or nobody uses the key any more."""
+        loop = asyncio.get_running_loop()
+        while key.provider.account is None and loop.time() - key.named_at < self._pace.idle.total_seconds():
+            await asyncio.sleep(max(0.0, key.ask_again_at - loop.time()))
+            async with key.asking:
+                await self._identify(key)
 
     # --- inventories -------------------------------------------------------------------------------------------------
 
@@ -161,14 +188,18 @@ class Accounts:
         if name not in self._inventories:
             inventory = Inventory(provider, self._cluster_id, self._clock, self._pace, self._on_change)
             self._inventories[name] = inventory
-            task = asyncio.create_task(self._sweep(inventory), name=f"sweep {provider.name}")
-            self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            self._start(self._sweep(inventory), f"sweep {provider.name}")
         return self._inventories[name]
 
     async def _sweep(self, inventory: Inventory) -> None:
         await inventory.run()
         self._inventories = {name: other for name, other in self._inventories.items() if other is not inventory}
+
+    def _start(self, work: Coroutine[None, None, None], name: str) -> asyncio.Task[None]:
+        task = asyncio.create_task(work, name=name, context=Context())
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -179,7 +179,8 @@ class Reconciler:
 
     def _enter_outcomes(self, run: _Run) -> None:
         """Enters what came back into the ledger; a OneTime environment that has begun may go on in this run."""
-        situation = run.situation = replace(run.situation, now=self._now(run))
+        observed = run.target.access.named(run.situation.observed)
+        situation = run.situation = replace(run.situation, now=self._now(run), observed=observed)
         applied = apply_outcomes(situation, run.unsaved, run.learned)
         has_launched = any(isinstance(outcome, Launched) for outcome in run.unsaved)
         run.situation = situation.with_ledger(applied.ledger)
