@@ -14,26 +14,26 @@ from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-import structlog
-
 from spotcompute.cloud.equipment_prices import EquipmentPrices
-from spotcompute.cloud.errors import CloudError, InvalidCredentials
+from spotcompute.cloud.errors import CloudError, InvalidCredentials, OutcomeUnknown
 from spotcompute.cloud.keyring import Keyring
 from spotcompute.cloud.market import MarketReader
 from spotcompute.cloud.provider import CloudProvider
+from spotcompute.cloud.sight import PATIENCE_SECONDS, Sight, View
 from spotcompute.model.identity import binding_of, is_named_by_us
 from spotcompute.model.instance import Instance
 from spotcompute.model.moments import age
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.telemetry import metrics
 
-_log = structlog.get_logger(__name__)
-
 #: Ids per look-up call.
 LOOK_UP_BATCH = 100
 
 #: Sweeps in a row that must show no instance before that is believed, because one may be falsely empty.
 AGREEING_SWEEPS = 3
+
+#: Time until a key that was refused for the first time is tried again, because one refusal may be an accident.
+RECHECK = timedelta(seconds=1)
 
 #: An account that was not asked about for this long is no longer swept, unless its environments run more rarely.
 IDLE = timedelta(minutes=30)
@@ -123,6 +123,9 @@ class Inventory:
         self._sweeping: asyncio.Task[_Sweep] | None = None
         self._market = MarketReader(provider, clock, pace.market)
         self._keyring = Keyring(self._rest_after, pace.idle, lambda: asyncio.get_running_loop().time())
+        self.sight = Sight(
+            lambda: self.provider.name, pace.sweep.total_seconds, kept=pace.idle.total_seconds(), wake=on_change
+        )
         self.admit(provider)
         self._sought: dict[str, _Sought] = {}
         self._listed_before: set[str] = set()
@@ -146,6 +149,7 @@ class Inventory:
     def retire(self) -> None:
         """Ends the sweeps, because another inventory shows the same account."""
         self._is_retired = True
+        self.sight.close()
         self._hurry.set()
 
     async def _listed(self) -> tuple[Instance, ...]:
@@ -164,7 +168,9 @@ class Inventory:
         raise error or InvalidCredentials("NoKey", "no key of this account is in use any more")
 
     def _rest_after(self, failures: int) -> timedelta:
-        """Returns how long to wait after so many failures in a row."""
+        """Returns how long to wait after so many failures in a row. The first refusal of a key is checked at once."""
+        if failures <= 1 and self._keyring.is_in_doubt:
+            return RECHECK
         return min(self._pace.failure_limit, self._pace.suspect * (1 << min(max(0, failures - 1), 10)))
 
     # --- asking ------------------------------------------------------------------------------------------------------
@@ -184,17 +190,16 @@ class Inventory:
         need that. Look-ups are made with the key of `asking`, one of this account's.
         """
         asking, self._asked_at = asking or self.provider, self._clock()
+        self.sight.looks(environment_id, asking.key)
         sweep = await self._fresh_sweep(asking)
         await self._market.refresh(timedelta(0) if fresh_quotes else self._pace.market)
         instances = dict(sweep.slice(environment_id))
-        missing = sorted(set(ids) - instances.keys())
-        for start in range(0, len(missing), LOOK_UP_BATCH):
-            batch = missing[start : start + LOOK_UP_BATCH]
-            found = await asking.get_instances(batch, environment_id)
-            instances |= {instance.id: instance for instance in found if instance.id in batch}
-        for name in sorted(names):
-            named = await asking.find_by_name(name, environment_id)
-            instances |= {instance.id: instance for instance in named}
+        try:
+            instances |= await self._looked_up(environment_id, set(ids) - instances.keys(), names, asking)
+        except CloudError:
+            self.sight.sees_half(environment_id)
+            raise
+        self.sight.sees_all(environment_id)
         self._record_ended(instances.values())
         is_alone = all(instance.has_ended for instance in instances.values())
         return Observation(
@@ -209,6 +214,20 @@ class Inventory:
             if is_alone
             else frozenset(),
         )
+
+    async def _looked_up(
+        self, environment_id: str, ids: Collection[str], names: Collection[str], asking: CloudProvider
+    ) -> dict[str, Instance]:
+        """Returns what look-ups by id and searches by name find. Raises CloudError."""
+        missing, instances = sorted(ids), dict[str, Instance]()
+        for start in range(0, len(missing), LOOK_UP_BATCH):
+            batch = missing[start : start + LOOK_UP_BATCH]
+            found = await asking.get_instances(batch, environment_id)
+            instances |= {instance.id: instance for instance in found if instance.id in batch}
+        for name in sorted(names):
+            named = await asking.find_by_name(name, environment_id)
+            instances |= {instance.id: instance for instance in named}
+        return instances
 
     def _absences(
         self, absent: Collection[str], present: Mapping[str, Instance], sweep: _Sweep
@@ -285,7 +304,11 @@ class Inventory:
                 return self._sweep
             if self._error is not None and self.next_view_in > timedelta(0):
                 raise self._error.with_traceback(None)
-        sweep = await self._shared_sweep()
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS if self.sight.error else None):
+                sweep = await self._shared_sweep()
+        except TimeoutError:
+            raise self.sight.error or OutcomeUnknown("NoAnswer", "the cloud does not answer") from None
         if (refusal := self._keyring.refusal_of(asking)) is not None:
             raise refusal.with_traceback(None)
         return sweep
@@ -302,6 +325,8 @@ class Inventory:
                 listed = await self._listed()
         except CloudError as error:
             self._failures, self._failed_at, self._error = self._failures + 1, self._clock(), error
+            self.sight.failed(error)
+            self.sight.refusals(self._keyring.refused_keys)
             raise
         self._failures, self._failed_at, self._error = 0, None, None
         by_environment: dict[str, dict[str, Instance]] = {}
@@ -316,6 +341,8 @@ class Inventory:
         self._alive_lately.append(alive)
         self._record_seen(listed)
         self._report_changes(before, self._sweep)
+        self.sight.came(View(started_at, began, asyncio.get_running_loop().time() - began))
+        self.sight.refusals(self._keyring.refused_keys)
         return self._sweep
 
     def _record_ended(self, instances: Iterable[Instance]) -> None:
@@ -345,18 +372,18 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
-        while not self._is_retired and age(self._asked_at, self._clock()) < self._pace.idle:
-            await self._pause()
-            try:
-                await self._shared_sweep()
-            except CloudError as error:
-                if self._failures <= 1:
-                    _log.warning("sweep_failed", account=self.provider.name, error=str(error))
+        try:
+            while not self._is_retired and age(self._asked_at, self._clock()) < self._pace.idle:
+                await self._pause()
+                with contextlib.suppress(CloudError):
+                    await self._shared_sweep()
+        finally:
+            self.sight.close()
 
     async def _pause(self) -> None:
         self._hurry.clear()
-        if self._failures:
-            await asyncio.sleep(self.next_view_in.total_seconds())
+        if self._failures or self._keyring.is_in_doubt:
+            await asyncio.sleep(max(self.next_view_in, RECHECK).total_seconds())
             return
         short, long = self._pace.suspect.total_seconds(), self._pace.sweep.total_seconds()
         await asyncio.sleep(min(short, long))

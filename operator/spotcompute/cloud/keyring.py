@@ -81,3 +81,13 @@ class Keyring:
         """Returns why this key counts as refused. None when it does not."""
         held = self._held.get(provider.key)
         return held.refusal if held is not None and held.refusals >= BELIEVED_AFTER else None
+
+    @property
+    def refused_keys(self) -> frozenset[str]:
+        """Returns the names of the keys that count as refused."""
+        return frozenset(key for key, held in self._held.items() if held.refusals >= BELIEVED_AFTER)
+
+    @property
+    def is_in_doubt(self) -> bool:
+        """True when a key was refused, and not often enough to be believed."""
+        return any(0 < held.refusals < BELIEVED_AFTER for held in self._held.values())
