@@ -503,8 +503,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-sweep-for-everybody",
                 "cloud/inventory.py",
-                "self._since(self._sweep.started_at) <= 2 * self._pace.sweep:",
-                "self._since(self._sweep.started_at) < timedelta(0):",
+                "age(self._sweep.started_at, self._clock()) <= 2 * self._pace.sweep:",
+                "age(self._sweep.started_at, self._clock()) < timedelta(0):",
                 (INVENTORY,),
             ),
         ),
