@@ -29,7 +29,7 @@ import spotcompute.__main__
 from spotcompute.api import conditions, crd, status
 from spotcompute.cloud.tencent import translate
 from spotcompute.kube import events, names
-from spotcompute.model.activity import OUT_OF_REACH, Activity, ActivityState, ActivityType
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.report.history import events_of
@@ -142,7 +142,6 @@ def reasons() -> Iterator[str]:
     }
     for what, enum in enums.items():
         yield from (f"{what} {member.value}" for member in enum)
-    yield f"cause {OUT_OF_REACH}"
     yield from (f"phase {value}" for value in typing.get_args(status.Phase))
     yield from (f"pool state {value}" for value in typing.get_args(status.PoolState))
     for keyword in _nodes(ast.keyword):
@@ -164,7 +163,6 @@ def kubernetes_events() -> Iterator[str]:
         for type_, state, cause in product(ActivityType, ActivityState, (*Cause, *StateRefusalKind))
         if (cause in tuple(StateRefusalKind)) == (type_ is ActivityType.REFUSE)
     ]
-    activities.append(Activity(ActivityType.DISOWN, ActivityState.SUCCEEDED, OUT_OF_REACH, moment))
     yield from (f"{event.type} {event.reason}" for activity in activities for event in events_of([activity]))
 
 

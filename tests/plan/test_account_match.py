@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 
@@ -26,6 +27,7 @@ from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.account_match import (
     AccountMatch,
     account_to_note,
+    judge_account,
     leave_behind,
     left_behind_at,
     match_account,
@@ -141,3 +143,34 @@ def test_what_is_left_behind_is_named() -> None:
     assert (activity.cause, activity.instance_ids, activity.started_at) == ("OutOfReach", ("ins-1",), ago(60))
     assert NUMBER in str(activity.message)
     assert launch.name in str(activity.message)
+
+
+@pytest.mark.parametrize(
+    ("observed", "deleted_at", "waits", "goes_at"),
+    [
+        pytest.param(seen_by(NUMBER), None, False, None, id="its-account-is-shown"),
+        pytest.param(seen_by(NUMBER), ago(10**6), False, None, id="its-account-is-shown-while-it-goes"),
+        pytest.param(seen_by(ANOTHER), None, True, None, id="kept-it-waits-for-ever"),
+        pytest.param(seen_by(ANOTHER), ago(60), True, NOW + seconds(86_400), id="deleted-it-waits-a-day"),
+        pytest.param(seen_by(""), ago(60), True, NOW + seconds(1800), id="deleted-it-waits-half-an-hour-for-an-answer"),
+    ],
+)
+def test_who_waits_for_another_key(
+    observed: Observation, deleted_at: datetime | None, waits: bool, goes_at: datetime | None
+) -> None:
+    ledger = noted(NUMBER)
+    verdict = judge_account(ledger, observed, deleted_at, NOW, POLICY)
+    assert (verdict.waits, verdict.goes_at, verdict.left_behind) == (waits, goes_at, ())
+    assert verdict.ledger.members == ledger.members
+    assert (verdict.ledger.out_of_reach_since == NOW) is waits
+
+
+def test_who_has_waited_long_enough_goes_and_says_what_it_leaves() -> None:
+    ledger = with_reach(noted(NUMBER), OTHER, ago(86_400))
+    verdict = judge_account(ledger, seen_by(ANOTHER), ago(86_400), NOW, POLICY)
+    assert not verdict.waits
+    assert verdict.ledger.is_empty
+    assert [line.instance_ids for line in verdict.left_behind] == [("ins-1", "ins-2")]
+    just_before = judge_account(with_reach(noted(NUMBER), OTHER, NOW), seen_by(ANOTHER), ago(86_399), NOW, POLICY)
+    assert just_before.waits
+    assert just_before.ledger.members.keys() == {"ins-1", "ins-2"}

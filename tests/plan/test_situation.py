@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from plan.given import NOTHING_LEARNED, A, B, C, backoff_of, desired_of, ledger_of, member, observed_of, situation_of
 from spotcompute.plan import situation as module
-from spotcompute.plan.allocation import rank
+from spotcompute.plan.allocation import Ranking, rank
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.situation import Situation
 from spotcompute.report.status import StatusExtras, full_status
@@ -22,9 +23,9 @@ def rankings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """One entry for each ranking that a situation computes."""
     made: list[object] = []
 
-    def counting(*values: object) -> object:
+    def counting(*values: Any) -> Ranking:
         made.append(values)
-        return rank(*values)  # type: ignore[arg-type]
+        return rank(*values)
 
     monkeypatch.setattr(module, "rank", counting)
     return made

@@ -11,7 +11,7 @@ import pytest
 from plan.given import NOW, A, B, ago, ledger_of, member, seconds
 from spotcompute.api.status import ActivityStatus
 from spotcompute.api.times import to_text
-from spotcompute.model.activity import OUT_OF_REACH, Activity, ActivityState, ActivityType
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, Member
 from spotcompute.report.history import HISTORY_LIMIT, IDS_SHOWN, appended, events_of, settled
 
@@ -257,7 +257,7 @@ def test_every_line_fits_the_schema(kind: ActivityType, state: ActivityState) ->
         pytest.param(replace(SOLD, type=ActivityType.ADOPT), "Normal", "InstanceAdopted", ["ins-1"], id="adopted"),
         pytest.param(replace(SOLD, type=ActivityType.DISOWN), "Warning", "InstanceDisowned", ["ins-1"], id="disowned"),
         pytest.param(
-            replace(SOLD, type=ActivityType.DISOWN, cause=OUT_OF_REACH, message="account 1"),
+            replace(SOLD, type=ActivityType.DISOWN, cause=Cause.OUT_OF_REACH, message="account 1"),
             "Warning",
             "InstancesLeftBehind",
             ["ins-1", "account 1", "cost money"],

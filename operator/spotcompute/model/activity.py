@@ -24,10 +24,6 @@ class ActivityType(StrEnum):
     REFUSE = "Refuse"
 
 
-#: The cause of a `DISOWN` about instances in an account that the key in use does not show.
-OUT_OF_REACH = "OutOfReach"
-
-
 class ActivityState(StrEnum):
     """`ActivityState` tells how far an activity has come.
 

@@ -32,6 +32,7 @@ class Cause(StrEnum):
     GANG_INCOMPLETE = "GangIncomplete"
     ADOPTED = "Adopted"
     NOT_OURS = "NotOurs"
+    OUT_OF_REACH = "OutOfReach"
 
 
 class Trouble(StrEnum):

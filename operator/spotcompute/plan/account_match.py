@@ -6,13 +6,13 @@ proves nothing by itself: keys are rotated, and temporary ones every hour.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 
-from spotcompute.model.activity import OUT_OF_REACH, Activity, ActivityState, ActivityType
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.identity import is_of_launch
-from spotcompute.model.ledger import Ledger
+from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.capacity import occupying
 from spotcompute.plan.policy import Policy
@@ -24,6 +24,39 @@ class AccountMatch(StrEnum):
     SAME = "same"
     OTHER = "other"
     UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class AccountVerdict:
+    """`AccountVerdict` says whether a run goes on with what the key shows.
+
+    It `waits` while the key does not show the account of the ledger. `goes_at` is when a deleted object stops waiting.
+    `left_behind` tells what was in its ledger then.
+    """
+
+    match: AccountMatch
+    ledger: Ledger
+    waits: bool = False
+    goes_at: datetime | None = None
+    left_behind: tuple[Activity, ...] = ()
+
+
+def judge_account(
+    ledger: Ledger, observed: Observation, deleted_at: datetime | None, now: datetime, policy: Policy
+) -> AccountVerdict:
+    """Decides whether to go on with what the key shows, to wait for another key, or to leave instances behind.
+
+    An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied.
+    """
+    match = match_account(ledger, observed)
+    ledger = with_reach(ledger, match, now)
+    if match is AccountMatch.SAME:
+        return AccountVerdict(match, ledger)
+    goes_at = left_behind_at(ledger, match, deleted_at, policy) if deleted_at is not None else None
+    if goes_at is None or now < goes_at:
+        return AccountVerdict(match, ledger, waits=True, goes_at=goes_at)
+    ledger, activity = leave_behind(ledger, now)
+    return AccountVerdict(match, ledger, left_behind=(activity,))
 
 
 def match_account(ledger: Ledger, observed: Observation) -> AccountMatch:
@@ -80,7 +113,7 @@ def leave_behind(ledger: Ledger, now: datetime) -> tuple[Ledger, Activity]:
     activity = Activity(
         ActivityType.DISOWN,
         ActivityState.SUCCEEDED,
-        cause=OUT_OF_REACH,
+        cause=Cause.OUT_OF_REACH,
         started_at=ledger.out_of_reach_since or now,
         ended_at=now,
         instance_ids=ids,

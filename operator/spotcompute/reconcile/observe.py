@@ -15,7 +15,7 @@ from spotcompute.cloud.errors import CloudError
 from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.plan.account_match import AccountMatch, leave_behind, left_behind_at, match_account, with_reach
+from spotcompute.plan.account_match import AccountMatch, judge_account, match_account
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
 from spotcompute.plan.situation import Situation
@@ -46,25 +46,21 @@ class Observer:
     async def _in_reach(
         self, target: Target, ledger: Ledger, observed: Observation, now: datetime
     ) -> tuple[Ledger, Sequence[Activity]]:
-        """Returns the ledger when the key shows its account. Raises `Problem` otherwise: absence proves nothing then.
+        """Returns the ledger when the key shows its account, and what is left behind when it stops waiting for one.
 
-        An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied, and what
-        was in it is told.
+        Raises `Problem` while it waits.
         """
-        match, deleted_at = match_account(ledger, observed), target.environment.deleted_at
-        if match is AccountMatch.UNKNOWN and (number := await self._reach.number_behind(ledger.account)) is not None:
-            # The account was noted by the name of a key, and what that key belongs to was learned later.
-            ledger = replace(ledger, account=number)
-            match = match_account(ledger, observed)
-        ledger = with_reach(ledger, match, now)
-        if match is AccountMatch.SAME:
-            return ledger, ()
-        goes_at = left_behind_at(ledger, match, deleted_at, self._policy) if deleted_at is not None else None
-        if goes_at is None or now < goes_at:
-            raise self._reach.elsewhere(match, ledger, target.access, goes_at)
-        _log.warning("instances_left_behind", account=ledger.account, instances=sorted(ledger.members))
-        ledger, activity = leave_behind(ledger, now)
-        return ledger, (activity,)
+        number = None
+        if match_account(ledger, observed) is AccountMatch.UNKNOWN:
+            # The account was noted by the name of a key, and what that key belongs to may have been learned later.
+            number = await self._reach.number_behind(ledger.account)
+        noted = ledger if number is None else replace(ledger, account=number)
+        verdict = judge_account(noted, observed, target.environment.deleted_at, now, self._policy)
+        if verdict.waits:
+            raise self._reach.elsewhere(verdict.match, verdict.ledger, target.access, verdict.goes_at)
+        if verdict.left_behind:
+            _log.warning("instances_left_behind", account=noted.account, instances=sorted(noted.members))
+        return verdict.ledger, verdict.left_behind
 
     async def _observe(self, target: Target, ledger: Ledger, now: datetime) -> Observation:
         """Looks at everything the ledger names. Launches that may no longer be repeated are searched for by name."""

@@ -12,7 +12,7 @@ from typing import Any
 from spotcompute.api.events import Event
 from spotcompute.api.status import ActivityStatus
 from spotcompute.api.times import to_text
-from spotcompute.model.activity import OUT_OF_REACH, Activity, ActivityState, ActivityType
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.report.cost import optional_money
 
@@ -214,7 +214,7 @@ def _launch_event(activity: Activity, ids: str, where: str) -> Event:
 
 
 def _disowned(activity: Activity, ids: str) -> Event:
-    if activity.cause == OUT_OF_REACH:
+    if activity.cause == Cause.OUT_OF_REACH:
         note = f"no longer waited for, may still run and cost money: {ids or 'none known'} in {activity.message}"
         return Event("Warning", "InstancesLeftBehind", note)
     return Event("Warning", "InstanceDisowned", f"{ids} was recorded here, but neither tags nor name say so")
