@@ -42,6 +42,7 @@ from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
 from spotcompute.runtime.health import Health, serve_probes
+from spotcompute.runtime.listening import listen_address
 from spotcompute.runtime.shell import Shell, run_shell
 from spotcompute.runtime.supervisor import PartDied, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
@@ -150,11 +151,12 @@ async def _run(settings: Settings) -> None:
     async with AsyncExitStack() as open_parts:
         open_parts.push_async_callback(connection.close)
         try:
-            open_parts.enter_context(metrics.serve_metrics(settings.listen_host, settings.metrics_port))
+            open_parts.enter_context(metrics.serve_metrics(listen_address(settings.listen_host), settings.metrics_port))
             await open_parts.enter_async_context(serve_probes(health, settings.listen_host, settings.health_port))
         except OSError as error:
             raise CannotRun(
-                f"nothing can listen there: {error}. Set SPOTCOMPUTE_METRICS_PORT and SPOTCOMPUTE_HEALTH_PORT"
+                f"nothing can listen there: {error}. Set SPOTCOMPUTE_METRICS_PORT and SPOTCOMPUTE_HEALTH_PORT to free"
+                " ports, and SPOTCOMPUTE_LISTEN_HOST to an address of this machine"
             ) from None
         if settings.lease:
             await _act_when_leading(settings, settings.lease, connection, health, stop)

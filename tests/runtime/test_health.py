@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,9 @@ import pytest
 
 from localcluster.processes import free_port
 from spotcompute.runtime.health import Health, serve_probes
+from spotcompute.runtime.listening import listen_address
+from spotcompute.settings import Settings
+from spotcompute.telemetry import metrics
 from waiting import PATIENCE_SECONDS
 
 
@@ -65,6 +69,31 @@ async def test_a_loop_that_is_blocked_answers_no_probe(health: Health, port: int
         assert await asyncio.wrap_future(outside.submit(ask_from_outside, PATIENCE_SECONDS)) == 200
         with pytest.raises(TimeoutError):
             outside.submit(ask_from_outside, 1.0).result()
+
+
+@pytest.mark.parametrize("host", ["::", ""])
+async def test_probes_and_scrapes_of_both_families_are_answered_on_every_address(host: str, port: int) -> None:
+    async with serve_probes(Health(), host, port):
+        for address in ("127.0.0.1", "[::1]"):
+            async with aiohttp.request("GET", f"http://{address}:{port}/healthz") as response:
+                assert response.status == 200
+    with metrics.serve_metrics(listen_address(host), port):
+        for address in ("127.0.0.1", "[::1]"):
+            async with aiohttp.request("GET", f"http://{address}:{port}/metrics") as response:
+                assert response.status == 200
+
+
+async def test_an_address_of_one_family_is_kept_to(port: int) -> None:
+    async with serve_probes(Health(), "0.0.0.0", port):  # noqa: S104 - what the setting may say
+        assert (await ask(port, "/healthz"))[0] == 200
+        with pytest.raises(aiohttp.ClientConnectorError):
+            async with aiohttp.request("GET", f"http://[::1]:{port}/healthz"):
+                pass
+
+
+def test_a_kernel_without_ipv6_listens_on_ipv4(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    assert listen_address(Settings().listen_host) == "0.0.0.0"  # noqa: S104 - the address that is meant
 
 
 async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(health: Health, port: int) -> None:

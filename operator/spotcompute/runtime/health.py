@@ -11,6 +11,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from spotcompute.runtime.listening import listen
+
 #: Returns what it has checked. Raises RuntimeError when only a restart can help.
 Check = Callable[[], Mapping[str, float]]
 
@@ -60,7 +62,7 @@ async def serve_probes(health: Health, host: str, port: int) -> AsyncIterator[No
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:
-        await web.TCPSite(runner, host, port).start()
+        await web.SockSite(runner, listen(host, port)).start()
         yield
     finally:
         await runner.cleanup()
