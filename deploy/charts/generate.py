@@ -49,7 +49,7 @@ def camel(name: str) -> str:
 
 
 def _settings() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, field in Settings.model_json_schema()["properties"].items():
+    for name, field in Settings.model_json_schema(by_alias=False)["properties"].items():
         if name not in NOT_IN_SETTINGS:
             (kind,) = [one for one in field.get("anyOf", [field]) if one["type"] != "null"]
             whole = {**field, **kind}

@@ -5,9 +5,10 @@ Apart from `__main__` so that every part is given its settings as a value. No ot
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AliasChoices, BeforeValidator, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -26,6 +27,14 @@ class Settings(BaseSettings):
     )
     protocol: Literal["https", "http"] = Field(
         default="https", description="http is allowed only for an endpoint on loopback."
+    )
+    ca_bundle: Annotated[Path | None, BeforeValidator(lambda path: path or None)] = Field(
+        default=None,
+        validation_alias=AliasChoices(
+            "SPOTCOMPUTE_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE", "ca_bundle"
+        ),
+        description="File of the certificates (PEM) that sign the endpoint's, such as those of a company's proxy, in"
+        " place of the public ones. REQUESTS_CA_BUNDLE, CURL_CA_BUNDLE and SSL_CERT_FILE count when it is not set.",
     )
     request_timeout_seconds: float = Field(
         default=10.0, gt=0, description="Connect and read timeout of one API call. A RunInstances call takes 1-3 s."
@@ -131,7 +140,11 @@ class Settings(BaseSettings):
         " part.",
     )
     namespace: str | None = Field(default=None, description="Watch only this namespace; default: all namespaces.")
-    listen_host: str = Field(default="0.0.0.0", description="Address of /healthz, /readyz and /metrics.")  # noqa: S104 - probes and scrapes come from outside the pod
+    listen_host: str = Field(
+        default="::",
+        description="Address of /healthz, /readyz and /metrics. `::` is every address, of IPv6 and of IPv4; `0.0.0.0`"
+        " is every IPv4 address.",
+    )
     health_port: int = Field(default=8080, ge=0, description="Port of /healthz and /readyz; 0 to disable.")
     metrics_port: int = Field(default=9090, ge=0, description="Port of /metrics; 0 to disable.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of all logs.")

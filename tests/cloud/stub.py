@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -56,10 +57,10 @@ class Stub:
 
 
 @asynccontextmanager
-async def serving(answer: Answer) -> AsyncIterator[Stub]:
+async def serving(answer: Answer, tls: ssl.SSLContext | None = None) -> AsyncIterator[Stub]:
     """A stub on a free port of loopback."""
     stub = Stub(answer)
-    server = await asyncio.start_server(stub.serve, "127.0.0.1", 0)
+    server = await asyncio.start_server(stub.serve, "127.0.0.1", 0, ssl=tls)
     stub.port = server.sockets[0].getsockname()[1]
     try:
         yield stub

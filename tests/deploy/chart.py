@@ -14,6 +14,8 @@ from deploy.manifests import ROOT, Manifest
 from localcluster import helm, pins
 
 CHART = ROOT / "deploy" / "charts" / "spotcompute-operator"
+#: What a chart without a published image asks for. This one is that of `deploy/base`.
+REPOSITORY = "controller.image.repository=spotcompute-operator"
 RELEASE, NAMESPACE = "spotcompute-operator", "spotcompute-system"
 
 
@@ -47,7 +49,7 @@ def binary() -> Path:
 def templated(*sets: str, chart: Path = CHART, release: str = RELEASE, namespace: str = NAMESPACE) -> str:
     """What `helm template` prints for values given as `--set` takes them."""
     version = ".".join(map(str, pins.KUBERNETES_MINOR))
-    options = [word for one in sets for word in ("--set", one)]
+    options = [word for one in (REPOSITORY, *sets) for word in ("--set", one)]
     return Helm().run(
         "template", release, str(chart), "--namespace", namespace, "--kube-version", f"{version}.0", *options
     )

@@ -50,6 +50,11 @@ EVERYTHING = (
     "affinity.podAntiAffinity.requiredDuringSchedulingIgnoredDuringExecution[0].topologyKey=kubernetes.io/hostname",
     "tolerations[0].operator=Exists",
     "networkPolicy.additionalEgress[0].ports[0].port=3128",
+    "extraVolumes[0].name=notes",
+    "extraVolumes[0].emptyDir.medium=Memory",
+    "controller.extraVolumeMounts[0].name=notes",
+    "controller.extraVolumeMounts[0].mountPath=/notes",
+    "controller.caBundle.configMap=company-ca",
     "logLevel=DEBUG",
     "settings.sweepSeconds=7",
     "settings.resyncSeconds=1000000",
@@ -187,9 +192,27 @@ def test_every_value_reaches_its_object() -> None:
     assert pod["tolerations"] == [{"operator": "Exists"}]
     assert pod["imagePullSecrets"] == [{"name": "registry"}]
     assert pod["affinity"]["podAntiAffinity"]
+    assert pod["volumes"][-1] == {"name": "notes", "emptyDir": {"medium": "Memory"}}
+    assert container["volumeMounts"][-1] == {"name": "notes", "mountPath": "/notes"}
     assert deployment["spec"]["template"]["metadata"]["annotations"] == {"example.com/note": "here"}
     assert chart.only(made, "ServiceAccount")["metadata"]["annotations"] == {"example.com/role": "operator"}
     assert chart.only(made, "NetworkPolicy")["spec"]["egress"][-1] == {"ports": [{"port": 3128}]}
+
+
+@pytest.mark.parametrize(
+    ("source", "volume"),
+    [("configMap", {"configMap": {"name": "company"}}), ("secret", {"secret": {"secretName": "company"}})],
+)
+def test_a_companys_certificates_are_mounted_where_the_operator_looks_for_them(
+    source: str, volume: dict[str, Any]
+) -> None:
+    sets = (f"controller.caBundle.{source}=company", "controller.caBundle.key=bundle.pem")
+    pod = chart.only(chart.objects(*sets), "Deployment")["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    (mount,) = [one for one in container["volumeMounts"] if one["name"] == "ca-bundle"]
+    assert {"name": "ca-bundle", **volume} in pod["volumes"]
+    assert {"name": "SPOTCOMPUTE_CA_BUNDLE", "value": f"{mount['mountPath']}/bundle.pem"} in container["env"]
+    assert "CA_BUNDLE" in " ".join(f"SPOTCOMPUTE_{name.upper()}" for name in Settings.model_fields)
 
 
 def test_the_settings_that_are_rendered_are_read_by_the_operator(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,6 +257,8 @@ def test_parts_can_be_left_out() -> None:
         ((ALONE[0], ALONE[2]), "name the namespace to watch in settings.namespace"),
         ((ALONE[1],), "set rbac.scope to SingleNamespace"),
         (("settings.lease=",), "set settings.lease to the Lease by which they agree"),
+        (("controller.caBundle.configMap=a", "controller.caBundle.secret=b"), "give one of the two"),
+        (("controller.image.repository=",), "set controller.image.repository to it, such as --set"),
         (("serviceAccount.create=false",), "name the one to use in serviceAccount.name"),
     ],
 )

@@ -43,8 +43,9 @@ def helm(empty: ControlPlane) -> Iterator[Run]:
     """helm in that namespace. At the end nothing of the release is left, and no CRD."""
     client = Helm(empty.kubeconfig)
 
-    def run(*arguments: str) -> str:
-        return client.run(*arguments, "--namespace", NAMESPACE)
+    def run(verb: str, *arguments: str) -> str:
+        image = ("--set", chart.REPOSITORY) if verb in ("install", "upgrade") else ()
+        return client.run(verb, *arguments, *image, "--namespace", NAMESPACE)
 
     yield run
     run("uninstall", RELEASE, "--ignore-not-found")

@@ -46,6 +46,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 
 {{- define "spotcompute.image" -}}
 {{- with .Values.controller.image -}}
+{{- if not .repository }}
+{{- fail "no image: this chart names none, because no registry has one. Build the image, push it to where your cluster pulls from (docs/install.md, \"The image\"), and set controller.image.repository to it, such as --set controller.image.repository=registry.example.com/your-team/spotcompute-operator" }}
+{{- end -}}
 {{ .repository }}:{{ .tag | default $.Chart.AppVersion }}{{ with .digest }}@{{ . }}{{ end }}
 {{- end -}}
 {{- end }}

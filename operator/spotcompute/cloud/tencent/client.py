@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -212,6 +213,24 @@ def refuse_unsafe_endpoint(settings: Settings) -> None:
         raise UnsafeEndpoint(f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}")
     if settings.protocol == "http" and not _is_loopback(endpoint):
         raise UnsafeEndpoint(f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https")
+    if settings.ca_bundle is not None:
+        _refuse_unusable(settings.ca_bundle)
+
+
+def _refuse_unusable(ca_bundle: Path) -> None:
+    """Raises UnsafeEndpoint when it holds no certificate. Otherwise every single call would fail because of it.
+
+    A directory is the form of OpenSSL, and is read certificate by certificate when one is needed.
+    """
+    if ca_bundle.is_dir():
+        return
+    try:
+        ssl.create_default_context(cafile=ca_bundle)
+    except OSError as error:
+        raise UnsafeEndpoint(
+            f"SPOTCOMPUTE_CA_BUNDLE (or REQUESTS_CA_BUNDLE) names {ca_bundle}, which holds no certificate in PEM form:"
+            f" {error.strerror or error}"
+        ) from None
 
 
 def _endpoint(settings: Settings, product: str = "cvm") -> str:
@@ -229,6 +248,7 @@ def _profile(settings: Settings, product: str = "cvm") -> Any:
         reqMethod="POST",
         reqTimeout=settings.request_timeout_seconds,
         keepAlive=True,
+        certification=str(settings.ca_bundle) if settings.ca_bundle else None,
     )
     return ClientProfile(httpProfile=http, language="en-US", disable_region_breaker=True, retryer=None)
 
