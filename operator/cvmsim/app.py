@@ -22,12 +22,14 @@ from aiohttp import web
 from cvmsim import metadata, wire
 from cvmsim.control import OPERATIONS, Body, Row, Simulation
 from cvmsim.errors import ApiError, WorldFileError
+from cvmsim.signatures import Message
 from cvmsim.simulator import Delivery, envelope
 
 LOOPBACK = "127.0.0.1"
 BACKLOG = 1024
 SHUTDOWN_SECONDS = 0.5
 METADATA = "/latest/"
+LINE_MAX = 16 * 1024 * 1024  # so that a URL that is too long gets the vendor's code, not aiohttp's status 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +92,14 @@ class Server:
             return self._metadata(request)
         return await self._hand_over(request, self._deliver(await _message(request)))
 
-    def _deliver(self, message: wire.Message) -> Delivery:
+    def _deliver(self, message: Message) -> Delivery:
         simulator, now = self._sim.simulator, self._sim.clock.now()
         wall = now if simulator.switches["skew-clock"] == "world" else time.time()
         try:
             arrival = wire.read(message, simulator.world.credentials, wall, now)
         except ApiError as refusal:
-            headers = message.headers
-            action, region = headers.get("X-TC-Action", ""), headers.get("X-TC-Region", "")
-            return Delivery(envelope(simulator.reject(refusal, now, action, wire.service_of(headers), region)))
+            says = wire.told(message)
+            return Delivery(envelope(simulator.reject(refusal, now, says.action, says.service, says.region)))
         return simulator.deliver(arrival, now)
 
     async def _hand_over(self, request: web.BaseRequest, delivery: Delivery) -> web.StreamResponse:
@@ -147,14 +148,14 @@ ROUTES: dict[tuple[str, str], Callable[[Simulation, Body], Row]] = {
 
 def _runner(answer: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> web.ServerRunner:
     """Returns a server without access log. When a customer closes the connection, a fault that still waits ends too."""
-    server = web.Server(answer, handler_cancellation=True, access_log=None)
+    server = web.Server(answer, handler_cancellation=True, access_log=None, max_line_size=LINE_MAX)
     return web.ServerRunner(server, handle_signals=False, shutdown_timeout=SHUTDOWN_SECONDS)
 
 
-async def _message(request: web.BaseRequest) -> wire.Message:
+async def _message(request: web.BaseRequest) -> Message:
     path, _, query = request.raw_path.partition("?")
     body = await request.content.read() if request.can_read_body else b""
-    return wire.Message(request.method, path, query, request.headers, body)
+    return Message(request.method, path, query, request.headers, body)
 
 
 async def _body(request: web.BaseRequest) -> dict[str, Any]:

@@ -198,7 +198,7 @@ class Simulator:
 
 def envelope(answer: Answer) -> bytes:
     """Returns the answer in the `Response` envelope, as JSON bytes."""
-    return json.dumps({"Response": answer}, ensure_ascii=False, separators=(",", ":")).encode()
+    return json.dumps({"Response": answer}, ensure_ascii=False, separators=(",", ":")).encode(errors="replace")
 
 
 def distorted(rule: Rule, answer: Answer) -> Delivery:

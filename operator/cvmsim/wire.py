@@ -1,47 +1,84 @@
-"""Verifies TC3-HMAC-SHA256, and turns headers and body into an Arrival.
+"""Turns one HTTP request into an Arrival: its signature, its product, its parameters.
 
-Apart from `app`: this module has no socket, only headers and bytes, so every refusal can be tested as a value. v1
-signatures and GET are refused with a clear code, because no client that we test needs them. Source: "Signature v3" of
-the CVM API documentation, and the official SDKs.
+Apart from `app`: this module has no socket, only headers and bytes, so every refusal can be tested as a value. The
+forms are those of the vendor's page "Request structure": GET with any signature, POST of JSON with TC3-HMAC-SHA256, and
+POST of a form with HmacSHA1 or HmacSHA256.
 """
 
-import hashlib
-import hmac
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from cvmsim.actions import VERSIONS
+from cvmsim import forms
+from cvmsim.actions import product_of
 from cvmsim.errors import ApiError
+from cvmsim.signatures import AUTHORIZATION, Message, verify_v1, verify_v3
 from cvmsim.simulator import Arrival
 from cvmsim.world import Credited
 
-BODY_MAX = 10 * 1024 * 1024
-SKEW_MAX_SECONDS = 300
-AUTHORIZATION = re.compile(
-    r"TC3-HMAC-SHA256 +Credential=(?P<id>[^/]*)/(?P<date>[^/]*)/(?P<service>[^/]*)/tc3_request *, *"
-    r"SignedHeaders=(?P<headers>[^, ]+) *, *Signature=(?P<signature>[0-9a-fA-F]+)"
-)
+BODY_MAX, FORM_MAX, URL_MAX = 10 * 1024 * 1024, 1024 * 1024, 32 * 1024
+FORM = "application/x-www-form-urlencoded"
+JSON = "application/json"
+VENDOR_DOMAIN = re.compile(r"(?:.+\.)?(?:tencentcloudapi|tencentyun)\.com(?::\d+)?")
+#: Parameters of every v1 request, which no action sees.
+COMMON = frozenset({"Action", "Version", "Region", "Timestamp", "Nonce", "SecretId", "Signature", "SignatureMethod",
+                    "Token", "Language", "RequestClient"})  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """`Message` is one HTTP request as received. `headers` is case-insensitive."""
+class Named(NamedTuple):
+    """`Named` is what a request says of itself before anything is checked."""
 
-    method: str
-    path: str
-    query: str
-    headers: Mapping[str, str]
-    body: bytes
+    action: str
+    version: str
+    region: str
+    service: str  # of the credential's scope, or otherwise the first label of the host
 
 
-def service_of(headers: Mapping[str, str]) -> str:
-    """Returns the product, from the credential's scope or otherwise from the first label of the host."""
-    found = AUTHORIZATION.match(headers.get("Authorization", ""))
-    return found["service"] if found else headers.get("Host", "").partition(".")[0]
+def named(message: Message, pairs: Mapping[str, str]) -> Named:
+    """Returns action, version, region and service, from the headers or from the parameters of a v1 request."""
+    headers = message.headers
+    found = AUTHORIZATION.match(headers.get("Authorization", "").strip())
+    service = found["service"] if found else label_of(headers)
+    names = (
+        pairs if is_v1(message) else {name: headers.get(f"X-TC-{name}", "") for name in ("Action", "Version", "Region")}
+    )
+    return Named(names.get("Action", ""), names.get("Version", ""), names.get("Region", ""), service)
+
+
+def told(message: Message) -> Named:
+    """Returns the same of a request that is refused, whatever its form. It never raises."""
+    try:
+        return named(message, pairs_of(message))
+    except ApiError:
+        return named(message, {})
+
+
+def label_of(headers: Mapping[str, str]) -> str:
+    """Returns the first label of the host."""
+    return headers.get("Host", "").partition(".")[0]
+
+
+def is_v1(message: Message) -> bool:
+    """True when a request has the form of a v1 signature: no `Authorization`, and parameters in query or form."""
+    return "Authorization" not in message.headers and (message.method == "GET" or media_of(message) == FORM)
+
+
+def media_of(message: Message) -> str:
+    """Returns the media type without its charset."""
+    return message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+
+def pairs_of(message: Message) -> dict[str, str]:
+    """Returns the parameters of a GET, or of a form. Empty for JSON. Raises InvalidParameter."""
+    if message.method == "GET":
+        return forms.pairs_of(message.query)
+    if media_of(message) != FORM:
+        return {}
+    try:
+        return forms.pairs_of(message.body.decode())
+    except UnicodeDecodeError as problem:
+        raise ApiError("InvalidParameter", "The form is not URL-encoded UTF-8.") from problem
 
 
 def read(message: Message, credentials: Mapping[str, Credited], wall: float, now: float) -> Arrival:
@@ -49,103 +86,73 @@ def read(message: Message, credentials: Mapping[str, Credited], wall: float, now
 
     Raises ApiError with the platform's code: AuthFailure.*, NoSuchProduct, UnsupportedProtocol, InvalidRequest, …
     """
-    if message.method != "POST":
-        raise ApiError(
-            "UnsupportedProtocol", f"{message.method} is not supported here: POST JSON with TC3-HMAC-SHA256."
-        )
-    if len(message.body) > BODY_MAX:
-        raise ApiError("RequestSizeLimitExceeded", "The request is larger than 10 MB.")
-    caller = verify(message, credentials, wall, now)
-    service = service_of(message.headers)
-    if service not in VERSIONS:
-        raise ApiError("NoSuchProduct", f"The product `{service}` does not exist here.")
+    if message.method not in ("GET", "POST"):
+        raise ApiError("UnsupportedProtocol", f"{message.method} is not supported: use GET or POST.")
+    check_size(message)
+    if is_v1(message):
+        pairs = pairs_of(message)
+        caller = verify_v1(message, pairs, credentials, wall, now)
+    else:
+        caller = verify_v3(message, credentials, wall, now)
+        pairs = pairs_of(message)
+    says = named(message, pairs)
+    for name, value in (("Action", says.action), ("Version", says.version)):
+        if not value:
+            raise ApiError("MissingParameter", f"The request is missing the common parameter `{name}`.")
     return Arrival(
         account=caller.account,
-        action=required(message.headers, "X-TC-Action"),
-        params=parse(message),
-        region=message.headers.get("X-TC-Region", ""),
-        service=service,
-        version=required(message.headers, "X-TC-Version"),
+        action=says.action,
+        params=params_of(message, says.action, pairs),
+        region=says.region,
+        service=service_of(message, says),
+        version=says.version,
         caller=caller,
     )
 
 
-def required(headers: Mapping[str, str], name: str) -> str:
-    """Returns a header. Raises ApiError when it is missing."""
-    value = headers.get(name)
-    if not value:
-        raise ApiError("MissingParameter", f"The request is missing the header `{name}`.")
-    return value
+def check_size(message: Message) -> None:
+    """Raises RequestSizeLimitExceeded beyond the published sizes."""
+    if message.method == "GET" and len(message.path) + len(message.query) > URL_MAX:
+        raise ApiError("RequestSizeLimitExceeded", f"A GET request may have {URL_MAX // 1024} KB.")
+    most = FORM_MAX if is_v1(message) else BODY_MAX
+    if len(message.body) > most:
+        raise ApiError("RequestSizeLimitExceeded", f"A request of this form may have {most // 1024 // 1024} MB.")
+
+
+def service_of(message: Message, says: Named) -> str:
+    """Returns the product. Raises NoSuchProduct.
+
+    An SDK takes the service from the endpoint's first label. When the host is an address or a name of our own, that
+    label says nothing, and version and action do.
+    """
+    is_endpoint = VENDOR_DOMAIN.fullmatch(message.headers.get("Host", "")) is not None
+    is_silent = says.service == label_of(message.headers) and not is_endpoint
+    service = product_of(says.service, "" if not is_silent else says.version, says.action)
+    if service is None:
+        raise ApiError("NoSuchProduct", f"The product `{says.service}` does not exist here.")
+    return service
+
+
+def params_of(message: Message, action: str, pairs: Mapping[str, str]) -> dict[str, Any]:
+    """Returns the action's own parameters. Raises ApiError."""
+    if is_v1(message):
+        return forms.shaped(action, {name: value for name, value in pairs.items() if name not in COMMON})
+    if message.method == "GET":
+        return forms.shaped(action, pairs)
+    return parse(message)
 
 
 def parse(message: Message) -> dict[str, Any]:
-    """Returns the parameters. The media type of Content-Type matters, its charset does not. Raises ApiError."""
-    media = message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
-    if media != "application/json":
-        raise ApiError("InvalidRequest", f"Content-Type must be application/json, not {media or 'absent'}.")
+    """Returns the parameters of a JSON body. The charset of Content-Type does not matter. Raises ApiError."""
+    media = media_of(message)
+    if media != JSON:
+        raise ApiError("InvalidRequest", f"Content-Type must be {JSON} here, not {media or 'absent'}.")
     try:
         params = json.loads(message.body or b"{}")
-    except ValueError as problem:
+        if b"\\u" in message.body:
+            json.dumps(params, ensure_ascii=False).encode()  # half of a surrogate pair is no text
+    except (ValueError, RecursionError) as problem:
         raise ApiError("InvalidRequest", "The body is not JSON.") from problem
     if not isinstance(params, dict):
         raise ApiError("InvalidRequest", "The body is not a JSON object.")
     return params
-
-
-def verify(message: Message, credentials: Mapping[str, Credited], wall: float, now: float) -> Credited:
-    """Checks the signature over everything in SignedHeaders. Returns the caller. Raises AuthFailure.*."""
-    found = AUTHORIZATION.fullmatch(message.headers.get("Authorization", "").strip())
-    if found is None:
-        raise ApiError("AuthFailure.InvalidAuthorization", "The header `Authorization` is absent or malformed.")
-    caller = credentials.get(found["id"])
-    if caller is None:
-        raise ApiError("AuthFailure.SecretIdNotFound", "The SecretId is not found.")
-    check_time(required(message.headers, "X-TC-Timestamp"), found["date"], wall)
-    expected = sign(caller.secret_key, found["date"], found["service"], to_sign(message, found))
-    if not hmac.compare_digest(expected, found["signature"].lower()):
-        raise ApiError("AuthFailure.SignatureFailure", "The provided credentials could not be validated.")
-    check_token(caller, message.headers.get("X-TC-Token", ""), now)
-    return caller
-
-
-def check_time(timestamp: str, date: str, wall: float) -> None:
-    """Raises AuthFailure.* when the timestamp is malformed, too old, or not of the credential's date."""
-    if not timestamp.isascii() or not timestamp.isdigit() or len(timestamp) > 11:
-        raise ApiError("AuthFailure.SignatureFailure", "`X-TC-Timestamp` is not a number of seconds.")
-    if abs(int(timestamp) - wall) > SKEW_MAX_SECONDS:
-        raise ApiError("AuthFailure.SignatureExpire", "The signature has expired: check the clock.")
-    if datetime.fromtimestamp(int(timestamp), UTC).strftime("%Y-%m-%d") != date:
-        raise ApiError("AuthFailure.SignatureFailure", "The credential's date is not the UTC date of `X-TC-Timestamp`.")
-
-
-def check_token(caller: Credited, token: str, now: float) -> None:
-    """Raises AuthFailure.TokenFailure when the token is wrong or has expired."""
-    is_current = caller.expires_at is None or now < caller.expires_at
-    if not hmac.compare_digest(caller.token.encode(), token.encode()) or not is_current:
-        raise ApiError("AuthFailure.TokenFailure", "The token is wrong or has expired.")
-
-
-def to_sign(message: Message, found: re.Match[str]) -> str:
-    """Returns the text that is signed. Raises AuthFailure.* when SignedHeaders lacks a header."""
-    names = found["headers"].split(";")
-    if not {"content-type", "host"} <= set(names):
-        raise ApiError("AuthFailure.SignatureFailure", "`SignedHeaders` must have content-type and host.")
-    headers = "".join(f"{name}:{message.headers.get(name, '').strip().lower()}\n" for name in names)  # values too
-    canonical = "\n".join([message.method, message.path, message.query, headers, found["headers"], body_hash(message)])
-    scope = f"{found['date']}/{found['service']}/tc3_request"
-    timestamp = message.headers["X-TC-Timestamp"]
-    return f"TC3-HMAC-SHA256\n{timestamp}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-def body_hash(message: Message) -> str:
-    """Returns the hash of the body for the signature."""
-    is_unsigned = message.headers.get("X-TC-Content-SHA256") == "UNSIGNED-PAYLOAD"
-    return hashlib.sha256(b"UNSIGNED-PAYLOAD" if is_unsigned else message.body).hexdigest()
-
-
-def sign(secret_key: str, date: str, service: str, text: str) -> str:
-    """Returns the signature of `text`."""
-    key = f"TC3{secret_key}".encode()
-    for part in (date, service, "tc3_request"):
-        key = hmac.digest(key, part.encode(), "sha256")
-    return hmac.digest(key, text.encode(), "sha256").hex()

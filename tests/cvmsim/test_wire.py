@@ -122,7 +122,8 @@ def test_success_has_the_exact_content_type_too(served: Any) -> None:
         ({"X_TC_Version": "2099-01-01"}, "NoSuchVersion"),
         ({"X_TC_Action": "Dance"}, "InvalidAction"),
         ({"X_TC_Region": "eu-nowhere"}, "UnsupportedRegion"),
-        ({"method": "GET"}, "UnsupportedProtocol"),
+        ({"method": "GET"}, None),
+        ({"method": "PUT"}, "UnsupportedProtocol"),
     ],
 )
 def test_what_a_hand_made_request_gets(served: Any, changes: dict[str, Any], code: str | None) -> None:

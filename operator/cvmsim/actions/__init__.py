@@ -38,3 +38,14 @@ ACTIONS: Mapping[tuple[str, str], Action] = {
     ("sts", "AssumeRole"): Action(sts.assume_role, needs_region=False),
     ("sts", "GetCallerIdentity"): Action(sts.get_caller_identity, needs_region=False),
 }
+
+
+def product_of(service: str, version: str, action: str) -> str | None:
+    """Returns the product that `service` names, or otherwise the one of this version that has the action.
+
+    None when there is none. Several products share a version, so the first of it answers an action that none has.
+    """
+    if service in VERSIONS:
+        return service
+    products = [name for name, known in VERSIONS.items() if known == version]
+    return next((name for name in products if (name, action) in ACTIONS), products[0] if products else None)
