@@ -31,8 +31,8 @@ def why(objects: Sequence[Object], now: datetime) -> str:
 
 def _why(obj: Object, now: datetime) -> Iterator[str]:
     status, wanted = _status(obj), obj.get("spec", {}).get("replicas", 0)
-    ready, phase = status.get("readyReplicas", 0), status.get("phase", "not seen yet")
-    yield f"{label(obj)}: {ready} of {wanted} ready, {phase}"
+    phase = status.get("phase", "not seen yet")
+    yield f"{label(obj)}: {_ready(status)} of {wanted} ready, {phase}"
     conditions = {item["type"]: item for item in status.get("conditions", ())}
     if status.get("observedGeneration", -1) != obj["metadata"].get("generation", 1):
         yield "  The operator has not seen the latest change of the spec yet; is it running?"
@@ -106,7 +106,12 @@ def pools(obj: Object, now: datetime) -> str:
         )
         for one in _status(obj).get("pools", ())
     ]
-    return _block(obj, head, rows, [], "no pool is known yet")
+    return _block(obj, head, rows, [], _no_pools(obj))
+
+
+def _no_pools(obj: Object) -> str:
+    is_seen = "readyReplicas" in _status(obj) or not _status(obj).get("phase")
+    return "no pool is known yet" if is_seen else "pools are not known while the cloud cannot be seen"
 
 
 def cost(objects: Sequence[Object], now: datetime) -> str:
@@ -120,7 +125,7 @@ def cost(objects: Sequence[Object], now: datetime) -> str:
         rows.append(
             (
                 label(obj),
-                f"{_status(obj).get('readyReplicas', 0)}/{obj.get('spec', {}).get('replicas', 0)}",
+                f"{_ready(_status(obj))}/{obj.get('spec', {}).get('replicas', 0)}",
                 found.get("perHour", NOTHING),
                 found.get("extrasPerHour", NOTHING),
                 found.get("onDemandPerHour", NOTHING),
@@ -189,7 +194,7 @@ TOGETHER: Mapping[str, Callable[[Sequence[Object], datetime], str]] = {"why": wh
 
 #: The parts of status that `-o json` shows, by command.
 PARTS = {
-    "why": ("phase", "reason", "replicas", "readyReplicas", "nextAttemptTime", "conditions"),
+    "why": ("phase", "reason", "replicas", "readyReplicas", "observedTime", "nextAttemptTime", "conditions"),
     "instances": ("instances", "instanceIDs"),
     "activity": ("activities",),
     "pools": ("pools",),
@@ -236,6 +241,11 @@ def _block(obj: Object, head: Row, rows: Sequence[Row], more: Sequence[str], not
 def _status(obj: Object) -> Mapping[str, Any]:
     found: Mapping[str, Any] = obj.get("status") or {}
     return found
+
+
+def _ready(status: Mapping[str, Any]) -> str:
+    """Returns how many instances are ready: `?` while the operator cannot see them, 0 before it has seen the object."""
+    return str(status.get("readyReplicas", "?" if status.get("phase") else 0))
 
 
 def _pool(one: Mapping[str, Any]) -> str:

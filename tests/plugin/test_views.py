@@ -114,6 +114,16 @@ def test_a_whole_answer(command: str, shown: str) -> None:
     assert views.text(command, [web(STATUS)], NOW) == shown
 
 
+def test_what_nobody_sees_is_shown_as_unknown() -> None:
+    told = {"type": "Ready", "status": "Unknown", "message": "the cloud was last seen at 03:58 and cannot be asked"}
+    blind = web({"observedGeneration": 2, "phase": "Waiting", "conditions": [told], "cost": {"accrued": "1.5"}})
+    assert views.text("why", [blind], NOW).splitlines()[0] == "jobs/web: ? of 3 ready, Waiting"
+    assert "?/3" in views.text("cost", [blind], NOW)
+    assert "not known while the cloud cannot be seen" in views.text("pools", [blind], NOW)
+    assert "no pool is known yet" in views.text("pools", [web()], NOW)
+    assert "0 of 3 ready, not seen yet" in views.text("why", [web()], NOW)
+
+
 @pytest.mark.parametrize("command", [*views.SINGLE, *views.TOGETHER])
 @pytest.mark.parametrize("status", [None, {}, {"observedGeneration": -1, "replicas": 0}])
 def test_an_object_that_nobody_has_looked_at_is_shown_too(command: str, status: dict[str, Any] | None) -> None:

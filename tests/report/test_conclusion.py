@@ -328,11 +328,38 @@ def test_a_lasting_trouble_of_looking_reads_the_same_at_every_attempt(
     kind: type[CloudError], phase: str, reason: str
 ) -> None:
     first, second = (
-        cloud_unreadable(kind("Some.Code", "in its words", request_id)) for request_id in ("req-1", "req-2")
+        cloud_unreadable(kind("Some.Code", "in its words", request_id), NOW, is_lasting=False, deleting=False)
+        for request_id in ("req-1", "req-2")
     )
     assert first == second
     assert (first.phase, first.reason, first.stalled, first.ready) == (phase, reason, phase == "Stalled", False)
     assert first.message.endswith("Some.Code: in its words")
+    assert f"last seen at {to_text(NOW)}" in first.message
+
+
+NO_ANSWER, REFUSED = OutcomeUnknown("X", "no answer"), InvalidCredentials("Y", "no such key")
+
+
+@pytest.mark.parametrize(
+    ("error", "is_lasting", "deleting", "phase", "ready"),
+    [
+        pytest.param(NO_ANSWER, False, False, "Waiting", "Unknown", id="nobody-knows"),
+        pytest.param(NO_ANSWER, True, False, "Waiting", "False", id="for-long"),
+        pytest.param(REFUSED, True, False, "Stalled", "False", id="the-key-is-refused"),
+        pytest.param(NO_ANSWER, False, True, "Deleting", "False", id="what-is-deleted-is-not-ready"),
+        pytest.param(REFUSED, True, True, "Stalled", "False", id="a-person-must-act-to-delete"),
+    ],
+)
+def test_what_a_cloud_out_of_sight_makes_of_the_conditions(
+    error: CloudError, is_lasting: bool, deleting: bool, phase: str, ready: str
+) -> None:
+    conclusion = cloud_unreadable(error, None, is_lasting=is_lasting, deleting=deleting)
+    conditions = {one.type: one.status for one in conclusion.conditions()}
+    assert (conclusion.phase, conditions["Ready"]) == (phase, ready)
+    assert [one for one in ("Reconciling", "Stalled") if conditions[one] == "True"] == [
+        "Stalled" if phase == "Stalled" else "Reconciling"
+    ]
+    assert "last seen" not in conclusion.message
 
 
 @pytest.mark.parametrize(

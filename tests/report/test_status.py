@@ -356,15 +356,63 @@ def test_what_is_committed_before_acting_is_the_ledger_and_nothing_else_changes(
     }
 
 
-def test_trouble_leaves_what_was_known_and_says_what_is_wrong() -> None:
+def test_trouble_says_what_is_wrong_and_no_number_that_it_cannot_know() -> None:
     ledger = ledger_of(member("ins-1"), member("ins-2"))
     previous = status_of(DESIRED, ledger, BOTH, at=ago(60))
     conclusion = Conclusion("Stalled", "InvalidSpec", "spec.replicas: too many", stalled=True)
     status = problem_status(previous, conclusion, ledger, 2, NOW)
     assert (status["phase"], status["reason"], status["observedGeneration"]) == ("Stalled", "InvalidSpec", 2)
-    kept = ("instances", "replicas", "readyReplicas", "ledger", "pools")
+    kept = ("replicas", "ledger", "observedTime", "reclaimed", "selector")
     assert {key: status[key] for key in kept} == {key: previous[key] for key in kept}
+    assert not {"readyReplicas", "updatedReplicas", "zones", "pools", "nextAttemptTime", "quote"} & status.keys()
+    assert [(one["id"], one["state"], one["ready"]) for one in status["instances"]] == [
+        ("ins-1", "UNSEEN", False),
+        ("ins-2", "UNSEEN", False),
+    ]
+    assert not any("pricePerHour" in one for one in status["instances"])
     assert problem_status(status, conclusion, ledger, 2, NOW + seconds(600)) == status
+    Status.model_validate(status)
+
+
+def test_trouble_leaves_what_was_spent_and_not_what_it_costs_now() -> None:
+    previous = {"cost": {"perHour": "0.1", "accrued": "12", "accruedAt": "2026-01-01T00:00:00Z", "currency": "USD"}}
+    paid = {"accrued": "12", "accruedAt": "2026-01-01T00:00:00Z", "currency": "USD"}
+    assert problem_status(previous, AWAY, ledger_of(), 1, NOW)["cost"] == paid
+
+
+def test_trouble_counts_what_the_ledger_holds_by_now() -> None:
+    previous = status_of(DESIRED, ledger_of(member("ins-1"), member("ins-2")), BOTH)
+    status = problem_status(previous, AWAY, ledger_of(member("ins-2"), intent(DESIRED, 3)), 1, NOW)
+    assert status["replicas"] == 1 + intent(DESIRED, 3).count
+    assert [one["id"] for one in status["instances"]] == ["ins-2"]
+
+
+AWAY = Conclusion("Waiting", "CloudUnreachable", "the cloud cannot be asked", unknown=True)
+
+
+def test_a_gang_that_nobody_sees_is_neither_whole_nor_broken() -> None:
+    previous = {"conditions": [{"type": "GangReady", "status": "True", "reason": "GangComplete", "message": "3 of 3"}]}
+    found = {one["type"]: one["status"] for one in problem_status(previous, AWAY, None, 1, NOW)["conditions"]}
+    assert found == {"Ready": "Unknown", "Reconciling": "True", "Stalled": "False", "GangReady": "Unknown"}
+
+
+def test_the_time_of_the_last_look_travels_with_other_news_and_is_no_news_itself() -> None:
+    ledger = ledger_of(member("ins-1"), member("ins-2"))
+    first = status_of(DESIRED, ledger, BOTH, at=ago(600))
+    assert first["observedTime"] == to_text(BOTH.observed_at)
+    later = replace(BOTH, observed_at=NOW + seconds(60))
+    assert status_of(DESIRED, ledger, later, previous=first) == first
+    lost = status_of(DESIRED, ledger_of(member("ins-1")), later, previous=first)
+    assert lost["observedTime"] == to_text(NOW + seconds(60))
+
+
+def test_an_outage_says_when_the_cloud_was_last_seen_and_is_written_once() -> None:
+    previous = status_of(DESIRED, ledger_of(member("ins-1")), BOTH)
+    seen_at = NOW + seconds(50)
+    status = problem_status(previous, AWAY, ledger_of(member("ins-1")), 1, NOW + seconds(90), seen_at)
+    assert status["observedTime"] == to_text(seen_at)
+    again = problem_status(status, AWAY, ledger_of(member("ins-1")), 1, NOW + seconds(300), NOW + seconds(200))
+    assert again == status
 
 
 def test_trouble_before_anything_was_known() -> None:

@@ -67,6 +67,13 @@ def test_a_deleted_environment_desires_nothing_and_says_since_when() -> None:
     assert found['spotenv_deletion_timestamp_seconds{name="web"}'] == 1795521600
 
 
+def test_a_number_that_nobody_knows_has_no_sample() -> None:
+    blind = environment(phase="Waiting")
+    del blind["status"]["readyReplicas"], blind["status"]["updatedReplicas"], blind["status"]["cost"]["perHour"]
+    gone = {name.partition("{")[0] for name in series(environment()).keys() - series(blind).keys()}
+    assert gone == {"spotenv_replicas_ready", "spotenv_replicas_updated", "spotenv_hourly_cost"}
+
+
 def test_a_new_environment_without_status_is_shown() -> None:
     assert (
         series({"metadata": {"namespace": "ns", "name": "web"}, "spec": {}})['spotenv_replicas_ready{name="web"}'] == 0

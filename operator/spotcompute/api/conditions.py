@@ -94,13 +94,13 @@ def seconds_until_true(
 ) -> float | None:
     """Returns for how many seconds a condition was not True that has just become True.
 
-    None when it has not just become True, or when the earlier time is not known.
+    None when it has not just become True, when it was not known before, or when the earlier time is not known.
     """
     before, after = (
         {item.get("type"): item for item in each if isinstance(item, dict)} for each in (previous, present)
     )
     old = before.get(type_, {})
-    if old.get("status") == "True" or after.get(type_, {}).get("status") != "True":
+    if old.get("status") in ("True", "Unknown") or after.get(type_, {}).get("status") != "True":
         return None
     try:
         return max(0.0, (now - from_text(old["lastTransitionTime"])).total_seconds())

@@ -35,10 +35,10 @@ class InstanceStatus(StatusPart):
     instance_type: str = Field(description="Its type. CVM: InstanceType.")
     state: str = Field(
         description="Its state as CVM spells it. LAUNCHED while it is not in the cloud's lists yet; UNSEEN while it is"
-        " missing from them and its end is not proven. BatchCompute: ComputeNode.ComputeNodeState; CVM:"
-        " InstanceState.",
+        " missing from them and its end is not proven, and while the cloud cannot be seen. BatchCompute:"
+        " ComputeNode.ComputeNodeState; CVM: InstanceState.",
     )
-    ready: bool = Field(description="True when it runs and is meant to stay.")
+    ready: bool = Field(description="True when it is seen to run and is meant to stay.")
     price_per_hour: str | None = Field(
         default=None,
         description="Its price per hour now, without disks and traffic, in the account's currency; absent while the"
@@ -176,8 +176,10 @@ class CostStatus(StatusPart):
     Disks are never discounted; traffic is not included.
     """
 
-    per_hour: str = Field(
-        description="What the instances cost per hour now, extrasPerHour included, in the account's currency."
+    per_hour: str | None = Field(
+        default=None,
+        description="What the instances cost per hour now, extrasPerHour included, in the account's currency. Absent"
+        " while the cloud cannot be seen.",
     )
     extras_per_hour: str | None = Field(
         default=None,
@@ -311,21 +313,34 @@ class Status(StatusPart):
     reason: str | None = Field(
         default=None, description="Reason of the Ready condition, for the columns of kubectl get."
     )
+    observed_time: Time | None = Field(
+        default=None,
+        json_schema_extra=TIME,
+        description="When the cloud was last seen. It is written with other news and never for its own sake, so it may"
+        " be older while nothing changes; an outage is told by the conditions.",
+    )
     replicas: int = Field(
-        default=0, description="Instances that exist or are on their way. Autoscalers read this number."
-    )
-    ready_replicas: int = Field(
         default=0,
-        description="Instances that run and are meant to stay. BatchCompute: ComputeNodeMetrics.RunningCount.",
+        description="Instances that the environment answers for: they exist as far as is known, or are on their way."
+        " Autoscalers read this number.",
     )
-    updated_replicas: int = Field(default=0, description="Instances launched from the current template and user data.")
+    ready_replicas: int | None = Field(
+        default=None,
+        description="Instances that run and are meant to stay. Absent while that is not known. BatchCompute:"
+        " ComputeNodeMetrics.RunningCount.",
+    )
+    updated_replicas: int | None = Field(
+        default=None,
+        description="Instances launched from the current template and user data. Absent while that is not known.",
+    )
     reclaimed: int = Field(
         default=0,
         description="Spot instances that the cloud has taken back so far: they ended or vanished without a known"
         " release. Counted anew when the ledger is lost.",
     )
     zones: list[str] | None = Field(
-        default=None, description="Zones of the instances, at most 20; absent while there are no instances."
+        default=None,
+        description="Zones of the instances, at most 20; absent while there are none, or none can be seen.",
     )
     selector: str | None = Field(
         default=None, description="Label selector for autoscalers, which require one; no Pod or Node has this label."
@@ -346,7 +361,10 @@ class Status(StatusPart):
         alias="instanceIDs",
         description="Ids of all instances that the environment answers for; present when there are more than 100.",
     )
-    pools: list[PoolStatus] | None = Field(default=None, description="Every placement with every instance type.")
+    pools: list[PoolStatus] | None = Field(
+        default=None,
+        description="Every placement with every instance type; absent while the cloud cannot be seen.",
+    )
     cost: CostStatus | None = Field(
         default=None,
         description="What the instances and their disks cost. Disks are never discounted; traffic is not included.",

@@ -19,6 +19,7 @@ from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown
 from spotcompute.cloud.inventory import Inventory, Pace
 from spotcompute.cloud.provider import CloudProvider
+from spotcompute.cloud.sight import Blindness
 from spotcompute.model.observation import Observation
 
 _log = structlog.get_logger(__name__)
@@ -59,6 +60,10 @@ class AccountAccess:
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
         """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
         return await self.inventory.environments_bound_to(prefix, self.provider)
+
+    def blindness_of(self, environment_id: str | None) -> Blindness:
+        """Says how old the view is that an environment still has, after it has failed to look with this key."""
+        return self.inventory.sight.blindness_of(environment_id, is_refused=self.inventory.refuses(self.provider))
 
 
 @dataclass(slots=True)

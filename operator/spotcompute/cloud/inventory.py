@@ -167,6 +167,10 @@ class Inventory:
             return listed
         raise error or InvalidCredentials("NoKey", "no key of this account is in use any more")
 
+    def refuses(self, provider: CloudProvider) -> bool:
+        """True when the cloud counts as refusing that key."""
+        return self._keyring.refusal_of(provider) is not None
+
     def _rest_after(self, failures: int) -> timedelta:
         """Returns how long to wait after so many failures in a row. The first refusal of a key is checked at once."""
         if failures <= 1 and self._keyring.is_in_doubt:

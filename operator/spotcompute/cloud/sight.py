@@ -1,7 +1,7 @@
 """Tells the environments of an account when its cloud goes out of sight, and when it can be seen again.
 
 Apart from `inventory`, which lists instances: here is only how old the latest view is, who looks at it, and since when
-somebody sees less than everything. Time is the running loop's, which cannot be set back.
+one of them sees less than everything. Time is the running loop's, which cannot be set back.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class Sight:
             self._wake(tuple(self._watchers))
 
     def failed(self, error: CloudError) -> None:
-        """Takes in a sweep that brought nothing. One outage is one line in the log, whoever asked for the sweep."""
+        """Takes in a sweep that brought nothing. One outage is one line in the log, whichever caller saw it."""
         self._failures, self._error = self._failures + 1, error
         if self._failures == 1 and not self._is_lost:
             _log.warning("sweep_failed", account=self._account(), error=str(error))
@@ -151,7 +151,7 @@ class Sight:
             self._wake(concerned)
 
     def close(self) -> None:
-        """Tells nobody any more, because nobody sweeps the account."""
+        """Tells no environment any more, because the account is swept no more."""
         self._is_closed = True
         self._disarm()
 

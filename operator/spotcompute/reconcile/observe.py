@@ -70,7 +70,7 @@ class Observer:
         try:
             return await target.access.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)
         except CloudError as error:
-            raise self._reach.unreadable(target.environment, target.access, error) from None
+            raise self._reach.unreadable(target.environment, target.access, error, ledger.environment_id) from None
 
     async def with_equipment_prices(self, target: Target, situation: Situation) -> Situation:
         """Returns the situation with the prices of disks and bandwidth wherever there are instances, or may be soon.

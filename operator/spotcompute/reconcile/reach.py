@@ -27,13 +27,21 @@ _log = structlog.get_logger(__name__)
 class Problem(Exception):
     """`Problem` means that a run cannot go on. It holds the conclusion to report, and how soon to try again.
 
-    `ledger` is the one to write, when there is news in it.
+    `ledger` is the one to write, when there is news in it. `seen_at` is when the cloud was last seen, None when the run
+    did not get as far as to ask it. `is_passing`: it may be over in a moment, and is not worth a word before.
     """
 
-    def __init__(self, conclusion: Conclusion, retry_after: timedelta, ledger: Ledger | None = None) -> None:
-        self.conclusion = conclusion
-        self.retry_after = retry_after
-        self.ledger = ledger
+    def __init__(
+        self,
+        conclusion: Conclusion,
+        retry_after: timedelta,
+        ledger: Ledger | None = None,
+        seen_at: datetime | None = None,
+        *,
+        is_passing: bool = False,
+    ) -> None:
+        self.conclusion, self.retry_after, self.ledger = conclusion, retry_after, ledger
+        self.seen_at, self.is_passing = seen_at, is_passing
         super().__init__(conclusion.message)
 
 
@@ -76,14 +84,22 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.backoff_max) from None
 
-    def unreadable(self, environment: Environment, access: AccountAccess, error: CloudError) -> Problem:
+    def unreadable(
+        self, environment: Environment, access: AccountAccess, error: CloudError, environment_id: str | None = None
+    ) -> Problem:
         """Returns the problem of a cloud that does not show all there is. Nothing is decided on half a view."""
         _log.debug("blind", error=str(error))
+        blindness = access.blindness_of(environment_id)
+        conclusion = cloud_unreadable(
+            error, blindness.last_seen, is_lasting=blindness.is_lasting, deleting=environment.deleting
+        )
+        retry_after = self._policy.backoff_base
         if isinstance(error, InvalidCredentials):
             # Only the Secret can tell when there is another key.
             self._sources.distrust(environment.namespace, environment.secret)
-            return Problem(cloud_unreadable(error), self._policy.backoff_base)
-        return Problem(cloud_unreadable(error), max(self._policy.backoff_base, access.inventory.next_view_in))
+        else:
+            retry_after = max(retry_after, access.inventory.next_view_in)
+        return Problem(conclusion, retry_after, seen_at=blindness.last_seen, is_passing=blindness.is_passing)
 
     def elsewhere(
         self, match: AccountMatch, ledger: Ledger, access: AccountAccess, goes_at: datetime | None

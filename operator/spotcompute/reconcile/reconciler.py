@@ -39,7 +39,7 @@ from spotcompute.reconcile.quoting import quote_while_paused
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.reconcile.recorder import Recorder, RunRecord
 from spotcompute.reconcile.target import Target
-from spotcompute.report.status import StatusExtras, full_status, intent_status, problem_status
+from spotcompute.report.status import StatusExtras, full_status, intent_status, is_concluded, problem_status
 from spotcompute.report.wake import next_wake
 from spotcompute.telemetry import metrics
 
@@ -133,9 +133,7 @@ class Reconciler:
                 raise self._identities.conflict(environment)
             return await self._converge(_Run(raw, unsaved, record, list(recalled.activities)), ledger)
         except Problem as problem:
-            previous, now = raw.get("status") or {}, self._clock()
-            status = problem_status(previous, problem.conclusion, problem.ledger or ledger, environment.generation, now)
-            await self._recorder.record(await self._objects.write_status(raw, status), (), record)
+            await self._report_problem(raw, problem, problem.ledger or ledger, record)
             return problem.retry_after.total_seconds()
 
     # --- desire · observe --------------------------------------------------------------------------------------------
@@ -227,6 +225,16 @@ class Reconciler:
         seconds = (wake.at - run.situation.now).total_seconds()
         _log.debug("next_wake", reason=wake.reason, seconds=seconds)
         return seconds
+
+    async def _report_problem(
+        self, raw: KubeObject, problem: Problem, ledger: Ledger | None, record: RunRecord
+    ) -> None:
+        """Writes why nothing could be decided, unless that may be over in a moment and the spec was answered before."""
+        previous, generation = raw.get("status") or {}, Environment.of(raw).generation
+        if problem.is_passing and is_concluded(previous, generation):
+            return
+        status = problem_status(previous, problem.conclusion, ledger, generation, self._clock(), problem.seen_at)
+        await self._recorder.record(await self._objects.write_status(raw, status), (), record)
 
     async def _release(self, raw: KubeObject, environment: Environment, record: RunRecord) -> None:
         """Lets an environment go that owns nothing any more, and the Secret that only it has used."""

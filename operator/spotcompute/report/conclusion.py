@@ -28,19 +28,25 @@ from spotcompute.report.why import why_short
 
 @dataclass(frozen=True, slots=True)
 class Conclusion:
-    """`Conclusion` says how an environment stands. `stalled`: a person must act; waiting for stock is not stalled."""
+    """`Conclusion` says how an environment stands. `stalled`: a person must act; waiting for stock is not stalled.
+
+    `unknown`: it cannot be said whether it is ready, because the cloud was not seen lately.
+    """
 
     phase: Phase
     reason: str
     message: str
     ready: bool = False
     stalled: bool = False
+    unknown: bool = False
 
     def conditions(self) -> list[Condition]:
         """Returns the three conditions. At most one of Ready, Reconciling and Stalled is True."""
         reconciling = not self.ready and not self.stalled and self.phase != "Paused"
         return [
-            Condition(ConditionType.READY, _truth(self.ready), self.reason, self.message),
+            Condition(
+                ConditionType.READY, "Unknown" if self.unknown else _truth(self.ready), self.reason, self.message
+            ),
             Condition(
                 ConditionType.RECONCILING,
                 _truth(reconciling),
@@ -60,15 +66,22 @@ def _truth(value: bool) -> Literal["True", "False"]:
     return "True" if value else "False"
 
 
-def cloud_unreadable(error: CloudError) -> Conclusion:
+def cloud_unreadable(error: CloudError, last_seen: datetime | None, *, is_lasting: bool, deleting: bool) -> Conclusion:
     """Returns the conclusion when the cloud does not show all instances: nothing is decided on half a view.
 
-    It leaves out the request id, which differs each time: a lasting trouble is written once, not at every attempt.
+    It is not known then whether the environment is ready. It is not when the trouble lasts, as nothing lost would be
+    replaced, or when the cloud refuses. The request id is left out, as it differs each time: a lasting trouble is
+    written once.
     """
     trouble = trouble_of(error)
     stalled = trouble in FOR_A_PERSON
-    message = f"the cloud cannot be asked, so nothing is decided: {error.code}: {error.message}"
-    return Conclusion("Stalled" if stalled else "Waiting", str(trouble), message, stalled=stalled)
+    since = f"the cloud was last seen at {to_text(last_seen)} and" if last_seen is not None else "the cloud"
+    message = (
+        f"{since} cannot be asked, so nothing is decided, and what runs is not known: {error.code}: {error.message}"
+    )
+    phase: Phase = "Stalled" if stalled else "Deleting" if deleting else "Waiting"
+    unknown = not (stalled or is_lasting or deleting)
+    return Conclusion(phase, str(trouble), message, stalled=stalled, unknown=unknown)
 
 
 def out_of_reach(

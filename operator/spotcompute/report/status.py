@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any, NamedTuple
 
-from spotcompute.api.conditions import carry_over
+from spotcompute.api.conditions import Condition, ConditionType, carry_over
 from spotcompute.api.ledger import encode
 from spotcompute.api.status import InstanceStatus, PoolStatus
 from spotcompute.api.times import to_text
@@ -53,27 +53,70 @@ def intent_status(previous: Mapping[str, Any], ledger: Ledger, activities: Seque
 
 
 def problem_status(
-    previous: Mapping[str, Any], conclusion: Conclusion, ledger: Ledger | None, generation: int, now: datetime
+    previous: Mapping[str, Any],
+    conclusion: Conclusion,
+    ledger: Ledger | None,
+    generation: int,
+    now: datetime,
+    seen_at: datetime | None = None,
 ) -> dict[str, Any]:
-    """Returns the status after a run that could not decide: what was known stays, and the conditions say what is wrong.
+    """Returns the status after a run that could not look: the conditions say what is wrong, and since when.
 
-    A ledger is written even then. Its absence would later mean that it was lost.
+    What only a look could tell is left out or marked, because it may be false by now. What was done, spent and
+    remembered stays. A ledger is written even then. Its absence would later mean that it was lost. `seen_at` is when
+    the cloud was last seen, if that is known.
     """
-    is_known = previous.get("observedGeneration") == generation
-    return {
-        **{key: value for key, value in previous.items() if key != "quote" or is_known},
+    before = previous.get("conditions") or []
+    found = [*conclusion.conditions(), *_gang_unknown(before, conclusion), *state_refusal_condition(ledger)]
+    status = {
+        **{key: value for key, value in previous.items() if key not in _SEEN_ONLY},
         "observedGeneration": generation,
         "phase": conclusion.phase,
         "reason": conclusion.reason,
-        "replicas": previous.get("replicas", 0),
-        "conditions": carry_over(
-            previous.get("conditions") or [],
-            [*conclusion.conditions(), *state_refusal_condition(ledger)],
-            generation,
-            now,
-        ),
+        "replicas": len(occupying(ledger)) + in_flight(ledger) if ledger else previous.get("replicas", 0),
+        "conditions": carry_over(before, found, generation, now),
+        "instances": [_unseen(line) for line in previous.get("instances") or () if _is_held(line, ledger)],
+        "cost": {key: value for key, value in (previous.get("cost") or {}).items() if key in _PAID},
         **({"environmentID": ledger.environment_id, "ledger": encode(ledger)} if ledger else {}),
     }
+    return _with_time({key: value for key, value in status.items() if value not in _NOTHING}, previous, seen_at)
+
+
+#: What is known only while the cloud is seen. Of instances and cost a part is known all the same.
+_SEEN_ONLY = ("readyReplicas", "updatedReplicas", "zones", "pools", "quote", "nextAttemptTime")
+
+#: The part of cost that is past.
+_PAID = ("accrued", "accruedAt", "currency")
+
+
+def is_concluded(status: Mapping[str, Any], generation: int) -> bool:
+    """True when status already says how that generation of the spec stands."""
+    return status.get("observedGeneration") == generation and bool(status.get("conditions"))
+
+
+def _is_held(line: Mapping[str, Any], ledger: Ledger | None) -> bool:
+    return ledger is None or line.get("id") in ledger.members
+
+
+def _unseen(line: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the line of an instance that is out of sight: not that it runs, and not what it costs."""
+    return {**{key: value for key, value in line.items() if key != "pricePerHour"}, "state": "UNSEEN", "ready": False}
+
+
+def _gang_unknown(previous: Sequence[Any], conclusion: Conclusion) -> list[Condition]:
+    """Returns the condition of a gang that is out of sight; none for any other environment."""
+    is_gang = any(isinstance(one, dict) and one.get("type") == ConditionType.GANG_READY for one in previous)
+    if not is_gang:
+        return []
+    return [Condition(ConditionType.GANG_READY, "Unknown", conclusion.reason, conclusion.message)]
+
+
+def _with_time(status: dict[str, Any], previous: Mapping[str, Any], seen_at: datetime | None) -> dict[str, Any]:
+    """Returns the status with the time at which the cloud was seen. A newer time alone is no reason to write."""
+    known = {"observedTime": previous["observedTime"]} if "observedTime" in previous else {}
+    if seen_at is None or {**status, **known} == previous:
+        return {**status, **known}
+    return {**status, "observedTime": to_text(seen_at)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +147,7 @@ def full_status(
         "ledger": encode(paid.ledger),
     }
     status = {key: value for key, value in sections.items() if value not in _NOTHING}
+    status = _with_time(status, previous, situation.observed.observed_at)
     return status if status == previous else {**status, **_paid_until_now(paid, extras.currency)}
 
 

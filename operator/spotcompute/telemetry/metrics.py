@@ -88,7 +88,7 @@ for _result in ("Accepted", *Trouble):
 #: Gauges of one environment: name, description, labels in addition to namespace and name. At most 20 series each.
 OF_AN_ENVIRONMENT: tuple[tuple[str, str, tuple[str, ...]], ...] = (
     ("spotenv_replicas_desired", "Instances the spec asks for; 0 once it is deleted.", ()),
-    ("spotenv_replicas_ready", "Instances that run and are meant to stay.", ()),
+    ("spotenv_replicas_ready", "Instances that run and are meant to stay; no sample while that is not known.", ()),
     ("spotenv_replicas_updated", "Instances launched from the present template.", ()),
     ("spotenv_stalled", "1 when a person must act, otherwise 0.", ()),
     ("spotenv_reason", "1 for the current reason of its condition Ready.", ("reason",)),
@@ -142,14 +142,20 @@ def _samples(obj: Mapping[str, Any]) -> Iterator[_Sample]:
     spec, status = obj.get("spec") or {}, obj.get("status") or {}
     deleted_at = obj["metadata"].get("deletionTimestamp")
     yield "spotenv_replicas_desired", (), _count(None if deleted_at else spec.get("replicas"))
-    yield "spotenv_replicas_ready", (), _count(status.get("readyReplicas"))
-    yield "spotenv_replicas_updated", (), _count(status.get("updatedReplicas"))
+    yield from _of_counts(status)
     yield from _of_conditions(status.get("conditions") or ())
     for state, count in Counter(pool["state"] for pool in status.get("pools") or ()).items():
         yield "spotenv_pools", (state,), count
     yield from _of_cost(status.get("cost") or {}, spec.get("limits") or {})
     if deleted_at:
         yield "spotenv_deletion_timestamp_seconds", (), datetime.fromisoformat(deleted_at).timestamp()
+
+
+def _of_counts(status: Mapping[str, Any]) -> Iterator[_Sample]:
+    """Yields no sample for a number that is not known. 0 would be a false one."""
+    for name, field in (("spotenv_replicas_ready", "readyReplicas"), ("spotenv_replicas_updated", "updatedReplicas")):
+        if field in status or not status.get("phase"):
+            yield name, (), _count(status.get(field))
 
 
 def _count(written: int | None) -> int:
