@@ -217,3 +217,17 @@ def test_user_data_that_is_not_in_the_file_is_left_out_and_said_so(run: Run) -> 
     result = run(manifest(template=template))
     assert result.exit_code == 0
     assert "user data from boot is not in this file" in result.output
+
+
+def in_subnets(*names: str) -> list[dict[str, str]]:
+    """One zone with these subnets of the simulator's default world."""
+    return [{"zone": POOL.zone, "vpcId": "vpc-gz000001", "subnetId": name} for name in names]
+
+
+def test_a_full_subnet_is_no_refusal_while_the_zone_has_another(run: Run) -> None:
+    small, large = in_subnets("subnet-gzsmall3"), in_subnets("subnet-gz000003")
+    assert run(manifest(replicas=10, placements=small)).exit_code == 0
+    assert run(manifest(replicas=20, placements=small)).exit_code != 0
+    both = run(manifest(replicas=20, placements=small + large))
+    assert both.exit_code == 0, both.output
+    assert "would accept it" in both.output

@@ -247,6 +247,7 @@ MISSING = [
 
 # --- refused: rules --------------------------------------------------------------------------------------------------
 
+NET = {"vpcId": "vpc-1", "subnetId": "subnet-1"}
 WEB = {"zone": ZONE}
 PRICES = ("0", "0.0000", "-1", "cheap", "1e-3", "0,09", "0.123456789", "1000000", "$0.09", ".5", "1.", " 1", "")
 SHARED = {"market.maxSharePerPool": 50, "instanceTypes": types(2)}
@@ -262,7 +263,13 @@ RULES = [
         {"placements[0].zone": "ap-guangzhou"},
         where="",
     ),
-    *refused("Duplicate value", {"placements": [WEB, WEB]}),
+    *refused(
+        "placements of one zone need different subnets",
+        {"placements": [WEB, WEB]},
+        {"placements": [WEB, WEB | NET]},
+        {"placements": [WEB | NET, WEB | NET]},
+        where="placements",
+    ),
     *refused(
         "vpcId and subnetId go together",
         {"placements[0].subnetId": "subnet-1"},

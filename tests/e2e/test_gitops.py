@@ -178,3 +178,15 @@ def test_a_number_that_was_in_git_is_handed_over_without_a_fall_to_nothing(stage
     stage.until_ready(3)
     assert min(event["object"]["spec"]["replicas"] for event in stage.history()) == 2
     assert len(stage.cloud.instances(stage.account, gone=True)) == 3, "something was given back on the way"
+
+
+def test_a_zone_that_somebody_adds_by_hand_goes_with_the_next_apply(stage: Stage) -> None:
+    """Forced, as Argo CD and Flux do it: whoever changed the list last owns it."""
+    first, second, third = stage.account.zones[:3]
+    forced = (*ARGOCD, "--force-conflicts")
+    git = in_git(stage, replicas=0, placements=[{"zone": first}, {"zone": second}])
+    stage.kubectl.apply(git, *forced)
+    by_hand = [{"op": "add", "path": "/spec/placements/0", "value": {"zone": third}}]
+    stage.kubectl.run("patch", "sce", "web", "--type=json", "-p", json.dumps(by_hand))
+    stage.kubectl.apply(git, *forced)
+    assert [one["zone"] for one in live(stage)["spec"]["placements"]] == [first, second]

@@ -121,3 +121,21 @@ def test_a_cloud_that_answers_no_launch_keeps_a_worker_for_two_minutes_at_most(m
         assert 60 < longest <= 140
 
     run_virtual(play())
+
+
+def test_a_zone_with_two_subnets_is_filled_beyond_the_first() -> None:
+    async def play() -> None:
+        stage = Stage("two-subnets-of-one-zone", {}, [NAME], {})
+        network = {"zone": "ap-guangzhou-3", "vpcId": "vpc-gz000001"}
+        subnets = ("subnet-gzsmall3", "subnet-gz000003")
+        stage.start()
+        stage.create(30, placements=[{**network, "subnetId": subnet} for subnet in subnets])
+        await stage.ready()
+        assert {instance.order.subnet.id for instance in stage.living()} == {subnets[1]}
+        stage.scale(34)  # fewer than the first has room for, and its backoff is over
+        await asyncio.sleep(120)
+        await stage.ready()
+        assert {instance.order.subnet.id for instance in stage.living()} <= set(subnets)
+        assert living(stage) == 34
+
+    run_virtual(play())

@@ -26,6 +26,7 @@ from spotcompute.model.desired import (
     Gang,
     Placement,
     ZonePolicy,
+    first_of_each_zone,
 )
 from spotcompute.model.offering import Pool
 
@@ -293,10 +294,19 @@ class Spec(SpecPart):
     placements: list[PlacementSpec] = Field(
         min_length=1,
         max_length=20,
-        description="Where instances may run: zones, each with its subnet, at most 20. With allocationStrategy"
-        " Prioritized, all types are tried in the first zone, then in the next. BatchCompute: EnvData.Zones;"
-        " CVM: Placement and VirtualPrivateCloud.",
-        json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["zone"]},
+        description="Where instances may run: zones, each with its subnet, at most 20. A zone may be given"
+        " several times with different subnets: the next one is used when the one before has no free address. With"
+        " allocationStrategy Prioritized, all types are tried in the first zone, then in the next. BatchCompute:"
+        " EnvData.Zones; CVM: Placement and VirtualPrivateCloud.",
+        # Atomic: applied server-side, the list is as its manifest says, and keeps no zone that somebody else has added.
+        json_schema_extra={"x-kubernetes-list-type": "atomic"}
+        | checked(
+            rule(
+                "self.all(p, self.exists_one(q, q.zone == p.zone) || (has(p.subnetId) && self.exists_one(q,"
+                " q.zone == p.zone && has(q.subnetId) && q.subnetId == p.subnetId)))",
+                "placements of one zone need different subnets: give each its own subnetId, or name the zone once",
+            )
+        ),
     )
     instance_types: list[Annotated[str, Field(max_length=32)]] = Field(
         default=[],
@@ -371,7 +381,7 @@ class Spec(SpecPart):
         """
         return tuple(
             (Pool(placement.zone, instance_type), placement)
-            for placement in self.places
+            for placement in first_of_each_zone(self.places)
             for instance_type in self.instance_types
         )
 

@@ -5,7 +5,8 @@ Apart from `api.spec`, which is the spec as users write it, because decisions ne
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -135,11 +136,12 @@ class Gang:
 class Desired:
     """`Desired` is what one environment asks for.
 
-    `replicas` is 0 while the environment is being deleted. `pools` holds every placement with every instance type in
-    the order in which they are tried: all types of the first placement, then all of the second. With `requirements` the
-    pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is the highest
-    percentage of `replicas` in one pool. With `one_time` each pool is asked once, and then not again until the spec
-    changes, as the cloud's own API does.
+    `replicas` is 0 while the environment is being deleted. `pools` holds every zone with every instance type in the
+    order in which they are tried: all types of the first zone, then all of the second. `placements` may give a zone
+    several times, each time with another subnet; `pools` then holds the first, and `within` gives the others. With
+    `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
+    the highest percentage of `replicas` in one pool. With `one_time` each pool is asked once, and then not again until
+    the spec changes, as the cloud's own API does.
     """
 
     ownership: Ownership
@@ -168,6 +170,38 @@ class Desired:
         """True when the spec limits the cost per hour, disks included."""
         return self.caps.in_total is not None or (self.fallback is not None and self.fallback.hourly is not None)
 
+    def subnets(self, zone: str) -> tuple[str, ...]:
+        """Returns the subnets of `zone` in the order of the spec.
+
+        Empty unless the spec gives the zone several times.
+        """
+        placements = [placement for placement in self.placements if placement.zone == zone]
+        return tuple(one.subnet_id for one in placements if one.subnet_id) if len(placements) > 1 else ()
+
+    def within(self, zone: str, subnet_id: str | None) -> Desired:
+        """Returns the same with the pools of `zone` in that one of its subnets.
+
+        None changes nothing. A subnet that the spec does not give, or no longer does, leaves the zone without pools.
+        """
+        if subnet_id is None:
+            return self
+        placement = next((one for one in self.placements if (one.zone, one.subnet_id) == (zone, subnet_id)), None)
+        pools = ((pool, placement if pool.zone == zone else former) for pool, former in self.pools)
+        return replace(self, pools=tuple((pool, there) for pool, there in pools if there is not None))
+
+    @property
+    def zones(self) -> tuple[Placement, ...]:
+        """Returns the first placement of each zone, in the order of the spec."""
+        return first_of_each_zone(self.placements)
+
     def placement(self, pool: Pool) -> Placement | None:
         """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""
         return next((placement for candidate, placement in self.pools if candidate == pool), None)
+
+
+def first_of_each_zone(placements: Iterable[Placement]) -> tuple[Placement, ...]:
+    """Returns the placements without those whose zone another one has named before."""
+    by_zone: dict[str, Placement] = {}
+    for placement in placements:
+        by_zone.setdefault(placement.zone, placement)
+    return tuple(by_zone.values())

@@ -81,6 +81,7 @@ class Intent:
     when this or an earlier process last sent it, and None when that is not known. `answer_lost` is True once an attempt
     had no usable answer: after that a refusal proves nothing. `found` holds the ids of its instances that were found by
     name. `bid` is the highest price of its request, and None for the market price. With `on_demand` there is no bid.
+    `subnet_id` is that of its request where the spec gives several subnets of the zone, otherwise None.
     """
 
     sequence: int
@@ -96,6 +97,7 @@ class Intent:
     found: frozenset[str] = frozenset()
     bid: Decimal | None = None
     on_demand: bool = False
+    subnet_id: str | None = None
 
     @property
     def missing(self) -> int:
@@ -153,7 +155,8 @@ class Backoff:
     """`Backoff` says that a pool, or everything when `pool` is None, is not asked again before `until`.
 
     A pool of `whole_zone` stands for the types of its zone that have at least `vcpu` vCPU (None: all types). Such a
-    backoff ends at once when the environment holds fewer than `in_use` instances in the zone.
+    backoff ends at once when the environment holds fewer than `in_use` instances in the zone. A pool of `whole_subnet`
+    stands for all types in one of several subnets of a zone.
     """
 
     pool: Pool | None = None

@@ -44,6 +44,11 @@ def whole_zone(zone: str) -> Pool:
     return Pool(zone, _ANY_TYPE)
 
 
+def whole_subnet(zone: str, subnet_id: str) -> Pool:
+    """Returns the pool that stands for all pools of `zone` in one of its subnets, where the spec gives several."""
+    return Pool(zone, f"{_ANY_TYPE}{subnet_id}")
+
+
 #: The pool that stands for buying on demand in any zone.
 ON_DEMAND = Pool(_ANY_TYPE, "on-demand")
 

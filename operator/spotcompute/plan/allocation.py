@@ -24,6 +24,7 @@ from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
+from spotcompute.plan.subnets import all_full, refusals
 
 
 class Obstacle(StrEnum):
@@ -82,7 +83,7 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
     judge = _Judge(desired, ledger, market, now, policy, smallest_useful_count(desired, ledger, now, policy))
     verdicts = judge.verdicts()
     may_buy = judge.count_min > 1 and may_buy_parts(desired, ledger, now, policy)
-    if may_buy and all(_has_refused(ledger, verdict) for verdict in verdicts):
+    if may_buy and all(_has_refused(desired, ledger, verdict) for verdict in verdicts):
         judge = replace(judge, count_min=1)
         verdicts = judge.verdicts()
     kept = sorted((one for one in verdicts if isinstance(one, Offer)), key=lambda offer: -offer.score)
@@ -92,10 +93,13 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
     return Ranking(tuple(kept), rejected, judge.scores, judge.count_min)
 
 
-def _has_refused(ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
+def _has_refused(desired: Desired, ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
     """True when the pool may not be asked for the whole, or has refused it. An expired backoff stays in the ledger."""
     pool = verdict.pool
-    return isinstance(verdict, RejectedPool) or pool in ledger.backoffs or whole_zone(pool.zone) in ledger.backoffs
+    if isinstance(verdict, RejectedPool) or pool in ledger.backoffs or whole_zone(pool.zone) in ledger.backoffs:
+        return True
+    subnets = desired.subnets(pool.zone)
+    return bool(subnets) and len(refusals(desired, ledger, pool.zone)) == len(subnets)
 
 
 @dataclass(frozen=True)  # without slots, because what holds for all pools is computed once and kept in the instance
@@ -156,6 +160,8 @@ class _Judge:
                 pool, Obstacle.BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
             )
         backoff = zone_backoff(self.ledger, pool, self.market)
+        if backoff is None or self.now >= backoff.until:
+            backoff = all_full(self.desired, self.ledger, pool.zone, self.now)
         if backoff is not None and self.now < backoff.until:
             return RejectedPool(
                 pool, Obstacle.ZONE_BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff

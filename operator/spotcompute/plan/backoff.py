@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud import errors
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Trouble
-from spotcompute.model.offering import ON_DEMAND, Pool, whole_zone
+from spotcompute.model.offering import ON_DEMAND, Pool, whole_subnet, whole_zone
 from spotcompute.plan.capacity import held_in_zone
 from spotcompute.plan.policy import Policy
 
@@ -56,7 +56,7 @@ class Failure:
     """`Failure` is an attempt that failed: the pool that was asked, the kind of trouble, and the cloud's answer.
 
     `vcpu` is that of one instance of the pool, None when not known: a quota that has no place for it may have place for
-    a smaller one.
+    a smaller one. `subnet_id` is that of the attempt when another subnet of the zone can be asked instead.
     """
 
     pool: Pool
@@ -64,6 +64,7 @@ class Failure:
     error: errors.CloudError
     vcpu: int | None = None
     on_demand: bool = False
+    subnet_id: str | None = None
 
 
 def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: datetime, policy: Policy) -> Backoff:
@@ -104,9 +105,13 @@ def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, po
 
 
 def _what_backs_off(failure: Failure) -> Pool | None:
-    """Returns the pool that backs off: the pool itself, its zone, all purchases on demand, or None for everything."""
+    """Returns the pool that backs off: the pool itself, its zone or subnet, all purchases on demand, or None for
+    everything.
+    """
     if failure.trouble in OF_THE_ACCOUNT or isinstance(failure.error, errors.NotSent):
         return None
+    if failure.trouble is Trouble.NO_ROOM and failure.subnet_id is not None:
+        return whole_subnet(failure.pool.zone, failure.subnet_id)
     if failure.on_demand:
         return ON_DEMAND
     return whole_zone(failure.pool.zone) if failure.trouble in OF_THE_ZONE else failure.pool

@@ -19,6 +19,7 @@ from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.subnets import subnet_to_ask
 
 #: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
 LAUNCHES_AT_ONCE = 5
@@ -32,7 +33,8 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     rebuilt, instances cannot be counted yet, and the launch may never have been sent.
     """
     desired, ledger, now = situation.desired, situation.ledger, situation.now
-    request = request_for(desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
+    asked = desired.within(intent.pool.zone, intent.subnet_id)
+    request = request_for(asked, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
     if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
         return False
     if not is_within(desired, ledger, intent, situation.market):
@@ -85,8 +87,11 @@ def in_calls(total: int) -> list[int]:
 
 def launch_of(choice: Choice, count: int, sequence: int, situation: Situation) -> Launch:
     """Returns the launch of `count` instances: its intent, its token and the request both are derived from."""
-    market = situation.market
-    request = build_request(situation.desired, choice.pool, count, sequence, choice.bid, choice.on_demand)
+    market, zone = situation.market, choice.pool.zone
+    subnet_id = subnet_to_ask(situation.desired, situation.ledger, zone, situation.now)
+    request = build_request(
+        situation.desired.within(zone, subnet_id), choice.pool, count, sequence, choice.bid, choice.on_demand
+    )
     intent = Intent(
         sequence=sequence,
         token=launch_token(request.ownership, sequence, request.digest),
@@ -98,6 +103,7 @@ def launch_of(choice: Choice, count: int, sequence: int, situation: Situation) -
         created_at=situation.now,
         bid=choice.bid,
         on_demand=choice.on_demand,
+        subnet_id=subnet_id,
     )
     price = price_of(choice.pool, choice.on_demand, market)
     vcpu = market.vcpu(choice.pool)

@@ -15,7 +15,7 @@ from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence
-from spotcompute.model.offering import ON_DEMAND
+from spotcompute.model.offering import ON_DEMAND, whole_subnet
 from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.policy import Policy
@@ -75,7 +75,8 @@ def _with_fresh_backoffs(situation: Situation) -> Ledger:
     """Forgets backoffs that the present spec has no use for. While its pools are not known, all are kept."""
     desired, ledger = situation.desired, situation.ledger
     named = ledger.backoffs if desired.unmet is not None else (pool for pool, _ in desired.pools)
-    pools = frozenset(pool for pool in named if pool is not None)
+    subnets = {whole_subnet(one.zone, one.subnet_id) for one in desired.placements if one.subnet_id}
+    pools = frozenset(pool for pool in named if pool is not None) | subnets
     return without_stale_backoffs(ledger, pools, desired.generation, situation.now, situation.policy)
 
 

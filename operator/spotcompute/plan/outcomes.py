@@ -14,10 +14,11 @@ from spotcompute.cloud.errors import CloudError, InstanceBusy, InstanceGone, Not
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Trouble
-from spotcompute.model.offering import ON_DEMAND, whole_zone
+from spotcompute.model.offering import ON_DEMAND, whole_subnet, whole_zone
 from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.subnets import open_subnets
 
 #: Troubles that a sale does not disprove: an instance came, and then did not last.
 _OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
@@ -104,7 +105,9 @@ class _LaunchOutcome:
                 )
                 self.ledger = self.ledger.with_member(member)
         self.ledger = self.ledger.without_intent(intent.sequence).without_backoff(None)
-        for where in (ON_DEMAND,) if intent.on_demand else (intent.pool, whole_zone(intent.pool.zone)):
+        zone = intent.pool.zone
+        asked = [ON_DEMAND] if intent.on_demand else [intent.pool, whole_zone(zone)]
+        for where in [*asked, *([whole_subnet(zone, intent.subnet_id)] if intent.subnet_id else [])]:
             backoff = self.ledger.backoffs.get(where)
             if backoff is not None and backoff.trouble not in _OF_LASTING and self._is_about_such(backoff):
                 self.ledger = self.ledger.without_backoff(where)
@@ -136,7 +139,14 @@ class _LaunchOutcome:
 
     def _may_ask_for_fewer(self, trouble: Trouble) -> bool:
         is_spot = not self._intent.on_demand and not self._desired.one_time
+        if trouble is Trouble.NO_ROOM and self._has_other_subnet():
+            return False
         return is_spot and trouble in SPLITTABLE and self._intent.count > self._launch.count_min
+
+    def _has_other_subnet(self) -> bool:
+        """True when the zone has another subnet that may be asked. It comes before fewer instances in this one."""
+        left = open_subnets(self._desired, self.ledger, self._intent.pool.zone, self._now)
+        return any(subnet_id != self._intent.subnet_id for subnet_id in left)
 
     def _keep_open(self, error: CloudError) -> None:
         """Keeps the launch open: it is settled by repeating it under its token, or by looking for its instances."""
@@ -148,10 +158,13 @@ class _LaunchOutcome:
         self._record_failure(trouble, error, ActivityState.SUBMITTED)
 
     def _back_off(self, trouble: Trouble, error: CloudError) -> None:
-        failure = Failure(self._intent.pool, trouble, error, self._launch.vcpu, self._intent.on_demand)
+        intent, is_last = self._intent, not self._has_other_subnet()
+        # Without another subnet all purchases on demand back off. Otherwise this one would be asked at every look.
+        subnet_id = None if intent.on_demand and is_last else intent.subnet_id
+        failure = Failure(intent.pool, trouble, error, self._launch.vcpu, intent.on_demand, subnet_id)
         backoff = backoff_after(failure, self.ledger, self._desired.generation, self._now, self._policy)
         self.ledger = self.ledger.with_backoff(backoff)
-        if self._intent.on_demand:
+        if intent.on_demand and not (subnet_id and trouble is Trouble.NO_ROOM):
             refused = self.learned.not_on_demand | {self._intent.pool}
             self.learned = replace(self.learned, not_on_demand=refused)
 

@@ -193,7 +193,12 @@ def _replays(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
         marked = replace(intent, sent_at=now, answer_lost=True)
         ledger = ledger.with_intent(marked)
         request = build_request(
-            situation.desired, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand
+            situation.desired.within(intent.pool.zone, intent.subnet_id),
+            intent.pool,
+            intent.count,
+            intent.sequence,
+            intent.bid,
+            intent.on_demand,
         )
         replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
     return ledger, tuple(replays)

@@ -25,11 +25,11 @@ def with_pools(desired: Desired, market: Market) -> Desired:
     fitting = [offering for offering in market.offerings.values() if desired.requirements.fits(offering)]
     pools = [
         (offering.pool, placement)
-        for placement in desired.placements
+        for placement in desired.zones
         for offering in sorted(fitting, key=_cheapest_first)
         if offering.pool.zone == placement.zone
     ]
-    return replace(desired, pools=_fairly_cut(pools, len(desired.placements)))
+    return replace(desired, pools=_fairly_cut(pools, len(desired.zones)))
 
 
 def _fairly_cut(pools: Sequence[tuple[Pool, Placement]], placements: int) -> tuple[tuple[Pool, Placement], ...]:

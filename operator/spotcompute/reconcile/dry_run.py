@@ -6,9 +6,10 @@ times. Apart from `plan.field_errors`, because it waits; nothing is bought here.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection
 
-from spotcompute.cloud.errors import CloudError, InvalidCredentials, Throttled
+from spotcompute.cloud.errors import CloudError, InvalidCredentials, NoRoom, Throttled
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.desired import Desired
 from spotcompute.model.launch import LaunchRequest, Part, parts_of, without
@@ -78,6 +79,7 @@ class _DryRunSearch:
         #: True once a request was accepted from which only parts were left out that are known to be wrong.
         self.is_template_known = self.is_out_of_calls = False
         self._wrong: set[Part] = set()
+        self._full = Counter[str]()
         self._answers: dict[LaunchRequest, CloudError | None] = {}
         self._calls_left = CALLS_MAX
 
@@ -135,8 +137,21 @@ class _DryRunSearch:
             raise
 
     def _note_refusal(self, probe: Probe, request: LaunchRequest, error: CloudError | None) -> None:
-        if error is not None and probe.is_chosen:
-            self.refusals.append(dry_run_refusal_of(error, request))
+        """Notes a refusal of what is counted on.
+
+        One full subnet is no refusal while the zone has another that is not full.
+        """
+        if error is None or not probe.is_chosen:
+            return
+        zone = probe.request.pool.zone
+        subnets = self._desired.subnets(zone)
+        if isinstance(error, NoRoom) and subnets:
+            self._full[zone] += 1
+            if self._full[zone] < len(subnets):
+                return
+        refusal = dry_run_refusal_of(error, request)
+        if not any((one.pool, one.trouble) == (refusal.pool, refusal.trouble) for one in self.refusals):
+            self.refusals.append(refusal)
 
     async def _culprit(self, request: LaunchRequest, error: CloudError) -> Part | None:
         """Returns the part without which `error` is no longer answered. Its words are only a hint.
