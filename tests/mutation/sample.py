@@ -2,15 +2,16 @@
 
     python tests/mutation/sample.py --python .cache/mutants/bin/python --mutants 300 --seed 1
 
-Each mutant is put into a copy of the tree, and meets the tests of its own module, then those of its package, of the
-packages that use it, and at last the simulation; the first failure ends it. Survivors are listed with their diff. Fewer
-than nine in ten killed make the exit code 1. Apart from `gate`, whose mistakes are chosen by hand and must all be
-noticed.
+Which test executes which line is recorded first. Each mutant is put into a copy of the tree, and meets all tests that
+execute its line, the nearest and cheapest first, until one fails; what all of them pass has survived. Survivors are
+listed with their diff. Fewer than nine in ten killed make the exit code 1. Apart from `gate`, whose mistakes are chosen
+by hand and must all be noticed.
 """
 
 from __future__ import annotations
 
 import difflib
+import hashlib
 import json
 import os
 import random
@@ -19,15 +20,14 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count as numbers
 from pathlib import Path
 from queue import Queue
-from threading import Lock
 
 import click
 
@@ -35,17 +35,18 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests")]
 
 from mutation.catalogue import mutants as catalogue  # noqa: E402 - after the path is set
+from mutation.witnesses import PATHS, Recording, read, record  # noqa: E402 - after the path is set
 
 PACKAGE = "operator/spotcompute"
 
-#: Tests that see a mutant of a package, after those of its module: a group a line, the narrow ones first.
-SEEN_BY = {
-    "plan": (("plan",), ("report", "commands", "reconcile")),
-    "reconcile": (("reconcile",), ("kube", "cloud"), ("runtime",)),
-    "kube": (("kube",), ("reconcile", "runtime"), ("e2e/test_rights.py", "e2e/test_story.py")),
-    "runtime": (("runtime",), ("kube", "reconcile"), ("e2e/test_rights.py", "e2e/test_story.py")),
-    "cloud": (("cloud",), ("reconcile", "commands")),
-}
+#: The packages in which mistakes are made.
+MUTATED = ("plan", "reconcile", "kube", "runtime", "cloud")
+
+#: Folders whose tests are asked, those that take long apart: of each a recording is made.
+FOLDERS = ("plan", "report", "commands", "reconcile", "kube", "cloud", "runtime")
+
+#: Packages whose code runs in real processes too, where nothing is recorded: these tests are asked last.
+OF_PROCESSES = dict.fromkeys(("kube", "runtime"), ("tests/e2e/test_rights.py", "tests/e2e/test_story.py"))
 
 #: Mutants that no test can notice, and why: known by their file and the changed line.
 EQUIVALENT = {
@@ -56,10 +57,17 @@ EQUIVALENT = {
 #: Killed mutants of a hundred that are asked for.
 WANTED = 90
 
-#: A mutant is killed too when its tests take so many times as long as without it, and a minute: it goes round for ever.
-PATIENCE = 10
+#: A mutant is killed too when its tests use so many times the CPU time that they use without it, and ten seconds: it
+#: goes round for ever. The time on the wall may be three times as long, and a minute more.
+PATIENCE = 5
 
-#: Bytes of memory for one test process: a mutant that goes round may also eat.
+#: How much CPU time, in seconds, the tests of a process take together: most mutants meet the first process only.
+PORTIONS = (3.0, 30.0)
+
+#: Made by pytest when none of the chosen tests is there any more.
+NO_TESTS = 5
+
+#: KiB of memory for one test process: a mutant that goes round may also eat.
 MEMORY_KIB = 4 * 1024 * 1024
 
 
@@ -83,23 +91,41 @@ class Mutant:
         return EQUIVALENT.get((self.file, self.changed()[-1][1:].strip()))
 
 
-def groups_for(file: str) -> list[tuple[str, ...]]:
-    """Which tests see a mutant of `file`, in the order in which they are run."""
-    package, stem = file.removeprefix(f"{PACKAGE}/").split("/")[0], Path(file).stem
-    own = tuple(sorted(str(path.relative_to(ROOT)) for path in ROOT.glob(f"tests/{package}/test_{stem}*.py")))
-    folders = [tuple(f"tests/{name}" for name in names) for names in SEEN_BY[package]]
+def long_tests() -> tuple[str, ...]:
+    """The tests of the simulation and of forgeries that are asked: long ones, of which a few stand for all."""
     in_simulation = {test for mutant in catalogue() for test in mutant.tests if test.startswith("tests/simulation/")}
-    wide = (*sorted(in_simulation), "tests/simulation/test_regressions.py", "tests/forgery/test_forgeries.py")
-    return [*([own] if own else []), *folders, wide]
+    return (*sorted(in_simulation), "tests/simulation/test_regressions.py", "tests/forgery/test_forgeries.py")
 
 
-def run_tests(tests: tuple[str, ...], tree: Path, seconds: float) -> str | None:
-    """Run tests in `tree` up to the first failure: which failed, "time" if it took too long, None if all passed."""
-    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--tb=no", *tests]
-    limited = ["bash", "-c", f'ulimit -d {MEMORY_KIB}; exec "$@"', "-", *pytest]
-    environment = {**os.environ, "PYTHONPATH": "operator:deploy/local", "PYTHONDONTWRITEBYTECODE": "1"}
+def portions(tests: Sequence[str], recording: Recording) -> Iterator[tuple[list[str], float]]:
+    """Portions of the tests, each for a process, and the CPU seconds each takes without a mutant."""
+    left = [*tests]
+    for limit in (*PORTIONS, float("inf")):
+        portion, seconds = [], 0.0
+        while left and seconds < limit:
+            seconds += recording.seconds[left[0]]
+            portion.append(left.pop(0))
+        if portion:
+            yield portion, seconds
+
+
+def run_tests(tests: Sequence[str], tree: Path, seconds: float) -> str | None:
+    """Run tests in `tree` up to the first failure: which failed, "time" if it took too long, None if all passed.
+
+    `seconds` is the CPU time that they may use.
+    """
+    files = list(dict.fromkeys(test.partition("::")[0] for test in tests))
+    chosen = tree / "chosen-tests.json"
+    chosen.write_text(json.dumps([*tests]))
+    plugins = ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    if any("::" in test for test in tests):
+        plugins += ["-p", "mutation.chosen"]
+    pytest = [sys.executable, "-m", "pytest", "-x", "-q", "--tb=no", *plugins, *files]
+    limits = f'ulimit -d {MEMORY_KIB} -t {int(seconds) + 1}; exec "$@"'
+    environment = {**os.environ, **PATHS, "CHOSEN_TESTS": str(chosen)}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     process = subprocess.Popen(
-        limited,
+        ["bash", "-c", limits, "-", *pytest],
         cwd=tree,
         env=environment,
         text=True,
@@ -108,34 +134,39 @@ def run_tests(tests: tuple[str, ...], tree: Path, seconds: float) -> str | None:
         stderr=subprocess.STDOUT,
     )
     try:
-        output, _ = process.communicate(timeout=seconds)
+        output, _ = process.communicate(timeout=3 * seconds + 60)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
         return "time"
-    if process.returncode == 0:
+    if process.returncode < 0:
+        return "time"
+    if process.returncode in (0, NO_TESTS):
         return None
     failed = [line.split(" ")[1] for line in output.splitlines() if line.startswith(("FAILED ", "ERROR "))]
-    if not failed and process.returncode > 1:
-        return f"exit code {process.returncode}: {output.strip().splitlines()[-1:]}"
-    return failed[0] if failed else output[-300:]
+    return failed[0] if failed else f"exit code {process.returncode}: {output.strip().splitlines()[-1:]}"
 
 
 class Trees:
-    """Copies of the checkout, one for each test process, and how long their tests take without a mutant."""
+    """Copies of the checkout, one for each test process."""
 
     def __init__(self, directory: Path, count: int) -> None:
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
         names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split("\0")
+        files = {name: ROOT / name for name in names if name and (ROOT / name).is_file()}
+        digest = hashlib.sha256()
+        for name in sorted(files):
+            if name.startswith(("operator/", "tests/")):
+                digest.update(f"{name} {hashlib.sha256(files[name].read_bytes()).hexdigest()}\n".encode())
+        #: A name of all code and tests: while it is the same, tests execute the same lines.
+        self.digest = digest.hexdigest()[:16]
         self._free: Queue[Path] = Queue()
-        self._usual: dict[tuple[str, ...], float] = {}
-        self._locks: defaultdict[tuple[str, ...], Lock] = defaultdict(Lock)
+        self._stamps = numbers(1_000_000_000)
         for number in range(count):
-            for name in names:
-                if name and (ROOT / name).is_file():
-                    target = directory / str(number) / name
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(ROOT / name, target)
+            for name, path in files.items():
+                target = directory / str(number) / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(path, target)
             self._free.put(directory / str(number))
 
     @contextmanager
@@ -147,31 +178,50 @@ class Trees:
         finally:
             self._free.put(tree)
 
-    def killed_by(self, mutant: Mutant) -> str | None:
-        """The test that noticed `mutant`; None when it survived."""
-        with self.one() as tree:
-            target = tree / mutant.file
-            for tests in groups_for(mutant.file):
-                seconds = 60.0 + PATIENCE * self._usual_seconds(tests, tree)
-                target.write_text(mutant.code)
-                try:
-                    failed = run_tests(tests, tree, seconds)
-                finally:
-                    target.write_text(mutant.before)
-                if failed:
-                    return failed
-        return None
+    @contextmanager
+    def with_mutant(self, mutant: Mutant) -> Iterator[Path]:
+        """A copy in which the mutant is planted.
 
-    def _usual_seconds(self, tests: tuple[str, ...], tree: Path) -> float:
-        """How long these tests take without a mutant. Raises `RuntimeError` when they fail."""
-        with self._locks[tests]:
-            if tests not in self._usual:
-                started = time.monotonic()
-                failed = run_tests(tests, tree, 3600.0)
-                if failed:
-                    raise RuntimeError(f"without any mutant {failed} fails, of {tests}")
-                self._usual[tests] = time.monotonic() - started
-            return self._usual[tests]
+        Its file bears a time of its own: Python takes what it has compiled for the same when size and second are.
+        """
+        with self.one() as tree:
+            target, stamp = tree / mutant.file, next(self._stamps)
+            times = target.stat()
+            target.write_text(mutant.code)
+            os.utime(target, (stamp, stamp))
+            try:
+                yield tree
+            finally:
+                target.write_text(mutant.before)
+                os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def recorded(trees: Trees, pool: ThreadPoolExecutor) -> Recording:
+    """Which tests execute which line: kept since the code and the tests are the same, else recorded now."""
+    kept = ROOT / ".cache" / "mutants" / f"recording-{trees.digest}"
+    groups = {name: (f"tests/{name}",) for name in FOLDERS} | {"long": long_tests()}
+
+    def one(name: str) -> None:
+        with trees.one() as tree:
+            record(groups[name], tree, kept.with_suffix(".new") / name)
+
+    if not kept.exists():
+        click.echo("recording which tests execute which lines …")
+        shutil.rmtree(kept.with_suffix(".new"), ignore_errors=True)
+        list(pool.map(one, reversed(groups)))
+        kept.with_suffix(".new").rename(kept)
+    return read(kept / name for name in groups)
+
+
+def killed_by(mutant: Mutant, trees: Trees, recording: Recording) -> str | None:
+    """The test that noticed `mutant`; None when it survived."""
+    tests = recording.witnesses(mutant.file, mutant.line, mutant.before)
+    last = OF_PROCESSES.get(mutant.file.split("/")[2], ())
+    with trees.with_mutant(mutant) as tree:
+        for portion, seconds in portions(tests, recording):
+            if failed := run_tests(portion, tree, 10.0 + PATIENCE * seconds):
+                return failed
+        return run_tests(last, tree, 600.0) if last else None
 
 
 @click.command(help=__doc__)
@@ -182,7 +232,7 @@ class Trees:
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
 def main(python: str, count: int, seed: int, only: str, processes: int) -> None:
     """Draw, test, and print the table."""
-    files = [str(path.relative_to(ROOT)) for name in SEEN_BY for path in (ROOT / PACKAGE / name).rglob("*.py")]
+    files = [str(path.relative_to(ROOT)) for name in MUTATED for path in (ROOT / PACKAGE / name).rglob("*.py")]
     command = [python, str(Path(__file__).with_name("draw.py")), str(seed), str(count), *files]
     drawn = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     rows = [row for row in map(json.loads, drawn.splitlines()) if only in row["file"]]
@@ -192,7 +242,11 @@ def main(python: str, count: int, seed: int, only: str, processes: int) -> None:
     survivors = []
     with tempfile.TemporaryDirectory() as directory, ThreadPoolExecutor(processes) as pool:
         trees = Trees(Path(directory), processes)
-        judged = {pool.submit(trees.killed_by, mutant): mutant for mutant in tested}
+        recording = recorded(trees, pool)
+        click.echo(
+            "".join(f"fails without any mutant, so is not asked: {test}\n" for test in recording.failed), nl=False
+        )
+        judged = {pool.submit(killed_by, mutant, trees, recording): mutant for mutant in tested}
         for number, done in enumerate(as_completed(judged), 1):
             mutant, killer = judged[done], done.result()
             survivors += [mutant] if killer is None else []
