@@ -273,6 +273,7 @@ def policy(settings: Settings) -> Policy:
         signature_lifetime=timedelta(seconds=settings.signature_seconds),
         listing_lag_max=timedelta(seconds=settings.visibility_seconds),
         absence_sweeps=settings.absence_sweeps,
+        repeat_refused=timedelta(seconds=2 * settings.recheck_seconds),
         poll_interval=timedelta(seconds=settings.suspect_sweep_seconds),
         resync=timedelta(seconds=settings.resync_seconds),
         orphan_confirmed_after=timedelta(seconds=1.5 * settings.orphan_seconds),

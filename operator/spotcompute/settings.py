@@ -89,7 +89,8 @@ class Settings(BaseSettings):
     recheck_seconds: float = Field(
         default=300.0,
         gt=0,
-        description="Time between two attempts with a configuration that the cloud has called invalid.",
+        description="Time between two attempts with a configuration that the cloud has called invalid. A release that"
+        " was refused is asked for again after twice this time, or when the state of the instance changes.",
     )
     early_loss_seconds: float = Field(
         default=600.0,
@@ -102,7 +103,9 @@ class Settings(BaseSettings):
         description="Time after which such a loss counts half. A pool with two of them is avoided for about this long.",
     )
     launch_timeout_seconds: float = Field(
-        default=600.0, gt=0, description="Time after which an instance that is still PENDING is replaced."
+        default=600.0,
+        gt=0,
+        description="Time after which an instance that is still PENDING, STARTING, STOPPING or REBOOTING is released.",
     )
 
     # --- the protocol of a launch: see docs/concepts -----------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from plan.given import A, accepted, ago, desired_of, instance, intent, ledger_of, member, released, seconds
@@ -87,14 +89,23 @@ def test_ready_is_running_and_meant_to_stay(who: Member, seen: Instance | None, 
 
 
 @pytest.mark.parametrize(
-    ("state", "age", "stuck"),
+    ("state", "age", "transient", "stuck"),
     [
-        (InstanceState.PENDING, 600, False),
-        (InstanceState.PENDING, 601, True),
-        (InstanceState.RUNNING, 99999, False),
-        (InstanceState.STOPPED, 99999, False),
+        pytest.param("PENDING", 600, {}, False, id="starting"),
+        pytest.param("PENDING", 601, {}, True, id="starting-for-ever"),
+        pytest.param("RUNNING", 99999, {}, False, id="running"),
+        pytest.param("STOPPED", 99999, {}, False, id="stopped-is-no-state-between-two"),
+        pytest.param("REBOOTING", 99999, {}, False, id="seen-rebooting-for-the-first-time"),
+        pytest.param(
+            "REBOOTING", 99999, {"transient": "REBOOTING", "transient_since": ago(600)}, False, id="rebooting"
+        ),
+        pytest.param("REBOOTING", 9, {"transient": "REBOOTING", "transient_since": ago(601)}, True, id="for-ever"),
+        pytest.param("STOPPING", 9, {"transient": "REBOOTING", "transient_since": ago(601)}, False, id="another-state"),
+        pytest.param("OTHER", 9, {"transient": "OTHER", "transient_since": ago(601)}, True, id="unknown-for-ever"),
     ],
 )
-def test_only_pending_for_too_long_is_stuck(state: InstanceState, age: float, stuck: bool) -> None:
-    seen = instance("ins-1", state, created_at=ago(age), pool=A)
-    assert is_stuck(seen, ago(0), seconds(600)) is stuck
+def test_what_stays_between_two_states_for_too_long_is_stuck(
+    state: str, age: float, transient: dict[str, Any], stuck: bool
+) -> None:
+    seen = instance("ins-1", InstanceState(state), created_at=ago(age), pool=A)
+    assert is_stuck(member("ins-1", **transient), seen, ago(0), seconds(600)) is stuck

@@ -213,13 +213,21 @@ def test_a_launch_in_the_future_is_counted_from_now_on() -> None:
     assert not sync(kept.ledger, observed, now=then).ledger.members
 
 
+STOPPING: dict[str, object] = {"transient": "STOPPING", "transient_since": NOW}
+
+
 @pytest.mark.parametrize(
     ("before", "state", "after"),
     [
         pytest.param({"seen": False, "arrived": False}, "PENDING", {"arrived": False}, id="first-sight"),
         pytest.param({"arrived": False}, "RUNNING", {"arrived": True}, id="arrives"),
-        pytest.param({}, "STOPPING", {"arrived": True}, id="having-arrived-is-not-forgotten"),
-        pytest.param({}, "OTHER", {}, id="a-state-nobody-knows-is-no-loss"),
+        pytest.param({}, "STOPPED", {"arrived": True}, id="having-arrived-is-not-forgotten"),
+        pytest.param({}, "STOPPING", STOPPING, id="since-when-it-is-between-two-states-is-noted"),
+        pytest.param(STOPPING | {"transient_since": ago(60)}, "STOPPING", {}, id="and-not-noted-again"),
+        pytest.param({"transient": "STARTING", "transient_since": ago(9)}, "STOPPING", STOPPING, id="anew-in-another"),
+        pytest.param(STOPPING | {"transient_since": NOW + seconds(60)}, "STOPPING", STOPPING, id="never-in-the-future"),
+        pytest.param(STOPPING, "RUNNING", {"transient": None, "transient_since": None}, id="and-forgotten-when-over"),
+        pytest.param({}, "OTHER", STOPPING | {"transient": "OTHER"}, id="a-state-nobody-knows-is-no-loss"),
         pytest.param({"pool": B}, "RUNNING", {"pool": A}, id="the-cloud-knows-better-where-it-is"),
     ],
 )

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import datetime
+from typing import Any
 
 import pytest
 
@@ -18,21 +20,25 @@ from plan.given import (
     applied,
     backoff_of,
     desired_of,
+    instance,
     intent,
     ledger_of,
     member,
+    observed_of,
     released,
+    situation_of,
 )
 from spotcompute.cloud import errors
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import ActivityState
 from spotcompute.model.desired import Desired
+from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Postponed, Terminated
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, is_held_back, trouble_of
 from spotcompute.plan.launching import request_for
-from spotcompute.plan.outcomes import Applied
+from spotcompute.plan.outcomes import Applied, apply_outcomes
 
 DESIRED = desired_of(5)
 ONCE = desired_of(5, one_time=True)
@@ -245,7 +251,7 @@ def test_an_attempt_that_never_left_this_machine_is_no_attempt(
 # --- releases --------------------------------------------------------------------------------------------------------
 
 
-def release(result: str | errors.CloudError, ids: Sequence[str] = ("ins-1",)) -> Terminated:
+def release(result: str | errors.CloudError | Postponed, ids: Sequence[str] = ("ins-1",)) -> Terminated:
     return Terminated(tuple(ids), Cause.SCALED_DOWN, "more than wanted", result)
 
 
@@ -254,7 +260,7 @@ def release(result: str | errors.CloudError, ids: Sequence[str] = ("ins-1",)) ->
     [
         pytest.param("req-1", ActivityState.PROCESSING, True, id="accepted"),
         pytest.param(errors.InstanceGone("NotFound", "gone"), ActivityState.PROCESSING, True, id="gone-is-done"),
-        pytest.param(errors.InstanceBusy("Busy", "wait"), ActivityState.SUBMITTED, False, id="busy"),
+        pytest.param(errors.InstanceBusy("Busy", "wait"), ActivityState.FAILED, False, id="busy"),
         pytest.param(errors.OutcomeUnknown("Timeout", "lost"), ActivityState.SUBMITTED, False, id="no-answer"),
         pytest.param(errors.TerminationBlocked("Protected", "no"), ActivityState.FAILED, False, id="protected"),
         pytest.param(errors.NotSent("NoRoute", "offline"), ActivityState.FAILED, False, id="not-sent"),
@@ -297,6 +303,44 @@ def test_the_obstacle_is_in_the_words_of_the_cloud() -> None:
     after = enter(before, release(error)).ledger.members["ins-1"].termination
     assert after is not None
     assert after.obstacle == "UnsupportedOperation.InstanceProtected: is protected (request req-3)"
+
+
+@pytest.mark.parametrize(
+    ("error", "seen", "refused_in"),
+    [
+        pytest.param(errors.TerminationBlocked("Frozen", "no"), {}, "RUNNING", id="refused-in-its-state"),
+        pytest.param(errors.TerminationBlocked("Frozen", "no"), {"protected": True}, "protected", id="or-protected"),
+        pytest.param(errors.InstanceBusy("Busy", "no"), {"state": InstanceState.PENDING}, "PENDING", id="stuck"),
+        pytest.param(errors.InstanceBusy("Busy", "no"), {}, None, id="busy-in-a-way-the-list-does-not-show"),
+    ],
+)
+def test_a_release_that_is_refused_because_of_the_instance_is_asked_for_alone(
+    error: errors.CloudError, seen: dict[str, Any], refused_in: str | None
+) -> None:
+    before = ledger_of(member("ins-1", termination=released(sent_at=NOW)))
+    shown = instance("ins-1", **seen)
+    situation = situation_of(DESIRED, before, observed_of(shown))
+    after = apply_outcomes(situation, [release(error)], Learned()).ledger.members["ins-1"].termination
+    assert after is not None
+    assert (after.together, after.refused_in) == (1, refused_in)
+
+
+@pytest.mark.parametrize(
+    ("postponed", "sent_at", "together"),
+    [
+        pytest.param(Postponed(), None, None, id="not-asked-for-and-due-at-once"),
+        pytest.param(Postponed(25), NOW, 25, id="part-of-a-refused-call-and-due-soon"),
+    ],
+)
+def test_a_release_that_a_run_had_no_time_for_is_due_in_the_next(
+    postponed: Postponed, sent_at: datetime | None, together: int | None
+) -> None:
+    before = ledger_of(member("ins-1", termination=released(sent_at=NOW)))
+    after = enter(before, release(postponed))
+    termination = after.ledger.members["ins-1"].termination
+    assert termination is not None
+    assert (termination.sent_at, termination.together, termination.attempts) == (sent_at, together, 0)
+    assert after.activities == ()
 
 
 def test_outcomes_are_entered_one_after_another() -> None:

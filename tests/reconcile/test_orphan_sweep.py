@@ -15,7 +15,7 @@ from cloud.scripted import ScriptedCloud
 from plan.given import NOW, OURS, instance, seconds
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import InvalidCredentials
+from spotcompute.cloud.errors import InvalidCredentials, TerminationBlocked
 from spotcompute.cloud.inventory import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.kube.account_registry import AccountRef, AccountRegistry
@@ -50,14 +50,17 @@ def environment(namespace: str, name: str, suffix: str = "gone01") -> KubeObject
 
 @dataclass
 class Account(ScriptedCloud):
-    """A cloud that takes releases and keeps the ids."""
+    """A cloud that takes releases and keeps the ids; those of `frozen` it refuses."""
 
     released: list[str] = field(default_factory=list)
+    frozen: frozenset[str] = frozenset()
 
     async def terminate(self, ids: Sequence[str], on_behalf_of: str) -> str:
         """Accepted, without effect."""
         await self._call("terminate")
         self.released += ids
+        if self.frozen.intersection(ids):
+            raise TerminationBlocked("UnsupportedOperation.InstanceStateFreezing", "one of them is frozen")
         return "req-1"
 
 
@@ -150,6 +153,24 @@ async def test_an_orphan_is_released_once_it_was_seen_for_long_enough() -> None:
     assert world.one.released == []
     await world.looks(1)
     assert world.one.released == ["ins-1"]
+
+
+async def test_an_orphan_that_is_protected_is_not_asked_for_until_that_is_lifted() -> None:
+    world = World("one")
+    orphan = left_behind("ins-1")
+    world.one.listed = [replace(orphan, protected=True), left_behind("ins-2", name="other")]
+    await world.looks(6)
+    assert set(world.one.released) == {"ins-2"}
+    world.one.listed = [orphan]
+    await world.looks(20)
+    assert "ins-1" in world.one.released
+
+
+async def test_an_orphan_that_the_cloud_refuses_to_release_is_asked_for_every_ten_minutes() -> None:
+    world = World("one")
+    world.one.listed, world.one.frozen = [left_behind("ins-1")], frozenset({"ins-1"})
+    await world.looks(50)
+    assert len(world.one.released) == 3
 
 
 async def test_a_list_that_lacks_an_environment_we_know_decides_nothing_about_any() -> None:

@@ -208,7 +208,13 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", ownership=None, created_at=ago(80))), 10),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
     ],
-    "an instance is still starting": [
+    "an instance is still starting, or between two states": [
+        (
+            DESIRED,
+            ledger_of(member("ins-1", transient="REBOOTING", transient_since=ago(500))),
+            observed_of(instance("ins-1", InstanceState.REBOOTING)),
+            100,
+        ),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(500))), 100),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(700))), 5),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),

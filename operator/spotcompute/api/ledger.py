@@ -68,7 +68,7 @@ WIRE: dict[str, str] = {"answer_lost": "doubtful", "end_unconfirmed": "doubted",
 class _LedgerModel(BaseModel):
     """`_LedgerModel` is the flat form: lists instead of mappings, because JSON keys are strings only.
 
-    Members that are ending stand alone, all others in lots.
+    Members that are ending or in a transient state stand alone, all others in lots.
     """
 
     # The generator also applies to the dataclasses inside.
@@ -103,14 +103,15 @@ class _LedgerModel(BaseModel):
 def encode(ledger: Ledger) -> dict[str, Any]:
     """Returns the ledger as JSON values, in a stable order, without empty fields."""
     members = [_as_written(ledger.members[key]) for key in sorted(ledger.members)]
-    alike = [member for member in members if member.termination is None and member.lost is None]
+    alone = [member for member in members if _stands_alone(member)]
+    alike = [member for member in members if not _stands_alone(member)]
     pools = sorted({member.pool for member in alike})
     templates = sorted({member.template_digest for member in alike if member.template_digest is not None})
     flat = _LedgerModel.model_construct(
         environment_id=ledger.environment_id,
         sequence=ledger.sequence,
         intents=ledger.intents,
-        members=tuple(member for member in members if member.termination is not None or member.lost is not None),
+        members=tuple(alone),
         pools=tuple(pools),
         templates=tuple(templates),
         lots=_lots(alike, pools, templates),
@@ -135,6 +136,11 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         if "found" in intent:
             intent["found"] = sorted(intent["found"])
     return encoded
+
+
+def _stands_alone(member: Member) -> bool:
+    """True when `member` is ending, or is in a state that should not last. All others are written in lots."""
+    return member.termination is not None or member.lost is not None or member.transient is not None
 
 
 def _lots(members: Sequence[Member], pools: Sequence[Pool], templates: Sequence[str]) -> tuple[_Lot, ...]:

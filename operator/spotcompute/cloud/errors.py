@@ -110,3 +110,7 @@ class TerminationBlocked(Refused):
 
 class Unclassified(Refused):
     """`Unclassified` means that this version does not know the code."""
+
+
+#: Errors of a release that may be about one instance of a call. The others of the call may be released without it.
+OF_ONE_INSTANCE = (InstanceBusy, InstanceGone, TerminationBlocked, InvalidConfiguration, Unclassified)

@@ -32,6 +32,11 @@ class InstanceState(StrEnum):
     OTHER = "OTHER"
 
 
+#: States between two others. While one lasts, the cloud refuses to release the instance.
+TRANSIENT_STATES = frozenset(
+    {InstanceState.PENDING, InstanceState.STARTING, InstanceState.STOPPING, InstanceState.REBOOTING}
+)
+
 #: States of instances that are ending or never started: they give no capacity and never will again.
 ENDED_STATES = frozenset({InstanceState.SHUTDOWN, InstanceState.TERMINATING, InstanceState.LAUNCH_FAILED})
 

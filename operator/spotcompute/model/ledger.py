@@ -27,6 +27,7 @@ class Cause(StrEnum):
     STOPPED_OUTSIDE = "StoppedOutside"
     LAUNCH_FAILED = "LaunchFailed"
     STUCK_PENDING = "StuckPending"
+    STUCK = "Stuck"
     RECYCLE_BIN = "InRecycleBin"
     BACK_TO_SPOT = "BackToSpot"
     GANG_INCOMPLETE = "GangIncomplete"
@@ -109,7 +110,9 @@ class Intent:
 class Termination:
     """`Termination` is one release of an instance. It is recorded before it is sent.
 
-    `accepted_at` is set once the cloud has accepted the request.
+    `accepted_at` is set once the cloud has accepted the request. `refused_in` is the condition of the instance, as the
+    list showed it, in which the cloud has refused to release it. `together` is how many instances one call may release
+    at most, after a call for more was refused. None means that no such refusal has been seen.
     """
 
     cause: Cause
@@ -118,6 +121,8 @@ class Termination:
     sent_at: datetime | None = None
     attempts: int = 0
     obstacle: str | None = None
+    refused_in: str | None = None
+    together: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +133,8 @@ class Member:
     `verified` is set once its tags have said that it is ours. If a person removes the tags later, we no longer touch
     the instance, but still count it as ours. `end_unconfirmed` is True while the cloud does not confirm the end that
     the entry claims. It is found out anew in each run and never stored, because others can edit status. `on_demand` is
-    how the cloud charges the instance, once it has been seen.
+    how the cloud charges the instance, once it has been seen. `transient` is a state that should not last, in which the
+    instance has been seen since `transient_since`. PENDING is left out: it lasts since the launch.
     """
 
     id: str
@@ -143,6 +149,8 @@ class Member:
     termination: Termination | None = None
     on_demand: bool = False
     end_unconfirmed: bool = False
+    transient: str | None = None
+    transient_since: datetime | None = None
 
     @property
     def claims_end(self) -> bool:

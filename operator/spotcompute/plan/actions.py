@@ -8,6 +8,7 @@ from decimal import Decimal
 
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.activity import Activity
 from spotcompute.model.launch import LaunchRequest
 from spotcompute.model.ledger import Cause, Intent, Ledger
 from spotcompute.model.offering import Pool
@@ -32,11 +33,15 @@ class Launch:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """`Terminate` releases instances for one cause. Their terminations are recorded in the plan's ledger."""
+    """`Terminate` releases instances for one cause. Their terminations are recorded in the plan's ledger.
+
+    `together` is how many of them one call may release at most, when calls for more were refused.
+    """
 
     instance_ids: tuple[str, ...]
     cause: Cause
     because: str
+    together: int | None = None
 
 
 Action = Launch | Terminate
@@ -46,11 +51,12 @@ Action = Launch | Terminate
 class Plan:
     """`Plan` holds the next steps, and the ledger that is committed before them: no committed intent, no call.
 
-    Without actions there is nothing to do.
+    Without actions there is nothing to do. `activities` tell what was found that keeps a step from being taken.
     """
 
     ledger: Ledger
     actions: tuple[Action, ...] = ()
+    activities: tuple[Activity, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +83,23 @@ class Launched:
 
 
 @dataclass(frozen=True, slots=True)
+class Postponed:
+    """`Postponed` says that a release was left for the next run, because this one had no more time for it.
+
+    `together` is set when a call for more was refused because of one of them: then a call may hold so many at most.
+    """
+
+    together: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Terminated:
     """`Terminated` is what became of the release of some instances: the request id, or the error they all share."""
 
     instance_ids: tuple[str, ...]
     cause: Cause
     because: str
-    result: str | CloudError
+    result: str | CloudError | Postponed
 
 
 Outcome = Launched | Terminated

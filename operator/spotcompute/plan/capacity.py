@@ -53,9 +53,17 @@ def is_ready(member: Member, instance: Instance | None) -> bool:
     )
 
 
-def is_stuck(instance: Instance, now: datetime, timeout: timedelta) -> bool:
-    """True when the instance has been PENDING for longer than any launch takes."""
-    return instance.state is InstanceState.PENDING and now - instance.created_at > timeout
+def stuck_since(member: Member, instance: Instance) -> datetime | None:
+    """Returns since when the instance has been in a state that should not last. Returns None in all other states."""
+    if instance.state is InstanceState.PENDING:
+        return instance.created_at
+    return member.transient_since if member.transient == instance.state else None
+
+
+def is_stuck(member: Member, instance: Instance, now: datetime, timeout: timedelta) -> bool:
+    """True when the instance has been in such a state for longer than it ever takes to leave it."""
+    since = stuck_since(member, instance)
+    return since is not None and now - since > timeout
 
 
 def ready_count(ledger: Ledger, instances: Mapping[str, Instance]) -> int:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from spotcompute.cloud.errors import OutcomeUnknown, Unclassified
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
-from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence
 from spotcompute.model.offering import ON_DEMAND, whole_subnet
@@ -265,9 +265,18 @@ class _LedgerSync:
             pool=instance.pool,
             on_demand=instance.on_demand,
         )
+        updated = self._with_transience(updated, instance.state)
         updated = self._with_end(updated, instance) if instance.has_ended else self._without_end(updated, instance)
         if updated != member:
             self.ledger = self.ledger.with_member(updated)
+
+    def _with_transience(self, member: Member, state: InstanceState) -> Member:
+        """Returns the member with since when it has been in a state that should not last, or without."""
+        if state not in _SHOULD_NOT_LAST:
+            return replace(member, transient=None, transient_since=None) if member.transient else member
+        since = member.transient_since if member.transient == state else None
+        seen_at = min(self._now, self._observed.observed_at)
+        return replace(member, transient=str(state), transient_since=min(since or seen_at, self._now))
 
     def _disown(self, member: Member) -> None:
         self.ledger = self.ledger.without_member(member.id)
@@ -372,6 +381,10 @@ class _LedgerSync:
             ended_at=self._now,
             instance_ids=(instance_id,),
         )
+
+
+#: States whose duration is remembered. PENDING lasts since the launch, which is known.
+_SHOULD_NOT_LAST = frozenset({*TRANSIENT_STATES, InstanceState.OTHER} - {InstanceState.PENDING})
 
 
 _EXPLANATIONS = {

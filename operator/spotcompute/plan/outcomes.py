@@ -10,13 +10,23 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from spotcompute.cloud.errors import CloudError, InstanceBusy, InstanceGone, NotSent, OutcomeUnknown, Refused
+from spotcompute.cloud.errors import (
+    OF_ONE_INSTANCE,
+    CloudError,
+    InstanceBusy,
+    InstanceGone,
+    NotSent,
+    OutcomeUnknown,
+    Refused,
+)
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
-from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Trouble
+from spotcompute.model.instance import TRANSIENT_STATES, Instance
+from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Termination, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_subnet, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Postponed, Terminated
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
+from spotcompute.plan.release import condition_of
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import open_subnets
 
@@ -38,8 +48,9 @@ def apply_outcomes(situation: Situation, outcomes: Sequence[Outcome], learned: L
     ledger, activities = situation.ledger, list[Activity]()
     for outcome in outcomes:
         if isinstance(outcome, Terminated):
-            ledger = _with_answer(ledger, outcome, situation.now)
-            activities.append(_termination_activity(outcome, situation.now))
+            ledger = _with_answer(situation.with_ledger(ledger), outcome)
+            if not isinstance(outcome.result, Postponed):
+                activities.append(_termination_activity(outcome, outcome.result, situation.now))
             continue
         launch = _LaunchOutcome(situation.with_ledger(ledger), outcome.launch, learned)
         launch.apply(outcome)
@@ -206,24 +217,40 @@ class _LaunchOutcome:
 # --- releases --------------------------------------------------------------------------------------------------------
 
 
-def _with_answer(ledger: Ledger, outcome: Terminated, now: datetime) -> Ledger:
+def _with_answer(situation: Situation, outcome: Terminated) -> Ledger:
+    ledger = situation.ledger
     for instance_id in outcome.instance_ids:
         member = ledger.members.get(instance_id)
         if member is None or member.termination is None:
             continue
-        termination = replace(member.termination, sent_at=now, attempts=member.termination.attempts + 1)
-        if isinstance(outcome.result, (str, InstanceGone)):
-            termination = replace(termination, accepted_at=termination.accepted_at or now, obstacle=None)
-        else:
-            termination = replace(termination, obstacle=str(outcome.result))
+        instance = situation.observed.instances.get(instance_id)
+        termination = _answered(member.termination, outcome.result, instance, situation.now)
         ledger = ledger.with_member(replace(member, termination=termination))
     return ledger
 
 
-def _termination_activity(outcome: Terminated, now: datetime) -> Activity:
-    error = outcome.result if isinstance(outcome.result, CloudError) else None
+def _answered(
+    before: Termination, result: str | CloudError | Postponed, instance: Instance | None, now: datetime
+) -> Termination:
+    """Returns the release after an answer. What was not asked for is due at once, the rest of a refused call soon."""
+    if isinstance(result, Postponed):
+        together = before.together if result.together is None else result.together
+        return replace(before, sent_at=None if result.together is None else now, together=together)
+    asked = replace(before, sent_at=now, attempts=before.attempts + 1)
+    if isinstance(result, (str, InstanceGone)):
+        return replace(asked, accepted_at=asked.accepted_at or now, obstacle=None)
+    asked = replace(asked, obstacle=str(result))
+    if not isinstance(result, OF_ONE_INSTANCE) or instance is None:
+        return asked
+    # It spoils every call for more than itself. A state that the list does not show is over soon, and is asked about.
+    is_over_soon = isinstance(result, InstanceBusy) and instance.state not in TRANSIENT_STATES
+    return replace(asked, together=1, refused_in=None if is_over_soon else condition_of(instance))
+
+
+def _termination_activity(outcome: Terminated, result: str | CloudError, now: datetime) -> Activity:
+    error = result if isinstance(result, CloudError) else None
     accepted = error is None or isinstance(error, InstanceGone)
-    waiting = isinstance(error, (InstanceBusy, OutcomeUnknown))
+    waiting = isinstance(error, OutcomeUnknown)
     state = ActivityState.PROCESSING if accepted else ActivityState.SUBMITTED if waiting else ActivityState.FAILED
     return Activity(
         ActivityType.TERMINATE,
@@ -235,5 +262,5 @@ def _termination_activity(outcome: Terminated, now: datetime) -> Activity:
         reason=None if error is None else str(trouble_of(error)),
         code=None if error is None else error.code,
         message=None if error is None else error.message,
-        request_id=outcome.result if isinstance(outcome.result, str) else outcome.result.request_id,
+        request_id=result if isinstance(result, str) else result.request_id,
     )

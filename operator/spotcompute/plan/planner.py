@@ -9,15 +9,13 @@ from collections.abc import Set
 from dataclasses import replace
 from datetime import datetime
 
-from spotcompute.model.desired import Desired
-from spotcompute.model.instance import Instance, InstanceState
+from spotcompute.model.activity import Activity
 from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
-from spotcompute.model.moments import age
-from spotcompute.plan.actions import Action, Launch, Learned, Plan, Terminate
+from spotcompute.plan.actions import Action, Launch, Learned, Plan
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
-from spotcompute.plan.capacity import is_stuck, surplus
+from spotcompute.plan.capacity import surplus
 from spotcompute.plan.fallback import is_spot_in_doubt, on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
@@ -29,6 +27,7 @@ from spotcompute.plan.launching import (
     may_be_repeated,
     may_launch,
 )
+from spotcompute.plan.release import due_releases, with_releases_taken_back
 from spotcompute.plan.retirement import in_order_of_leaving, why_replace
 from spotcompute.plan.situation import Situation
 
@@ -45,12 +44,12 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)
     situation = situation.with_ledger(_with_clocks(situation))
-    ledger, releases = _releases(situation)
+    ledger, releases, activities = _releases(situation)
     situation = situation.with_ledger(ledger)
     ledger, replays = _replays(situation)
     situation = situation.with_ledger(ledger)
     ledger, launches = _launches(situation, learned)
-    return Plan(ledger, (*releases, *replays, *launches))
+    return Plan(ledger, (*releases, *replays, *launches), activities)
 
 
 def _with_clocks(situation: Situation) -> Ledger:
@@ -61,27 +60,14 @@ def _with_clocks(situation: Situation) -> Ledger:
 # --- releasing -------------------------------------------------------------------------------------------------------
 
 
-def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
+def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[Activity, ...]]:
     """Records which instances have to go, and asks for every recorded release that is due."""
-    ledger, now, observed = situation.ledger, situation.now, situation.observed
+    situation = situation.with_ledger(with_releases_taken_back(situation, _to_replace(situation).keys()))
+    ledger, now = situation.ledger, situation.now
     for member, cause in _leaving(situation):
         ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
-    # One call takes instances of one charge type only.
-    due: dict[tuple[Cause, bool], list[str]] = {}
-    for instance_id in sorted(ledger.members):
-        member = ledger.members[instance_id]
-        instance = observed.instances.get(instance_id)
-        if member.termination is None or (instance is None and member.termination.accepted_at is not None):
-            continue  # meant to stay, or on its way out and no longer listed
-        obstacle = _why_not_yet(instance, situation)
-        if obstacle != member.termination.obstacle and obstacle is not None:
-            ledger = ledger.with_member(replace(member, termination=replace(member.termination, obstacle=obstacle)))
-        elif obstacle is None and _is_due(member.termination, instance, situation):
-            ledger = ledger.with_member(replace(member, termination=replace(member.termination, sent_at=now)))
-            due.setdefault((member.termination.cause, member.on_demand), []).append(instance_id)
-    because = {cause: _because(cause, situation.desired) for cause, _ in due}
-    return ledger, tuple(Terminate(tuple(ids), cause, because[cause]) for (cause, _), ids in due.items())
+    return due_releases(situation.with_ledger(ledger))
 
 
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
@@ -132,52 +118,6 @@ def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     others = [member for member in candidates if member.id not in leaving]
     going_anyway = len(candidates) - len(others)
     return others[: max(0, surplus(ledger, desired.replicas) - going_anyway)]
-
-
-def _why_not_yet(instance: Instance | None, situation: Situation) -> str | None:
-    """Returns why a recorded release cannot be asked for yet. Returns None when it can.
-
-    The release of an instance that is still starting would be refused, and with it the whole batch. An instance that
-    never finishes starting is asked for nevertheless.
-    """
-    if instance is None:
-        return "not in the cloud's lists yet"
-    if instance.ownership != situation.desired.ownership:
-        return "its tags do not (yet) say that it belongs to this environment, so it is not touched"
-    if instance.state is InstanceState.PENDING and not is_stuck(
-        instance, situation.now, situation.policy.launch_timeout
-    ):
-        return "still starting, and cannot be released before it runs"
-    return None
-
-
-def _is_due(termination: Termination, instance: Instance | None, situation: Situation) -> bool:
-    """True when the release was never asked for, or long enough ago without effect."""
-    if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
-        return False
-    now, policy = situation.now, situation.policy
-    if termination.accepted_at is not None:
-        sent_at = termination.sent_at or termination.accepted_at
-        # An observation from before the request says nothing about its effect.
-        shows_effect = not sent_at < now or situation.observed.observed_at > sent_at
-        return shows_effect and age(sent_at, now) >= policy.repeat_release
-    if termination.sent_at is None:
-        return True
-    wait = min(policy.backoff_max, policy.poll_interval * (1 << min(max(0, termination.attempts - 1), 10)))
-    return age(termination.sent_at, now) >= wait
-
-
-def _because(cause: Cause, desired: Desired) -> str:
-    if cause is Cause.SCALED_DOWN:
-        return f"more than the {desired.replicas} wanted"
-    return {
-        Cause.ENVIRONMENT_DELETED: "the environment is deleted",
-        Cause.STOPPED_OUTSIDE: "stopped outside; a stopped spot instance costs money and does nothing",
-        Cause.STUCK_PENDING: "pending for too long",
-        Cause.RECYCLE_BIN: "in the recycle bin",
-        Cause.BACK_TO_SPOT: "spot is to be had again",
-        Cause.GANG_INCOMPLETE: "the gang was not completed in time",
-    }.get(cause, str(cause))
 
 
 # --- settling --------------------------------------------------------------------------------------------------------

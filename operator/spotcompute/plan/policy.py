@@ -52,6 +52,8 @@ class Policy:
     refusal_shown_for: timedelta = timedelta(minutes=10)
     #: A release that was accepted and shows no effect is asked for again after this time.
     repeat_release: timedelta = timedelta(seconds=60)
+    #: A release that was refused because of the instance is asked for again after this time, or when its state changes.
+    repeat_refused: timedelta = timedelta(minutes=10)
 
     #: Every environment is looked at again within this time, whatever else happens.
     resync: timedelta = timedelta(minutes=5)

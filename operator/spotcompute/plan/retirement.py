@@ -27,7 +27,9 @@ def why_replace(member: Member, instance: Instance | None, seen_at: datetime, ti
         return None
     if instance.state is InstanceState.STOPPED:
         return Cause.STOPPED_OUTSIDE
-    return Cause.STUCK_PENDING if is_stuck(instance, seen_at, timeout) else None
+    if not is_stuck(member, instance, seen_at, timeout):
+        return None
+    return Cause.STUCK_PENDING if instance.state is InstanceState.PENDING else Cause.STUCK
 
 
 def in_order_of_leaving(
@@ -35,15 +37,17 @@ def in_order_of_leaving(
 ) -> list[Member]:
     """Returns the members that may be released to scale down, in the order in which they go.
 
-    Those that do not run yet go first, then those of an older template, the costliest, and the youngest: so the least
-    work is lost.
+    Those that the cloud protects go last, because they do not go. Of the others, those that do not run yet go first,
+    then those of an older template, the costliest, and the youngest: so the least work is lost.
     """
 
-    def key(member: Member) -> tuple[bool, bool, Decimal, float, str]:
+    def key(member: Member) -> tuple[bool, bool, bool, Decimal, float, str]:
         instance = instances.get(member.id)
+        protected = instance is not None and instance.protected
         running = instance is not None and instance.state is InstanceState.RUNNING
         updated = member.template_digest in (None, template_digest)
         return (
+            protected,
             running,
             updated,
             -(price_of(member.pool, member.on_demand, market) or Decimal(0)),

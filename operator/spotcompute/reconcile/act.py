@@ -5,25 +5,21 @@ Apart from `plan.planner`, because it waits and chooses nothing; apart from the 
 
 from __future__ import annotations
 
+import asyncio
+import re
+from collections import deque
 from collections.abc import Awaitable, Callable
 
-from spotcompute.cloud.errors import (
-    CloudError,
-    InstanceBusy,
-    InstanceGone,
-    InvalidConfiguration,
-    OutcomeUnknown,
-    TerminationBlocked,
-    Unclassified,
-)
+from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown
 from spotcompute.cloud.provider import CloudProvider
-from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Terminate, Terminated
+from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Postponed, Terminate, Terminated
 
 #: CVM's limit of ids per TerminateInstances call.
 TERMINATE_BATCH = 100
 
-#: Errors that may be about one instance of a batch. The others are asked for without it.
-_OF_ONE_INSTANCE = (InstanceBusy, InstanceGone, TerminationBlocked, InvalidConfiguration, Unclassified)
+#: Seconds after which a run begins no further release, so that no environment keeps a worker for long: hundreds of
+#: instances that the cloud does not release take hundreds of calls.
+RELEASE_SECONDS = 2.0
 
 
 async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
@@ -33,9 +29,10 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
     """
     outcomes: list[Outcome] = []
     failed = unanswered = False
+    releases = Releases(provider, environment)
     for action in plan.actions:
         if isinstance(action, Terminate):
-            for ids, result in await terminate(action.instance_ids, provider, environment):
+            for ids, result in await releases.terminate(action.instance_ids, action.together):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
         elif unanswered or (failed and not action.replay):
             outcomes.append(Launched(action, None))
@@ -57,37 +54,56 @@ async def _launch(action: Launch, provider: CloudProvider, user_data: str | None
 #: Says which of these ids may still be ended, now.
 Recheck = Callable[[tuple[str, ...]], Awaitable[tuple[str, ...]]]
 
-
-async def terminate(
-    ids: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None = None
-) -> list[tuple[tuple[str, ...], str | CloudError]]:
-    """Releases `ids`, a hundred in a call. Returns, for parts of them, the request id or the error that they share.
-
-    `recheck` is asked right before each call: one bad id takes a dozen calls, and as many seconds. An error that is not
-    about single instances ends it: on a connection that hangs, twenty calls would take twenty timeouts. Ids that were
-    not asked for are not in the answer, and are due again later.
-    """
-    results: list[tuple[tuple[str, ...], str | CloudError]] = []
-    for start in range(0, len(ids), TERMINATE_BATCH):
-        results += await _terminate_batch(ids[start : start + TERMINATE_BATCH], provider, caller, recheck)
-        if any(isinstance(result, CloudError) and not isinstance(result, _OF_ONE_INSTANCE) for _, result in results):
-            break
-    return results
+#: What became of some instances that share it: the request id, an error, or that they were left for the next run.
+Result = tuple[tuple[str, ...], str | CloudError | Postponed]
 
 
-async def _terminate_batch(
-    batch: tuple[str, ...], provider: CloudProvider, caller: str, recheck: Recheck | None
-) -> list[tuple[tuple[str, ...], str | CloudError]]:
-    """Releases a batch. When one id makes it fail, the batch is halved until that id stands alone."""
-    if recheck is not None and not (batch := await recheck(batch)):
-        return []
-    try:
-        return [(batch, await provider.terminate(batch, caller))]
-    except _OF_ONE_INSTANCE as error:
-        if len(batch) == 1:
-            return [(batch, error)]
-        middle = len(batch) // 2
-        first = await _terminate_batch(batch[:middle], provider, caller, recheck)
-        return first + await _terminate_batch(batch[middle:], provider, caller, recheck)
-    except CloudError as error:
-        return [(batch, error)]
+class Releases:
+    """`Releases` asks for releases on behalf of one caller, for two seconds in all."""
+
+    def __init__(self, provider: CloudProvider, caller: str, recheck: Recheck | None = None) -> None:
+        """`recheck` is asked right before each call, because the calls before it may have taken long."""
+        self._provider, self._caller, self._recheck = provider, caller, recheck
+        self._until = asyncio.get_running_loop().time() + RELEASE_SECONDS
+
+    async def terminate(self, ids: tuple[str, ...], together: int | None = None) -> list[Result]:
+        """Releases `ids`, at most a hundred or `together` in a call. Returns what became of them, in parts.
+
+        When one id makes a call fail, the others are asked for without it. If the error does not name it, the ids are
+        asked for in halves until it stands alone. An error that is not about single instances ends it: on a connection
+        that hangs, twenty calls would take twenty timeouts. Ids that were not asked for then are not in the answer, and
+        are due again later.
+        """
+        size = min(TERMINATE_BATCH, together or TERMINATE_BATCH)
+        waiting = deque((ids[start : start + size], False) for start in range(0, len(ids), size))
+        results: list[Result] = []
+        while waiting and asyncio.get_running_loop().time() < self._until:
+            batch, _ = waiting.popleft()
+            batch = batch if self._recheck is None else await self._recheck(batch)
+            if not batch:
+                continue
+            try:
+                results.append((batch, await self._provider.terminate(batch, self._caller)))
+            except OF_ONE_INSTANCE as error:
+                refused, parts = _parted(batch, error)
+                results += [(refused, error)] if refused else []
+                waiting.extendleft((part, True) for part in reversed(parts))
+            except CloudError as error:
+                return [*results, (batch, error)]
+        return [*results, *(_postponed(batch, is_part) for batch, is_part in waiting)]
+
+
+def _postponed(batch: tuple[str, ...], is_part: bool) -> Result:
+    """Returns that a batch was not asked for. As part of a refused one it is not to grow again."""
+    return batch, Postponed(len(batch) if is_part else None)
+
+
+def _parted(batch: tuple[str, ...], error: CloudError) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Returns those ids that an error is about, none when that is not known, and the parts to ask for next."""
+    words = set(re.findall(r"[\w-]+", error.message))
+    named = batch if len(batch) == 1 else tuple(one for one in batch if one in words)
+    if named:
+        others = tuple(one for one in batch if one not in named)
+        return named, [others] if others else []
+    middle = len(batch) // 2
+    return (), [batch[:middle], batch[middle:]]

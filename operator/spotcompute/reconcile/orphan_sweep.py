@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from spotcompute.cloud.accounts import Accounts
-from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
@@ -21,9 +21,11 @@ from spotcompute.kube.port import KubeError, KubeObject
 from spotcompute.kube.sources import SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
+from spotcompute.plan.actions import Postponed
 from spotcompute.plan.orphans import Owner, Sighting, orphans_to_release, ownerless, sighted
 from spotcompute.plan.policy import Policy
-from spotcompute.reconcile.act import terminate
+from spotcompute.plan.release import PROTECTED, UNPROTECT
+from spotcompute.reconcile.act import Releases
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
@@ -50,6 +52,8 @@ class OrphanSweep:
         self._sources, self._registry = cluster.sources, cluster.account_registry
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
+        #: When the cloud refused to release an instance, by the loop's clock; for protected ones, when that was told.
+        self._refused_at: dict[str, float] = {}
         self._unused_since: dict[AccountRef, float] = {}  # by the loop's clock: a date can be set back
         self._empty_sweeps: dict[AccountRef, list[float]] = {}  # when each began; one alone may be falsely empty
 
@@ -154,8 +158,20 @@ class OrphanSweep:
         before = self._sightings.get(account, {})
         self._sightings[account] = sighted(before, orphans, swept_at, self._clock())
         to_go = orphans_to_release(self._sightings[account], orphans, swept_at, self._clock(), self._policy)
+        to_go = self._without_refused(to_go)
         for start in range(0, len(to_go), BATCH):
             await self._release(inventory, to_go[start : start + BATCH])
+
+    def _without_refused(self, to_go: Sequence[Instance]) -> tuple[Instance, ...]:
+        """Returns those that may be released: not protected, and not refused a while ago. It tells of the protected."""
+        now, wait = asyncio.get_running_loop().time(), self._policy.repeat_refused.total_seconds()
+        self._refused_at = {key: at for key, at in self._refused_at.items() if now - at < wait}
+        waiting = [instance for instance in to_go if instance.id not in self._refused_at]
+        protected = [instance.id for instance in waiting if instance.protected]
+        if protected:
+            self._refused_at |= dict.fromkeys(protected, now)
+            _log.warning("orphans_not_released", instances=protected, error=f"{PROTECTED}. {UNPROTECT}")
+        return tuple(instance for instance in waiting if not instance.protected)
 
     async def _without_owner(self, instances: Sequence[Instance]) -> tuple[Instance, ...]:
         """Returns those whose owner is neither known here nor found by a live look, one for each environment."""
@@ -183,27 +199,29 @@ class OrphanSweep:
         """Releases them, after one more look at each by id: what their tags say now counts."""
         by_id = {instance.id: instance for instance in to_go}
         fresh = await inventory.provider.get_instances(sorted(by_id), CALLER)
-        still = [
-            instance
-            for instance in fresh
-            if instance.id in by_id
-            and instance.ownership == by_id[instance.id].ownership
-            and instance.owner == by_id[instance.id].owner
-            and not instance.has_ended
-        ]
-        found = {instance.id: instance for instance in still}
+        found = {one.id: one for one in fresh if one.id in by_id and _is_unchanged(one, by_id[one.id])}
 
         async def without_owner(ids: tuple[str, ...]) -> tuple[str, ...]:
             """Asks once more, and last: the calls before may have taken long, and the environment may be back since."""
             orphans = await self._without_owner([found[instance_id] for instance_id in ids])
             return tuple(sorted(instance.id for instance in orphans))
 
-        for some, result in await terminate(tuple(sorted(found)), inventory.provider, CALLER, without_owner):
+        for some, result in await Releases(inventory.provider, CALLER, without_owner).terminate(tuple(sorted(found))):
+            if isinstance(result, Postponed):
+                continue
             if isinstance(result, CloudError):
                 _log.warning("orphans_not_released", instances=list(some), error=str(result))
+                if isinstance(result, OF_ONE_INSTANCE):
+                    self._refused_at |= dict.fromkeys(some, asyncio.get_running_loop().time())
             else:
                 metrics.orphans_released.inc(len(some))
                 _log.info("orphans_released", instances=list(some), request_id=result)
+
+
+def _is_unchanged(instance: Instance, before: Instance) -> bool:
+    """True when the instance still lives, is not protected, and its tags name the same owner as before."""
+    is_alive = not instance.has_ended and not instance.protected
+    return is_alive and (instance.ownership, instance.owner) == (before.ownership, before.owner)
 
 
 def _account_of(obj: KubeObject) -> AccountRef | None:

@@ -25,7 +25,7 @@ from spotcompute.kube.port import Conflict, KubeObject
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
-from spotcompute.plan.actions import Launched, Learned, Outcome, Plan
+from spotcompute.plan.actions import Launched, Learned, Outcome, Plan, Postponed, Terminated
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
@@ -110,6 +110,8 @@ class Reconciler:
                 return await self._report(run)
             await self._commit(run)
             await self._act(run, plan)
+            if any(isinstance(one, Terminated) and isinstance(one.result, Postponed) for one in run.unsaved):
+                break  # it has had its time; the others have their turn first
         self._enter_outcomes(run)
         await self._report(run)
         return 0.0
@@ -170,8 +172,8 @@ class Reconciler:
         """Enters the answers of the round before, then decides the next steps."""
         self._enter_outcomes(run)
         synced = sync_ledger(run.situation)
-        run.activities += synced.activities
         plan = make_plan(run.situation.with_ledger(synced.ledger), run.learned)
+        run.activities += (*synced.activities, *plan.activities)
         run.situation = run.situation.with_ledger(plan.ledger)
         return plan
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Literal
 
@@ -22,8 +22,9 @@ from spotcompute.plan.capacity import in_flight, occupying, ready_count
 from spotcompute.plan.fallback import on_demand_members
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.situation import Situation
+from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
-from spotcompute.report.why import why_short
+from spotcompute.report.why import Why, why_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,15 +119,19 @@ def out_of_reach(
 def conclude(situation: Situation) -> Conclusion:
     """Says how the environment stands after a run that could see everything."""
     desired, ledger = situation.desired, situation.ledger
+    blocked = why_not_released(situation)
     if desired.deleting:
-        return _deleting(ledger)
+        return _deleting(ledger, blocked)
     ready = ready_count(ledger, situation.observed.instances)
     counts = f"{ready} of {desired.replicas} instances run{_at_list_price(ledger)}{_dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
     if situation.missing > 0:
-        return _missing(situation, counts)
+        short = _missing(situation, counts)
+        return replace(short, message=f"{short.message}. Besides, {blocked.text}") if blocked else short
+    if blocked:
+        return Conclusion("Stalled", blocked.reason, f"{counts}; {blocked.text}", stalled=True)
     if ledger.intents:
         message = (
             f"{counts}; {in_flight(ledger)} asked for without an answer yet: finding out whether they were launched"
@@ -171,7 +176,8 @@ def _listed(members: Sequence[Member]) -> str:
     return ", ".join(parts) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
 
 
-def _deleting(ledger: Ledger) -> Conclusion:
+def _deleting(ledger: Ledger, blocked: Why | None) -> Conclusion:
+    """Returns what a deletion waits for. A person must act when the cloud does not let an instance go."""
     members = sorted(ledger.members.values(), key=lambda member: member.id)
     reasons = []
     if members:
@@ -180,7 +186,10 @@ def _deleting(ledger: Ledger) -> Conclusion:
         reasons.append(f"{in_flight(ledger)} launches without an answer")
     if ledger.quarantine_until:
         reasons.append(f"{to_text(ledger.quarantine_until)}, since status was lost")
-    return Conclusion("Deleting", Reason.DELETING, f"waiting for {' and '.join(reasons) or 'nothing any more'}")
+    message = f"waiting for {' and '.join(reasons) or 'nothing any more'}"
+    if blocked:
+        return Conclusion("Deleting", blocked.reason, f"{blocked.text}. {message}", stalled=True)
+    return Conclusion("Deleting", Reason.DELETING, message)
 
 
 def _counted(things: Sequence[object], noun: str) -> str:

@@ -189,7 +189,7 @@ def _event(activity: Activity) -> Event | None:
         case ActivityType.TERMINATE, ActivityState.PROCESSING | ActivityState.SUCCEEDED:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
         case ActivityType.TERMINATE, ActivityState.FAILED:
-            return Event("Warning", "ReleaseRefused", f"{activity.code}: {activity.message} ({ids})")
+            return Event("Warning", "ReleaseRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
         case ActivityType.LOSS, _:
             reason = _LOSS_REASONS.get(Cause(activity.cause), "InstanceLost")
             return Event("Warning", reason, f"{ids}{where}: {activity.message}")

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Member
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.capacity import stuck_since
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
@@ -154,8 +155,9 @@ def _release_without_effect(situation: Situation) -> datetime | None:
 def _release_under_way(situation: Situation) -> datetime | None:
     """Returns when to look at a release that waits to be sent or accepted, or for the proof of its end."""
     open_releases = (member for member in _leaving(situation) if not _shows_no_effect(member, situation))
-    looks = (_next_look(one.termination.recorded_at, situation) for one in open_releases if one.termination)
-    return min(looks, default=None)
+    # What was refused for hours is close to its end once it is accepted.
+    began = (one.termination.accepted_at or one.termination.recorded_at for one in open_releases if one.termination)
+    return min((_next_look(since, situation) for since in began), default=None)
 
 
 def _unlisted(situation: Situation) -> datetime | None:
@@ -171,10 +173,10 @@ def _untagged(situation: Situation) -> datetime | None:
 
 
 def _starting(situation: Situation) -> datetime | None:
-    """Returns when an instance that takes too long to start is replaced."""
+    """Returns when an instance that takes too long to leave a state between two others is released."""
     timeout, soon = situation.policy.launch_timeout, situation.now + situation.policy.poll_interval
-    pending = (instance for _, instance in _tagged(situation) if instance.state is InstanceState.PENDING)
-    return min((max(soon, instance.created_at + timeout) for instance in pending), default=None)
+    since = (stuck_since(member, instance) for member, instance in _tagged(situation))
+    return min((max(soon, one + timeout) for one in since if one is not None), default=None)
 
 
 def _unproven_loss(situation: Situation) -> datetime | None:
@@ -240,7 +242,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),
     ("an instance has no tags", _untagged),
-    ("an instance is still starting", _starting),
+    ("an instance is still starting, or between two states", _starting),
     ("a lost instance is still listed", _unproven_loss),
     ("the regular look", _resync),
 )

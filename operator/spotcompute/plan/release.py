@@ -1,0 +1,179 @@
+"""Decides which recorded releases are asked for now, and which ones wait: for a state, for protection, for a while.
+
+Apart from `planner`, which decides who goes: here it is decided when the cloud is asked, and when it would be in vain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import replace
+
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
+from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
+from spotcompute.model.ledger import Cause, Ledger, Member, Termination
+from spotcompute.model.moments import age
+from spotcompute.plan.actions import Action, Terminate
+from spotcompute.plan.capacity import is_stuck, occupying, surplus
+from spotcompute.plan.situation import Situation
+
+#: The obstacle of an instance that the list shows as protected, and what would remove it.
+PROTECTED = "protected against termination (DisableApiTermination)"
+UNPROTECT = "Lift the protection in the console, or by ModifyInstancesAttribute with DisableApiTermination false"
+
+#: The condition of a protected instance, whatever its state.
+_PROTECTED = "protected"
+
+
+def condition_of(instance: Instance) -> str:
+    """Returns what decides whether the cloud releases an instance: its protection, or otherwise its state."""
+    return _PROTECTED if instance.protected else str(instance.state)
+
+
+def due_releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[Activity, ...]]:
+    """Returns the recorded releases that are to be asked for now, and tells of those that a person must make possible.
+
+    The ledger that comes with them notes when they are sent, and what the others wait for.
+    """
+    ledger, now, observed = situation.ledger, situation.now, situation.observed
+    # One call takes instances of one charge type only.
+    due: dict[tuple[Cause, bool, int | None], list[str]] = {}
+    protected: dict[Cause, list[str]] = {}
+    for instance_id in sorted(ledger.members):
+        member = ledger.members[instance_id]
+        instance, termination = observed.instances.get(instance_id), member.termination
+        if termination is None or (instance is None and termination.accepted_at is not None):
+            continue  # meant to stay, or on its way out and no longer listed
+        obstacle = _why_not_yet(member, instance, situation)
+        if obstacle is not None:
+            waiting = _waiting(termination, obstacle, instance)
+            if waiting != termination:
+                ledger = ledger.with_member(replace(member, termination=waiting))
+            if obstacle == PROTECTED != termination.obstacle:
+                protected.setdefault(termination.cause, []).append(instance_id)
+        elif _is_due(termination, instance, situation):
+            ledger = ledger.with_member(replace(member, termination=replace(termination, sent_at=now)))
+            due.setdefault((termination.cause, member.on_demand, termination.together), []).append(instance_id)
+    actions = tuple(
+        Terminate(tuple(ids), cause, _because(cause, situation.desired), together)
+        for (cause, _, together), ids in due.items()
+    )
+    return ledger, actions, tuple(_told(cause, ids, situation) for cause, ids in protected.items())
+
+
+def _waiting(termination: Termination, obstacle: str, instance: Instance | None) -> Termination:
+    """Returns the release with what it waits for. An earlier refusal counts as one of the present condition.
+
+    Otherwise nobody would see when that condition has ended, and that the cloud can be asked again.
+    """
+    refused_in = termination.refused_in
+    if instance is not None and refused_in is not None:
+        refused_in = condition_of(instance)
+    return replace(termination, obstacle=obstacle, refused_in=refused_in)
+
+
+def _told(cause: Cause, ids: list[str], situation: Situation) -> Activity:
+    now, message = situation.now, f"{PROTECTED}, so no release is asked for. {UNPROTECT}"
+    return Activity(
+        ActivityType.TERMINATE,
+        ActivityState.FAILED,
+        cause=str(cause),
+        started_at=now,
+        ended_at=now,
+        instance_ids=tuple(ids),
+        reason="InstancesProtected",
+        message=message,
+    )
+
+
+def _why_not_yet(member: Member, instance: Instance | None, situation: Situation) -> str | None:
+    """Returns why a recorded release cannot be asked for yet. Returns None when it can.
+
+    A call that must be refused is not made: with it the whole batch would be refused. An instance that never leaves a
+    state between two others is asked for nevertheless.
+    """
+    if instance is None:
+        return "not in the cloud's lists yet"
+    if instance.ownership != situation.desired.ownership:
+        return "its tags do not (yet) say that it belongs to this environment, so it is not touched"
+    if instance.has_ended and not instance.is_in_recycle_bin:
+        return None
+    if instance.protected:
+        return PROTECTED
+    if instance.state not in TRANSIENT_STATES:
+        return None
+    if is_stuck(member, instance, situation.now, situation.policy.launch_timeout):
+        return None
+    if instance.state is InstanceState.PENDING:
+        return "still starting, and cannot be released before it runs"
+    return f"{instance.state}, and cannot be released before that is over"
+
+
+def _is_due(termination: Termination, instance: Instance | None, situation: Situation) -> bool:
+    """True when the release was never asked for, or long enough ago without effect."""
+    if instance is None or (instance.has_ended and not instance.is_in_recycle_bin):
+        return False
+    now, policy = situation.now, situation.policy
+    if termination.accepted_at is not None:
+        sent_at = termination.sent_at or termination.accepted_at
+        # An observation from before the request says nothing about its effect.
+        shows_effect = not sent_at < now or situation.observed.observed_at > sent_at
+        return shows_effect and age(sent_at, now) >= policy.repeat_release
+    if termination.sent_at is None:
+        return True
+    if termination.refused_in is not None:
+        has_changed = termination.refused_in != condition_of(instance)
+        return has_changed or age(termination.sent_at, now) >= policy.repeat_refused
+    longest = policy.backoff_max if termination.together is None else policy.repeat_refused
+    wait = min(longest, policy.poll_interval * (1 << min(max(0, termination.attempts - 1), 10)))
+    return age(termination.sent_at, now) >= wait
+
+
+def _because(cause: Cause, desired: Desired) -> str:
+    if cause is Cause.SCALED_DOWN:
+        return f"more than the {desired.replicas} wanted"
+    return {
+        Cause.ENVIRONMENT_DELETED: "the environment is deleted",
+        Cause.STOPPED_OUTSIDE: "stopped outside; a stopped spot instance costs money and does nothing",
+        Cause.STUCK_PENDING: "pending for too long",
+        Cause.STUCK: "in a state between two others for too long",
+        Cause.RECYCLE_BIN: "in the recycle bin",
+        Cause.BACK_TO_SPOT: "spot is to be had again",
+        Cause.GANG_INCOMPLETE: "the gang was not completed in time",
+    }.get(cause, str(cause))
+
+
+# --- taking a release back --------------------------------------------------------------------------------------------
+
+
+def with_releases_taken_back(situation: Situation, going_anyway: Collection[str]) -> Ledger:
+    """Returns the ledger without the releases of protected instances for which others can go, or that are no longer
+    needed.
+
+    Only a release for scaling down is taken back, and only one that had no effect: it was never sent, or was refused.
+    `going_anyway` are instances that are to go for another cause.
+    """
+    ledger, desired = situation.ledger, situation.desired
+    protected = [] if desired.deleting else [one for one in ledger.members.values() if _may_stay(one, situation)]
+    if not protected:
+        return ledger
+    staying = [one for one in occupying(ledger) if one.termination is None and one.lost is None]
+    others = [one for one in staying if one.id not in going_anyway and not _is_protected(one, situation)]
+    needed = max(0, desired.replicas - len(staying))
+    instead = max(0, len(others) - surplus(ledger, desired.replicas))
+    for member in sorted(protected, key=lambda one: one.id)[: needed + instead]:
+        ledger = ledger.with_member(replace(member, termination=None))
+    return ledger
+
+
+def _is_protected(member: Member, situation: Situation) -> bool:
+    instance = situation.observed.instances.get(member.id)
+    return instance is not None and instance.protected and not instance.has_ended
+
+
+def _may_stay(member: Member, situation: Situation) -> bool:
+    termination = member.termination
+    if termination is None or termination.cause is not Cause.SCALED_DOWN or termination.accepted_at is not None:
+        return False
+    has_no_effect = termination.sent_at is None or termination.refused_in is not None
+    return has_no_effect and _is_protected(member, situation)
