@@ -365,19 +365,24 @@ def test_what_a_cloud_out_of_sight_makes_of_the_conditions(
 @pytest.mark.parametrize(
     ("caps", "price", "part"),
     [
-        pytest.param(Caps(Decimal("0.1")), "0.2", "the price has risen above maxPrice 0.1", id="of-one"),
-        pytest.param(Caps(in_total=Decimal("0.3")), "0.2", "0.4 per hour: prices have risen above", id="of-all"),
+        pytest.param(Caps(Decimal("0.1")), "0.2", "the price is above maxPrice 0.1", id="of-one"),
+        pytest.param(
+            Caps(in_total=Decimal("0.3")), "0.2", "0.4 per hour: more than limits.maxHourlyCost 0.3", id="of-all"
+        ),
         pytest.param(Caps(Decimal("0.1"), in_total=Decimal("0.3")), "0.1", "", id="within"),
         pytest.param(Caps(), "99", "", id="no-cap"),
     ],
 )
-def test_a_price_that_has_risen_above_a_cap_is_told_and_changes_nothing(caps: Caps, price: str, part: str) -> None:
+def test_a_price_above_a_cap_is_told_whichever_of_them_moved_and_changes_nothing(
+    caps: Caps, price: str, part: str
+) -> None:
     ledger = ledger_of(member("ins-1"), member("ins-2"))
     observed = observed_of(instance("ins-1"), instance("ins-2"), market=market_of({A: price}))
     found = conclude(situation_of(desired_of(2, [A], caps=caps), ledger, observed))
     assert found.phase == "Ready"
     assert part in found.message
-    assert part or "risen" not in found.message
+    assert "risen" not in found.message
+    assert part or "above" not in found.message
 
 
 # --- an account that the key does not show ---------------------------------------------------------------------------

@@ -150,16 +150,16 @@ def _at_list_price(ledger: Ledger) -> str:
 
 
 def _dearer(situation: Situation) -> str:
-    """Says that prices have risen above a cap since the launch. Nothing is released for that."""
+    """Says that instances cost more than a cap now. The price rose, or the cap was lowered: nothing is released."""
     caps, ledger, market = situation.desired.caps, situation.ledger, situation.market
     limit, cost = caps.in_total, hourly_cost(ledger, market)
     if limit is not None and cost is not None and cost > limit:
-        return f", for {money(cost)} per hour: prices have risen above limits.maxHourlyCost {limit}"
+        return f", for {money(cost)} per hour: more than limits.maxHourlyCost {limit}"
     held = sorted({member.pool for member in occupying(ledger) if not member.on_demand})
     for pool in held:
         price, cap = market.price(pool), caps.explicit(pool.instance_type)
         if price is not None and cap is not None and price > cap:
-            return f", and {pool} costs {money(price)} per hour now: the price has risen above maxPrice {cap}"
+            return f", and {pool} costs {money(price)} per hour now: the price is above maxPrice {cap}"
     return ""
 
 
