@@ -41,7 +41,7 @@ from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.fallback import due_at, is_due, next_fallback_check, on_demand_to_release
+from spotcompute.plan.fallback import due_at, is_due, next_fallback_check, on_demand_to_release, with_fallback_clocks
 
 HOUR = seconds(3600)
 MARKET = market_of({A: "0.2", B: "0.1", C: "0.3"})
@@ -78,6 +78,9 @@ SHORT = {"short_since": ago(600)}
         pytest.param({}, SHORT | {"switched_at": ago(1799)}, [], id="gone-back-not-long-ago"),
         pytest.param({}, SHORT | {"switched_at": ago(1800)}, [(B, 3)], id="gone-back-long-ago"),
         pytest.param({"deadline": ago(1)}, {"switched_at": ago(1)}, [(B, 3)], id="after-the-deadline-at-once"),
+        pytest.param(
+            {}, {"switched_at": ago(9), "trial_since": ago(9)}, [(B, 3)], id="at-once-in-place-of-what-gave-way-in-vain"
+        ),
         pytest.param({"deadline": NOW + seconds(1)}, {}, [], id="before-the-deadline-as-always"),
     ],
 )
@@ -294,6 +297,22 @@ LEAVING = released(Cause.BACK_TO_SPOT, recorded_at=ago(10), obstacle="busy", sen
         pytest.param(desired_of(3), MACHINES, WELL, MARKET, [], id="not-for-who-never-asked"),
         pytest.param(
             desired_with_fallback(),
+            MACHINES,
+            WELL | {"switched_at": ago(4 * 1800 - 1), "failed_trials": 2},
+            MARKET,
+            [],
+            id="four-times-as-long-after-two-failed-trials-and-not-before",
+        ),
+        pytest.param(
+            desired_with_fallback(),
+            [member(key, on_demand=True, launched_at=ago(9 * 1800)) for key in ALL],
+            WELL | {"switched_at": ago(8 * 1800), "failed_trials": 99},
+            MARKET,
+            ["ins-0"],
+            id="after-four-hours-however-many-trials-have-failed",
+        ),
+        pytest.param(
+            desired_with_fallback(),
             [*MACHINES[:2], member("ins-2")],
             WELL | {"spot_since": ago(1000), "switched_at": ago(60)},
             MARKET,
@@ -322,6 +341,24 @@ def test_on_demand_gives_way(
     desired: Desired, entries: list, remembered: dict, market: Market, expected: list[str]
 ) -> None:
     assert released_ids(desired, ledger_of(*entries, **remembered), market) == expected
+
+
+@pytest.mark.parametrize(
+    ("entries", "trial_since", "failed"),
+    [
+        pytest.param([*MACHINES[:2]], ago(60), 1, id="under-way"),
+        pytest.param([*MACHINES[:2], member("ins-9", arrived=False, launched_at=ago(9))], ago(60), 1, id="starting"),
+        pytest.param([*MACHINES[:2], member("ins-9", launched_at=ago(9))], None, 0, id="succeeded"),
+        pytest.param([*MACHINES[:2], member("ins-9", on_demand=True, launched_at=ago(9))], None, 2, id="failed"),
+        pytest.param(MACHINES, None, 1, id="made-needless-by-a-smaller-spec"),
+    ],
+)
+def test_a_trial_of_spot_fails_with_the_first_purchase_on_demand(
+    entries: list, trial_since: datetime | None, failed: int
+) -> None:
+    ledger = ledger_of(*entries, **WELL | {"switched_at": ago(60), "trial_since": ago(60), "failed_trials": 1})
+    after = with_fallback_clocks(situation_of(desired_with_fallback(), ledger))
+    assert (after.trial_since, after.failed_trials) == (trial_since, failed)
 
 
 #: Spot has recovered, and one instance has been replaced since.

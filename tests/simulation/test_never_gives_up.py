@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from cvmsim.instance import ON_DEMAND
 from simulation.scenarios import NAME, Stage
 from simulation.virtual import run_virtual
 from spotcompute.cloud.errors import OutcomeUnknown
 from spotcompute.cloud.tencent.provider import TencentProvider
+from spotcompute.plan.policy import Policy
 
 HOUR = 3600.0
 
@@ -94,6 +96,50 @@ def test_on_demand_stands_in_for_spot_launches_that_end_in_doubt(doubt_every: in
             await asyncio.sleep(HOUR / 12)
             most = max(most, living(stage))
         assert most == 3, asked
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())
+
+
+@pytest.mark.parametrize(
+    ("code", "zones", "sold_first"),
+    [
+        pytest.param("ResourceInsufficient.SpecifiedInstanceType", 1, 0, id="sold-out"),
+        pytest.param("ResourceInsufficient.SpecifiedInstanceType", 2, 0, id="sold-out-in-two-zones"),
+        pytest.param("ResourceInsufficient.SpecifiedInstanceType", 1, 1, id="after-the-first"),
+        pytest.param("LimitExceeded.InstanceQuota", 1, 0, id="above-a-quota"),
+        pytest.param("InternalServerError", 1, 0, id="in-doubt"),
+        pytest.param("NeverHeardOf.IT", 1, 0, id="a-code-nobody-knows"),
+    ],
+)
+def test_spot_that_is_quoted_in_stock_and_refused_costs_little_time(code: str, zones: int, sold_first: int) -> None:
+    """A failed trial is followed by a purchase on demand at once, and makes the next trial later."""
+
+    async def play() -> None:
+        stage = Stage(f"quoted-and-refused-{code}-{zones}-{sold_first}", {}, [NAME], {})
+        stage.world.policy = Policy()
+        asked = Counter[str]()
+
+        def code_for(parameters: dict[str, Any]) -> str | None:
+            if parameters["InstanceChargeType"] != "SPOTPAID":
+                return None
+            asked["spot"] += loop.time() - begun > HOUR / 3
+            return None if 0 < asked["spot"] <= sold_first else code
+
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        answer_launches(stage, code_for)
+        stage.create(3, zones, onDemandFallback={"afterSeconds": 60, "maxReplicas": 3, "stableForSeconds": 300})
+        stage.start()
+        await asyncio.sleep(HOUR / 3)
+        minutes, short = 12 * 60, 0
+        for _ in range(minutes):
+            await asyncio.sleep(60)
+            short += living(stage) < 3
+        machines = stage.world.cloud.simulator.world.instances.values()
+        ended = sum(machine.order.charge_type == ON_DEMAND and not machine.is_live for machine in machines)
+        assert short <= minutes / 10, (short, ended)
+        assert ended <= 12
         assert not stage.world.cloud.violations
 
     run_virtual(play())

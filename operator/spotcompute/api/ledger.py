@@ -95,6 +95,8 @@ class _LedgerModel(BaseModel):
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None
+    trial_since: datetime | None = None
+    failed_trials: int = 0
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0
@@ -127,6 +129,8 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         short_since=ledger.short_since,
         spot_since=ledger.spot_since,
         switched_at=ledger.switched_at,
+        trial_since=ledger.trial_since,
+        failed_trials=ledger.failed_trials,
         incomplete_since=ledger.incomplete_since,
         broken_up_at=ledger.broken_up_at,
         reclaimed=ledger.reclaimed,
@@ -226,6 +230,8 @@ def decode(raw: Any) -> Ledger:
         short_since=flat.short_since,
         spot_since=flat.spot_since,
         switched_at=flat.switched_at,
+        trial_since=flat.trial_since,
+        failed_trials=flat.failed_trials,
         incomplete_since=flat.incomplete_since,
         broken_up_at=flat.broken_up_at,
         reclaimed=flat.reclaimed,
@@ -306,6 +312,10 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     (
         "more instances taken back than there is time for, or fewer than 0",
         lambda flat, _: flat.reclaimed not in _RECLAIMED,
+    ),
+    (
+        "more failed trials of spot than there is time for, or fewer than 0",
+        lambda flat, _: flat.failed_trials not in _RECLAIMED,
     ),
     (
         "an impossible amount of money",

@@ -215,11 +215,12 @@ class Ledger:
     `out_of_reach_since` is since when the key in use has not shown that account. `state_refused` is the part of the
     stored state that was last refused.
 
-    Three clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
+    Four clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
-    last went back to spot. Two are kept for gangs. `incomplete_since`: since when part of a gang has been paid for.
-    `broken_up_at`: when a gang was last released. `reclaimed` counts the spot instances that ended or vanished without
-    a known request.
+    last went back to spot. `trial_since`: since when on-demand instances have been going for spot that has not come
+    yet. `failed_trials` counts how often in a row on-demand instances had to be bought again instead. Two are kept for
+    gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
+    released. `reclaimed` counts the spot instances that ended or vanished without a known request.
     """
 
     environment_id: str
@@ -238,6 +239,8 @@ class Ledger:
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None
+    trial_since: datetime | None = None
+    failed_trials: int = 0
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0

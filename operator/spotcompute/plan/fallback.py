@@ -26,19 +26,33 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
     An environment without a fallback remembers none of them.
     """
     ledger, now = situation.ledger, situation.now
-    before = (ledger.short_since, ledger.spot_since, ledger.switched_at)
     if situation.desired.fallback is None or situation.desired.deleting:
-        after: tuple[datetime | None, ...] = (None, None, None)
+        after = replace(ledger, short_since=None, spot_since=None, switched_at=None, trial_since=None, failed_trials=0)
     else:
-        after = (
-            _since(ledger.short_since, _has_fallen_short(situation), now),
-            _since(ledger.spot_since, _could_spot_replace(situation), now),
-            _since(ledger.switched_at, ledger.switched_at is not None, now),
+        after = replace(
+            _with_trial_judged(situation),
+            short_since=_since(ledger.short_since, _has_fallen_short(situation), now),
+            spot_since=_since(ledger.spot_since, _could_spot_replace(situation), now),
+            switched_at=_since(ledger.switched_at, ledger.switched_at is not None, now),
         )
-    if after == before:
+    return ledger if after == ledger else after
+
+
+def _with_trial_judged(situation: Situation) -> Ledger:
+    """Returns the ledger with what came of a trial of spot: failed once instances were bought on demand again.
+
+    It has succeeded once every place is filled without that.
+    """
+    ledger = situation.ledger
+    if ledger.trial_since is None:
         return ledger
-    short_since, spot_since, switched_at = after
-    return replace(ledger, short_since=short_since, spot_since=spot_since, switched_at=switched_at)
+    since = min(ledger.trial_since, situation.now)
+    if any(member.on_demand and member.launched_at > since for member in ledger.members.values()):
+        return replace(ledger, trial_since=None, failed_trials=ledger.failed_trials + 1)
+    if _has_settled(situation):
+        has_come = any(not member.on_demand and member.launched_at > since for member in occupying(ledger))
+        return replace(ledger, trial_since=None, failed_trials=0 if has_come else ledger.failed_trials)
+    return replace(ledger, trial_since=since)
 
 
 def _has_fallen_short(situation: Situation) -> bool:
@@ -94,10 +108,15 @@ class Substitute:
 
 
 def is_due(situation: Situation) -> bool:
-    """True when spot has fallen short for long enough, and the last change over was long enough ago."""
+    """True when spot has fallen short for long enough, and the last change over was long enough ago.
+
+    What was released for spot, and was not replaced by it, is bought again at once.
+    """
     fallback, since = situation.desired.fallback, situation.ledger.short_since
     if fallback is None or since is None:
         return False
+    if situation.ledger.trial_since is not None:
+        return True
     has_waited = situation.now - since >= fallback.after and _is_calm(situation.ledger.switched_at, situation)
     return has_waited or _is_past_deadline(situation)
 
@@ -107,6 +126,8 @@ def due_at(situation: Situation) -> datetime | None:
     fallback, ledger = situation.desired.fallback, situation.ledger
     if fallback is None or ledger.short_since is None:
         return None
+    if ledger.trial_since is not None:
+        return ledger.trial_since
     at = ledger.short_since + fallback.after
     if ledger.switched_at is not None:
         at = max(at, ledger.switched_at + situation.policy.switch_interval_min)
@@ -231,9 +252,14 @@ def _first_was_replaced(situation: Situation, members: list[Member]) -> bool:
 
 
 def _may_try_one(situation: Situation, members: list[Member]) -> bool:
-    """True when the last change over, in either direction, was long enough ago."""
-    changes = (situation.ledger.switched_at, _bought_at(situation, members))
-    return all(_is_calm(at, situation) for at in changes)
+    """True when the last change over, in either direction, was long enough ago: longer after each failed trial.
+
+    A market that quotes stock and refuses is believed by its refusals, because each trial costs a running instance.
+    """
+    policy, ledger = situation.policy, situation.ledger
+    wait = policy.switch_interval_min * (1 << min(ledger.failed_trials, policy.trial_doublings_max))
+    changes = (ledger.switched_at, _bought_at(situation, members))
+    return all(at is None or situation.now - at >= wait for at in changes)
 
 
 def _bought_at(situation: Situation, members: list[Member]) -> datetime:

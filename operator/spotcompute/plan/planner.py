@@ -74,6 +74,8 @@ def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger
     """Returns the ledger with the time of this release, when it takes the environment back to spot or ends a gang."""
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)
+    if cause is Cause.BACK_TO_SPOT:
+        ledger = replace(ledger, trial_since=ledger.trial_since or now)
     is_first = cause is Cause.BACK_TO_SPOT and (ledger.switched_at is None or not _has_gone_back(ledger))
     return replace(ledger, switched_at=now) if is_first else ledger
 

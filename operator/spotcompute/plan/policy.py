@@ -42,6 +42,8 @@ class Policy:
     forgiven_after: int = 4
     #: Least time between two changes from spot to on demand or back.
     switch_interval_min: timedelta = timedelta(minutes=30)
+    #: Each failed trial of spot doubles the time until the next one, so many times at most: up to four hours.
+    trial_doublings_max: int = 3
     #: A gang that could not be completed is built from parts again after so many times its hold.
     gang_pause: int = 10
     #: A failure longer ago than this no longer counts as "in a row".
