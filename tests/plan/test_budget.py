@@ -16,6 +16,8 @@ from plan.given import (
     B,
     C,
     ago,
+    all_running,
+    asked,
     desired_of,
     instance,
     intent,
@@ -27,12 +29,12 @@ from plan.given import (
     planned,
     terminated_ids,
 )
-from spotcompute.model.desired import Caps
+from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Cause
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch
 from spotcompute.plan.allocation import Obstacle, rank
-from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand, room_under
+from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand, room_under, with_prices_noted
 
 #: 2.00 an hour on demand.
 MARKET = market_of({A: "0.2", B: "0.1", C: None})
@@ -118,6 +120,47 @@ def test_everything_that_may_exist_costs_something() -> None:
 @pytest.mark.parametrize("price", [None, "0"])
 def test_what_has_no_price_is_not_free(price: str | None) -> None:
     assert hourly_cost(ledger_of(member("ins-1")), market_of({A: price})) is None
+
+
+LIMITED = desired_of(3, [A, B], caps=Caps(in_total=Decimal(2)))
+
+
+def test_a_type_that_is_quoted_no_more_counts_at_its_last_price_and_keeps_no_other_from_being_asked() -> None:
+    ledger = with_prices_noted(LIMITED, ledger_of(member("ins-1"), member("ins-2")), market_of({A: "0.5", B: "0.4"}))
+    later = market_of({B: "0.4"})
+    assert hourly_cost(with_prices_noted(LIMITED, ledger, later), later) == 1
+    plan = planned(LIMITED, ledger, all_running(ledger, later))
+    assert asked(plan) == [(B, 1)]
+    ranking = rank(LIMITED, ledger, later, NOW, POLICY)
+    assert [(one.pool, one.why) for one in ranking.rejected] == [(A, Obstacle.NOT_QUOTED)]
+
+
+def test_a_price_that_nobody_has_seen_is_named_with_its_instance_and_what_to_do() -> None:
+    ledger, market = ledger_of(member("ins-1")), market_of({B: "0.4"})
+    ranking = rank(LIMITED, with_prices_noted(LIMITED, ledger, market), market, NOW, POLICY)
+    (other,) = (one for one in ranking.rejected if one.pool == B)
+    assert other.why is Obstacle.NOT_QUOTED
+    assert f"ins-1 in {A}" in other.detail
+    assert "End what runs there" in other.detail
+
+
+@pytest.mark.parametrize(
+    ("desired", "entries", "noted"),
+    [
+        pytest.param(LIMITED, [member("ins-1"), member("ins-2")], [(A, False, "0.5")], id="once-for-each-pool"),
+        pytest.param(LIMITED, [member("ins-1", on_demand=True)], [(A, True, "5.0")], id="list-price-on-demand"),
+        pytest.param(LIMITED, [intent(LIMITED, 1, pool=B)], [(B, False, "0.4")], id="what-is-on-its-way"),
+        pytest.param(LIMITED, [], [], id="nothing-held"),
+        pytest.param(desired_of(3, [A]), [member("ins-1")], [], id="no-limit"),
+    ],
+)
+def test_prices_are_noted_for_what_counts_against_a_limit(desired: Desired, entries: list, noted: list) -> None:
+    market = market_of({A: "0.5", B: "0.4"})
+    found = with_prices_noted(desired, ledger_of(*entries), market)
+    assert [(one.pool, one.on_demand, one.price) for one in found.last_prices] == [
+        (pool, on_demand, money(price)) for pool, on_demand, price in noted
+    ]
+    assert with_prices_noted(desired, found, market) is found
 
 
 @pytest.mark.parametrize(

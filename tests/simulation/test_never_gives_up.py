@@ -145,6 +145,50 @@ def test_spot_that_is_quoted_in_stock_and_refused_costs_little_time(code: str, z
     run_virtual(play())
 
 
+@pytest.mark.parametrize("is_restarted", [False, True], ids=["same-process", "operator-restarted"])
+@pytest.mark.parametrize("zones", [1, 2], ids=["beside-other-types", "alone-in-its-zone"])
+def test_a_type_that_is_quoted_no_more_keeps_no_other_from_being_bought(zones: int, is_restarted: bool) -> None:
+    """A limit on the whole cost counts the running instance at the price that was quoted last."""
+
+    async def play() -> None:
+        stage = Stage(f"quoted-no-more-{zones}-{is_restarted}", {}, [NAME], {})
+        simulator = stage.world.cloud.simulator
+        zone = f"ap-guangzhou-{2 + zones}"
+        for type_, count in (("S2.MEDIUM4", 1), ("S5.MEDIUM4", 100 if zones == 1 else 1)):
+            stage.stock("ap-guangzhou-3", type_, count)
+        market = {"maxPrice": "0.5", "allocationStrategy": "Prioritized"}
+        stage.create(4, zones, 2, limits={"maxHourlyCost": "50"}, market=market)
+        stage.start()
+        await stage.ready()
+        await asyncio.sleep(300)
+        answer = simulator.handle
+
+        def is_quoted(row: dict[str, Any]) -> bool:
+            return row["Zone"] != zone or (zones == 1 and row["InstanceType"] != "S2.MEDIUM4")
+
+        def handle(account: str, action: str, parameters: dict[str, Any], now: float) -> Any:
+            found = answer(account, action, parameters, now)
+            if action != "DescribeZoneInstanceConfigInfos":
+                return found
+            return {**found, "InstanceTypeQuotaSet": list(filter(is_quoted, found["InstanceTypeQuotaSet"]))}
+
+        simulator.handle = handle
+        await asyncio.sleep(600)
+        if is_restarted:
+            stage.world.crash(0, 1.0)
+        held = [
+            one for one in stage.living() if is_quoted({"Zone": one.order.zone, "InstanceType": one.order.type.name})
+        ]
+        stage.stock("ap-guangzhou-3", "S5.MEDIUM4", 100)
+        assert 0 < len(held) < 4, "some must run where nothing is quoted any more, and some elsewhere"
+        simulator.world.reclaim(held, 0.0)
+        await asyncio.sleep(HOUR)
+        assert living(stage) == 4
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())
+
+
 TYPES = ["S5.MEDIUM4", "S2.MEDIUM4", "S5.SMALL2", "S5.LARGE8", "SA2.MEDIUM4", "S4.MEDIUM4", "C5.LARGE8", "S5.SMALL1"]
 
 

@@ -16,7 +16,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
 from spotcompute.api.spec import MAX_REPLICAS
-from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, PoolTrust, Spending, StateRefusal, Termination
+from spotcompute.model.ledger import (
+    Backoff,
+    Intent,
+    LastPrice,
+    Ledger,
+    Member,
+    PoolTrust,
+    Spending,
+    StateRefusal,
+    Termination,
+)
 from spotcompute.model.offering import Pool
 
 #: Every moment of ours lies between these two. Far outside, adding a duration would overflow.
@@ -92,6 +102,7 @@ class _LedgerModel(BaseModel):
     refused: StateRefusal | None = None
     reputations: tuple[PoolTrust, ...] = ()
     spending: Spending | None = None
+    last_prices: tuple[LastPrice, ...] = ()
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None
@@ -126,6 +137,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         refused=ledger.state_refused,
         reputations=tuple(ledger.pool_trust[pool] for pool in sorted(ledger.pool_trust)),
         spending=ledger.spending,
+        last_prices=ledger.last_prices,
         short_since=ledger.short_since,
         spot_since=ledger.spot_since,
         switched_at=ledger.switched_at,
@@ -227,6 +239,7 @@ def decode(raw: Any) -> Ledger:
         state_refused=flat.refused,
         pool_trust={one.pool: one for one in flat.reputations},
         spending=flat.spending,
+        last_prices=flat.last_prices,
         short_since=flat.short_since,
         spot_since=flat.spot_since,
         switched_at=flat.switched_at,
@@ -283,6 +296,8 @@ def _is_payable(amount: Decimal) -> bool:
 def _amounts(flat: _LedgerModel) -> Iterator[Decimal]:
     """Yields every amount of money in a ledger."""
     yield from (intent.bid for intent in flat.intents if intent.bid is not None)
+    for one in flat.last_prices:
+        yield from (one.price, one.extra)
     if flat.spending is not None:
         yield from (flat.spending.total, flat.spending.per_hour)
 
@@ -323,6 +338,8 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     ),
     (
         "more entries than any environment has",
-        lambda flat, members: len(members) > MEMBERS_MAX or max(len(flat.rests), len(flat.reputations)) > BACKOFFS_MAX,
+        lambda flat, members: (
+            len(members) > MEMBERS_MAX or max(map(len, (flat.rests, flat.reputations, flat.last_prices))) > BACKOFFS_MAX
+        ),
     ),
 )

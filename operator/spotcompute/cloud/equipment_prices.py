@@ -65,13 +65,15 @@ class EquipmentPrices:
 
         The cloud only quotes an instance together with its equipment. The part above the market's list price of the
         instance is the price of the equipment. Zones without an answer are left out. Raises nothing: the cloud is asked
-        again later, and a late answer is known the next time.
+        again later, and a late answer is known the next time. While no type of a zone is quoted, its earlier answer
+        stays in use.
         """
+        pools = list(pools)
         examples = _examples(pools, market)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(WAIT_MAX.total_seconds()):
                 await asyncio.gather(*(self._refresh(pool, template, market, on_behalf_of) for pool in examples))
-        known = {pool.zone: self._answers.get((pool.zone, template.equipment)) for pool in examples}
+        known = {zone: self._answers.get((zone, template.equipment)) for zone in {pool.zone for pool in pools}}
         return {zone: answer.extra for zone, answer in known.items() if answer and answer.extra is not None}
 
     async def _refresh(self, pool: Pool, template: Template, market: Market, on_behalf_of: str) -> None:

@@ -195,6 +195,19 @@ class PoolTrust:
     as_of: datetime
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LastPrice:
+    """`LastPrice` is what an instance of a pool cost per hour, and its disks and bandwidth, when both were last known.
+
+    A type may be sold on and be quoted no more. Its running instances are counted at this price.
+    """
+
+    pool: Pool
+    on_demand: bool = False
+    price: Decimal
+    extra: Decimal
+
+
 @dataclass(frozen=True, slots=True)
 class Spending:
     """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency."""
@@ -213,7 +226,8 @@ class Ledger:
     `attempted_generation` is the generation for which a OneTime environment has made its one attempt. `account` is the
     number of the account in which everything was launched, or names the key while that is not known.
     `out_of_reach_since` is since when the key in use has not shown that account. `state_refused` is the part of the
-    stored state that was last refused.
+    stored state that was last refused. `last_prices` are kept while the spec limits costs, for what exists or is on its
+    way.
 
     Four clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
@@ -236,6 +250,7 @@ class Ledger:
     state_refused: StateRefusal | None = None
     pool_trust: Mapping[Pool, PoolTrust] = field(default_factory=dict)
     spending: Spending | None = None
+    last_prices: tuple[LastPrice, ...] = ()
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None

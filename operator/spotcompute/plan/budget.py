@@ -7,11 +7,11 @@ nothing is bought.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 
 from spotcompute.model.desired import Caps, Desired
-from spotcompute.model.ledger import Intent, Ledger, Member
+from spotcompute.model.ledger import Intent, LastPrice, Ledger, Member
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.capacity import occupying
 
@@ -91,9 +91,39 @@ def cost_of(pool: Pool, on_demand: bool, market: Market) -> Decimal | None:
     return None if price is None or extra is None else price + extra
 
 
+def with_prices_noted(desired: Desired, ledger: Ledger, market: Market) -> Ledger:
+    """Returns the ledger with the present price of everything that counts against a limit, or the last one known.
+
+    A price that changes is shown in status as well, so no write is made for this alone.
+    """
+    if not desired.limits_costs:
+        return ledger if not ledger.last_prices else replace(ledger, last_prices=())
+    before = {(one.pool, one.on_demand): one for one in ledger.last_prices}
+    kept: dict[tuple[Pool, bool], LastPrice] = {}
+    for pool, on_demand, _ in _lots(occupying(ledger), ledger.intents):
+        key = (pool, on_demand)
+        price, extra = price_of(pool, on_demand, market), market.extra_of(pool)
+        if price is not None and extra is not None:
+            kept[key] = LastPrice(pool=pool, on_demand=on_demand, price=price, extra=extra)
+        elif key in before:
+            kept[key] = before[key]
+    prices = tuple(kept[key] for key in sorted(kept))
+    return ledger if prices == ledger.last_prices else replace(ledger, last_prices=prices)
+
+
+def unpriced(ledger: Ledger, market: Market) -> tuple[Pool, tuple[str, ...]] | None:
+    """Returns a pool whose instances have no known price, with their ids. Returns None when all have one."""
+    noted = {(one.pool, one.on_demand) for one in ledger.last_prices}
+    members = occupying(ledger)
+    for pool, on_demand, _ in _lots(members, ledger.intents):
+        if cost_of(pool, on_demand, market) is None and (pool, on_demand) not in noted:
+            return pool, tuple(one.id for one in members if (one.pool, one.on_demand) == (pool, on_demand))
+    return None
+
+
 def hourly_cost(ledger: Ledger, market: Market) -> Decimal | None:
     """Returns what everything that exists or is on its way costs per hour. Returns None when a price is not known."""
-    return _sum_of(occupying(ledger), ledger.intents, market)
+    return _sum_of(occupying(ledger), ledger.intents, ledger, market)
 
 
 def hourly_cost_on_demand(ledger: Ledger, market: Market) -> Decimal | None:
@@ -101,19 +131,25 @@ def hourly_cost_on_demand(ledger: Ledger, market: Market) -> Decimal | None:
     not known.
     """
     members = [member for member in occupying(ledger) if member.on_demand]
-    return _sum_of(members, [intent for intent in ledger.intents if intent.on_demand], market)
+    return _sum_of(members, [intent for intent in ledger.intents if intent.on_demand], ledger, market)
 
 
-def _sum_of(members: Iterable[Member], intents: Iterable[Intent], market: Market) -> Decimal | None:
+def _sum_of(members: Iterable[Member], intents: Iterable[Intent], ledger: Ledger, market: Market) -> Decimal | None:
+    """Returns the sum by the prices of now; where a type is not quoted any more, by its last one."""
+    noted = {(one.pool, one.on_demand): one.price + one.extra for one in ledger.last_prices}
     total = Decimal(0)
-    lots = [(member.pool, member.on_demand, 1) for member in members]
-    lots += [(intent.pool, intent.on_demand, intent.missing) for intent in intents]
-    for pool, on_demand, count in lots:
+    for pool, on_demand, count in _lots(members, intents):
         cost = cost_of(pool, on_demand, market)
-        if cost is None:
+        if cost is None and (cost := noted.get((pool, on_demand))) is None:
             return None
         total += cost * count
     return total
+
+
+def _lots(members: Iterable[Member], intents: Iterable[Intent]) -> list[tuple[Pool, bool, int]]:
+    """Returns what exists and what is on its way, as pool, charge type and number."""
+    lots = [(member.pool, member.on_demand, 1) for member in members]
+    return lots + [(intent.pool, intent.on_demand, intent.missing) for intent in intents]
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +175,11 @@ def room_for(desired: Desired, ledger: Ledger, market: Market, pool: Pool, bid: 
         return Room()
     extra = market.extra_of(pool)
     unit = None if bid.limit is None or extra is None else bid.limit + extra
+    if (found := unpriced(ledger, market)) is not None:
+        where, ids = found
+        named = f"{', '.join(ids[:3])} in {where}" if ids else f"a launch in {where}"
+        return Room(
+            obstacle=f"the price of {named} is not quoted and was never known, and limits.maxHourlyCost cannot be kept"
+            " without it. End what runs there, or take the limit away"
+        )
     return room_under(desired.caps.in_total, hourly_cost(ledger, market), unit)

@@ -18,6 +18,7 @@ from spotcompute.model.observation import Absence
 from spotcompute.model.offering import ON_DEMAND, whole_subnet
 from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
+from spotcompute.plan.budget import with_prices_noted
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
 from spotcompute.plan.situation import Situation
@@ -43,7 +44,7 @@ def sync_ledger(situation: Situation) -> Synced:
     sync.examine_members()
     ledger = sync.ledger
     ledger = replace(ledger, account=account_to_note(situation.ledger, situation.observed))
-    for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal):
+    for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal, _with_prices):
         ledger = step(situation.with_ledger(ledger))
     return Synced(ledger, tuple(sync.activities))
 
@@ -78,6 +79,11 @@ def _with_fresh_backoffs(situation: Situation) -> Ledger:
     subnets = {whole_subnet(one.zone, one.subnet_id) for one in desired.placements if one.subnet_id}
     pools = frozenset(pool for pool in named if pool is not None) | subnets
     return without_stale_backoffs(ledger, pools, desired.generation, situation.now, situation.policy)
+
+
+def _with_prices(situation: Situation) -> Ledger:
+    """Notes what the instances cost now, in case their type is quoted no more."""
+    return with_prices_noted(situation.desired, situation.ledger, situation.market)
 
 
 def _without_old_refusal(situation: Situation) -> Ledger:
