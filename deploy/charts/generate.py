@@ -29,7 +29,7 @@ TABLE = re.compile(r"(?<=<!-- values -->\n).*?(?=<!-- end of values -->)", re.DO
 NOT_IN_SETTINGS = {"home_namespace", "identity", "log_level", "health_port", "metrics_port"}
 
 #: Of what pydantic says of a field, what a schema checks and a reader needs.
-CHECKED = ("type", "enum", "minimum", "exclusiveMinimum", "description")
+CHECKED = ("type", "enum", "minimum", "exclusiveMinimum", "items", "description")
 
 
 def files() -> dict[Path, str]:

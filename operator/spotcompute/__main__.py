@@ -83,7 +83,7 @@ def settings() -> None:
     """Print every setting with its environment variable, default and reason, as Markdown."""
     click.echo("| Variable | Default | What for |\n|---|---|---|")
     for name, field in Settings.model_fields.items():
-        default = "" if field.default is None else f"`{field.default}`"
+        default = "" if field.default in (None, ()) else f"`{field.default}`"
         click.echo(f"| `SPOTCOMPUTE_{name.upper()}` | {default} | {field.description} |")
 
 

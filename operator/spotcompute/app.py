@@ -35,6 +35,7 @@ from spotcompute.kube.connection import Connection, NoCluster, connect
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import Forbidden, KubeError
+from spotcompute.kube.reachable import readable, watch_reach
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
@@ -73,7 +74,9 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     `stop` is set when a part ends by itself. Raises CannotRun when nothing names the cluster, KubeError when the API
     server does not answer, and UnsafeEndpoint for an endpoint to which no key may be sent.
     """
-    kube = KubeClient(connection, settings.namespace, home=settings.home_namespace)
+    everywhere = KubeClient(connection, settings.watched, home=settings.home_namespace)
+    namespaces = await readable(everywhere, settings.watched)
+    kube = KubeClient(connection, namespaces, home=settings.home_namespace)
     uid = None if settings.cluster_id else await _uid_of_the_cluster(kube)
     queue = WorkQueue(random.Random(), limit_seconds=settings.rest_limit_seconds, foreseen=(KubeError,))
     store = Store(queue.add)
@@ -83,7 +86,7 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
         store=store,
         sources=Sources(kube, _default_credentials(settings), now),
         account_registry=AccountRegistry(kube),
-        namespace=settings.namespace,
+        namespaces=namespaces,
         uid=uid,
     )
     threads = ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud")
@@ -92,13 +95,14 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     protocol = policy(settings)
     reconciler = Reconciler(cluster, accounts, protocol, now, _nonce, currency(settings))
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
+    reach = partial(watch_reach, kube, settings.watched, namespaces, stop.set)
     shell = Shell(
         settings,
         login=connection.access,
         cluster=cluster,
         reconciler=reconciler,
         queue=queue,
-        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run], stop),
+        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, reach], stop),
     )
     return App(cluster, shell)
 
@@ -199,9 +203,11 @@ async def _act(settings: Settings, connection: Connection, health: Health, stop:
     metrics.leader.set(1)
     app, ready = await build(settings, connection, stop), asyncio.Event()
     REGISTRY.register(metrics.Environments(app.cluster.store.all))
-    _log.info("starting", version=__version__, cluster_id=app.cluster.id, namespace=settings.namespace or "all")
+    _log.info(
+        "starting", version=__version__, cluster_id=app.cluster.id, namespace=",".join(app.cluster.namespaces) or "all"
+    )
     health.check, health.is_ready = app.shell.check, ready.is_set
-    await run_shell(app.shell, settings, stop, ready)
+    await run_shell(app.shell, stop, ready)
 
 
 # --- what parts and commands are given -------------------------------------------------------------------------------

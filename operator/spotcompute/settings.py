@@ -5,11 +5,19 @@ Apart from `__main__` so that every part is given its settings as a value. No ot
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AliasChoices, BeforeValidator, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+
+def _names(value: Any) -> Any:
+    """Splits a text at commas and spaces. A list, as JSON too, stays one."""
+    if isinstance(value, str) and value.lstrip().startswith("["):
+        return json.loads(value)
+    return value.replace(",", " ").split() if isinstance(value, str) else value
 
 
 class Settings(BaseSettings):
@@ -143,6 +151,11 @@ class Settings(BaseSettings):
         " part.",
     )
     namespace: str | None = Field(default=None, description="Watch only this namespace; default: all namespaces.")
+    namespaces: Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names)] = Field(
+        default=(),
+        description="Watch only these namespaces, separated by commas; default: all namespaces, or the one of"
+        " SPOTCOMPUTE_NAMESPACE. One that cannot be read is left out until it can.",
+    )
     listen_host: str = Field(
         default="::",
         description="Address of /healthz, /readyz and /metrics. `::` is every address, of IPv6 and of IPv4; `0.0.0.0`"
@@ -152,3 +165,8 @@ class Settings(BaseSettings):
     metrics_port: int = Field(default=9090, ge=0, description="Port of /metrics; 0 to disable.")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="INFO", description="Level of all logs.")
     log_format: Literal["console", "json"] = Field(default="json", description="json for programs, console for people.")
+
+    @property
+    def watched(self) -> tuple[str, ...]:
+        """Returns every namespace that either setting names, once, in their order; empty for all namespaces."""
+        return tuple(dict.fromkeys(([self.namespace] if self.namespace else []) + list(self.namespaces)))

@@ -15,6 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 BASE = ROOT / "deploy" / "base"
 ALL_SECRETS = ROOT / "deploy" / "overlays" / "all-namespaces-secrets"
 SINGLE = ROOT / "deploy" / "overlays" / "single-namespace"
+SEVERAL = ROOT / "deploy" / "overlays" / "several-namespaces"
 EXAMPLE = ROOT / "deploy" / "overlays" / "example"
 SAMPLES = ROOT / "deploy" / "samples"
 

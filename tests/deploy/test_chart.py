@@ -16,7 +16,7 @@ import yaml
 
 from deploy import chart
 from deploy.chart import CHART, Helm, HelmError
-from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, ROOT, SINGLE, Manifest, in_file, rendered
+from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, ROOT, SEVERAL, SINGLE, Manifest, in_file, rendered
 from localcluster.cluster import Cluster
 from spotcompute import __version__
 from spotcompute.settings import Settings
@@ -24,6 +24,7 @@ from spotcompute.settings import Settings
 SCHEMA = json.loads((CHART / "values.schema.json").read_text())
 VALUES = yaml.safe_load((CHART / "values.yaml").read_text())
 ALONE = ("rbac.scope=SingleNamespace", "settings.namespace=spot-jobs", "settings.clusterId=mine")
+TWO = ("rbac.scope=Namespaces", "settings.namespaces={spot-jobs,render}", "settings.clusterId=mine")
 IMAGE = "controller.image.repository=registry.example.com/your-team/spotcompute-operator"
 
 #: Helm's own: which release made an object, and with which chart. They are also in the chart's selectors.
@@ -63,15 +64,20 @@ EVERYTHING = (
 )
 
 
+@pytest.fixture(params=[pytest.param(SINGLE, id="one"), pytest.param(SEVERAL, id="several")])
+def overlay(request: pytest.FixtureRequest) -> Path:
+    return request.param  # type: ignore[no-any-return]
+
+
 @pytest.fixture
-def alone(tmp_path: Path) -> Path:
-    """The overlay for one namespace, with the name of the cluster that it asks for."""
+def named(overlay: Path, tmp_path: Path) -> Path:
+    """The overlay for one namespace, or for several, with the name of the cluster that it asks for."""
     literals = [f"SPOTCOMPUTE_CLUSTER_ID={ALONE[-1].partition('=')[2]}"]
     settings = {"name": "spotcompute-settings", "namespace": "spotcompute-system", "behavior": "merge"}
     content = {
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
         "kind": "Kustomization",
-        "resources": [os.path.relpath(SINGLE, tmp_path)],
+        "resources": [os.path.relpath(overlay, tmp_path)],
         "configMapGenerator": [{**settings, "literals": literals}],
     }
     (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
@@ -112,8 +118,8 @@ def test_one_value_grants_all_secrets_as_its_overlay_does() -> None:
     assert_same(ALL_SECRETS, "rbac.scope=AllNamespacesSecrets")
 
 
-def test_three_values_hold_it_in_one_namespace_as_its_overlay_does(alone: Path) -> None:
-    assert_same(alone, *ALONE)
+def test_three_values_hold_it_in_namespaces_as_their_overlay_does(overlay: Path, named: Path) -> None:
+    assert_same(named, *(ALONE if overlay == SINGLE else TWO))
 
 
 def test_the_example_overlay_is_two_values() -> None:
@@ -149,6 +155,8 @@ def test_a_crd_that_somebody_else_brings_is_left_out() -> None:
 def test_an_install_for_one_namespace_has_nothing_outside_its_two() -> None:
     namespaces = {item["metadata"].get("namespace") for item in chart.objects("crds.enabled=false", *ALONE)}
     assert namespaces == {"spotcompute-system", "spot-jobs"}
+    namespaces = {item["metadata"].get("namespace") for item in chart.objects("crds.enabled=false", *TWO)}
+    assert namespaces == {"spotcompute-system", "spot-jobs", "render"}
 
 
 def test_a_changed_setting_is_another_config_map_so_that_the_operator_restarts() -> None:
@@ -256,6 +264,11 @@ def test_parts_can_be_left_out() -> None:
         ((ALONE[0], ALONE[1]), "set settings.clusterId to a name that never changes"),
         ((ALONE[0], ALONE[2]), "name the namespace to watch in settings.namespace"),
         ((ALONE[1],), "set rbac.scope to SingleNamespace"),
+        ((TWO[1],), "set rbac.scope to Namespaces"),
+        ((TWO[0], TWO[2]), "in the list settings.namespaces"),
+        ((TWO[0], TWO[1]), "set settings.clusterId to a name that never changes"),
+        ((*TWO, ALONE[1]), "none in settings.namespace"),
+        ((*ALONE, TWO[1]), "set rbac.scope to Namespaces"),
         (("settings.lease=",), "set settings.lease to the Lease by which they agree"),
         (("controller.caBundle.configMap=a", "controller.caBundle.secret=b"), "give one of the two"),
         (("controller.image.repository=",), "set controller.image.repository to it, such as --set"),
@@ -331,8 +344,8 @@ def paths(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "sets",
-    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, EVERYTHING],
-    ids=["default", "all-secrets", "one-namespace", "everything"],
+    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, TWO, EVERYTHING],
+    ids=["default", "all-secrets", "one-namespace", "two-namespaces", "everything"],
 )
 def test_the_api_server_takes_every_field_of_the_chart(installed: Cluster, sets: tuple[str, ...]) -> None:
     text = chart.templated(*sets, release="beside")  # what is installed has other selectors, and those never change
@@ -342,7 +355,7 @@ def test_the_api_server_takes_every_field_of_the_chart(installed: Cluster, sets:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kustomization", [BASE, ALL_SECRETS, SINGLE, EXAMPLE], ids=lambda path: path.name)
+@pytest.mark.parametrize("kustomization", [BASE, ALL_SECRETS, SINGLE, SEVERAL, EXAMPLE], ids=lambda path: path.name)
 def test_the_api_server_takes_every_field_of_the_kustomizations(installed: Cluster, kustomization: Path) -> None:
     options = ("--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-o", "name")
     answer = installed.kubectl.run("apply", *options, "-k", str(kustomization))

@@ -329,7 +329,7 @@ def life(plane: ControlPlane, places: Sequence[Place], start: Callable[..., Oper
 async def _tell_twice(kubeconfig: Path, place: Place) -> None:
     """An event that repeats is counted once a minute: too long to wait for. So the recorder alone, at another pace."""
     connection = await connect({"KUBECONFIG": str(kubeconfig)})
-    kube = KubeClient(connection, place.stage.namespace)
+    kube = KubeClient(connection, [place.stage.namespace])
     recorder = EventRecorder(
         kube.post_event, kube.patch_event, now=lambda: datetime.now(UTC), series_seconds=0.05, writes_per_second=50
     )

@@ -155,7 +155,7 @@ async def test_the_list_is_metadata_of_all_pages(
 ) -> None:
     created = [create(f"web-{number}", finalizers=[FINALIZER] if number == 3 else []) for number in range(5)]
     try:
-        listed = await KubeClient(connection, namespace, page=2).list_environments()
+        listed = await KubeClient(connection, [namespace], page=2).list_environments()
         assert [set(obj) for obj in listed] == [{"metadata"}] * 5
         assert [obj["metadata"]["uid"] for obj in listed] == [obj["metadata"]["uid"] for obj in created]
         assert [obj["metadata"]["resourceVersion"] for obj in listed] == [
@@ -169,7 +169,7 @@ async def test_the_list_is_metadata_of_all_pages(
 
 
 async def test_a_list_without_environments_is_empty(connection: Connection, namespace: str) -> None:
-    assert await KubeClient(connection, namespace).list_environments() == []
+    assert await KubeClient(connection, [namespace]).list_environments() == []
 
 
 async def test_secrets_and_config_maps_are_decoded(

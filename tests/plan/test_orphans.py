@@ -25,8 +25,8 @@ def left_behind(**other: Any) -> Instance:
     return replace(made, **{"owner": "default@web", **other})
 
 
-def is_orphan(machine: Instance, *owners: Owner, namespace: str | None = None) -> bool:
-    return bool(ownerless([machine], owners, CLUSTER, namespace))
+def is_orphan(machine: Instance, *owners: Owner, namespaces: tuple[str, ...] = ()) -> bool:
+    return bool(ownerless([machine], owners, CLUSTER, namespaces))
 
 
 def test_what_nobody_owns_is_ownerless() -> None:
@@ -58,8 +58,9 @@ def test_what_is_left_alone(machine: Instance, owners: list[Owner]) -> None:
 
 
 def test_one_namespace_judges_only_its_own() -> None:
-    assert is_orphan(left_behind(), namespace="default")
-    assert not is_orphan(left_behind(), namespace="elsewhere")
+    assert is_orphan(left_behind(), namespaces=("default",))
+    assert is_orphan(left_behind(), namespaces=("elsewhere", "default"))
+    assert not is_orphan(left_behind(), namespaces=("elsewhere", "further"))
 
 
 def test_sightings_count_sweeps_and_not_questions() -> None:

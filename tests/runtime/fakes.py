@@ -13,10 +13,10 @@ from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store, uid_of
 
 
-def cluster_around(kube: KubePort, store: Store, namespace: str | None = None) -> Cluster:
+def cluster_around(kube: KubePort, store: Store, namespaces: tuple[str, ...] = ()) -> Cluster:
     """A cluster whose parts are the real ones around `kube` and `store`."""
     sources = Sources(kube, None, lambda: datetime.now(UTC))
-    return Cluster("cluster-1", kube, store, sources, AccountRegistry(kube), namespace)
+    return Cluster("cluster-1", kube, store, sources, AccountRegistry(kube), namespaces)
 
 
 class SmallReconciler:

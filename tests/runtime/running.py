@@ -52,13 +52,13 @@ async def running(
     connection = await connect({"KUBECONFIG": str(kubeconfig)})
     queue = WorkQueue(random.Random(1), limit_seconds=10.0)
     store = Store(queue.add)
-    kube = KubeClient(connection, settings.namespace)
+    kube = KubeClient(connection, settings.watched)
     reconciler = SmallReconciler(store, kube)
     stop, ready, health = asyncio.Event(), asyncio.Event(), Health()
     shell = Shell(
         settings,
         login=connection.access,
-        cluster=cluster_around(kube, store, settings.namespace),
+        cluster=cluster_around(kube, store, settings.watched),
         reconciler=reconciler,
         queue=queue,
         supervisor=Supervisor(background, stop),
@@ -66,7 +66,7 @@ async def running(
     health.check, health.is_ready = shell.check, ready.is_set
     parts = Running(store, queue, connection, reconciler, shell, stop)
     async with serve_probes(health, settings.listen_host, settings.health_port):
-        parts.task = asyncio.create_task(run_shell(shell, settings, stop, ready))
+        parts.task = asyncio.create_task(run_shell(shell, stop, ready))
         await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
         try:
             yield parts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,12 +43,12 @@ ATTEMPTS = 5  # for a Secret that keeps changing, and for a list that keeps expi
 
 
 class KubeClient:
-    """`KubeClient` asks the API server about environments in one namespace, or in all when `namespace` is None."""
+    """`KubeClient` asks the API server about environments in some namespaces, or in all when `namespaces` is empty."""
 
     def __init__(
         self,
         connection: Connection,
-        namespace: str | None = None,
+        namespaces: Collection[str] = (),
         *,
         home: str = "spotcompute-system",
         timeout_seconds: float = TIMEOUT_SECONDS,
@@ -59,9 +59,7 @@ class KubeClient:
         self._home = f"/api/v1/namespaces/{segment(home)}/configmaps"
         self._home_namespace = home
         self._page = page
-        self._collection = (
-            f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{segment(namespace)}/" if namespace else "") + PLURAL
-        )
+        self._collections = tuple(map(_collection, namespaces)) or (_collection(None),)
         #: Its `run` must be started in the background of the process. Until then events only wait.
         self.events = EventRecorder(self.post_event, self.patch_event, now=lambda: datetime.now(UTC))
 
@@ -82,13 +80,23 @@ class KubeClient:
         return found
 
     async def list_environments(self) -> Sequence[KubeObject]:
-        """Lists the metadata of all, in pages of one consistent snapshot. Begins again when the snapshot expires."""
+        """Lists the metadata of all, namespace by namespace where some are watched. Raises KubeError unless complete.
+
+        The pages of a namespace are of one consistent snapshot. It begins again when the snapshot expires.
+        """
+        return [obj for collection in self._collections for obj in await self._list(collection)]
+
+    async def try_namespace(self, namespace: str) -> None:
+        """Lists one object at most, to see whether we may list them."""
+        await self._transport.call("GET", _collection(namespace), query={"limit": "1"}, accept=METADATA_ONLY)
+
+    async def _list(self, collection: str) -> Sequence[KubeObject]:
         for _ in range(ATTEMPTS):
             try:
-                return await self._list_once()
+                return await self._list_once(collection)
             except Expired:
                 continue
-        raise ApiUnavailable(f"GET {self._collection}: the list expired {ATTEMPTS} times while it was being read")
+        raise ApiUnavailable(f"GET {collection}: the list expired {ATTEMPTS} times while it was being read")
 
     async def add_identity(self, obj: KubeObject, environment_id: str) -> KubeObject:
         """Adds finalizer and annotation in one merge patch. Sends no request when both are already there."""
@@ -209,13 +217,13 @@ class KubeClient:
         """Changes an Event at once. Needs `patch` on events. Raises NotFound when the API server has removed it."""
         await self._patch(f"{_events_path(namespace)}/{segment(name)}", change)
 
-    async def _list_once(self) -> Sequence[KubeObject]:
+    async def _list_once(self, collection: str) -> Sequence[KubeObject]:
         items: list[KubeObject] = []
         query = {"limit": str(self._page)}  # no resourceVersion: a consistent read, never from a cache
         while True:
-            page = await self._transport.call("GET", self._collection, query=query, accept=METADATA_ONLY)
+            page = await self._transport.call("GET", collection, query=query, accept=METADATA_ONLY)
             if page.get("kind") != "PartialObjectMetadataList":  # a list that is empty by mistake would orphan all
-                raise ApiUnavailable(f"GET {self._collection}: an answer of kind {page.get('kind')!r}")
+                raise ApiUnavailable(f"GET {collection}: an answer of kind {page.get('kind')!r}")
             items += [{"metadata": item["metadata"]} for item in page["items"] or ()]  # null when there are none
             token = page["metadata"].get("continue")
             if not token:
@@ -249,8 +257,12 @@ def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any
     return patch
 
 
+def _collection(namespace: str | None) -> str:
+    return f"/apis/{GROUP}/{VERSION}/" + (f"namespaces/{segment(namespace)}/" if namespace else "") + PLURAL
+
+
 def _path(namespace: str, name: str) -> str:
-    return f"/apis/{GROUP}/{VERSION}/namespaces/{segment(namespace)}/{PLURAL}/{segment(name)}"
+    return f"{_collection(namespace)}/{segment(name)}"
 
 
 def _path_of(obj: KubeObject) -> str:

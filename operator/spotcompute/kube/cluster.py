@@ -23,7 +23,7 @@ class Cluster:
     store: Store
     sources: Sources
     account_registry: AccountRegistry
-    namespace: str | None = None
-    """The only namespace that is watched; None for all of them."""
+    namespaces: tuple[str, ...] = ()
+    """The only namespaces that are watched; empty for all of them."""
     uid: str | None = None
     """The uid that the API server gave when it was asked at the start; None when it was not asked."""

@@ -7,7 +7,7 @@ worse: to take an empty answer for an empty cluster. So an instance is released 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -42,13 +42,18 @@ class Sighting:
     seen_at: datetime
 
 
+def watches(namespaces: Collection[str], namespace: str) -> bool:
+    """True when `namespace` is watched. Empty `namespaces` stand for all of them."""
+    return not namespaces or namespace in namespaces
+
+
 def ownerless(
-    instances: Iterable[Instance], owners: Iterable[Owner], cluster_id: str, namespace: str | None
+    instances: Iterable[Instance], owners: Iterable[Owner], cluster_id: str, namespaces: Collection[str]
 ) -> tuple[Instance, ...]:
     """Returns the instances of this cluster with our marks and our name whose environment is not among `owners`, by id.
 
-    `namespace` is the only one that is watched, None for all: instances of other namespaces are not judged. Instances
-    stay out, too, while an owner of their namespace and name may still adopt them, as its identity is not settled.
+    `namespaces` are those that are watched, empty for all: instances of others are not judged. Instances stay out, too,
+    while an owner of their namespace and name may still adopt them, as its identity is not settled.
     """
     living = list(owners)
     claimed = {owner.environment_id for owner in living}
@@ -58,7 +63,7 @@ def ownerless(
             (
                 instance
                 for instance in instances
-                if _is_judgeable(instance, cluster_id, namespace)
+                if _is_judgeable(instance, cluster_id, namespaces)
                 and instance.ownership is not None
                 and instance.ownership.environment_id not in claimed
                 and owner_of(instance.owner) not in unclaimed
@@ -68,7 +73,7 @@ def ownerless(
     )
 
 
-def _is_judgeable(instance: Instance, cluster_id: str, namespace: str | None) -> bool:
+def _is_judgeable(instance: Instance, cluster_id: str, namespaces: Collection[str]) -> bool:
     """True when tags and name agree that an environment of this cluster launched it, and say which one."""
     owner = owner_of(instance.owner)
     if instance.has_ended or instance.ownership is None or owner is None:
@@ -77,7 +82,7 @@ def _is_judgeable(instance: Instance, cluster_id: str, namespace: str | None) ->
         instance.ownership.cluster_id == cluster_id
         and is_bound_to(instance.ownership.environment_id, cluster_id, *owner)
         and is_named_by_us(instance, instance.ownership)
-        and namespace in (None, owner[0])
+        and watches(namespaces, owner[0])
     )
 
 

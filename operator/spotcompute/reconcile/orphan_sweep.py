@@ -22,7 +22,7 @@ from spotcompute.kube.sources import SourceUnavailable
 from spotcompute.model.identity import owner_of
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.actions import Postponed
-from spotcompute.plan.orphans import Owner, Sighting, orphans_to_release, ownerless, sighted
+from spotcompute.plan.orphans import Owner, Sighting, orphans_to_release, ownerless, sighted, watches
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.release import PROTECTED, UNPROTECT
 from spotcompute.reconcile.act import Releases
@@ -96,7 +96,7 @@ class OrphanSweep:
         self._unused_since = {ref: since for ref, since in self._unused_since.items() if ref in refs}
         self._empty_sweeps = {ref: sweeps for ref, sweeps in self._empty_sweeps.items() if ref in self._unused_since}
         for ref in refs:
-            if ref in used or self._cluster.namespace not in (None, ref.namespace):
+            if ref in used or not watches(self._cluster.namespaces, ref.namespace):
                 self._unused_since.pop(ref, None)
                 continue
             try:
@@ -133,7 +133,7 @@ class OrphanSweep:
         """Returns what looks ownerless by what is known without asking: usually nothing, and then nothing is asked."""
         known = [_owner(obj) for obj in self._store.all()]
         _, instances = inventory.latest
-        return ownerless(instances, known, self._cluster.id, self._cluster.namespace)
+        return ownerless(instances, known, self._cluster.id, self._cluster.namespaces)
 
     async def _owners(self) -> list[Owner]:
         """Returns every environment from a live list. Raises KubeError when the list lacks one that we know, or when
@@ -152,7 +152,7 @@ class OrphanSweep:
         swept_at, instances = inventory.latest
         if swept_at is None:
             return
-        orphans = ownerless(instances, owners, self._cluster.id, self._cluster.namespace)
+        orphans = ownerless(instances, owners, self._cluster.id, self._cluster.namespaces)
         orphans = await self._without_owner(orphans)
         account = inventory.provider.name
         before = self._sightings.get(account, {})
@@ -182,7 +182,7 @@ class OrphanSweep:
                 looks[key] = await self._has_no_owner(instance)
         orphans = (instance for instance in instances if looks[instance.owner, instance.ownership])
         # Without waiting in between: the watch may have brought an owner while an answer was on its way.
-        return ownerless(orphans, map(_owner, self._store.all()), self._cluster.id, self._cluster.namespace)
+        return ownerless(orphans, map(_owner, self._store.all()), self._cluster.id, self._cluster.namespaces)
 
     async def _has_no_owner(self, instance: Instance) -> bool:
         """Asks for the very object that its tags name. A list may lack objects, an empty list most of all."""

@@ -70,6 +70,11 @@ class Shell:
         self._audit = Audit(cluster.store, cluster.kube, settings.audit_seconds)
         self._supervisor = supervisor
 
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Returns the namespaces to watch; empty for all of them."""
+        return self._cluster.namespaces
+
     def observe(self, event: Mapping[str, Any]) -> None:
         """Takes in one watch event. Types: ADDED, MODIFIED, DELETED, and None for each object of a list."""
         obj = event["object"]
@@ -106,7 +111,7 @@ class Shell:
             raise  # kopf would say that it is ready, and then watch in vain for minutes
         except KubeError:
             # Without cluster-wide rights kopf does not notice a CRD that is installed later. It is waited for here.
-            if self._cluster.namespace:
+            if self._cluster.namespaces:
                 raise
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
         self._supervisor.start(self._work, self._audit.run)
@@ -214,12 +219,12 @@ def kopf_settings(*, is_namespaced: bool) -> kopf.OperatorSettings:
     return settings
 
 
-async def run_shell(shell: Shell, settings: Settings, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
+async def run_shell(shell: Shell, stop: asyncio.Event, ready: asyncio.Event | None = None) -> None:
     """Runs until SIGTERM, SIGINT or `stop`. `ready` is set once everything has been started.
 
     Raises PartDied when a worker or a background part has ended, and kopf's own error when kopf cannot go on.
     """
-    namespaces = [settings.namespace] if settings.namespace else []
+    namespaces = shell.namespaces
     await kopf.operator(
         registry=build_registry(shell),
         settings=kopf_settings(is_namespaced=bool(namespaces)),

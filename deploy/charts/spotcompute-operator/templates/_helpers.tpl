@@ -53,13 +53,23 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end }}
 
-{{/* The one namespace that is watched, or nothing for all. Refuses combinations that cannot work. */}}
+{{/* The namespaces that are watched, separated by commas, or nothing for all. Refuses combinations that cannot work. */}}
 {{- define "spotcompute.watched" -}}
-{{- if eq .Values.rbac.scope "SingleNamespace" -}}
-{{- $_ := required "rbac.scope is SingleNamespace: set settings.clusterId to a name that never changes and that no other cluster with these cloud accounts has. Without a ClusterRole the operator cannot read the uid of kube-system, which it uses otherwise." .Values.settings.clusterId -}}
+{{- $scope := .Values.rbac.scope }}
+{{- $given := .Values.settings.namespaces }}
+{{- if has $scope (list "SingleNamespace" "Namespaces") -}}
+{{- $_ := required (printf "rbac.scope is %s: set settings.clusterId to a name that never changes and that no other cluster with these cloud accounts has. Without a ClusterRole the operator cannot read the uid of kube-system, which it uses otherwise." $scope) .Values.settings.clusterId -}}
+{{- end -}}
+{{- if eq $scope "SingleNamespace" -}}
+{{- if $given }}{{ fail "rbac.scope is SingleNamespace, and settings.namespaces names several: set rbac.scope to Namespaces" }}{{ end -}}
 {{- required "rbac.scope is SingleNamespace: name the namespace to watch in settings.namespace" .Values.settings.namespace -}}
+{{- else if eq $scope "Namespaces" -}}
+{{- if .Values.settings.namespace }}{{ fail "rbac.scope is Namespaces: name all of them in settings.namespaces, and none in settings.namespace" }}{{ end -}}
+{{- join "," (required "rbac.scope is Namespaces: name the namespaces to watch in the list settings.namespaces" $given | uniq) -}}
 {{- else if .Values.settings.namespace -}}
 {{- fail "settings.namespace is set, but the rights are for all namespaces: set rbac.scope to SingleNamespace" -}}
+{{- else if $given -}}
+{{- fail "settings.namespaces is set, but the rights are for all namespaces: set rbac.scope to Namespaces" -}}
 {{- end -}}
 {{- end }}
 
@@ -67,7 +77,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "spotcompute.settings" -}}
 {{- range $name, $value := .Values.settings }}
 {{- if not (kindIs "invalid" $value) }}
+{{- if kindIs "slice" $value }}
+SPOTCOMPUTE_{{ snakecase $name | upper }}: {{ join "," $value | quote }}
+{{- else }}
 SPOTCOMPUTE_{{ snakecase $name | upper }}: {{ kindIs "string" $value | ternary $value (toJson $value) | quote }}
+{{- end }}
 {{- end }}
 {{- end }}
 {{- if ne .Values.logLevel "INFO" }}
