@@ -124,6 +124,9 @@ def _pairs(context: click.Context, parameter: click.Parameter, words: Sequence[s
     "--switch", "switches", multiple=True, metavar="NAME=VALUE", callback=_pairs, help="See `cvmsim switches`."
 )
 @click.option(
+    "--site", type=click.Choice(["mainland", "international"]), help="Set all switches in which the two sites differ."
+)
+@click.option(
     "--tls",
     nargs=2,
     type=click.Path(exists=True, dir_okay=False),
@@ -140,6 +143,7 @@ def serve(
     clock: str,
     start: float | None,
     switches: dict[str, str],
+    site: str | None,
     tls: tuple[str, str] | None,
     token: str | None,
     ready_file: Path | None,
@@ -150,7 +154,9 @@ def serve(
     from cvmsim.clock import Clock
     from cvmsim.control import Simulation
     from cvmsim.errors import WorldFileError
+    from cvmsim.switches import SITES
 
+    switches = {**SITES.get(site or "", {}), **switches}
     time = Clock(is_stepped=clock == "stepped", start=start)
     try:
         found = catalog.load(world or catalog.DEFAULT_WORLD)
@@ -365,6 +371,17 @@ def protect(remote: Remote, /, instances: Sequence[str], off: bool, **narrowed: 
 
 
 @cli.command()
+@click.argument("instance", required=False)
+@click.option("--account")
+@click.option("--region")
+@click.pass_obj
+def address(remote: Remote, instance: str | None, account: str | None, region: str | None) -> None:
+    """Make an elastic address, and bind it to INSTANCE."""
+    body = {"instances": [instance] if instance else None, "account": account, "region": region}
+    remote.show(remote.call("POST", "address", body))
+
+
+@cli.command()
 @selection
 @click.option("--to", "name_to", required=True)
 @click.pass_obj
@@ -426,6 +443,14 @@ def switches(remote: Remote, settings: dict[str, str], markdown: bool) -> None:
     found = remote.call("GET", "switches")["switches"]
     rows = [{"switch": name, **row} for name, row in found.items()]
     remote.show({"switches": rows}, ("switches", ("switch", "value", "question", "settings")))
+
+
+@cli.command()
+def actions() -> None:
+    """Print which actions are carried out and which are refused, as the documentation shows it."""
+    from cvmsim.actions import as_markdown
+
+    click.echo(as_markdown())
 
 
 @cli.command()

@@ -13,6 +13,7 @@ from cvmsim.actions.change import check_terminable
 from cvmsim.actions.order import check_tag
 from cvmsim.catalog import Catalog, money
 from cvmsim.clock import Clock
+from cvmsim.credentials import Credited
 from cvmsim.errors import WorldFileError
 from cvmsim.faults import KINDS
 from cvmsim.instance import GONE, PENDING, RUNNING, SPOT, STOPPED, Instance, Operation
@@ -20,7 +21,7 @@ from cvmsim.ledger import dollars
 from cvmsim.market import PINNED, Offering
 from cvmsim.simulator import Simulator
 from cvmsim.switches import TABLE
-from cvmsim.world import NOTICE_SECONDS, Credited, LaunchOutcome, World
+from cvmsim.world import NOTICE_SECONDS, LaunchOutcome, World
 
 Body = Mapping[str, Any]
 Row = dict[str, Any]
@@ -198,6 +199,21 @@ def rename(sim: Simulation, body: Body) -> Row:
     return _ids(chosen)
 
 
+def address(sim: Simulation, body: Body) -> Row:
+    """Makes an elastic address, and binds it to one instance, if one is named.
+
+    Body: {account?, region?, …selection}.
+    """
+    named = body.get("instances") is not None
+    chosen = _select(sim, body, lambda one: one.is_live) if named else []
+    if len(chosen) > 1:
+        raise WorldFileError("instances: an elastic address belongs to one instance")
+    account = chosen[0].order.account if chosen else _account(sim, body)
+    region = chosen[0].order.region if chosen else _text(body, "region", "ap-guangzhou")
+    bound = sim.world.bind_address(account, region, chosen[0] if chosen else None)
+    return {"address": {"id": bound.id, "address": bound.address, "instance": bound.instance_id}}
+
+
 def launch(sim: Simulation, body: Body) -> Row:
     """Calls RunInstances as a person in the console of that account, without faults.
 
@@ -356,6 +372,7 @@ OPERATIONS: tuple[Route, ...] = (
     Route("POST", "untag", untag),
     Route("POST", "protect", protect),
     Route("POST", "rename", rename),
+    Route("POST", "address", address),
     Route("POST", "launch", launch),
     Route("GET", "instances", instances),
     Route("POST", "faults", add_fault),

@@ -44,6 +44,19 @@ class Operation(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
+class DiskOrder:
+    """`DiskOrder` is one disk that an order asks for. `per_hour` is in dollars, never discounted."""
+
+    usage: str  # SYSTEM_DISK or DATA_DISK
+    type: str
+    size: int
+    per_hour: Decimal
+    name: str = ""
+    is_kept: bool = False  # DeleteWithInstance is false
+    asked: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
 class Order:
     """`Order` is what one accepted RunInstances asked for, checked and shared by its instances.
 
@@ -66,8 +79,15 @@ class Order:
     token: str
     is_protected: bool = False
     ends_at: float | None = None  # the ActionTimer's moment, world seconds
-    disks_per_hour: Decimal = Decimal(0)  # dollars, never discounted
+    disks: tuple[DiskOrder, ...] = ()  # the system disk first
     bandwidth_per_hour: Decimal = Decimal(0)
+    private_ips: tuple[str, ...] = ()  # those that the request wants; otherwise the subnet's next ones
+    has_public_ip: bool = False
+
+    @property
+    def disks_per_hour(self) -> Decimal:
+        """Returns the price of the disks, in dollars per hour. It is never discounted."""
+        return sum((disk.per_hour for disk in self.disks), Decimal(0))
 
     @property
     def extras_per_hour(self) -> Decimal:
@@ -90,8 +110,11 @@ class Instance:
     tags: Mapping[str, str]
     is_protected: bool
     security_groups: tuple[str, ...]
+    public_ip: str = ""  # assigned, and lost with the instance
+    user_data: str = ""
     changes: list[Change] = field(default_factory=list)
     operation: Operation | None = None
+    releases_address: bool = False  # TerminateInstances said ReleaseAddress
     reclaim_at: float | None = None  # the notice: when the cloud takes it
     billed_from: float | None = None
     billed_until: float | None = None

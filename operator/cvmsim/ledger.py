@@ -13,6 +13,7 @@ from typing import Any
 from cvmsim.actions.call import Params, digest
 from cvmsim.actions.look import utc
 from cvmsim.instance import GONE, Instance
+from cvmsim.storage import LeftDisk
 from cvmsim.tokens import TokenRecord
 from cvmsim.world import World
 
@@ -75,6 +76,7 @@ class Ledger:
             "requests": [_request_row(request) for request in self.requests()],
             "tokens": [_token_row(record) for record in self._world.tokens],
             "instances": [self.instance_row(one) for one in self._world.instances.values()],
+            "disks": [self._disk_row(left) for left in self._world.storage.left.values()],
         }
 
     def instance_row(self, one: Instance) -> Row:
@@ -113,6 +115,20 @@ class Ledger:
             "cost": dollars(self._world.cost(one)),
         }
 
+    def _disk_row(self, left: LeftDisk) -> Row:
+        """Returns a disk that outlived its instance, with what it has cost since then."""
+        until = self._world.now if left.billed_until is None else left.billed_until
+        return {
+            "id": left.disk.id,
+            "account": left.disk.instance.order.account,
+            "instanceId": left.disk.instance.id,
+            "type": left.disk.asked.type,
+            "size": left.disk.asked.size,
+            "ended": left.billed_until is not None,
+            "billedSeconds": until - left.billed_from,
+            "cost": dollars(left.cost(self._world.now)),
+        }
+
     def _billed_seconds(self, one: Instance) -> float:
         if one.billed_from is None:
             return 0.0
@@ -132,6 +148,8 @@ class Ledger:
             "live": sum(world.live.values()),
             "states": dict(sorted(states.items())),
             "cost": dollars(sum((world.cost(one) for one in instances), start=Decimal(0))),
+            "disksLeft": sum(left.billed_until is None for left in world.storage.left.values()),
+            "disksCost": dollars(sum((left.cost(world.now) for left in world.storage.left.values()), start=Decimal(0))),
             "billedSeconds": sum(self._billed_seconds(one) for one in instances),
             "tags": {
                 f"{key}={value}": {"live": world.live_by_tag[key, value], "peak": peak}

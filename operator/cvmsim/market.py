@@ -12,6 +12,9 @@ from cvmsim.catalog import InstanceType, Opening
 
 HOUR = Decimal(3600)
 YUAN_PER_DOLLAR = Decimal("7.2")
+FLAT = (Decimal(1), Decimal(1))
+FALLING = (Decimal("0.6"), Decimal("0.5"))  # of the list price, after STEP_SECONDS
+STEP_SECONDS = (Decimal(96 * 3600), Decimal(360 * 3600))
 ON_DEMAND_STOCK = 1000
 QUOTE_MEMORY_SECONDS = 3600.0  # a quote can lag this far; older moments are dropped
 PINNED = ("EnoughStock", "NormalStock", "UnderStock", "WithoutStock")
@@ -82,12 +85,12 @@ class Offering:
             "EnoughStock" if stock >= 20 else "NormalStock" if stock >= 5 else "UnderStock" if stock else "WithoutStock"
         )
 
-    def cost(self, start: float, end: float, is_spot: bool) -> Decimal:
+    def cost(self, start: float, end: float, is_spot: bool, steps: tuple[Decimal, Decimal] = FLAT) -> Decimal:
         """Returns dollars for one instance from `start` to `end` (world seconds), at the prices in force, not at the
-        bid.
+        bid. On demand the price falls by `steps` after 96 and 360 hours.
         """
         if not is_spot:
-            return self.list_price * Decimal(str(end - start)) / HOUR
+            return self.list_price * stepped(Decimal(str(end - start)), steps) / HOUR
         first = max(0, bisect_right(self._prices, start, key=lambda entry: entry[0]) - 1)
         total = Decimal(0)
         for index in range(first, len(self._prices)):
@@ -102,3 +105,9 @@ class Offering:
         self._quotes.append(Quote(now, self.stock, self.price))
         while len(self._quotes) > 1 and self._quotes[1].time <= now - QUOTE_MEMORY_SECONDS:
             self._quotes.popleft()
+
+
+def stepped(seconds: Decimal, steps: tuple[Decimal, Decimal]) -> Decimal:
+    """Returns how many seconds of the first price are paid for `seconds`."""
+    second, third = (max(Decimal(0), seconds - start) for start in STEP_SECONDS)
+    return seconds - second + (second - third) * steps[0] + third * steps[1]

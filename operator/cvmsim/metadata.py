@@ -26,8 +26,7 @@ def _termination_time(one: Instance) -> str | None:
 
 
 def _user_data(one: Instance) -> str | None:
-    encoded = one.order.template.get("UserData")
-    return base64.b64decode(encoded).decode(errors="replace") if encoded else None
+    return base64.b64decode(one.user_data).decode(errors="replace") if one.user_data else None
 
 
 PATHS: Mapping[str, Callable[[Instance], str | None]] = {
@@ -35,6 +34,7 @@ PATHS: Mapping[str, Callable[[Instance], str | None]] = {
     "meta-data/uuid": lambda one: one.uuid,
     "meta-data/instance-name": lambda one: one.name,
     "meta-data/local-ipv4": lambda one: one.private_ip,
+    "meta-data/public-ipv4": lambda one: one.public_ip or None,
     "meta-data/placement/region": lambda one: one.order.region,
     "meta-data/placement/zone": lambda one: one.order.zone,
     "meta-data/instance/image-id": lambda one: one.order.image_id,

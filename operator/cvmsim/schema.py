@@ -38,6 +38,25 @@ DescribeZones:
 DescribeRegions:
 DescribeImages: ImageIds:*str Filters:*Filter Offset:int Limit:int InstanceType:str
 DescribeAccountQuota: Filters:*Filter
+DescribeInstancesAttributes: Attributes!:*str InstanceIds!:*str
+DescribeKeyPairs: KeyIds:*str Filters:*Filter Offset:int Limit:int
+CreateKeyPair: KeyName!:str ProjectId!:int TagSpecification:*TagSpecification
+DeleteKeyPairs: KeyIds!:*str
+ImportInstancesActionTimer: InstanceIds!:*str ActionTimer!:ActionTimer
+DeleteInstancesActionTimer: ActionTimerIds!:*str
+DescribeInstancesActionTimer: ActionTimerIds:*str InstanceIds:*str TimerAction:str EndActionTime:str
+  StartActionTime:str StatusList:*str
+DescribeVpcs: VpcIds:*str Filters:*Filter Offset:str Limit:str
+DescribeSubnets: SubnetIds:*str Filters:*Filter Offset:str Limit:str MaxResults:int NextToken:str
+DescribeSecurityGroups: SecurityGroupIds:*str Filters:*Filter Offset:str Limit:str OrderField:str OrderDirection:str
+DescribeUsedIpAddress: VpcId!:str SubnetId:str IpAddresses:*str Filters:*Filter Offset:int Limit:int
+DescribeAddresses: AddressIds:*str Filters:*Filter Offset:int Limit:int
+DescribeDisks: Filters:*Filter Limit:int OrderField:str Offset:int ReturnBindAutoSnapshotPolicy:bool DiskIds:*str
+  Order:str
+TerminateDisks: DiskIds!:*str DeleteSnapshot:int
+DescribeResourceTagsByResourceIds: ServiceType!:str ResourcePrefix!:str ResourceIds!:*str ResourceRegion!:str Offset:int
+  Limit:int Category:str
+ModifyResourceTags: Resource!:str ReplaceTags:*ResourceTag DeleteTags:*TagKeyObject
 GetCallerIdentity:
 AssumeRole: RoleArn!:str RoleSessionName!:str DurationSeconds:int Policy:str ExternalId:str Tags:*Tag
   SourceIdentity:str SerialNumber:str TokenCode:str
@@ -73,6 +92,8 @@ LaunchTemplate: LaunchTemplateId:str LaunchTemplateVersion:int
 NetworkInterfaces: InterfaceType!:str VpcId!:str SubnetId!:str PrivateIpv4AddressCount!:int NetworkInterfaceId:str
   SecurityGroupIds:*str DeleteWithInstance:bool
 Filter: Name!:str Values!:*str
+ResourceTag: TagKey!:str TagValue!:str Category:str
+TagKeyObject: TagKey!:str
 """
 
 SCALARS: Mapping[str, Callable[[object], bool]] = {

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
-from cvmsim.world import Credited
 
 SKEW_MAX_SECONDS = 300
 DEFAULT_PORTS = ("443", "80")

@@ -12,15 +12,16 @@ from dataclasses import dataclass
 from functools import partial
 
 from cvmsim import schema
-from cvmsim.actions import ACTIONS, VERSIONS
+from cvmsim.actions import ACTIONS, MAINLAND_ONLY, VERSIONS, no_such_action
 from cvmsim.actions.call import Answer, Call, Params
 from cvmsim.catalog import Catalog
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
 from cvmsim.faults import KINDS, FaultBox, Rule, Subject
 from cvmsim.ledger import Ledger, Request
 from cvmsim.limits import Limits
 from cvmsim.switches import Switches
-from cvmsim.world import Credited, World
+from cvmsim.world import World
 
 JSON = "application/json"
 BAD_GATEWAY = b"<html><head><title>502 Bad Gateway</title></head><body><h1>502 Bad Gateway</h1></body></html>"
@@ -121,7 +122,9 @@ class Simulator:
     def _perform(self, arrival: Arrival, request_id: str) -> Answer:
         action = ACTIONS.get((arrival.service, arrival.action))
         if action is None:
-            raise ApiError("InvalidAction", f"The action `{arrival.action}` does not exist in {arrival.service}.")
+            raise no_such_action(arrival.service, arrival.action)
+        if arrival.action in MAINLAND_ONLY and self.switches["site"] == "international":
+            raise ApiError("InvalidAction", f"The action `{arrival.action}` does not exist on the international site.")
         if arrival.version not in ("", VERSIONS[arrival.service]):
             raise ApiError("NoSuchVersion", f"{arrival.service} has no version {arrival.version}.")
         if action.needs_region and arrival.region not in self.catalog.regions:

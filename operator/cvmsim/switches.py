@@ -27,6 +27,8 @@ class Switch:
 
 
 TABLE: tuple[Switch, ...] = (
+    Switch("site", "mainland", ("mainland", "international"), "On which site is the account?",
+           "each site has an SDK of its own; `serve --site` sets all that differs"),
     # --- RunInstances -----------------------------------------------------------------------------
     Switch("token-lifetime", "86400", ("600", "86400", "forever"), "How long is a ClientToken remembered?",
            "RunInstances: ClientToken; no page gives a lifetime", SECONDS),
@@ -57,8 +59,11 @@ TABLE: tuple[Switch, ...] = (
            "CONFLICT: 128 in RunInstances, 60 in the code's comment and ModifyInstancesAttribute"),
     Switch("instance-count-limit", "100", ("100", "500"), "For how many instances may one request ask?",
            "CONFLICT: 500 on the mainland page, for other charge types; 100 on the international one"),
-    Switch("tag-charset", "cvm", ("cvm", "tag-product"), "Which characters may a tag have?",
-           "CONFLICT: CVM tag page against the page of the Tag product"),
+    Switch("spot-without-bid", "accepted", ("accepted", "refused"),
+           "Does SPOTPAID without InstanceMarketOptions bid the present price, or is it refused?",
+           "the international page does not say what the mainland page says"),
+    Switch("tag-charset", "live", ("live", "cvm", "tag-product"), "Which characters may a tag have?",
+           "CONFLICT: what live accounts answer, the CVM tag page, and the page of the Tag product"),
     Switch("pending-seconds", "3", ("0", "3", "120"), "How long does a launch stay PENDING (varies by a third)?",
            "undocumented", SECONDS),
     Switch("launch-failure-rate", "0", ("0", "0.1"), "Which fraction of accepted launches ends in LAUNCH_FAILED?",
@@ -83,6 +88,9 @@ TABLE: tuple[Switch, ...] = (
            "InquiryPriceRunInstances does not say"),
     Switch("inquiry-disks", "included", ("included", "excluded"), "Is the price of disks part of an inquired price?",
            "InquiryPriceRunInstances takes disks, and does not say"),
+    Switch("price-steps", "flat", ("flat", "falling"),
+           "Does an hour on demand cost less after 96 and after 360 hours (here 60 % and 50 %)?",
+           "ItemPrice has fields for it; no page says which types have it"),
     Switch("quote-lag", "0", ("0", "30", "300"), "How old are the stock and price that the market quotes?",
            "undocumented", SECONDS),
     # --- TerminateInstances and reclaim -----------------------------------------------------------
@@ -122,6 +130,19 @@ TABLE: tuple[Switch, ...] = (
     Switch("skew-clock", "wall", ("wall", "world"), "Which clock judges the five minutes of a signature's age?",
            "the simulator's own choice: with a stepped clock, clients still sign in real time"),
 )  # fmt: skip
+
+#: What `serve --site` sets: the differences that the two SDKs and pages name.
+SITES: Mapping[str, Mapping[str, str]] = {
+    "mainland": {"site": "mainland", "price-currency": "CNY", "instance-count-limit": "500", "recycle-bin": "no"},
+    "international": {
+        "site": "international",
+        "price-currency": "USD",
+        "instance-count-limit": "100",
+        "instance-name-limit": "128",
+        "recycle-bin": "yes",
+        "spot-without-bid": "refused",
+    },
+}
 
 BY_NAME = {switch.name: switch for switch in TABLE}
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 from cvmsim import forms
 from cvmsim.actions import product_of
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
 from cvmsim.signatures import AUTHORIZATION, Message, verify_v1, verify_v3
 from cvmsim.simulator import Arrival
-from cvmsim.world import Credited
 
 BODY_MAX, FORM_MAX, URL_MAX = 10 * 1024 * 1024, 1024 * 1024, 32 * 1024
 FORM = "application/x-www-form-urlencoded"

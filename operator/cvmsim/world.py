@@ -6,15 +6,17 @@ every random choice comes from the seed. Therefore a history can be repeated exa
 
 import heapq
 import random
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import partial
-from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from cvmsim.catalog import Account, Catalog, Subnet
+from cvmsim.addresses import Addresses, ElasticAddress
+from cvmsim.catalog import Account, Catalog
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
 from cvmsim.instance import (
     GONE,
@@ -33,8 +35,11 @@ from cvmsim.instance import (
     Operation,
     Order,
 )
-from cvmsim.market import HOUR, YUAN_PER_DOLLAR, Offering
+from cvmsim.keys import KeyPairs
+from cvmsim.market import FALLING, FLAT, HOUR, YUAN_PER_DOLLAR, Offering
+from cvmsim.storage import LeftDisk, Storage
 from cvmsim.switches import Switches
+from cvmsim.timers import DOING, DONE, Timer, Timers
 from cvmsim.tokens import TokenBook
 
 NOTICE_SECONDS = 120.0  # time from the notice in the metadata to the end
@@ -47,22 +52,6 @@ class Named(NamedTuple):
 
     name: str
     host_name: str
-
-
-class Credited(NamedTuple):
-    """`Credited` says whose secret id it is. `token` and `expires_at` (world seconds) are set only for temporary
-    credentials.
-
-    `session` is `roleId:roleSessionName` for a role's credentials, and `applicant` is the uin that assumed the role.
-    """
-
-    secret_id: str
-    secret_key: str
-    account: str
-    token: str = ""
-    expires_at: float | None = None
-    session: str = ""
-    applicant: str = ""
 
 
 @dataclass(slots=True)
@@ -100,7 +89,9 @@ class World:
         self.live: Counter[str] = Counter()  # per account
         self.live_by_tag: Counter[tuple[str, str]] = Counter()  # per original tag: no edit can hide an instance
         self.peak_by_tag: Counter[tuple[str, str]] = Counter()
-        self.tokens = TokenBook()
+        self.tokens, self.timers = TokenBook(), Timers(seed)
+        self.addresses, self.storage = Addresses(), Storage()
+        self.key_pairs = KeyPairs(catalog.accounts, seed, now)
         self.commits = 0
         self._ids = random.Random(f"{seed}:ids")
         self._fate = random.Random(f"{seed}:fate")
@@ -108,7 +99,6 @@ class World:
         self._used_vcpu: Counter[tuple[str, str]] = Counter()
         self._hourly: dict[str, Decimal] = dict.fromkeys(catalog.accounts, Decimal(0))
         self._spent: dict[str, Decimal] = dict.fromkeys(catalog.accounts, Decimal(0))
-        self._addresses: dict[str, set[int]] = {}
         self._listed: dict[tuple[str, str], dict[str, Instance]] = {}
         self._tagged: dict[tuple[str, str, str, str], dict[str, Instance]] = {}
         self._leaving: deque[tuple[float, Instance]] = deque()
@@ -157,24 +147,23 @@ class World:
         """Returns the dollars left after the cost of ended instances and one frozen hour of each live one."""
         return self.balances[account] - self._spent[account] - self._hourly[account]
 
-    def free_addresses(self, subnet: Subnet) -> int:
-        """Returns how many addresses of the subnet are free."""
-        return subnet.size - len(self._addresses.get(subnet.id, ()))
-
     def launch(self, order: Order, names: list[Named]) -> list[Instance]:
         """Buys one instance per name. The caller has checked stock, price, quota, balance and addresses."""
         offering = self.offerings[order.zone, order.type.name]
         offering.add(-len(names), order.charge_type == SPOT, self.now)
-        return [self._create(order, named) for named in names]
+        wanted = [*order.private_ips, *[""] * len(names)]
+        return [self._create(order, named, address) for named, address in zip(names, wanted, strict=False)]
 
-    def _create(self, order: Order, named: Named) -> Instance:
+    def _create(self, order: Order, named: Named, address: str) -> Instance:
         instance = Instance(
             id=self.new_id("ins"),
-            uuid=f"{self._ids.getrandbits(128):032x}",
+            uuid=str(uuid.UUID(int=self._ids.getrandbits(128))),
             name=named.name,
             host_name=named.host_name,
             order=order,
-            private_ip=self._take_address(order.subnet),
+            private_ip=self.addresses.take(order.subnet, address),
+            public_ip=self.addresses.new_public() if order.has_public_ip else "",
+            user_data=order.template.get("UserData") or "",
             created_at=self.now,
             tags_readable_at=self.now + self.switches.number("tag-lag"),
             tags=order.tags,
@@ -187,7 +176,7 @@ class World:
         self._enter(instance, PENDING, f"RunInstances {order.request_id}")
         self._plan_launch(instance)
         if order.ends_at is not None:
-            self.schedule(order.ends_at - self.now, partial(self._time_is_up, instance))
+            self.set_timer(instance, order.ends_at)
         return instance
 
     def _plan_launch(self, instance: Instance) -> None:
@@ -206,8 +195,18 @@ class World:
                 return row.outcome
         return "fail" if fails else "run"
 
-    def _time_is_up(self, instance: Instance) -> None:
+    def set_timer(self, instance: Instance, at: float) -> Timer:
+        """Ends an instance at `at` (world seconds), unless the timer is deleted before."""
+        timer = self.timers.add(instance.id, at)
+        self.schedule(at - self.now, partial(self._time_is_up, instance, timer))
+        return timer
+
+    def _time_is_up(self, instance: Instance, timer: Timer) -> None:
+        if self.timers.find(timer.id) is None:
+            return
+        timer.status = DONE
         if instance.is_live:
+            timer.status = DOING
             self._enter(instance, TERMINATING, "ActionTimer")
             self._later(self.switches.number("terminating-seconds"), instance, GONE, "ActionTimer")
 
@@ -294,8 +293,14 @@ class World:
         if state == SHUTDOWN and instance.reclaim_at is None:
             self._later(self.switches.number("recycle-bin-seconds"), instance, GONE, "recycle bin")
         if state == GONE:
-            self._addresses[instance.order.subnet.id].discard(_host_part(instance))
+            self._give_back(instance)
             self._leaving.append((self.now, instance))
+
+    def _give_back(self, instance: Instance) -> None:
+        self.addresses.give_back(instance.order.subnet, instance.private_ip)
+        self.addresses.unbind(instance.id, releases=instance.releases_address)
+        for timer in self.timers.of([instance.id]):
+            timer.status = DONE
 
     def _fail(self, instance: Instance) -> None:
         message = "The instance could not be created: resources are insufficient. The order has been refunded."
@@ -313,7 +318,8 @@ class World:
         if instance.billed_from is None:
             return Decimal(0)
         until = self.now if instance.billed_until is None else instance.billed_until
-        machine = self.offering_of(instance).cost(instance.billed_from, until, instance.order.charge_type == SPOT)
+        is_spot, offering = instance.order.charge_type == SPOT, self.offering_of(instance)
+        machine = offering.cost(instance.billed_from, until, is_spot, self.price_steps)
         return machine + instance.order.extras_per_hour * Decimal(str(until - instance.billed_from)) / HOUR
 
     def machine_per_hour(self, order: Order) -> Decimal:
@@ -340,6 +346,8 @@ class World:
         self.live[order.account] -= 1
         if instance.billed_from is not None:
             instance.billed_until = self.now
+            for left in self.storage.leave(instance, self.now):
+                self._hourly[order.account] += left.per_hour
         self._spent[order.account] += self.cost(instance)
         self._hourly[order.account] -= self.hourly(order)
         if order.charge_type == SPOT:
@@ -349,6 +357,21 @@ class World:
         if not is_taken:  # the cloud takes an instance back for another customer, so the stock stays lower
             offering = self.offering_of(instance)
             offering.add(1, order.charge_type == SPOT, self.now)
+
+    def bind_address(self, account: str, region: str, instance: Instance | None) -> ElasticAddress:
+        """Makes an elastic address, bound to `instance` if there is one. It outlives the instance."""
+        bound = self.addresses.new_elastic(self.new_id("eip"), account, region, self.now)
+        bound.instance_id = instance.id if instance else ""
+        self.commits += 1
+        return bound
+
+    def end_disk(self, left: LeftDisk) -> None:
+        """Ends a disk that outlived its instance, and its bill."""
+        account = left.disk.instance.order.account
+        left.billed_until = self.now
+        self._hourly[account] -= left.per_hour
+        self._spent[account] += left.cost(self.now)
+        self.commits += 1
 
     def set_price(self, offering: Offering, price: Decimal) -> None:
         """Sets the spot price, and adjusts the frozen hour of every instance that pays it.
@@ -371,6 +394,11 @@ class World:
         return one.reclaim_at is None and bid is not None and self.in_dollars(bid) < price
 
     @property
+    def price_steps(self) -> tuple[Decimal, Decimal]:
+        """Returns the parts of the list price that an hour on demand costs after 96 and after 360 hours."""
+        return FALLING if self.switches["price-steps"] == "falling" else FLAT
+
+    @property
     def currency_per_dollar(self) -> Decimal:
         """Returns the value of a dollar in the currency of prices and bids."""
         return YUAN_PER_DOLLAR if self.switches["price-currency"] == "CNY" else Decimal(1)
@@ -378,14 +406,6 @@ class World:
     def in_dollars(self, amount: Decimal) -> Decimal:
         """Returns an amount of that currency in dollars."""
         return amount / self.currency_per_dollar
-
-    def _take_address(self, subnet: Subnet) -> str:
-        used = self._addresses.setdefault(subnet.id, set())
-        part = len(used) + 2  # .0 is the network, .1 the gateway
-        while part in used:
-            part = 2 + (part - 1) % subnet.size
-        used.add(part)
-        return str(subnet.network[part])
 
     # --- reading ----------------------------------------------------------------------------------
 
@@ -464,7 +484,3 @@ class World:
             instance = self._leaving.popleft()[1]
             self._listed[instance.order.account, instance.order.region].pop(instance.id, None)
             self._unindex_tags(instance)
-
-
-def _host_part(instance: Instance) -> int:
-    return int(IPv4Address(instance.private_ip)) - int(instance.order.subnet.network.network_address)

@@ -19,6 +19,12 @@ def test_the_page_shows_the_switches_of_the_code() -> None:
     assert printed.output.strip() in PAGE
 
 
+def test_the_page_lists_the_actions_of_the_code() -> None:
+    printed = CliRunner().invoke(cli, ["actions"])
+    assert printed.exit_code == 0
+    assert printed.output.strip() in PAGE
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_page_explains_every_fault(kind: str) -> None:
     assert f"| `{kind}` | {'yes' if KINDS[kind].commits else 'no'} | {KINDS[kind].meaning} |" in PAGE

@@ -5,6 +5,7 @@ Apart from `order`, which judges the request itself, because a refusal of this m
 
 from decimal import Decimal
 
+from cvmsim.actions import equipment
 from cvmsim.actions import order as orders
 from cvmsim.actions.call import Answer, Call, digest
 from cvmsim.actions.prices import item_price
@@ -119,7 +120,7 @@ def check_quota(world: World, order: Order, count: int) -> None:
 
 def check_addresses(world: World, order: Order, count: int) -> None:
     """Raises ApiError when the subnet has too few free addresses."""
-    if count > world.free_addresses(order.subnet):
+    if count > world.addresses.free(order.subnet):
         raise ApiError("ResourceInsufficient.CidrBlock", f"The subnet `{order.subnet.id}` has too few free addresses.")
 
 
@@ -196,10 +197,15 @@ def inquire_price(world: World, call: Call) -> Answer:
         count = 1
     disks = order.disks_per_hour if world.switches["inquiry-disks"] == "included" else Decimal(0)
     price, full = (one + disks for one in (world.machine_per_hour(order), offering.list_price))
-    if orders.pays_for_traffic(call.params):
+    if equipment.pays_for_traffic(call.params):
         gigabyte = world.catalog.tariff.gigabyte
         bandwidth = item_price(world, gigabyte, gigabyte, "GB")
     else:
         hourly = order.bandwidth_per_hour * count
         bandwidth = item_price(world, hourly, hourly)
-    return {"Price": {"InstancePrice": item_price(world, full * count, price * count), "BandwidthPrice": bandwidth}}
+    return {
+        "Price": {
+            "InstancePrice": item_price(world, full * count, price * count, has_steps=order.charge_type != SPOT),
+            "BandwidthPrice": bandwidth,
+        }
+    }

@@ -5,15 +5,17 @@ Apart from the actions so that each of them can be read alone.
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
-from cvmsim.world import Credited
 
 Params = Mapping[str, Any]
 Answer = dict[str, Any]  # the content of the `Response` envelope without RequestId
+
+Row = TypeVar("Row")
 
 PAGE, PAGE_MAX, IDS_MAX, FILTERS_MAX, VALUES_MAX = 20, 100, 100, 10, 5
 
@@ -69,6 +71,42 @@ def filters_of(params: Params, known: frozenset[str], values_max: int = VALUES_M
             raise ApiError("InvalidFilterValue.LimitExceeded", f"At most {values_max} values in filter `{name}`.")
         found.setdefault(name, []).extend(values)
     return found
+
+
+def page(params: Params, rows: Sequence[Row]) -> Sequence[Row]:
+    """Returns the rows from Offset on, at most Limit. Both may be text, as vpc wants them. Raises ApiError."""
+    numbers = {name: params[name] for name in ("Offset", "Limit") if params.get(name) is not None}
+    for name, value in numbers.items():
+        word = str(value)
+        if not (word.isascii() and word.removeprefix("-").isdigit() and len(word) < 10):
+            raise ApiError("InvalidParameterValue", f"`{name}` must be a whole number, not {word!r}.")
+        numbers[name] = int(word)
+    offset, limit = page_of(numbers)
+    return rows[offset : offset + limit]
+
+
+def chosen(params: Params, name: str, prefix: str, malformed_code: str) -> list[str]:
+    """Returns the ids in the parameter `name`, which must not come with filters. Raises ApiError."""
+    ids: list[str] = list(dict.fromkeys(params.get(name) or []))
+    if ids and params.get("Filters"):
+        raise ApiError("InvalidParameter", f"`{name}` and `Filters` must not be given together.")
+    if len(ids) > IDS_MAX:
+        raise ApiError("InvalidParameterValue.LimitExceeded", f"At most {IDS_MAX} `{name}`, not {len(ids)}.")
+    for one in ids:
+        if not one.startswith(f"{prefix}-"):
+            raise ApiError(malformed_code, f"The id `{one}` is malformed.")
+    return ids
+
+
+def fits(facts: Mapping[str, Collection[str]], filters: Mapping[str, list[str]]) -> bool:
+    """True when each filter has one of the words that `facts` holds under its name. What `facts` lacks fits none."""
+    return all(any(word in values for word in facts.get(name, ())) for name, values in filters.items())
+
+
+def tag_facts(tags: Mapping[str, str]) -> dict[str, Collection[str]]:
+    """Returns what the filters about tags compare: tag-key, tag-value, and tag:<key>."""
+    named = {f"tag:{key}": (value,) for key, value in tags.items()}
+    return {"tag-key": tuple(tags), "tag-value": tuple(tags.values()), **named}
 
 
 def instance_ids_of(params: Params, malformed_code: str) -> list[str]:

@@ -41,7 +41,13 @@ def terminate_instances(world: World, call: Call) -> Answer:
     """Ends instances. There is no result per instance, so one bad id fails the call. Source: TerminateInstances."""
     cause = f"TerminateInstances {call.request_id}"
     operation = Operation("TerminateInstances", call.request_id, "OPERATING")
-    _each(world, call, check_terminable, lambda instance: world.terminate(instance, cause, operation))
+    releases = bool(call.params.get("ReleaseAddress"))
+
+    def end(instance: Instance) -> None:
+        instance.releases_address = releases
+        world.terminate(instance, cause, operation)
+
+    each(world, call, check_terminable, end)
     return {}
 
 
@@ -50,14 +56,14 @@ def stop_instances(world: World, call: Call) -> Answer:
     if call.params.get("StoppedMode") == "STOP_CHARGING":
         raise ApiError("UnsupportedOperation.StoppedModeStopCharging", "Spot instances are charged when stopped.")
     cause, operation = f"StopInstances {call.request_id}", Operation("StopInstances", call.request_id, "OPERATING")
-    _each(world, call, _needs(RUNNING), lambda instance: world.stop(instance, cause, operation))
+    each(world, call, _needs(RUNNING), lambda instance: world.stop(instance, cause, operation))
     return {}
 
 
 def start_instances(world: World, call: Call) -> Answer:
     """Moves instances STOPPED → STARTING → RUNNING. Source: StartInstances."""
     cause, operation = f"StartInstances {call.request_id}", Operation("StartInstances", call.request_id, "OPERATING")
-    _each(world, call, _needs(STOPPED), lambda instance: world.start(instance, cause, operation))
+    each(world, call, _needs(STOPPED), lambda instance: world.start(instance, cause, operation))
     return {}
 
 
@@ -69,7 +75,7 @@ def modify_instances_attribute(world: World, call: Call) -> Answer:
     if len(given) > 1:
         raise ApiError("InvalidParameterCombination", f"One attribute at a time, not {' and '.join(given)}.")
     _check_attribute(world, call)
-    _each(world, call, lambda world, instance: None, lambda instance: _modify(world, instance, call))
+    each(world, call, lambda world, instance: None, lambda instance: _modify(world, instance, call))
     return {}
 
 
@@ -85,13 +91,14 @@ def _modify(world: World, instance: Instance, call: Call) -> None:
     params = call.params
     instance.name = params.get("InstanceName") or instance.name
     instance.host_name = params.get("HostName") or instance.host_name
+    instance.user_data = params.get("UserData") or instance.user_data
     instance.security_groups = tuple(params.get("SecurityGroups") or instance.security_groups)
     if params.get("DisableApiTermination") is not None:
         instance.is_protected = params["DisableApiTermination"]
     instance.operation = Operation("ModifyInstancesAttribute", call.request_id, "SUCCESS")
 
 
-def _each(
+def each(
     world: World,
     call: Call,
     check: Callable[[World, Instance], None],
@@ -107,7 +114,7 @@ def _each(
     is_partial = call.action == "TerminateInstances" and world.switches["terminate-batch"] == "partial"
     judged = []
     for instance_id in ids:
-        instance = _find(world, call, instance_id)
+        instance = find(world, call, instance_id)
         check(world, instance)
         if is_partial:
             act(instance)
@@ -119,7 +126,7 @@ def _each(
         act(instance)
 
 
-def _find(world: World, call: Call, instance_id: str) -> Instance:
+def find(world: World, call: Call, instance_id: str) -> Instance:
     """Returns the instance. Raises the refusal for one that does not exist, or no longer exists."""
     try:
         return world.find(call.account, call.region, instance_id)
@@ -139,6 +146,12 @@ def check_terminable(world: World, instance: Instance) -> None:
         raise ApiError(REFUSAL_BY_STATE[state], f"The instance `{instance.id}` is {state}.")
     if instance.is_protected:
         raise ApiError("UnsupportedOperation.InstancesProtected", f"The instance `{instance.id}` is protected.")
+
+
+def check_timed(instance: Instance) -> None:
+    """Raises the vendor's refusal when a timer cannot be set any more."""
+    if not instance.is_live:
+        raise ApiError(REFUSAL_BY_STATE[instance.state], f"The instance `{instance.id}` is {instance.state}.")
 
 
 def _needs(wanted: str) -> Callable[[World, Instance], None]:

@@ -3,14 +3,15 @@
 Apart from the actions that change instances, because this module changes nothing.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
 
 from cvmsim.actions.call import Answer, Call, filters_of, instance_ids_of, page_of
 from cvmsim.errors import ApiError
-from cvmsim.instance import GONE, SHUTDOWN, SPOT, TERMINATING, Instance
+from cvmsim.instance import GONE, SHUTDOWN, SPOT, TERMINATING, Instance, Order
+from cvmsim.storage import Disk, disks_of
 from cvmsim.world import World
 
 Predicate = Callable[[Instance, list[str]], bool]
@@ -27,11 +28,13 @@ FILTERS: Mapping[str, Predicate] = {
     "security-group-id": lambda instance, values: any(group in values for group in instance.security_groups),
     "instance-name": lambda instance, values: instance.name in values,
     "private-ip-address": lambda instance, values: instance.private_ip in values,
-    "public-ip-address": lambda instance, values: False,
+    "public-ip-address": lambda instance, values: instance.public_ip in values,
     "ipv6-address": lambda instance, values: False,
 }
 JUDGED_HERE = ("instance-charge-type", "instance-state", "tag-key", "tag-value", "creation-start-time",
                "creation-end-time", "tag:")  # fmt: skip
+#: What an order may ask of a disk, and an answer repeats.
+ASKED_OF_DISKS = ("Encrypt", "KmsKeyId", "SnapshotId", "ThroughputPerformance", "BurstPerformance")
 KNOWN_FILTERS = frozenset(FILTERS) | frozenset(JUDGED_HERE)
 
 
@@ -50,6 +53,17 @@ def describe_instances_status(world: World, call: Call) -> Answer:
     page = found[offset : offset + limit]
     statuses = [{"InstanceId": instance.id, "InstanceState": instance.state_at(moment)} for instance in page]
     return {"TotalCount": len(found), "InstanceStatusSet": statuses}
+
+
+def describe_instances_attributes(world: World, call: Call) -> Answer:
+    """Answers the user data of instances as it was given. Source: DescribeInstancesAttributes."""
+    unknown = [name for name in call.params["Attributes"] if name != "UserData"]
+    if unknown or not call.params["Attributes"]:
+        raise ApiError("InvalidParameterValue", "The only attribute is UserData.")
+    ids = instance_ids_of(call.params, world.switches["malformed-id"])
+    found = [world.find(call.account, call.region, one) for one in ids]
+    rows = [{"InstanceId": one.id, "Attributes": {"UserData": one.user_data}} for one in found]
+    return {"InstanceSet": rows}
 
 
 def _select(world: World, call: Call) -> tuple[float, list[Instance]]:
@@ -132,17 +146,18 @@ def render(world: World, instance: Instance, moment: float) -> Answer:
     """Returns one Instance as the vendor writes it, in its state at `moment`."""
     order, state = instance.order, instance.state_at(moment)
     is_readable = instance.tags_readable_at <= world.now
-    return _shape_of(instance) | _operation(instance) | {
+    host_name = {"HostName": instance.host_name} if world.switches["site"] == "mainland" else {}
+    return _shape_of(instance) | _operation(instance) | host_name | {
         "InstanceState": state,
         "RestrictState": "PROTECTIVELY_ISOLATED" if state == SHUTDOWN else "NORMAL",
         "IsolatedSource": "MANMADE" if state == SHUTDOWN and instance.reclaim_at is None else "NOTISOLATED",
         "StopChargingMode": "NOT_APPLICABLE" if order.charge_type == SPOT else "KEEP_CHARGING",
         "InstanceName": instance.name,
-        "HostName": instance.host_name,
         "Tags": [{"Key": key, "Value": value} for key, value in instance.tags.items()] if is_readable else [],
         "DisableApiTermination": instance.is_protected,
         "SecurityGroupIds": list(instance.security_groups),
         "PrivateIpAddresses": [] if state == TERMINATING else [instance.private_ip],
+        "PublicIpAddresses": None if state == TERMINATING else _public_ips(world, instance),
         "CreatedTime": utc(instance.created_at),
     }  # fmt: skip
 
@@ -166,6 +181,7 @@ def _operation(instance: Instance) -> Answer:
 def _shape_of(instance: Instance) -> Answer:
     """Returns the fields of an instance that never change."""
     order, template = instance.order, instance.order.template
+    system, *data = disks_of(instance)
     return {
         "Placement": {"Zone": order.zone, "ProjectId": _placement(instance).get("ProjectId") or 0},
         "InstanceId": instance.id,
@@ -177,20 +193,25 @@ def _shape_of(instance: Instance) -> Answer:
         "InstanceChargeType": order.charge_type,
         "ImageId": order.image_id,
         "OsName": order.os_name,
-        "SystemDisk": _system_disk(instance),
-        "DataDisks": _data_disks(instance),
-        "PublicIpAddresses": None,
-        "InternetAccessible": _internet(template),
+        "SystemDisk": _disk(system),
+        "DataDisks": [_disk(disk) | {"DeleteWithInstance": not disk.asked.is_kept} for disk in data],
+        "InternetAccessible": _internet(order),
         "VirtualPrivateCloud": {"VpcId": order.subnet.vpc, "SubnetId": order.subnet.id, "AsVpcGateway": False},
-        "LoginSettings": {"KeyIds": (template.get("LoginSettings") or {}).get("KeyIds")},
+        "LoginSettings": {"KeyIds": (template.get("LoginSettings") or {}).get("KeyIds") or []},
         "DefaultLoginUser": "root",
         "DefaultLoginPort": 22,
         "CamRoleName": template.get("CamRoleName") or "",
-        "DisasterRecoverGroupId": "",
+        "DisasterRecoverGroupId": next(iter(template.get("DisasterRecoverGroupIds") or ()), ""),
+        "DisasterRecoverGroupIds": template.get("DisasterRecoverGroupIds") or [],
+        "HpcClusterId": "",
+        "RdmaIpAddresses": [],
+        "DedicatedClusterId": "",
+        "PartitionNumber": template.get("PartitionNumber") or 0,
+        "EnableJumboFrame": bool(template.get("EnableJumboFrame")),
         "RenewFlag": None,
         "ExpiredTime": None,
         "IPv6Addresses": None,
-        "Metadata": template.get("Metadata"),
+        "Metadata": template.get("Metadata") or {"Items": []},
         "LicenseType": "TencentCloud",
     }
 
@@ -205,32 +226,25 @@ def _gpu(instance: Instance) -> Answer | None:
     return {"GPUCount": float(type.gpus), "GPUId": [], "GPUType": type.gpu_type} if type.gpus else None
 
 
-def _system_disk(instance: Instance) -> Answer:
-    disk = instance.order.template.get("SystemDisk") or {}
-    return {
-        "DiskType": disk.get("DiskType") or "CLOUD_PREMIUM",
-        "DiskSize": disk.get("DiskSize") or 50,
-        "DiskId": f"disk-{instance.id[4:]}",
-    }
+def _disk(disk: Disk) -> Answer:
+    asked = disk.asked.asked
+    shown = {"DiskType": disk.asked.type, "DiskSize": disk.asked.size, "DiskId": disk.id, "DiskName": disk.asked.name}
+    return shown | {name: asked[name] for name in ASKED_OF_DISKS if asked.get(name) is not None}
 
 
-def _data_disks(instance: Instance) -> list[Answer]:
-    disks: Iterable[Mapping[str, Any]] = instance.order.template.get("DataDisks") or []
-    return [
-        {
-            "DiskType": disk.get("DiskType") or "CLOUD_PREMIUM",
-            "DiskSize": disk["DiskSize"],
-            "DiskId": f"disk-{instance.id[5:]}{index % 10}",
-            "DeleteWithInstance": disk.get("DeleteWithInstance", True),
-        }
-        for index, disk in enumerate(disks)
-    ]
-
-
-def _internet(template: Mapping[str, Any]) -> Answer:
-    internet = template.get("InternetAccessible") or {}
-    return {
+def _internet(order: Order) -> Answer:
+    internet = order.template.get("InternetAccessible") or {}
+    shown = {
         "InternetChargeType": internet.get("InternetChargeType") or "TRAFFIC_POSTPAID_BY_HOUR",
         "InternetMaxBandwidthOut": internet.get("InternetMaxBandwidthOut") or 0,
-        "PublicIpAssigned": False,
+        "PublicIpAssigned": order.has_public_ip,
     }
+    package = internet.get("BandwidthPackageId")
+    return shown | {"BandwidthPackageId": package} if package else shown
+
+
+def _public_ips(world: World, instance: Instance) -> list[str] | None:
+    """Returns its public addresses; an elastic one takes the place of the assigned one. None when it has none."""
+    if world.addresses.elastic and (bound := world.addresses.bound_to(instance.id)):
+        return [one.address for one in bound]
+    return [instance.public_ip] if instance.public_ip else None

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from ipaddress import IPv4Network
 
+from cvmsim.actions import equipment
 from cvmsim.actions.call import Call, Params, is_id
 from cvmsim.catalog import Image, InstanceType, Subnet, Zone
 from cvmsim.errors import ApiError
@@ -20,14 +21,17 @@ from cvmsim.world import Named, World
 USER_DATA_MAX = 16 * 1024
 TAGS_MAX = 50
 TIMER_LEAD_SECONDS = 300
-SYSTEM_DISKS = frozenset({"LOCAL_BASIC", "LOCAL_SSD", "CLOUD_BASIC", "CLOUD_SSD", "CLOUD_PREMIUM", "CLOUD_BSSD",
-                          "CLOUD_HSSD", "CLOUD_TSSD"})  # fmt: skip
-DEFAULT_DISK, DEFAULT_DISK_SIZE = "CLOUD_PREMIUM", 50
-BANDWIDTH_MODES = frozenset({"BANDWIDTH_PREPAID", "TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR",
-                             "BANDWIDTH_PACKAGE"})  # fmt: skip
 NOT_SOLD_HERE = ("HpcClusterId", "LaunchTemplate", "DedicatedClusterId", "ChcIds", "NetworkInterfaces")
-TAG_LETTERS = {"cvm": re.compile(r"[A-Za-z0-9+=.@-]+"), "tag-product": re.compile(r"[\w+=.@:/ -]+")}
-TAG_RESERVED = {"cvm": ("qcloud", "tencent", "project"), "tag-product": ("qcs:", "project")}
+TAG_LETTERS = {
+    "live": re.compile(r"[\w +=.@:/()\[\]（）【】-]+"),
+    "cvm": re.compile(r"[A-Za-z0-9+=.@-]+"),
+    "tag-product": re.compile(r"[\w+=.@:/ -]+"),
+}
+TAG_RESERVED = {
+    "live": ("qcloud", "tencent", "project", "qcs:"),
+    "cvm": ("qcloud", "tencent", "project"),
+    "tag-product": ("qcs:", "project"),
+}
 PATTERN = re.compile(r"\{R:(\d+)(?:,F:(\d+))?\}")
 HOST_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9]|[.-](?![.-]))*[A-Za-z0-9]")
 
@@ -40,7 +44,8 @@ def make_order(world: World, call: Call, token: str = "") -> Order:
     params = call.params
     zone = zone_of(world, call, params)
     type, image = type_of(world, params, zone), image_of(world, call)
-    charge_type, bid = charge_of(params, type)
+    charge_type, bid = charge_of(world, params, type)
+    subnet = subnet_of(world, call, zone)
     check_limits(world, params)
     check_login(world, call)
     check_role(world, call)
@@ -51,7 +56,7 @@ def make_order(world: World, call: Call, token: str = "") -> Order:
         type=type,
         charge_type=charge_type,
         bid=bid,
-        subnet=subnet_of(world, call, zone),
+        subnet=subnet,
         security_groups=security_groups_of(world, call.account, call.region, params.get("SecurityGroupIds")),
         tags=tags_of(world, params),
         image_id=image.id,
@@ -61,8 +66,10 @@ def make_order(world: World, call: Call, token: str = "") -> Order:
         token=token,
         is_protected=bool(params.get("DisableApiTermination")),
         ends_at=end_of(world, params),
-        disks_per_hour=disks_per_hour_of(world, params),
-        bandwidth_per_hour=bandwidth_per_hour_of(world, params),
+        disks=equipment.disks_of(world, params),
+        bandwidth_per_hour=equipment.bandwidth_per_hour_of(world, params),
+        private_ips=equipment.private_ips_of(world, params, subnet),
+        has_public_ip=equipment.has_public_ip(params),
     )
 
 
@@ -71,8 +78,8 @@ def check_limits(world: World, params: Params) -> None:
     absent = [name for name in NOT_SOLD_HERE if params.get(name)]
     if absent:
         raise ApiError("UnsupportedOperation", f"`{absent[0]}` is not offered by this simulator.")
-    check_disks(params)
-    check_internet(params)
+    equipment.check_disks(world, params)
+    equipment.check_internet(world, params)
     check_user_data(params.get("UserData"))
     check_name(world, params.get("InstanceName"))
     check_host_name(params.get("HostName"))
@@ -90,10 +97,11 @@ def zone_of(world: World, call: Call, params: Params) -> Zone:
 
 
 def type_of(world: World, params: Params, zone: Zone) -> InstanceType:
-    """Returns the instance type. Raises ApiError when it is malformed, unknown, or not sold in the zone."""
-    name = params.get("InstanceType")
-    if not name:
-        raise ApiError("MissingParameter", "The request is missing a required parameter `InstanceType`.")
+    """Returns the instance type. Raises ApiError when it is malformed, unknown, or not sold in the zone.
+
+    Left out, the system chooses one that the zone sells. Source: RunInstances, InstanceType.
+    """
+    name = params.get("InstanceType") or default_type(world, zone, is_spot=params.get("InstanceChargeType") == SPOT)
     if not re.fullmatch(r"[A-Z][A-Za-z0-9]*\.[0-9A-Z]+", name):
         raise ApiError("InvalidInstanceType.Malformed", f"The instance type `{name}` is malformed.")
     type: InstanceType | None = world.catalog.types.get(name)
@@ -102,6 +110,18 @@ def type_of(world: World, params: Params, zone: Zone) -> InstanceType:
     if (zone.name, name) not in world.offerings:
         raise ApiError("ResourceUnavailable.InstanceType", f"The zone `{zone.name}` does not sell `{name}`.")
     return type
+
+
+def default_type(world: World, zone: Zone, *, is_spot: bool) -> str:
+    """Returns the cheapest type that the zone has in stock. Raises ApiError when it has none.
+
+    How the vendor chooses is not published.
+    """
+    sold = [one for (place, _), one in world.offerings.items() if place == zone.name and (one.type.spot or not is_spot)]
+    in_stock = [one for one in sold if one.left(is_spot)]
+    if not in_stock:
+        raise ApiError("ResourceInsufficient.AvailabilityZoneSoldOut", f"The zone `{zone.name}` is sold out.")
+    return min(in_stock, key=lambda one: (one.list_price, one.type.name)).type.name
 
 
 def image_of(world: World, call: Call) -> Image:
@@ -119,7 +139,7 @@ def image_of(world: World, call: Call) -> Image:
     return image
 
 
-def charge_of(params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
+def charge_of(world: World, params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
     """Returns charge type and bid. The bid is None on demand, and for spot when any price will do. Raises ApiError."""
     charge_type: str = params.get("InstanceChargeType") or ON_DEMAND
     market = params.get("InstanceMarketOptions")
@@ -131,6 +151,8 @@ def charge_of(params: Params, type: InstanceType) -> tuple[str, Decimal | None]:
         return charge_type, None
     if not type.spot:
         raise ApiError("UnsupportedOperation.NoInstanceTypeSupportSpot", f"`{type.name}` is not sold as spot.")
+    if not market and world.switches["spot-without-bid"] == "refused":
+        raise ApiError("MissingParameter", "SPOTPAID needs a required parameter `InstanceMarketOptions`.")
     return charge_type, bid_of(market) if market else None
 
 
@@ -195,15 +217,15 @@ def security_groups_of(world: World, account: str, region: str, asked: Sequence[
     return tuple(asked) if asked else known[:1]
 
 
-def tags_of(world: World, params: Params) -> dict[str, str]:
+def tags_of(world: World, params: Params, resource: str = "instance") -> dict[str, str]:
     """Returns the tags in TagSpecification.
 
     Raises ApiError when one is illegal or given twice, or there are too many.
     """
     tags: dict[str, str] = {}
     for specification in params.get("TagSpecification") or []:
-        if specification["ResourceType"] != "instance":
-            raise ApiError("InvalidParameterValue", "The only `ResourceType` of `TagSpecification` is instance.")
+        if specification["ResourceType"] != resource:
+            raise ApiError("InvalidParameterValue", f"The only `ResourceType` of `TagSpecification` is {resource}.")
         for tag in specification["Tags"]:
             check_tag(world.switches["tag-charset"], tag["Key"], tag["Value"])
             if tag["Key"] in tags:
@@ -224,63 +246,10 @@ def check_tag(charset: str, key: str, value: str) -> None:
         raise ApiError("FailedOperation.TagKeyReserved", f"The tag key `{key}` has a reserved prefix.")
     if len(key) > 127 or not letters.fullmatch(key):
         raise ApiError("FailedOperation.IllegalTagKey", f"The tag key `{key}` is illegal.")
+    if not value and charset == "live":
+        raise ApiError("InvalidParameter", f"The tag `{key}` has no value.")
     if len(value) > 127 or (value and not letters.fullmatch(value)):
         raise ApiError("FailedOperation.IllegalTagValue", f"The tag value `{value}` is illegal.")
-
-
-def check_disks(params: Params) -> None:
-    """Raises ApiError when a disk has a wrong type or size."""
-    system = params.get("SystemDisk") or {}
-    check_disk_type(system.get("DiskType"))
-    size = system.get("DiskSize")
-    if size is not None and not 20 <= size <= 2048:
-        raise ApiError("InvalidParameterValue.Range", f"A system disk has 20 to 2048 GiB, not {size}.")
-    disks = params.get("DataDisks") or []
-    if len(disks) > 21:
-        raise ApiError("InvalidParameterValue.LimitExceeded", f"At most 21 `DataDisks`, not {len(disks)}.")
-    for disk in disks:
-        check_disk_type(disk.get("DiskType"))
-        if disk["DiskSize"] % 10 or not 10 <= disk["DiskSize"] <= 32000:
-            raise ApiError(
-                "InvalidParameterValue.Range",
-                f"A data disk has 10 to 32000 GiB in steps of 10, not {disk['DiskSize']}.",
-            )
-
-
-def check_disk_type(type: str | None) -> None:
-    """Raises ApiError when the disk type does not exist."""
-    if type is not None and type not in SYSTEM_DISKS:
-        raise ApiError("InvalidParameterValue", f"The disk type `{type}` does not exist.")
-
-
-def check_internet(params: Params) -> None:
-    """Raises ApiError when the internet access is not possible."""
-    mode = (params.get("InternetAccessible") or {}).get("InternetChargeType")
-    if mode is not None and mode not in BANDWIDTH_MODES:
-        raise ApiError("InvalidParameterValue", f"The `InternetChargeType` `{mode}` does not exist.")
-
-
-def disks_per_hour_of(world: World, params: Params) -> Decimal:
-    """Returns the price of the disks of one instance, in dollars per hour. There is always a system disk."""
-    system = {"DiskType": DEFAULT_DISK, "DiskSize": DEFAULT_DISK_SIZE} | (params.get("SystemDisk") or {})
-    disks = [system, *(params.get("DataDisks") or [])]
-    prices = world.catalog.tariff.disks
-    return sum((prices.get(disk.get("DiskType") or DEFAULT_DISK, 0) * disk["DiskSize"] for disk in disks), Decimal(0))
-
-
-def bandwidth_per_hour_of(world: World, params: Params) -> Decimal:
-    """Returns the price of the bandwidth of one instance, in dollars per hour. 0 when traffic is paid instead."""
-    internet = params.get("InternetAccessible") or {}
-    if internet.get("InternetChargeType") != "BANDWIDTH_POSTPAID_BY_HOUR":
-        return Decimal(0)
-    return world.catalog.tariff.mbps_hour * int(internet.get("InternetMaxBandwidthOut") or 0)
-
-
-def pays_for_traffic(params: Params) -> bool:
-    """True when traffic out is paid by the gigabyte. This is so when bandwidth is requested without a charge type."""
-    internet = params.get("InternetAccessible") or {}
-    mode = internet.get("InternetChargeType") or "TRAFFIC_POSTPAID_BY_HOUR"
-    return bool(internet.get("InternetMaxBandwidthOut")) and mode == "TRAFFIC_POSTPAID_BY_HOUR"
 
 
 def check_login(world: World, call: Call) -> None:
@@ -291,7 +260,7 @@ def check_login(world: World, call: Call) -> None:
     password = login.get("Password")
     if password is not None and not (8 <= len(password) <= 30 and kinds_of(password) >= 3):
         raise ApiError("InvalidPassword", "A password has 8 to 30 characters of at least three kinds.")
-    known = world.account(call.account).key_pairs.get(call.region, ())
+    known = world.key_pairs.of(call.account, call.region)
     for key in login.get("KeyIds") or []:
         if not is_id(key, "skey"):
             raise ApiError("InvalidKeyPairId.Malformed", f"The key pair id `{key}` is malformed.")

@@ -8,8 +8,9 @@ import re
 
 from cvmsim.actions.call import Answer, Call
 from cvmsim.actions.look import utc
+from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
-from cvmsim.world import Credited, World
+from cvmsim.world import World
 
 ARN = re.compile(r"qcs::cam::uin/(?P<uin>\d+):role(?:Name/(?P<name>[\w+=,.@-]+)|/(?P<id>\d+))")
 SECONDS_DEFAULT, SECONDS_MAX = 7200, 43200

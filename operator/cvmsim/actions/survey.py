@@ -17,6 +17,7 @@ OFFER_FILTERS = frozenset({"zone", "instance-family", "instance-type", "instance
 OFFER_VALUES_MAX = 100
 TYPE_FILTERS = frozenset({"zone", "instance-family", "instance-type"})
 IMAGE_FILTERS = frozenset({"image-id", "image-type", "image-name", "platform", "tag-key", "tag-value", "tag:"})
+ON_DEMAND_QUOTA, IMAGE_QUOTA = 500, 500
 SORT_KEYS = {"cpu": "Cpu", "memory": "Memory"}
 
 
@@ -74,7 +75,7 @@ def _quota_item(world: World, offering: Offering, charge_type: str) -> Answer:
         "TypeName": type.title,
         "LocalDiskTypeList": [],
         "Status": "SOLD_OUT" if is_sold_out else "SELL",
-        "Price": item_price(world, offering.list_price, price),
+        "Price": item_price(world, offering.list_price, price, has_steps=charge_type == ON_DEMAND),
         "SoldOutReason": f"{type.name} is sold out in {offering.zone}." if is_sold_out else "",
         "InstanceBandwidth": 1.5,
         "InstancePps": 30,
@@ -176,18 +177,39 @@ def _image(image: Image) -> Answer:
 
 
 def describe_account_quota(world: World, call: Call) -> Answer:
-    """Answers the spot quota per zone in vCPU. The other quotas are empty lists here. Source: DescribeAccountQuota."""
+    """Answers the quotas. Only that of spot, in vCPU per zone, limits anything here. Source: DescribeAccountQuota."""
     filters = filters_of(call.params, frozenset({"zone", "quota-type"}))
     zones = [zone.name for zone in world.catalog.zones.values() if zone.region == call.region]
     wanted = filters.get("zone", zones)
     _check_zones(world, call.region, wanted)
-    is_asked = "SpotPaidQuotaSet" in filters.get("quota-type", ["SpotPaidQuotaSet"])
-    rows = [_spot_quota(world, call.account, zone) for zone in wanted] if is_asked else []
-    quota: Answer = {"PostPaidQuotaSet": [], "PrePaidQuotaSet": [], "SpotPaidQuotaSet": rows, "ImageQuotaSet": [],
-                     "DisasterRecoverGroupQuotaSet": []}  # fmt: skip
+    quota: Answer = {
+        "PostPaidQuotaSet": [_on_demand_quota(world, call.account, zone) for zone in wanted],
+        "PrePaidQuotaSet": [
+            {"Zone": zone, "UsedQuota": 0, "OnceQuota": 0, "RemainingQuota": 0, "TotalQuota": 0} for zone in wanted
+        ],
+        "SpotPaidQuotaSet": [_spot_quota(world, call.account, zone) for zone in wanted],
+        "ImageQuotaSet": [{"UsedQuota": 0, "TotalQuota": IMAGE_QUOTA}],
+        "DisasterRecoverGroupQuotaSet": [
+            {"GroupQuota": 10, "CurrentNum": 0, "CvmInHostGroupQuota": 50, "CvmInSwitchGroupQuota": 20,
+             "CvmInRackGroupQuota": 30}
+        ],
+    }  # fmt: skip
+    asked = filters.get("quota-type")
+    quota = {name: rows if asked is None or name in asked else [] for name, rows in quota.items()}
     return {
         "AppId": world.account(call.account).app_id,
         "AccountQuotaOverview": {"Region": call.region, "AccountQuota": quota},
+    }
+
+
+def _on_demand_quota(world: World, account: str, zone: str) -> Answer:
+    own = (one for one in world.instances.values() if one.order.account == account and one.order.zone == zone)
+    used = sum(one.is_live and one.order.charge_type == ON_DEMAND for one in own)
+    return {
+        "Zone": zone,
+        "UsedQuota": used,
+        "RemainingQuota": max(0, ON_DEMAND_QUOTA - used),
+        "TotalQuota": ON_DEMAND_QUOTA,
     }
 
 
