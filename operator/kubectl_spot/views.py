@@ -82,7 +82,8 @@ def activity(obj: Object, now: datetime) -> str:
             str(line.get("count", 1)),
             _pool(line),
             _ids(line.get("instanceIds", ())),
-            ": ".join(filter(None, (line.get("code"), line.get("message")))) or line.get("cause", ""),
+            (": ".join(filter(None, (line.get("code"), line.get("message")))) or line.get("cause", ""))
+            + _request(line),
         )
         for line in _status(obj).get("activities", ())
     ]
@@ -107,6 +108,10 @@ def pools(obj: Object, now: datetime) -> str:
         for one in _status(obj).get("pools", ())
     ]
     return _block(obj, head, rows, [], _no_pools(obj))
+
+
+def _request(line: Mapping[str, Any]) -> str:
+    return f" (request {line['requestId']})" if line.get("requestId") else ""
 
 
 def _no_pools(obj: Object) -> str:
@@ -158,10 +163,11 @@ def quote(obj: Object, now: datetime) -> str:
     found = _status(obj).get("quote")
     if found is None:
         return f"{label(obj)}\n  There is a quote only while spec.paused is true and instances are missing."
-    head = ("COUNT", "POOL", "SPOT/H", "BID/H")
+    head, refused = ("COUNT", "POOL", "SPOT/H", "BID/H"), {_pool(one) for one in found.get("refusals", ())}
     rows = [
         (str(one["count"]), _pool(one), one.get("pricePerHour", NOTHING), one.get("bid", "market"))
         for one in found.get("pools", ())
+        if _pool(one) not in refused
     ]
     return _block(obj, head, rows, list(_about(found)), "nothing would be bought")
 

@@ -6,6 +6,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -81,6 +82,15 @@ async def test_repeats_are_one_object_written_at_most_once_a_minute_with_their_c
     assert 4 <= len(times) <= 6
     assert all(after - before >= 60 for before, after in itertools.pairwise(times))
     assert api.patches[-1][1] == {"series": {"count": 300, "lastObservedTime": "2026-11-23T00:04:59.000000Z"}}
+
+
+async def test_repeats_with_other_request_ids_are_one_series_that_names_the_first() -> None:
+    api = Api()
+    async with recording(api) as recorder:
+        for number in range(3):
+            recorder.record(OBJECT, replace(SOLD_OUT, request_id=f"req-{number}"))
+            await asyncio.sleep(1)
+    assert [event["note"] for _, event in api.posts] == ["No stock. (request req-0)"]
 
 
 async def test_other_notes_reasons_and_objects_are_other_events() -> None:

@@ -47,7 +47,7 @@ STATUS: dict[str, Any] = {
              "accrued": "1.5", "accruedAt": "2026-11-24T03:00:00Z", "currency": "USD"},
     "activities": [
         {"id": "act-2", "type": "Launch", "state": "Failed", "cause": "1 of 3 missing", "zone": "ap-guangzhou-3",
-         "instanceType": "S5.MEDIUM4", "code": "SoldOut", "message": "no more", "count": 7,
+         "instanceType": "S5.MEDIUM4", "code": "Out", "message": "no", "count": 7, "requestId": "r7",
          "startTime": "2026-11-24T03:00:00Z", "endTime": "2026-11-24T03:58:00Z"},
         {"id": "act-1", "type": "Launch", "state": "Succeeded", "cause": "3 of 3 missing", "count": 1,
          "zone": "ap-guangzhou-3", "instanceType": "S5.MEDIUM4", "instanceIds": [f"ins-{n}" for n in range(5)],
@@ -83,7 +83,7 @@ jobs/web
 ACTIVITY = """
 jobs/web
   AGE    TYPE     STATE       TIMES   POOL                        INSTANCES                        WHY
-  2m     Launch   Failed      7       S5.MEDIUM4@ap-guangzhou-3   -                                SoldOut: no more
+  2m     Launch   Failed      7       S5.MEDIUM4@ap-guangzhou-3   -                                Out: no (request r7)
   2d4h   Launch   Succeeded   1       S5.MEDIUM4@ap-guangzhou-3   ins-0, ins-1, ins-2 and 2 more   3 of 3 missing
 """.strip()
 POOLS = """
@@ -112,6 +112,16 @@ jobs/web
 )  # fmt: skip
 def test_a_whole_answer(command: str, shown: str) -> None:
     assert views.text(command, [web(STATUS)], NOW) == shown
+
+
+def test_a_pool_that_would_refuse_is_not_among_those_that_would_be_bought() -> None:
+    pool = {"zone": "ap-guangzhou-3", "instanceType": "S5.MEDIUM4", "count": 2}
+    refusal = {**pool, "code": "ResourceInsufficient", "message": "sold out"}
+    quote = {"missing": 2, "chosen": 0, "pools": [pool], "refusals": [refusal]}
+    shown = views.text("quote", [web({"quote": quote})], NOW)
+    assert "nothing would be bought" in shown
+    assert "0 of 2 missing instances would be bought" in shown
+    assert "would refuse now: ResourceInsufficient" in shown
 
 
 def test_what_nobody_sees_is_shown_as_unknown() -> None:

@@ -269,6 +269,7 @@ def test_what_a_person_should_notice(activity: Activity, type_: str, reason: str
     (event,) = events_of([activity])
     assert (event.type, event.reason) == (type_, reason)
     assert [part for part in mentioned if part not in event.note] == []
+    assert event.request_id == activity.request_id
 
 
 def test_a_release_still_under_way_is_no_event() -> None:

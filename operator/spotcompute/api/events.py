@@ -13,9 +13,11 @@ from typing import Literal
 class Event:
     """`Event` is a Kubernetes Event about an environment.
 
-    `reason` is written in PascalCase; `note` has at most 1,024 characters.
+    `reason` is written in PascalCase; `note` has at most 1,024 characters. `request_id` is that of the call it is
+    about, and no part of the note: equal events with other ids are one series.
     """
 
     type: Literal["Normal", "Warning"]
     reason: str
     note: str
+    request_id: str | None = None

@@ -157,7 +157,7 @@ class EventRecorder:
             "kind": "Event",
             "type": event.type,
             "reason": event.reason,
-            "note": event.note[:NOTE_CHARACTERS],
+            "note": _note(event),
             "action": "Reconcile",
             "regarding": {
                 "apiVersion": f"{GROUP}/{VERSION}",
@@ -169,6 +169,12 @@ class EventRecorder:
             "reportingController": REPORTING_CONTROLLER,
             "reportingInstance": self._instance,
         }
+
+
+def _note(event: Event) -> str:
+    """Returns the note with the request id. Repeats have other ids, so that of the first stands for the series."""
+    request = f" (request {event.request_id})" if event.request_id else ""
+    return event.note[: NOTE_CHARACTERS - len(request)] + request
 
 
 def _series_of(series: _Series) -> dict[str, Any]:

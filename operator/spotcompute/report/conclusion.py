@@ -24,7 +24,7 @@ from spotcompute.plan.launching import may_launch
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
-from spotcompute.report.why import Why, why_short
+from spotcompute.report.why import Why, in_words, why_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +263,7 @@ def _one_time_over(situation: Situation, counts: str) -> Conclusion:
     ]
     if backoffs:
         last = max(backoffs, key=lambda backoff: backoff.failed_at)
-        message = f"{counts}; the one attempt failed: {last.code}: {last.message}. Change the spec for another one"
+        message = f"{counts}; the one attempt failed: {last.code}: {in_words(last)}. Change the spec for another one"
         return Conclusion("Failed", str(last.trouble), message, stalled=True)
     message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
     return Conclusion("Failed", Reason.LOST, message, stalled=True)

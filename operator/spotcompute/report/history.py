@@ -177,7 +177,11 @@ _LOSS_REASONS = {
 
 def events_of(activities: Sequence[Activity]) -> list[Event]:
     """Returns the Events for what a person should notice of these activities. `kube.events` merges repeats."""
-    return [event for activity in together(activities) if (event := _event(activity)) is not None]
+    return [
+        replace(event, request_id=activity.request_id)
+        for activity in together(activities)
+        if (event := _event(activity)) is not None
+    ]
 
 
 def _event(activity: Activity) -> Event | None:

@@ -82,8 +82,7 @@ def decisive_backoff(backoffs: Sequence[Backoff]) -> Backoff:
 
 def _explained(backoff: Backoff, situation: Situation) -> str:
     where = f" in {backoff.pool}" if backoff.pool else ""
-    request = f" (request {backoff.request_id})" if backoff.request_id else ""
-    text = f"{backoff.code}{where}: {backoff.message}{request}"
+    text = f"{backoff.code}{where}: {in_words(backoff)}"
     cap = _cap(backoff, situation)
     if backoff.trouble is Trouble.PRICE_TOO_LOW and cap is not None:
         price = situation.market.price(backoff.pool) if backoff.pool else None
@@ -91,6 +90,12 @@ def _explained(backoff: Backoff, situation: Situation) -> str:
         quote = f"the market asks {price} per hour, " if price is not None and price > cap else ""
         text += f"; {quote}maxPrice is {cap}"
     return text
+
+
+def in_words(backoff: Backoff) -> str:
+    """Returns the cloud's sentence without its full stop, because another sentence follows, and the request id."""
+    request = f" (request {backoff.request_id})" if backoff.request_id else ""
+    return f"{backoff.message.rstrip('. ')}{request}"
 
 
 def _cap(backoff: Backoff, situation: Situation) -> Decimal | None:
@@ -107,7 +112,7 @@ def _about_fallback(situation: Situation) -> str:
         return f"On demand from {to_text(at)}" if at is not None else ""
     backoff = ledger.backoffs.get(ON_DEMAND)
     if backoff is not None and is_backing_off(ledger, ON_DEMAND, situation.now):
-        return f"On demand refused too: {backoff.code}: {backoff.message}"
+        return f"On demand refused too: {backoff.code}: {in_words(backoff)}"
     if market.unreliable_because is not None:
         return f"Nothing is bought on demand while the quotes are not believed: {market.unreliable_because}"
     if not any(market.list_price(pool) for pool, _ in situation.desired.pools):
