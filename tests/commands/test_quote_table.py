@@ -44,6 +44,13 @@ def test_the_table_says_it(quote: Quote, findings: Findings, sentence: str) -> N
     assert table.endswith("\n")
 
 
+def test_the_table_counts_no_instance_that_the_cloud_would_refuse() -> None:
+    refused = DryRunRefusal(A, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuota", "too many")
+    table = quote_table(QUOTE, Findings(refusals=(refused,)), "USD")
+    assert "0 of 2 instances would be launched:" in table
+    assert "would refuse now" in table
+
+
 @pytest.mark.parametrize(
     "findings",
     [

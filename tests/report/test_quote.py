@@ -91,5 +91,16 @@ def test_whether_it_could_be_launched(quote: Quote, findings: Findings, expected
     assert to_json(quote, findings, "CNY")["launchable"] is expected
 
 
+def test_what_a_dry_run_refuses_is_neither_counted_nor_paid_for() -> None:
+    refused = DryRunRefusal(A, 2, Trouble.INSUFFICIENT_CAPACITY, "ResourceInsufficient", "sold out")
+    other = Lot(B, 1, Decimal("0.03"), Decimal("0.1"), None)
+    quote, findings = Quote(3, (), (lot(), other)), Findings(refusals=(refused,))
+    first = quoted(quote, findings, 7, "USD")
+    assert (first["missing"], first["chosen"], first["perHour"]) == (3, 1, "0.03")
+    assert [one["count"] for one in first["pools"]] == [2, 1]
+    assert requoted(quote, first, "USD") == first
+    assert to_json(quote, findings, "USD")["perMonth"] == "21.9"
+
+
 def test_an_unknown_price_is_left_out() -> None:
     assert "perHour" not in to_json(Quote(2, (), (lot(None),)), Findings(), "CNY")

@@ -246,7 +246,10 @@ class QuoteStatus(StatusPart):
         description="Generation of the spec that the cloud checked in dry runs; absent when the cloud did not answer.",
     )
     missing: int = Field(description="Instances that are missing.")
-    chosen: int = Field(description="How many of the missing instances the market seems to have, within all limits.")
+    chosen: int = Field(
+        description="How many of the missing instances would be had: the market seems to have them, within all limits,"
+        " and the dry runs were not refused."
+    )
     per_hour: str | None = Field(
         default=None,
         description="What those instances would cost per hour, extrasPerHour included, traffic not included. Absent"

@@ -11,12 +11,13 @@ from decimal import Decimal
 from spotcompute.plan.field_errors import Findings
 from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.cost import money
-from spotcompute.report.quote import MONTH_HOURS, is_launchable
+from spotcompute.report.quote import MONTH_HOURS, is_launchable, let_through
 
 
 def quote_table(quote: Quote, findings: Findings, currency: str) -> str:
     """Returns every pool, what would be chosen, its cost, and what is wrong. The text ends with a newline."""
-    return "\n".join([*_pools(quote, currency), *_choice(quote, currency), *_found(quote, findings)]) + "\n"
+    had = let_through(quote, {refusal.pool for refusal in findings.refusals})
+    return "\n".join([*_pools(quote, currency), *_choice(had, currency), *_found(quote, findings)]) + "\n"
 
 
 def _pools(quote: Quote, currency: str) -> Iterator[str]:
@@ -66,7 +67,7 @@ def _lot_row(lot: Lot) -> tuple[str, ...]:
 
 def _found(quote: Quote, findings: Findings) -> Iterator[str]:
     if findings.refusals:
-        yield "\nThe cloud refused a dry run. The operator would ask for fewer, or ask another pool:"
+        yield "\nThe cloud would refuse now. The operator would ask for fewer, or ask another pool:"
         yield from (f"  {one.count} x {one.pool}: {one.code}: {one.message}" for one in findings.refusals)
     if findings.field_errors:
         yield "\nTo be corrected first:"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
 from spotcompute.api.status import FieldErrorStatus, LotStatus, QuoteStatus, RefusalStatus
+from spotcompute.model.offering import Pool
 from spotcompute.plan.field_errors import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Line, Lot, Quote
 from spotcompute.report.conclusion import Conclusion
@@ -21,14 +22,26 @@ _OF_THE_CHECK = ("checkedGeneration", "errors", "moreErrors", "refusals")
 
 def quoted(quote: Quote, findings: Findings, generation: int, currency: str) -> dict[str, Any]:
     """Returns `status.quote` after the cloud was asked about `generation`, or could not be asked."""
+    return _written(
+        quote, let_through(quote, {refusal.pool for refusal in findings.refusals}), findings, generation, currency
+    )
+
+
+def let_through(quote: Quote, refused: Collection[Pool]) -> Quote:
+    """Returns the quote without the lots that a dry run refused: they would not be had now."""
+    return replace(quote, lots=tuple(lot for lot in quote.lots if lot.pool not in refused))
+
+
+def _written(quote: Quote, had: Quote, findings: Findings, generation: int, currency: str) -> dict[str, Any]:
+    """Writes which pools would be asked (`quote`), and how many instances would be had and at what cost (`had`)."""
     return QuoteStatus(
         checked_generation=generation if findings.unchecked is None else None,
         missing=quote.missing,
-        chosen=quote.chosen,
-        per_hour=optional_money(quote.per_hour),
-        extras_per_hour=optional_money(quote.extras_per_hour) if quote.lots else None,
-        on_demand_per_hour=optional_money(quote.on_demand_per_hour),
-        saved_percent=quote.saved_percent,
+        chosen=had.chosen,
+        per_hour=optional_money(had.per_hour),
+        extras_per_hour=optional_money(had.extras_per_hour) if had.lots else None,
+        on_demand_per_hour=optional_money(had.on_demand_per_hour),
+        saved_percent=had.saved_percent,
         currency=currency,
         pools=[_lot(lot) for lot in quote.lots] or None,
         errors=[_field_error(field_error) for field_error in findings.field_errors] or None,
@@ -41,7 +54,8 @@ def quoted(quote: Quote, findings: Findings, generation: int, currency: str) -> 
 def requoted(quote: Quote, previous: Mapping[str, Any], currency: str) -> dict[str, Any]:
     """Returns `status.quote` at the present prices, with what `previous` says of the dry runs."""
     kept = {key: previous[key] for key in _OF_THE_CHECK if key in previous}
-    return {**quoted(quote, Findings(), -1, currency), **kept}
+    refused = {Pool(one["zone"], one["instanceType"]) for one in previous.get("refusals") or ()}
+    return {**_written(quote, let_through(quote, refused), Findings(), -1, currency), **kept}
 
 
 def with_first_error(conclusion: Conclusion, quote: Mapping[str, Any] | None) -> Conclusion:
@@ -94,7 +108,8 @@ def to_json(quote: Quote, findings: Findings, currency: str) -> dict[str, Any]:
     """Returns a quote for programs: `status.quote` without a generation, every pool, and the cost of a month."""
     whole = quoted(quote, findings, -1, currency)
     whole.pop("checkedGeneration", None)
-    per_month = None if quote.per_hour is None else money(quote.per_hour * MONTH_HOURS)
+    had = let_through(quote, {refusal.pool for refusal in findings.refusals})
+    per_month = None if had.per_hour is None else money(had.per_hour * MONTH_HOURS)
     return {
         "launchable": is_launchable(quote, findings),
         **{key: value for key, value in whole.items() if key != "pools"},
