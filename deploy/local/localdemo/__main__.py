@@ -24,7 +24,7 @@ from localcluster.cluster import ClusterError
 from localcluster.kubectl import KubectlError
 from localcluster.processes import ProcessError
 from localdemo import installation
-from localdemo.stage import PACE, Stage, open_stage
+from localdemo.stage import PACE, SITE, Stage, open_stage
 from localdemo.story import Story, StoryBroken
 from localdemo.surroundings import REPOSITORY
 from localdemo.terminal import Terminal
@@ -91,8 +91,8 @@ def introduce(terminal: Terminal, stage: Stage, seconds: float) -> None:
     )
     sweep, base, limit = (PACE[f"SPOTCOMPUTE_{name}_SECONDS"] for name in ("SWEEP", "REST_BASE", "REST_LIMIT"))
     terminal.say(
-        f"The demo is fast, so that it takes a minute: the operator looks every {sweep} s (15 by default) and asks"
-        f" again after {base} to {limit} s (5 to 60 by default)."
+        f"The demo is fast, so that it takes a minute or two: the operator looks every {sweep} s (15 by default) and"
+        f" asks again after {base} to {limit} s (5 to 60 by default)."
     )
     terminal.say(
         f"Below, kubectl is the user (in namespace {installation.NAMESPACE}), and cvmsim is the market."
@@ -125,6 +125,7 @@ def instructions(state: dict[str, Any]) -> str:
 export KUBECONFIG={state["kubeconfig"]}
 export CVMSIM_READY_FILE={state["ready_file"]}
 export PATH={state["path"]}:$PATH
+export SPOTCOMPUTE_SITE={SITE}
 
 kubectl apply -k deploy/samples            # environments for the simulator's account
 kubectl get sce --watch                    # how they change

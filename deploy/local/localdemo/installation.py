@@ -22,7 +22,8 @@ OPERATOR_NAMESPACE, OPERATOR_ACCOUNT = "spotcompute-system", "spotcompute-operat
 CRD = "spotcomputeenvironments.spotcompute.dev"
 LABEL = "spotcompute.dev/local-demo"
 #: There is no Deployment: the operator runs here as a process, with the ServiceAccount that the Deployment would use.
-KINDS = ("CustomResourceDefinition", "Namespace", "ServiceAccount", "ClusterRole", "ClusterRoleBinding")
+RIGHTS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
+KINDS = ("CustomResourceDefinition", "Namespace", "ServiceAccount", *RIGHTS)
 RELEASE_SECONDS, REMOVAL_SECONDS = 30, 90
 Manifest = dict[str, Any]
 NAMESPACE_MANIFEST: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
@@ -78,6 +79,8 @@ def _remove(kubectl: Kubectl) -> None:
             kubectl.run("delete", f"--namespace={NAMESPACE}", name, "--wait=false")
             no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
             kubectl.run("patch", f"--namespace={NAMESPACE}", name, *no_finalizers)
+    home = (f"--namespace={OPERATOR_NAMESPACE}", f"--selector={LABEL}")
+    kubectl.run("delete", "roles,rolebindings", *home, timeout=REMOVAL_SECONDS)
     kinds = "namespaces,clusterroles,clusterrolebindings,customresourcedefinitions"
     kubectl.run("delete", kinds, f"--selector={LABEL}", f"--timeout={REMOVAL_SECONDS}s", timeout=REMOVAL_SECONDS + 10)
 

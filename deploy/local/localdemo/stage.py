@@ -21,6 +21,8 @@ from localdemo.simulator import Simulator
 from localdemo.surroundings import OPERATOR_SOURCES, REPOSITORY, surroundings
 
 READY_SECONDS = 120.0
+#: The simulator sells for dollars, as this site does. Otherwise the operator would call the same numbers yuan.
+SITE = "international"
 TOKEN_SECONDS = 30 * 86400  # `make up` may stay for weeks; a cluster may grant less
 REVIVAL_SECONDS = 1.0
 #: Short times, so that a story of hours takes a minute. An installation has sweeps of 15 s and backoffs of 5 to 60 s.
@@ -59,6 +61,7 @@ class Stage:
             KUBECONFIG=str(kubeconfig),
             SPOTCOMPUTE_ENDPOINT=self.simulator.endpoint,
             SPOTCOMPUTE_PROTOCOL="http",
+            SPOTCOMPUTE_SITE=SITE,
             SPOTCOMPUTE_NAMESPACE=installation.NAMESPACE,
             SPOTCOMPUTE_ALLOW_DEFAULT_CREDENTIALS="false",
             SPOTCOMPUTE_LISTEN_HOST="127.0.0.1",

@@ -101,7 +101,9 @@ class Sources:
             return
         try:
             await self._kube.protect_secret(namespace, secret)
-        except (Forbidden, Invalid) as error:
+        except Forbidden as error:  # an install that may not guard Secrets is a choice, and no trouble
+            _log.info("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
+        except Invalid as error:
             _log.warning("secret_not_guarded", namespace=namespace, secret=secret, error=str(error))
         self._protected.add((namespace, secret))
 

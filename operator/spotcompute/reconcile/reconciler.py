@@ -21,7 +21,7 @@ from spotcompute.cloud.accounts import Accounts
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
-from spotcompute.kube.port import Conflict, KubeObject
+from spotcompute.kube.port import Conflict, KubeObject, NotFound
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
@@ -91,7 +91,7 @@ class Reconciler:
             for _ in range(CONFLICTS_AT_ONCE):
                 try:
                     return await self._attempt(raw, unsaved, record)
-                except Conflict:
+                except (Conflict, NotFound):  # changed or gone since it was read
                     raw = await self._objects.read_again(raw)
                     if raw is None:
                         return None
