@@ -180,8 +180,14 @@ async def test_secrets_and_config_maps_are_decoded(
     control_plane.kubectl.run(*in_namespace, "create", "configmap", "script", "--from-literal=user-data=#!/bin/sh")
     assert await kube.read_secret(namespace, "key") == {"secretId": b"AKID"}
     assert await kube.read_config_map(namespace, "script") == {"user-data": "#!/bin/sh"}
+    version = await kube.secret_version(namespace, "key")
+    assert await kube.secret_version(namespace, "key") == version
+    control_plane.kubectl.run(*in_namespace, "label", "secret", "key", "changed=yes")
+    assert await kube.secret_version(namespace, "key") != version
     with pytest.raises(NotFound):
         await kube.read_secret(namespace, "nothing")
+    with pytest.raises(NotFound):
+        await kube.secret_version(namespace, "nothing")
     with pytest.raises(NotFound):
         await kube.read_config_map(namespace, "nothing")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import cast
 
 import pytest
@@ -97,3 +98,55 @@ async def test_user_data_of_a_secret_is_cut_out_of_every_log() -> None:
     assert data.encoded == base64.b64encode(raw).decode()
     assert redact(f"sent {raw.decode()}, as {data.encoded}") == "sent [redacted], as [redacted]"
     assert data.encoded not in repr(data)
+
+
+@dataclass
+class Changing:
+    """One Secret, whose key and version change together; `asked` counts what was asked for."""
+
+    key: str = "AKIDfirst"
+    asked: list[str] = field(default_factory=list)
+    now: datetime = NOW
+
+    async def read_secret(self, namespace: str, name: str) -> dict[str, bytes]:
+        self.asked.append("data")
+        return {"secretId": self.key.encode(), "secretKey": b"k"}
+
+    async def secret_version(self, namespace: str, name: str) -> str:
+        self.asked.append("version")
+        return self.key
+
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
+        pass
+
+    async def hour(self, sources: Sources, environments: int) -> None:
+        for second in range(0, 3600, 20 // environments):
+            self.now = NOW + timedelta(seconds=second)
+            await sources.credentials("ns", "key")
+
+
+@pytest.mark.parametrize("environments", [1, 20])
+async def test_a_refused_key_is_read_again_once_and_then_only_compared(environments: int) -> None:
+    secret = Changing()
+    sources = Sources(cast(KubePort, secret), None, lambda: secret.now)
+    await sources.credentials("ns", "key")
+    assert sources.distrust("ns", "key"), "that is news"
+    assert not sources.distrust("ns", "key")
+    secret.asked.clear()
+    await secret.hour(sources, environments)
+    assert secret.asked.count("data") == 1
+    assert secret.asked.count("version") <= 120
+    secret.key = "AKIDsecond"
+    secret.now += timedelta(seconds=40)
+    assert (await sources.credentials("ns", "key")).secret_id == "AKIDsecond"
+
+
+async def test_keys_that_nobody_asks_for_are_let_go() -> None:
+    secret = Changing()
+    sources = Sources(cast(KubePort, secret), None, lambda: secret.now)
+    await sources.credentials("gone", "key")
+    await sources.credentials("released", "key")
+    await sources.unprotect("released", "key")
+    secret.now += timedelta(hours=3)
+    await sources.credentials("ns", "key")
+    assert list(sources._cache) == [("ns", "key")]

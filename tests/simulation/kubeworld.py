@@ -319,6 +319,15 @@ class KubeLine:
         result: Mapping[str, bytes] = await self._call("secret", read)
         return result
 
+    async def secret_version(self, namespace: str, name: str) -> str:
+        def read() -> str:
+            if (namespace, name) not in self._server.secrets:
+                raise NotFound(name)
+            return repr(self._server.secrets[namespace, name]["data"])
+
+        result: str = await self._call("version", read)
+        return result
+
     async def protect_secret(self, namespace: str, name: str) -> None:
         await self._call("protect", lambda: self._server.mark_secret(namespace, name, True))
 

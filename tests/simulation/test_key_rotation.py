@@ -16,7 +16,7 @@ import pytest
 
 from simulation.scenarios import NAME, OTHER, Stage
 from simulation.virtual import run_virtual
-from simulation.world import ACCOUNT
+from simulation.world import ACCOUNT, NAMES_OF_ENVIRONMENTS
 
 ANOTHER = "100000000002"
 HOUR = 3600.0
@@ -376,5 +376,50 @@ def test_a_ledger_that_names_a_key_is_not_of_another_account(loses: bool) -> Non
             assert "former key" in message
             assert living(stage) == 0
         await end(stage)
+
+    played(play)
+
+
+@pytest.mark.parametrize("count", [1, 20])
+def test_a_revoked_key_reads_its_secret_rarely_and_a_corrected_one_works_within_a_minute(count: int) -> None:
+    """The Secret is only compared, unless it has changed; each of the moments of a minute may be that of the change."""
+
+    async def play() -> None:
+        names = NAMES_OF_ENVIRONMENTS[:count]
+        stage = Stage(f"revoked-{count}", {}, names, {})
+        world = stage.world
+        for name in names:
+            stage.create(1, name=name)
+        stage.start()
+        await stage.ready()
+        key = "AKIDx"
+        for second in range(0, 60, 15):
+            world.revoked.add(key)
+            await asyncio.sleep(600 + second)
+            begun = len(world.log)
+            await asyncio.sleep(HOUR)
+            lines = world.log[begun:]
+            assert sum("secret before" in line for line in lines) == 0
+            assert sum("version before" in line for line in lines) <= 120
+            assert sum("status before" in line for line in lines) == 0
+            key = f"AKIDnew{second}"
+            world.use_key(key)
+            await asyncio.sleep(60)
+            ready = [world.api.objects["default", name]["status"]["phase"] for name in names]
+            assert ready == ["Ready"] * count
+
+    played(play)
+
+
+def test_a_key_that_is_allowed_again_works_within_a_minute() -> None:
+    async def play() -> None:
+        stage = await filled("allowed-again")
+        for second in range(0, 60, 10):
+            stage.world.revoked.add("AKIDx")
+            await asyncio.sleep(600 + second)
+            assert told(stage)[0] == "InvalidCredentials"
+            stage.world.revoked.clear()
+            await asyncio.sleep(60)
+            assert told(stage)[0] == "AllReplicasReady"
 
     played(play)

@@ -57,6 +57,11 @@ class AccountAccess:
         number = self.provider.account
         return observed if number is None or observed.account else replace(observed, account=number)
 
+    @property
+    def refusal(self) -> CloudError | None:
+        """Returns why the cloud refuses the key, while it is not to be tried again yet. Returns None otherwise."""
+        return self.inventory.refusal_of(self.provider)
+
     async def environments_bound_to(self, prefix: str) -> tuple[str, ...]:
         """Returns the ids of environments with the binding `prefix` that own a live instance. Raises CloudError."""
         return await self.inventory.environments_bound_to(prefix, self.provider)

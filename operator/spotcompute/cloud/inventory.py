@@ -39,6 +39,10 @@ RECHECK = timedelta(seconds=1)
 IDLE = timedelta(minutes=30)
 
 
+#: Longest rest of a key that the cloud refuses.
+KEY_RESTS_MAX = timedelta(seconds=35)
+
+
 @dataclass(frozen=True, slots=True)
 class Pace:
     """`Pace` holds the times between two sweeps (`sweep`; `suspect` while an instance is missing) and two readings
@@ -122,7 +126,7 @@ class Inventory:
         self._alive_lately: deque[frozenset[str]] = deque(maxlen=AGREEING_SWEEPS)
         self._sweeping: asyncio.Task[_Sweep] | None = None
         self._market = MarketReader(provider, clock, pace.market)
-        self._keyring = Keyring(self._rest_after, pace.idle, lambda: asyncio.get_running_loop().time())
+        self._keyring = Keyring(self._key_rests_after, pace.idle, lambda: asyncio.get_running_loop().time())
         self.sight = Sight(
             lambda: self.provider.name, pace.sweep.total_seconds, kept=pace.idle.total_seconds(), wake=on_change
         )
@@ -144,7 +148,8 @@ class Inventory:
 
     def admit(self, provider: CloudProvider) -> None:
         """Takes in a key of this account that is in use now. Sweeps are made with all of them in turn."""
-        self._keyring.add(provider)
+        if self._keyring.add(provider):
+            self._failed_at = None  # what the other keys were refused says nothing about this one
 
     def retire(self) -> None:
         """Ends the sweeps, because another inventory shows the same account."""
@@ -170,6 +175,15 @@ class Inventory:
     def refuses(self, provider: CloudProvider) -> bool:
         """True when the cloud counts as refusing that key."""
         return self._keyring.refusal_of(provider) is not None
+
+    def refusal_of(self, provider: CloudProvider) -> CloudError | None:
+        """Returns why the cloud refuses that key, while it is not to be tried again yet. Returns None otherwise."""
+        refusal = self._keyring.refusal_of(provider)
+        return refusal if refusal is not None and self._keyring.rests(provider) else None
+
+    def _key_rests_after(self, refusals: int) -> timedelta:
+        """Returns how long a refused key rests: it may be allowed again without a change of its Secret."""
+        return min(KEY_RESTS_MAX, self._rest_after(refusals))
 
     def _rest_after(self, failures: int) -> timedelta:
         """Returns how long to wait after so many failures in a row. The first refusal of a key is checked at once."""
@@ -300,10 +314,9 @@ class Inventory:
 
         Raises CloudError for a key that the cloud refuses, although other keys of the account may still show something.
         """
-        refusal = self._keyring.refusal_of(asking)
-        if refusal is not None and self._keyring.rests(asking):
+        if (refusal := self.refusal_of(asking)) is not None:
             raise refusal.with_traceback(None)
-        if refusal is None:
+        if not self.refuses(asking):
             if self._sweep is not None and age(self._sweep.started_at, self._clock()) <= 2 * self._pace.sweep:
                 return self._sweep
             if self._error is not None and self.next_view_in > timedelta(0):

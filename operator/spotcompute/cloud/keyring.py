@@ -39,8 +39,8 @@ class Keyring:
         self._rest_after, self._kept, self._clock = rest_after, kept, clock
         self._held: dict[str, _Held] = {}
 
-    def add(self, provider: CloudProvider) -> None:
-        """Takes in a key that an environment uses now. Keys that have not been used for long are dropped."""
+    def add(self, provider: CloudProvider) -> bool:
+        """Takes in a key that an environment uses now. True when it is new. Keys not used for long are dropped."""
         now = self._clock()
         known = self._held.get(provider.key)
         if known is None:
@@ -49,6 +49,7 @@ class Keyring:
             known.named_at = now
         oldest = now - self._kept.total_seconds()
         self._held = {key: held for key, held in self._held.items() if held.named_at >= oldest}
+        return known is None
 
     def in_turn(self) -> Sequence[CloudProvider]:
         """Returns the keys in the order in which to try them. Those that rest are in it only when all of them do.

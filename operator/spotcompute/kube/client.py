@@ -36,6 +36,7 @@ MERGE_PATCH = "application/merge-patch+json"
 
 #: Asks for `metadata` of each object only: 0.4 kB instead of several, and no spec or status passes through us.
 #: Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Metadata-only fetches").
+METADATA_OF_ONE = "application/json;as=PartialObjectMetadata;v=v1;g=meta.k8s.io"
 METADATA_ONLY = "application/json;as=PartialObjectMetadataList;v=v1;g=meta.k8s.io"
 
 PAGE = 500  # objects in one page of a list
@@ -141,6 +142,12 @@ class KubeClient:
         """Returns decoded data. Needs `get` on secrets in that namespace."""
         secret = await self._transport.call("GET", f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
         return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+
+    async def secret_version(self, namespace: str, name: str) -> str:
+        """Asks for metadata only, so that no key travels. Needs `get` on secrets in that namespace."""
+        path = f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}"
+        metadata = (await self._transport.call("GET", path, accept=METADATA_OF_ONE))["metadata"]
+        return f"{metadata['uid']}/{metadata['resourceVersion']}"
 
     async def protect_secret(self, namespace: str, name: str) -> None:
         """Sends one GET, and a merge patch with the resourceVersion when our finalizer is missing.

@@ -93,6 +93,10 @@ class KubePort(Protocol):
         """Returns the decoded data of a Secret. Raises NotFound or Forbidden."""
         ...
 
+    async def secret_version(self, namespace: str, name: str) -> str:
+        """Returns what changes whenever that Secret does, without its data. Raises NotFound or Forbidden."""
+        ...
+
     async def protect_secret(self, namespace: str, name: str) -> None:
         """Puts our finalizer on a Secret, so that a deleted namespace keeps the key until everything is released.
 

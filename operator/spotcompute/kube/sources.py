@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -23,8 +23,18 @@ from spotcompute.telemetry import redaction
 
 _log = structlog.get_logger(__name__)
 
+T = TypeVar("T")
+
 #: Time after which a Secret is read again, so that a rotation takes effect without a restart.
 FRESH_FOR = timedelta(seconds=30)
+
+#: Time after which a key that the cloud refuses is compared with its Secret. With the pause of 20 s between two runs it
+#: makes a corrected key work within a minute, and asks for one Secret about a hundred times an hour at most, however
+#: many environments use it.
+REFUSED_FRESH_FOR = timedelta(seconds=35)
+
+#: Keys that no environment has asked for so long are let go: their namespace is gone. Each environment asks more often.
+KEPT_FOR = timedelta(hours=2)
 
 #: CVM's limit for raw user data, in bytes.
 USER_DATA_LIMIT = 16 * 1024
@@ -45,6 +55,21 @@ class UserData:
     digest: str
 
 
+@dataclass(slots=True)
+class _Held:
+    """`_Held` is the key of one Secret: when that was last read or compared, and when the key was last asked for.
+
+    `read_at` is None when it is to be read at once. `version` is that of the Secret, known only for a key that the
+    cloud refuses.
+    """
+
+    credentials: Credentials
+    read_at: datetime | None
+    used_at: datetime
+    is_refused: bool = False
+    version: str | None = None
+
+
 class Reader(Protocol):
     """`Reader` reads Secrets and ConfigMaps, from an API server or from files."""
 
@@ -58,12 +83,15 @@ class Reader(Protocol):
 
 
 class Sources:
-    """`Sources` reads referenced objects, and keeps credentials for 30 s."""
+    """`Sources` reads referenced objects, and keeps credentials for 30 s.
+
+    A key that the cloud refuses is read again only when its Secret has changed.
+    """
 
     def __init__(self, kube: KubePort, default: Credentials | None, clock: Callable[[], datetime]) -> None:
         """Takes `default`, the operator's own credentials. None when the installation forbids or lacks them."""
         self._kube, self._default, self._clock = kube, default, clock
-        self._cache: dict[tuple[str, str], tuple[datetime, Credentials]] = {}
+        self._cache: dict[tuple[str, str], _Held] = {}
         self._protected: set[tuple[str, str]] = set()
 
     async def credentials(self, namespace: str, secret: str | None, *, is_deleting: bool = False) -> Credentials:
@@ -79,16 +107,35 @@ class Sources:
                     " with keys secretId and secretKey in this namespace, and set spec.credentialsSecretRef to its name"
                 )
             return self._default
-        key = (namespace, secret)
-        if key in self._cache and age(self._cache[key][0], self._clock()) < FRESH_FOR:
-            return self._cache[key][1]
+        now, held = self._clock(), self._cache.get((namespace, secret))
+        if held is not None:
+            held.used_at = now
+            fresh_for = REFUSED_FRESH_FOR if held.is_refused else FRESH_FOR
+            if held.read_at is not None and age(held.read_at, now) < fresh_for:
+                return held.credentials
         try:
-            credentials = _credentials_in(secret, await self._secret(namespace, secret))
+            return await self._read(namespace, secret, held)
         except SourceUnavailable:
-            if is_deleting and key in self._cache:
-                return self._cache[key][1]
+            if is_deleting and held is not None:
+                return held.credentials
             raise
-        self._cache[key] = (self._clock(), credentials)
+
+    async def _read(self, namespace: str, secret: str, held: _Held | None) -> Credentials:
+        """Returns the key in the Secret; without reading it while a refused key is still what stands there."""
+        version, now = None, self._clock()
+        if held is not None and held.is_refused:
+            before, held.read_at = held.read_at, now  # others use what is known meanwhile
+            try:
+                version = await _found("Secret", secret, self._kube.secret_version(namespace, secret))
+            except BaseException:
+                held.read_at = before
+                raise
+            if version == held.version:
+                return held.credentials
+        credentials = _credentials_in(secret, await self._secret(namespace, secret))
+        is_refused = held is not None and held.is_refused and held.credentials == credentials
+        self._cache = {key: one for key, one in self._cache.items() if age(one.used_at, now) < KEPT_FOR}
+        self._cache[namespace, secret] = _Held(credentials, now, now, is_refused, version)
         return credentials
 
     async def protect(self, namespace: str, secret: str | None) -> None:
@@ -112,17 +159,22 @@ class Sources:
         if secret is None:
             return
         self._protected.discard((namespace, secret))
+        self._cache.pop((namespace, secret), None)
         try:
             await self._kube.unprotect_secret(namespace, secret)
         except (Forbidden, Invalid) as error:
             _log.warning("secret_not_unguarded", namespace=namespace, secret=secret, error=str(error))
 
-    def distrust(self, namespace: str, secret: str | None) -> None:
-        """Drops the cached key of that Secret, because the cloud did not accept it.
+    def distrust(self, namespace: str, secret: str | None) -> bool:
+        """Takes note that the cloud does not accept the key of that Secret. True when that is news.
 
-        The next call reads the Secret again.
+        The Secret is read once more at once, and then only when it has changed.
         """
-        self._cache.pop((namespace, secret or ""), None)
+        held = self._cache.get((namespace, secret or ""))
+        if held is None or held.is_refused:
+            return held is None
+        held.is_refused, held.read_at = True, None
+        return True
 
     async def user_data(self, namespace: str, template: TemplateSpec) -> UserData | None:
         """Returns the template's user data from the spec, a Secret or a ConfigMap. Raises like `credentials`."""
@@ -148,26 +200,24 @@ async def user_data_of(reader: Reader, namespace: str, template: TemplateSpec) -
         redaction.register(secret.encoded, base64.b64decode(secret.encoded).decode(errors="replace"))
         return secret
     ref = source.config_map_key_ref or KeySelector(name="?", key="?")
-    try:
-        config_map = await reader.read_config_map(namespace, ref.name)
-    except NotFound:
-        raise SourceUnavailable(f"ConfigMap {ref.name} does not exist in this namespace: create it") from None
-    except Forbidden:
-        raise SourceUnavailable(_grant("ConfigMap", ref.name)) from None
-    except Invalid as error:
-        raise SourceUnavailable(_refused("ConfigMap", ref.name, error)) from None
+    config_map = await _found("ConfigMap", ref.name, reader.read_config_map(namespace, ref.name))
     return _user_data(_entry("ConfigMap", ref, {key: text.encode() for key, text in config_map.items()}))
 
 
 async def _secret(reader: Reader, namespace: str, name: str) -> dict[str, bytes]:
+    return dict(await _found("Secret", name, reader.read_secret(namespace, name)))
+
+
+async def _found(kind: str, name: str, answer: Awaitable[T]) -> T:
+    """Returns the answer about an object. Raises SourceUnavailable, with the remedy, when there is none to be had."""
     try:
-        return dict(await reader.read_secret(namespace, name))
+        return await answer
     except NotFound:
-        raise SourceUnavailable(f"Secret {name} does not exist in this namespace: create it") from None
+        raise SourceUnavailable(f"{kind} {name} does not exist in this namespace: create it") from None
     except Forbidden:
-        raise SourceUnavailable(_grant("Secret", name)) from None
+        raise SourceUnavailable(_grant(kind, name)) from None
     except Invalid as error:
-        raise SourceUnavailable(_refused("Secret", name, error)) from None
+        raise SourceUnavailable(_refused(kind, name, error)) from None
 
 
 def _refused(kind: str, name: str, error: Invalid) -> str:

@@ -24,6 +24,10 @@ from spotcompute.report.conclusion import Conclusion, cloud_unreadable, out_of_r
 _log = structlog.get_logger(__name__)
 
 
+#: Time between two looks at whether a refused key works again, or its Secret holds another one.
+REFUSED_PAUSE = timedelta(seconds=20)
+
+
 class Problem(Exception):
     """`Problem` means that a run cannot go on. It holds the conclusion to report, and how soon to try again.
 
@@ -84,6 +88,11 @@ class Reach:
             conclusion = Conclusion("Stalled", Reason.USER_DATA_UNAVAILABLE, str(error), stalled=True)
             raise Problem(conclusion, self._policy.backoff_max) from None
 
+    def refuse_early(self, environment: Environment, access: AccountAccess, environment_id: str) -> None:
+        """Raises `Problem` while the key is refused and rests: then nothing else needs to be read."""
+        if (refusal := access.refusal) is not None:
+            raise self.unreadable(environment, access, refusal, environment_id)
+
     def unreadable(
         self, environment: Environment, access: AccountAccess, error: CloudError, environment_id: str | None = None
     ) -> Problem:
@@ -96,7 +105,8 @@ class Reach:
         retry_after = self._policy.backoff_base
         if isinstance(error, InvalidCredentials):
             # Only the Secret can tell when there is another key.
-            self._sources.distrust(environment.namespace, environment.secret)
+            is_news = self._sources.distrust(environment.namespace, environment.secret)
+            retry_after = retry_after if is_news else REFUSED_PAUSE
         else:
             retry_after = max(retry_after, access.inventory.next_view_in)
         return Problem(conclusion, retry_after, seen_at=blindness.last_seen, is_passing=blindness.is_passing)

@@ -145,6 +145,7 @@ class Reconciler:
         environment = Environment.of(run.raw)
         spec = self._reach.spec(environment)
         access = await self._reach.access(environment, spec)
+        self._reach.refuse_early(environment, access, ledger.environment_id)
         if not environment.deleting:
             await self._cluster.sources.protect(environment.namespace, environment.secret)
             await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
