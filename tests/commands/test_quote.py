@@ -231,3 +231,20 @@ def test_a_full_subnet_is_no_refusal_while_the_zone_has_another(run: Run) -> Non
     both = run(manifest(replicas=20, placements=small + large))
     assert both.exit_code == 0, both.output
     assert "would accept it" in both.output
+
+
+def test_user_data_that_is_base64_already_is_named_and_hinders_nothing(run: Run) -> None:
+    template = {"imageId": IMAGE, "userData": "I2Nsb3VkLWNvbmZpZwo="}
+    result = run(manifest(template=template))
+    assert result.exit_code == 0, result.output
+    assert "looks like base64" in result.output
+    (answer,) = answers(run(manifest(template=template), output="json"))
+    assert any("looks like base64" in note for note in answer["notes"])
+
+
+def test_binary_data_of_a_config_map_in_the_file_is_read(run: Run) -> None:
+    reference = {"imageId": IMAGE, "userDataFrom": {"configMapKeyRef": {"name": "boot", "key": "ud"}}}
+    packed = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "boot"}, "binaryData": {"ud": "H4sIAAAA"}}
+    assert run(manifest(template=reference), packed).exit_code == 0
+    result = run(manifest(template=reference), packed | {"binaryData": {"ud": "no base64!"}})
+    assert "binaryData of ConfigMap boot is not base64" in result.output

@@ -173,13 +173,15 @@ async def test_a_list_without_environments_is_empty(connection: Connection, name
 
 
 async def test_secrets_and_config_maps_are_decoded(
-    kube: KubeClient, control_plane: ControlPlane, namespace: str
+    kube: KubeClient, control_plane: ControlPlane, namespace: str, tmp_path: Path
 ) -> None:
-    in_namespace = ("--namespace", namespace)
+    in_namespace, packed = ("--namespace", namespace), tmp_path / "packed.gz"
+    packed.write_bytes(b"\x1f\x8b\x00\xff")
     control_plane.kubectl.run(*in_namespace, "create", "secret", "generic", "key", "--from-literal=secretId=AKID")
-    control_plane.kubectl.run(*in_namespace, "create", "configmap", "script", "--from-literal=user-data=#!/bin/sh")
+    given = ("--from-literal=user-data=#!/bin/sh", f"--from-file=packed={packed}")
+    control_plane.kubectl.run(*in_namespace, "create", "configmap", "script", *given)
     assert await kube.read_secret(namespace, "key") == {"secretId": b"AKID"}
-    assert await kube.read_config_map(namespace, "script") == {"user-data": "#!/bin/sh"}
+    assert await kube.read_config_map(namespace, "script") == {"user-data": b"#!/bin/sh", "packed": packed.read_bytes()}
     version = await kube.secret_version(namespace, "key")
     assert await kube.secret_version(namespace, "key") == version
     control_plane.kubectl.run(*in_namespace, "label", "secret", "key", "changed=yes")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -11,8 +12,9 @@ import pytest
 
 from plan.given import NOW
 from spotcompute.api.template import TemplateSpec
+from spotcompute.kube.client import files_of
 from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort
-from spotcompute.kube.sources import Sources, SourceUnavailable
+from spotcompute.kube.sources import Sources, SourceUnavailable, user_data_of
 from spotcompute.telemetry.redaction import redact
 
 
@@ -150,3 +152,53 @@ async def test_keys_that_nobody_asks_for_are_let_go() -> None:
     secret.now += timedelta(hours=3)
     await sources.credentials("ns", "key")
     assert list(sources._cache) == [("ns", "key")]
+
+
+@dataclass
+class Packed:
+    """One ConfigMap, as the client reads it."""
+
+    found: dict[str, bytes]
+
+    async def read_config_map(self, namespace: str, name: str) -> dict[str, bytes]:
+        return self.found
+
+
+async def test_compressed_user_data_of_a_config_map_is_sent_as_it_is() -> None:
+    raw = gzip.compress(b"#cloud-config\n", mtime=0)
+    config_map = {"data": {"note": "schön"}, "binaryData": {"ud": base64.b64encode(raw).decode()}}
+    found = files_of(config_map)
+    assert found == {"note": "schön".encode(), "ud": raw}
+    sources = Sources(cast(KubePort, Packed(found)), None, lambda: NOW)
+    reference = {"configMapKeyRef": {"name": "boot", "key": "ud"}}
+    template = TemplateSpec.model_validate({"imageId": "img-1", "userDataFrom": reference})
+    data = await sources.user_data("ns", template)
+    assert data is not None
+    assert base64.b64decode(data.encoded) == raw
+    assert data.hint is None
+
+
+ENCODED = base64.b64encode(b"#cloud-config\npackages:\n" + b"  - a-package\n" * 10).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "is_suspicious"),
+    [
+        pytest.param("I2Nsb3VkLWNvbmZpZwo=", True, id="base64-of-cloud-config"),
+        pytest.param(base64.b64encode(b"#!/bin/sh\nreboot\n").decode() + "\n", True, id="base64-of-a-script"),
+        pytest.param("\n".join(ENCODED[at : at + 76] for at in range(0, len(ENCODED), 76)), True, id="in-lines"),
+        pytest.param(base64.b64encode(gzip.compress(b"#!/bin/sh\n")).decode(), True, id="base64-of-gzip"),
+        pytest.param(base64.b64encode(b"<powershell>\n").decode(), True, id="base64-of-powershell"),
+        pytest.param("#cloud-config\n", False, id="cloud-config"),
+        pytest.param("#!/bin/sh\necho I2Nsb3VkLWNvbmZpZwo=\n", False, id="a-script-with-base64-in-it"),
+        pytest.param("role", False, id="a-word"),
+        pytest.param("", False, id="nothing"),
+        pytest.param(base64.b64encode(b"token of a program").decode(), False, id="base64-of-something-else"),
+    ],
+)
+async def test_what_is_base64_already_is_noticed(text: str, is_suspicious: bool) -> None:
+    template = TemplateSpec.model_validate({"imageId": "img-1", "userData": text})
+    data = await user_data_of(cast(KubePort, None), "ns", template)
+    assert data is not None
+    assert bool(data.hint) == is_suspicious
+    assert base64.b64decode(data.encoded) == text.encode()  # whatever it looks like, it is sent as it is

@@ -344,13 +344,13 @@ class KubeLine:
     async def forget_account(self, key: str) -> None:
         await self._call("forget", lambda: self._server.accounts.pop(key, None))
 
-    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        def read() -> Mapping[str, str]:
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        def read() -> Mapping[str, bytes]:
             if (namespace, name) not in self._server.config_maps:
                 raise NotFound(name)
-            return dict(self._server.config_maps[namespace, name])
+            return {key: text.encode() for key, text in self._server.config_maps[namespace, name].items()}
 
-        result: Mapping[str, str] = await self._call("config map", read)
+        result: Mapping[str, bytes] = await self._call("config map", read)
         return result
 
     async def record(self, obj: KubeObject, event: Event) -> None:

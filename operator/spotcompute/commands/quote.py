@@ -22,6 +22,7 @@ from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError
 from spotcompute.commands.quote_table import quote_table
+from spotcompute.kube.client import files_of
 from spotcompute.kube.port import NotFound
 from spotcompute.kube.sources import SourceUnavailable, UserData, user_data_of
 from spotcompute.model.identity import new_environment_id
@@ -95,9 +96,12 @@ class FileSources:
             raise SourceUnavailable(f"data of Secret {name} is not base64: encode it, or use stringData") from None
         return data | {key: str(text).encode() for key, text in (secret.get("stringData") or {}).items()}
 
-    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Returns the data of a ConfigMap. Raises NotFound."""
-        return {key: str(text) for key, text in (self._document("ConfigMap", name).get("data") or {}).items()}
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Returns the data of a ConfigMap. Raises NotFound, or SourceUnavailable when `binaryData` is not base64."""
+        try:
+            return files_of(self._document("ConfigMap", name))
+        except (ValueError, TypeError):
+            raise SourceUnavailable(f"binaryData of ConfigMap {name} is not base64: encode it, or use data") from None
 
     def _document(self, kind: str, name: str) -> Mapping[str, Any]:
         if (kind, name) not in self._found:
@@ -207,7 +211,8 @@ async def _user_data(
 ) -> tuple[UserData | None, list[str]]:
     template = environment.spec().template
     try:
-        return await user_data_of(sources, environment.namespace, template), []
+        user_data = await user_data_of(sources, environment.namespace, template)
+        return user_data, [user_data.hint] if user_data and user_data.hint else []
     except SourceUnavailable as error:
         source = template.user_data_from
         ref = (source.secret_key_ref or source.config_map_key_ref) if source else None

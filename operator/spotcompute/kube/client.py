@@ -205,12 +205,12 @@ class KubeClient:
         with contextlib.suppress(NotFound):
             await self._patch(f"{self._home}/{ACCOUNTS}", {"data": {key: None}})
 
-    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Returns text data without `binaryData`."""
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Returns `data` and, decoded, `binaryData`: what a volume of a Pod would hold as files."""
         config_map = await self._transport.call(
             "GET", f"/api/v1/namespaces/{segment(namespace)}/configmaps/{segment(name)}"
         )
-        return dict(config_map.get("data") or {})
+        return files_of(config_map)
 
     async def record(self, obj: KubeObject, event: Event) -> None:
         """Passes the event to `EventRecorder`, which posts it when it can."""
@@ -243,6 +243,15 @@ class KubeClient:
             "PATCH", path, query=query, body=body, content_type=MERGE_PATCH
         )
         return patched
+
+
+def files_of(config_map: Mapping[str, Any]) -> dict[str, bytes]:
+    """Returns what a ConfigMap holds under each key. `kubectl create configmap` puts what is no text in `binaryData`.
+
+    Raises ValueError when `binaryData` is not base64, which only a file can have.
+    """
+    binary = {key: base64.b64decode(text, validate=True) for key, text in (config_map.get("binaryData") or {}).items()}
+    return binary | {key: str(text).encode() for key, text in (config_map.get("data") or {}).items()}
 
 
 def merge_patch(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:

@@ -121,8 +121,8 @@ class KubePort(Protocol):
         """Removes one of these texts. Does nothing when it is already gone."""
         ...
 
-    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
-        """Returns the data of a ConfigMap. Raises NotFound or Forbidden."""
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, bytes]:
+        """Returns the data of a ConfigMap, text and binary. Raises NotFound or Forbidden."""
         ...
 
     async def record(self, obj: KubeObject, event: Event) -> None:

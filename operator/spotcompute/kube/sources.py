@@ -40,6 +40,15 @@ KEPT_FOR = timedelta(hours=2)
 USER_DATA_LIMIT = 16 * 1024
 
 
+#: The first characters of what the programs that read user data (cloud-init, cloudbase-init) understand.
+_STARTS = (b"#", b"<powershell>", b"rem cmd", b"Content-Type:", b"MIME-Version:", b"\x1f\x8b")
+
+ENCODED_TWICE = (
+    "the user data looks like base64 of a script or of #cloud-config. The operator encodes it itself, so instances"
+    " would start with the base64: give the plain text"
+)
+
+
 class SourceUnavailable(Exception):
     """`SourceUnavailable` means that a referenced Secret or ConfigMap is missing or broken.
 
@@ -49,10 +58,19 @@ class SourceUnavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class UserData:
-    """`UserData` holds user data ready to be sent (base64), and its digest, which may be written to status."""
+    """`UserData` holds user data ready to be sent (base64), and its digest, which may be written to status.
+
+    `looks_encoded` is True when what was given is base64 already, so that instances would start with base64.
+    """
 
     encoded: str = field(repr=False)
     digest: str
+    looks_encoded: bool = False
+
+    @property
+    def hint(self) -> str | None:
+        """Returns what a person should look at, None when nothing is suspicious. It quotes no part of the data."""
+        return ENCODED_TWICE if self.looks_encoded else None
 
 
 @dataclass(slots=True)
@@ -77,7 +95,7 @@ class Reader(Protocol):
         """Returns its data, decoded. Raises NotFound or Forbidden."""
         ...
 
-    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, str]:
+    async def read_config_map(self, namespace: str, name: str) -> Mapping[str, bytes]:
         """Returns its data. Raises NotFound or Forbidden."""
         ...
 
@@ -201,7 +219,7 @@ async def user_data_of(reader: Reader, namespace: str, template: TemplateSpec) -
         return secret
     ref = source.config_map_key_ref or KeySelector(name="?", key="?")
     config_map = await _found("ConfigMap", ref.name, reader.read_config_map(namespace, ref.name))
-    return _user_data(_entry("ConfigMap", ref, {key: text.encode() for key, text in config_map.items()}))
+    return _user_data(_entry("ConfigMap", ref, dict(config_map)))
 
 
 async def _secret(reader: Reader, namespace: str, name: str) -> dict[str, bytes]:
@@ -253,6 +271,15 @@ def _entry(kind: str, ref: KeySelector, data: dict[str, bytes]) -> bytes:
 def _user_data(raw: bytes) -> UserData:
     if len(raw) > USER_DATA_LIMIT:
         raise SourceUnavailable(
-            f"user data is {len(raw)} bytes, more than 16 KiB: let a short script download the rest"
+            f"user data is {len(raw)} bytes, more than 16 KiB: compress it with gzip, or let a short script download"
+            " the rest"
         )
-    return UserData(base64.b64encode(raw).decode("ascii"), hashlib.sha256(raw).hexdigest()[:12])
+    encoded, digest = base64.b64encode(raw).decode("ascii"), hashlib.sha256(raw).hexdigest()[:12]
+    return UserData(encoded, digest, _is_base64_of_a_script(raw))
+
+
+def _is_base64_of_a_script(raw: bytes) -> bool:
+    try:
+        return base64.b64decode(b"".join(raw.split()), validate=True).startswith(_STARTS)
+    except ValueError:
+        return False

@@ -17,6 +17,7 @@ import structlog
 
 from spotcompute.api.conditions import ConditionType, seconds_until_true
 from spotcompute.api.environment import Environment
+from spotcompute.api.events import Event
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
@@ -150,6 +151,8 @@ class Reconciler:
             await self._cluster.sources.protect(environment.namespace, environment.secret)
             await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
+        if user_data is not None and user_data.hint and not environment.deleting:
+            await self._recorder.warn(run.raw, Event("Warning", "UserDataLooksEncoded", user_data.hint))
         ownership = Ownership(self._cluster.id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
         run.target = Target(environment, desired, user_data, access)

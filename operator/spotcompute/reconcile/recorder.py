@@ -14,12 +14,16 @@ from typing import Any
 
 import structlog
 
+from spotcompute.api.events import Event
 from spotcompute.kube.port import KubeObject, KubePort
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.report.history import events_of
 from spotcompute.telemetry import metrics
 
 _log = structlog.get_logger(__name__)
+
+#: Number of warnings that are remembered. Beyond that all are forgotten, and posted once more.
+WARNED_MAX = 10_000
 
 
 @dataclass(slots=True)
@@ -37,6 +41,7 @@ class Recorder:
     def __init__(self, kube: KubePort) -> None:
         """`kube` posts the Events."""
         self._kube, self._numbers = kube, itertools.count(1)
+        self._warned: dict[tuple[str, str], int] = {}
 
     @contextmanager
     def run(self, raw: KubeObject) -> Iterator[RunRecord]:
@@ -67,6 +72,16 @@ class Recorder:
             _count(activity)
         for event in events_of(activities):
             await self._kube.record(raw, event)
+
+    async def warn(self, raw: KubeObject, event: Event) -> None:
+        """Posts an Event about the spec itself: once for each generation that deserves it, as long as we run."""
+        about, generation = (str(raw["metadata"]["uid"]), event.reason), _generation(raw)
+        if self._warned.get(about) == generation:
+            return
+        if len(self._warned) >= WARNED_MAX:
+            self._warned.clear()
+        self._warned[about] = generation
+        await self._kube.record(raw, event)
 
 
 def _generation(raw: KubeObject) -> int:
