@@ -20,7 +20,7 @@ from cvmsim.ledger import Request
 from simulation.cloudworld import EPOCH, Cloud
 from simulation.virtual import run_virtual
 from simulation.world import ACCOUNT, IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, World
-from spotcompute.cloud.inventory import Pace
+from spotcompute.cloud.pace import Pace
 from spotcompute.plan.policy import Policy
 
 REGION, NAME = "ap-guangzhou", NAMES_OF_ENVIRONMENTS[0]

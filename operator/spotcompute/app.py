@@ -25,9 +25,9 @@ from prometheus_client import REGISTRY
 from spotcompute import __version__
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
-from spotcompute.cloud.inventory import IDLE, Pace
+from spotcompute.cloud.pace import IDLE, Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
-from spotcompute.cloud.tencent.provider import TencentProviders
+from spotcompute.cloud.tencent.provider import LISTED_PER_SECOND, TencentProviders
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.cluster import Cluster
@@ -261,6 +261,8 @@ def pace(settings: Settings) -> Pace:
         suspect=timedelta(seconds=settings.suspect_sweep_seconds),
         market=timedelta(seconds=settings.market_seconds),
         failure_limit=timedelta(seconds=settings.rest_limit_seconds),
+        sweep_limit=timedelta(seconds=settings.sweep_limit_seconds),
+        instances_per_second=settings.sweep_share * LISTED_PER_SECOND,
         idle=max(IDLE, 2 * timedelta(seconds=max(settings.resync_seconds, settings.sweep_seconds))),
     )
 

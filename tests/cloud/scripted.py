@@ -10,7 +10,8 @@ from decimal import Decimal
 from clock import clock, now
 from plan.given import OURS, THEIRS, instance, seconds
 from spotcompute.cloud.errors import CloudError
-from spotcompute.cloud.inventory import Inventory, Pace
+from spotcompute.cloud.inventory import Inventory
+from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.instance import Instance
 from spotcompute.model.launch import LaunchRequest, Template
@@ -24,7 +25,9 @@ MINE, HIS = instance("ins-1"), instance("ins-2", ownership=THEIRS)
 
 @dataclass
 class ScriptedCloud:
-    """`listed` is what sweeps show, `hidden` what only a look-up by id or name shows; `trouble` fails calls by name.
+    """`listed` is what sweeps show, `hidden` what only a look-up by id or name shows, `lost` what no look-up shows.
+
+    `trouble` fails calls by name.
 
     `number` is what it answers when asked whose the key is.
     """
@@ -34,6 +37,7 @@ class ScriptedCloud:
     account: str | None = None
     listed: list[Instance] = field(default_factory=list)
     hidden: list[Instance] = field(default_factory=list)
+    lost: set[str] = field(default_factory=set)
     offerings: list[Offering] = field(default_factory=list)
     list_prices: dict[str, Decimal] = field(default_factory=dict)
     trouble: dict[str, CloudError | Exception] = field(default_factory=dict)
@@ -73,7 +77,7 @@ class ScriptedCloud:
         """Listed or hidden, by id."""
         self.asked.append(tuple(ids))
         await self._call("get")
-        return tuple(item for item in (*self.listed, *self.hidden) if item.id in ids)
+        return tuple(item for item in (*self.listed, *self.hidden) if item.id in ids and item.id not in self.lost)
 
     async def find_by_name(self, name: str, on_behalf_of: str) -> tuple[Instance, ...]:
         """Listed or hidden, by name."""

@@ -13,7 +13,7 @@ from cloud.scripted import ENV, OTHER, PACE, News, ScriptedCloud
 from spotcompute.cloud.accounts import PATIENCE, Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
-from spotcompute.cloud.inventory import IDLE
+from spotcompute.cloud.pace import IDLE
 
 pytestmark = pytest.mark.looptime
 

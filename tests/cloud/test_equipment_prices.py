@@ -34,17 +34,17 @@ async def ask(prices: EquipmentPrices, template: Template = PLAIN, market: Marke
 
 async def test_what_is_more_than_the_machine_is_its_equipments() -> None:
     cloud = cloud_with("1.25")
-    assert await ask(EquipmentPrices(cloud, clock)) == {A.zone: Decimal("0.25")}
+    assert await ask(EquipmentPrices(lambda: cloud, clock)) == {A.zone: Decimal("0.25")}
     assert len(cloud.times("price")) == 1, "one pool speaks for its zone"
 
 
 async def test_a_price_without_disks_makes_them_free_and_not_negative() -> None:
-    assert await ask(EquipmentPrices(cloud_with("0.9"), clock)) == {A.zone: 0}
+    assert await ask(EquipmentPrices(lambda: cloud_with("0.9"), clock)) == {A.zone: 0}
 
 
 async def test_an_answer_is_kept_for_hours_and_asked_for_again() -> None:
     cloud = cloud_with("1.25")
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     for _ in range(3):
         await ask(prices)
         await asyncio.sleep(60)
@@ -57,7 +57,7 @@ async def test_an_answer_is_kept_for_hours_and_asked_for_again() -> None:
 
 async def test_machines_equipped_alike_share_an_answer_and_others_do_not() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     other = replace(PLAIN, image_id="img-2", tags=(("team", "blue"),))
     await asyncio.gather(ask(prices), ask(prices, other), ask(prices, other))
     assert len(cloud.times("price")) == 1
@@ -68,7 +68,7 @@ async def test_machines_equipped_alike_share_an_answer_and_others_do_not() -> No
 @pytest.mark.parametrize("error", [Throttled("RequestLimitExceeded", "slow"), InvalidCredentials("AuthFailure", "no")])
 async def test_a_refusal_is_no_trouble_and_is_asked_about_again_before_long(error: Exception) -> None:
     cloud = cloud_with("1.25", trouble={"price": error})
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     assert await ask(prices) == {}
     assert await ask(prices) == {}
     assert len(cloud.times("price")) == 1
@@ -79,7 +79,7 @@ async def test_a_refusal_is_no_trouble_and_is_asked_about_again_before_long(erro
 
 async def test_what_was_told_before_goes_on_while_nothing_is_answered() -> None:
     cloud = cloud_with("1.25")
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     await ask(prices)
     await asyncio.sleep(KEPT.total_seconds())
     cloud.trouble["price"] = Throttled("RequestLimitExceeded", "slow")
@@ -90,7 +90,7 @@ async def test_what_was_told_before_goes_on_while_nothing_is_answered() -> None:
 
 async def test_whoever_stops_waiting_leaves_the_answer_to_the_others() -> None:
     cloud = cloud_with("1.25", latency=2.0)
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     impatient, patient = asyncio.create_task(ask(prices)), asyncio.create_task(ask(prices))
     await asyncio.sleep(1)
     impatient.cancel()
@@ -116,13 +116,13 @@ async def test_which_pool_is_asked_about(market: Market, asked: list[Pool]) -> N
             pools.append(pool)
             return Decimal(100)
 
-    await EquipmentPrices(Asked(), clock).extras_for(PLAIN, [A, B, ELSEWHERE], market, "env")
+    await EquipmentPrices(Asked, clock).extras_for(PLAIN, [A, B, ELSEWHERE], market, "env")
     assert pools == asked
 
 
 async def test_memory_is_bounded() -> None:
     cloud = cloud_with("1.25")
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     for size in range(ANSWERS_MAX + 2):
         await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", size)))
     await ask(prices, replace(PLAIN, system_disk=Disk("CLOUD_SSD", ANSWERS_MAX + 1)))
@@ -133,7 +133,7 @@ async def test_memory_is_bounded() -> None:
 
 async def test_nobody_waits_long_for_an_answer_and_it_is_known_when_it_comes() -> None:
     cloud = cloud_with("1.25", latency=30.0)
-    prices = EquipmentPrices(cloud, clock)
+    prices = EquipmentPrices(lambda: cloud, clock)
     before = asyncio.get_running_loop().time()
     assert await ask(prices) == {}
     assert asyncio.get_running_loop().time() - before == WAIT_MAX.total_seconds()

@@ -11,11 +11,12 @@ from datetime import timedelta
 
 import pytest
 
-from clock import clock
+from clock import clock, now
 from cloud.scripted import ENV, HIS, MINE, OTHER, PACE, News, ScriptedCloud, inventory_of
 from plan.given import instance, seconds
 from spotcompute.cloud.errors import OutcomeUnknown, Throttled
-from spotcompute.cloud.inventory import IDLE, Inventory
+from spotcompute.cloud.inventory import Inventory
+from spotcompute.cloud.pace import IDLE
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.observation import Absence
 
@@ -90,13 +91,23 @@ async def test_an_observation_is_complete_or_there_is_none(call: str) -> None:
         await inventory_of(cloud).observe(ENV, ["ins-9"], ["web-web001-7"])
 
 
-async def test_ids_that_the_sweep_lacks_are_looked_up_a_hundred_at_a_time() -> None:
+async def test_ids_that_the_sweep_lacks_are_looked_up_a_hundred_at_a_time_with_a_witness() -> None:
     cloud = ScriptedCloud(listed=[MINE])
     wanted = [f"ins-{n:04}" for n in range(250)]
     observed = await inventory_of(cloud).observe(ENV, ["ins-1", *wanted], [])
-    assert [len(batch) for batch in cloud.asked] == [100, 100, 50]
-    assert not any("ins-1" in batch for batch in cloud.asked)
+    assert [len(batch) for batch in cloud.asked] == [100, 100, 53]
+    assert all("ins-1" in batch for batch in cloud.asked)
     assert set(observed.absent) == set(wanted)
+
+
+async def test_environments_that_ask_at_once_with_one_key_share_a_look_up() -> None:
+    cloud = ScriptedCloud(listed=[MINE, HIS], hidden=[instance("ins-7")])
+    inventory = inventory_of(cloud)
+    await inventory.observe(ENV, [], [])
+    mine, his = await asyncio.gather(inventory.observe(ENV, ["ins-7"], []), inventory.observe(OTHER, ["ins-8"], []))
+    assert len(cloud.asked) == 1
+    assert (set(mine.instances), set(mine.absent)) == ({"ins-1", "ins-7"}, set())
+    assert (set(his.instances), set(his.absent)) == ({"ins-2"}, {"ins-8"})
 
 
 async def test_an_instance_not_listed_yet_is_found_by_id_and_by_name() -> None:
@@ -233,6 +244,65 @@ async def test_asking_often_is_no_evidence() -> None:
     assert await absences(await once_listed(ScriptedCloud()), 20, pause=0.1) == [missed(1)] * 20
 
 
+async def test_what_vanishes_is_looked_up_at_once_with_witnesses_and_its_environment_is_told() -> None:
+    others = [instance(f"ins-{number}") for number in range(5)]
+    cloud, news = ScriptedCloud(listed=[*others, instance("ins-9")]), News()
+    async with running(inventory := inventory_of(cloud, news)):
+        await asyncio.sleep(16)
+        cloud.listed = others
+        await asyncio.sleep(15)
+        assert [set(batch) - {"ins-9"} for batch in cloud.asked] == [{f"ins-{number}" for number in range(4)}] * 3
+        assert cloud.times("get") == pytest.approx([30, 30.35, 30.7], abs=0.02)
+        assert news == [{ENV}, {ENV}]
+        known = (await inventory.observe(ENV, ["ins-9"], [])).absent["ins-9"]
+        assert (known.looks, known.sweeps, known.was_listed) == (4, 1, True)
+
+
+@pytest.mark.parametrize(("witnesses", "looks"), [(2, 3), (1, 1), (0, 0)])
+async def test_a_look_up_is_worth_what_its_witnesses_are(witnesses: int, looks: int) -> None:
+    others = [instance(f"ins-{number}") for number in range(witnesses)]
+    cloud = ScriptedCloud(listed=[*others, instance("ins-9")])
+    async with running(inventory := inventory_of(cloud)):
+        await asyncio.sleep(16)
+        cloud.listed = others
+        await asyncio.sleep(14.8)
+        assert (await inventory.observe(ENV, ["ins-9"], [])).absent["ins-9"].looks == looks
+
+
+async def test_a_look_up_without_its_witnesses_proves_nothing_and_its_sweep_counts_half() -> None:
+    others = [instance(f"ins-{number}") for number in range(5)]
+    cloud = ScriptedCloud(listed=[*others, instance("ins-9")], lost={"ins-3", "ins-9"})
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        await asyncio.sleep(16)
+        cloud.listed = others
+        await asyncio.sleep(15)
+        known = await absences(inventory, 4, pause=5)
+    assert [(one.looks, one.sweeps) for one in known if one] == [(0, 0), (0, 1), (0, 1), (0, 2)]
+
+
+async def test_what_was_shown_to_end_is_not_looked_up_when_it_vanishes() -> None:
+    ending = instance("ins-9", InstanceState.TERMINATING)
+    cloud = ScriptedCloud(listed=[MINE, ending])
+    async with running(inventory_of(cloud)):
+        await asyncio.sleep(16)
+        cloud.listed = [MINE]
+        await asyncio.sleep(15)
+    assert cloud.asked == []
+
+
+async def test_what_lists_lack_and_look_ups_show_is_told_with_its_tags_and_not_without() -> None:
+    cloud = ScriptedCloud(listed=[MINE, instance("ins-9")])
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        await asyncio.sleep(16)
+        cloud.listed, cloud.hidden = [MINE], [instance("ins-9")]
+        await asyncio.sleep(15)
+        assert set((await inventory.observe(ENV, ["ins-9"], [])).unlisted) == {"ins-9"}
+        cloud.hidden = [instance("ins-9", ownership=None)]
+        assert (await inventory.observe(ENV, ["ins-9"], [])).unlisted == {}
+
+
 async def test_a_sighting_in_a_sweep_starts_the_count_again() -> None:
     cloud = ScriptedCloud()
     inventory = await once_listed(cloud)
@@ -309,7 +379,7 @@ async def test_news_go_to_those_whose_slice_has_changed() -> None:
         assert news == [{ENV}], "another order is no news"
         cloud.listed = []
         await asyncio.sleep(15)
-    assert news == [{ENV}, {ENV, OTHER}]
+    assert news == [{ENV}, {ENV, OTHER}, {OTHER}], "whose instance has vanished is told again after the look-ups"
 
 
 async def test_while_something_is_missing_sweeps_hurry_and_then_slow_down_again() -> None:
@@ -334,7 +404,7 @@ async def test_a_storm_of_missing_instances_does_not_sweep_faster_than_the_hurri
         for number in range(600):
             await inventory.observe(ENV, [f"ins-{number}"], [])
             await asyncio.sleep(0.1)
-        assert len(cloud.times("list")) <= 60 / 5 + 1
+        assert len(cloud.times("list")) <= now() / 5 + 1
 
 
 async def test_a_sweep_that_is_cancelled_ends_at_once_whatever_it_is_doing() -> None:
@@ -354,7 +424,51 @@ async def test_a_failing_sweep_is_repeated_with_patience_until_it_works() -> Non
         cloud.trouble.clear()
         await asyncio.sleep(100)
     gaps = [late - early for early, late in zip(cloud.times("list"), cloud.times("list")[1:], strict=False)]
-    assert gaps == [5, 10, 20, 40, 60, 15, 15, 15]
+    assert gaps == [5, 10, 20, 40, 60, 37.5], "after refusals for the rate sweeps are rarer for a while"
+
+
+async def test_refusals_for_the_rate_slow_sweeps_down_and_they_recover() -> None:
+    cloud = ScriptedCloud(trouble={"list": Throttled("RequestLimitExceeded", "slow down")})
+    async with running(inventory_of(cloud)):
+        await asyncio.sleep(29)
+        cloud.trouble.clear()
+        await asyncio.sleep(300)
+    gaps = [late - early for early, late in itertools.pairwise(cloud.times("list"))]
+    assert gaps[:2] == [5, 10]
+    assert gaps[2] > 2 * PACE.sweep.total_seconds()
+    assert sorted(gaps[2:], reverse=True) == gaps[2:]
+    assert gaps[-1] == PACE.sweep.total_seconds()
+
+
+@pytest.mark.parametrize(("instances", "gap"), [(10, 2), (1_500, 2), (10_000, 13), (100_000, 60)])
+async def test_sweeps_are_as_fast_as_a_fifth_of_the_rate_allows(instances: int, gap: float) -> None:
+    cloud = ScriptedCloud(listed=[instance(f"ins-{number}") for number in range(instances)])
+    inventory = Inventory(cloud, "cluster-a", clock, replace(PACE, sweep=seconds(2)), News())
+    await inventory.observe(ENV, [], [])
+    async with running(inventory):
+        await asyncio.sleep(130)
+    gaps = [late - early for early, late in itertools.pairwise(cloud.times("list"))]
+    assert gaps == pytest.approx([gap] * len(gaps), abs=0.2)
+    assert len(gaps) >= 2
+
+
+async def test_something_missing_does_not_make_a_big_account_be_swept_faster_than_its_share() -> None:
+    cloud = ScriptedCloud(listed=[instance(f"ins-{number}") for number in range(10_000)])
+    inventory = Inventory(cloud, "cluster-a", clock, replace(PACE, sweep=seconds(2)), News())
+    await inventory.observe(ENV, [], [])
+    async with running(inventory):
+        for _ in range(60):
+            await inventory.observe(ENV, ["ins-x"], [])
+            await asyncio.sleep(1)
+    assert min(late - early for early, late in itertools.pairwise(cloud.times("list"))) > 13
+
+
+async def test_a_sweep_that_takes_long_is_followed_by_a_pause() -> None:
+    cloud = ScriptedCloud(listed=[MINE], latency=20)
+    async with running(inventory_of(cloud)):
+        await asyncio.sleep(200)
+    gaps = [late - early for early, late in itertools.pairwise(cloud.times("list"))]
+    assert gaps == [23.75] * len(gaps)
 
 
 async def test_an_account_nobody_asks_about_is_left_alone() -> None:

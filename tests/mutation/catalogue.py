@@ -88,8 +88,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "one-empty-list-is-proof",
                 "plan/ledger_sync.py",
-                "if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:",
-                "if absence is None:",
+                "was_missed = absence.sweeps >= self._policy.absence_sweeps",
+                "was_missed = True",
                 (LEDGER_SYNC,),
             ),
         ),
@@ -214,8 +214,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-young-machine-can-be-gone",
                 "plan/ledger_sync.py",
-                "return has_ended or self._observed.observed_at - member.launched_at > self._policy.listing_lag_max",
-                "return True",
+                "if not is_old_enough(member, self._observed.observed_at, self._policy):",
+                "if False:",
                 (LEDGER_SYNC,),
             ),
         ),
@@ -503,7 +503,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-sweep-for-everybody",
                 "cloud/inventory.py",
-                "age(self._sweep.started_at, self._clock()) <= 2 * self._pace.sweep:",
+                "age(self._sweep.started_at, self._clock()) <= self._tempo.oldest_view:",
                 "age(self._sweep.started_at, self._clock()) < timedelta(0):",
                 (INVENTORY,),
             ),

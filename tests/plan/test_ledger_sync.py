@@ -41,6 +41,7 @@ from spotcompute.plan.ledger_sync import Synced
 
 DESIRED = desired_of(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
+PROVEN = Absence(sweeps=1, looked_up=True, was_listed=True, looks=3)
 
 
 def sync(before: Ledger, observed: Observation, desired: Desired = DESIRED, now: datetime = NOW) -> Synced:
@@ -315,6 +316,14 @@ def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
         pytest.param({}, {"ins-1": Absence(2, True)}, False, id="two-sweeps"),
         pytest.param({}, {"ins-1": Absence(99, False)}, False, id="nobody-looked-it-up"),
         pytest.param({}, {}, False, id="nobody-asked"),
+        pytest.param({}, {"ins-1": PROVEN}, True, id="one-sweep-and-three-looks-with-witnesses"),
+        pytest.param({}, {"ins-1": replace(PROVEN, looks=2)}, False, id="two-looks-with-witnesses"),
+        pytest.param({}, {"ins-1": replace(PROVEN, was_listed=False)}, False, id="looks-for-what-no-list-has-shown"),
+        pytest.param({"launched_at": ago(180)}, {"ins-1": PROVEN}, False, id="looks-for-what-is-too-young"),
+        pytest.param({"launched_at": ago(181)}, {"ins-1": PROVEN}, True, id="looks-for-what-is-just-old-enough"),
+        pytest.param(
+            {"launched_at": ago(60), "termination": accepted()}, {"ins-1": PROVEN}, False, id="looks-for-a-young-end"
+        ),
         pytest.param({"launched_at": ago(180), "seen": False}, GONE, False, id="too-young-to-be-listed"),
         pytest.param({"launched_at": ago(181), "seen": False}, GONE, True, id="old-enough-never-seen"),
         pytest.param({"launched_at": ago(60)}, GONE, False, id="seen-once-but-lists-may-flap"),

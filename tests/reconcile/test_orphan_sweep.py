@@ -16,7 +16,7 @@ from plan.given import NOW, OURS, instance, seconds
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import InvalidCredentials, TerminationBlocked
-from spotcompute.cloud.inventory import Pace
+from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.kube.account_registry import AccountRef, AccountRegistry
 from spotcompute.kube.cluster import Cluster

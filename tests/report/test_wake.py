@@ -32,7 +32,7 @@ from plan.worlds import situations
 from spotcompute.model.desired import Desired, Gang
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
-from spotcompute.model.observation import Observation
+from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
@@ -125,6 +125,10 @@ def test_how_long_until_the_next_look(desired: Desired, ledger: Ledger, seen: li
     assert next_wake(situation_of(desired, ledger, observed_of(*seen))).at == NOW + seconds(wait)
 
 
+def vanished(looks: int, sweeps: int = 1, was_listed: bool = True) -> Absence:
+    return Absence(sweeps, looked_up=True, was_listed=was_listed, looks=looks)
+
+
 def on_demand(instance_id: str) -> Member:
     return member(instance_id, on_demand=True)
 
@@ -202,6 +206,18 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(ONE), observed_of(), 5),
         (DESIRED, ledger_of(RELEASED), observed_of(), None),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+        (DESIRED, ledger_of(ONE), replace(observed_of(instance("ins-1")), unlisted={"ins-1": ago(8)}), 5),
+        (DESIRED, ledger_of(ONE), replace(observed_of(instance("ins-1")), unlisted={"ins-1": ago(80)}), 10),
+    ],
+    "an instance has vanished": [
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=1)}), 1),
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=0)}), 2),
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=0, sweeps=2)}), None),
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=3)}), None),
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=1, was_listed=False)}), None),
+        (DESIRED, ledger_of(RELEASED), observed_of(absent={"ins-1": vanished(looks=1)}), 1),
+        (DESIRED, ledger_of(ACCEPTED), observed_of(absent={"ins-1": vanished(looks=1)}), None),
+        (DESIRED, ledger_of(ONE), observed_of(), None),
     ],
     "an instance has no tags": [
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", ownership=None, created_at=ago(20))), 5),

@@ -45,7 +45,7 @@ class History:
         names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [54, 25, 15, 5, 1])[0]]
         self._fault_seconds = self.rng.choices([300.0, 600.0, 1200.0, 2400.0], [60, 25, 12, 3])[0]
         self._snapshots: list[Snapshot] = []
-        self.world = World(seed, names, self._switches(), self.rng.choice([5.0, 15.0, 15.0, 30.0]))
+        self.world = World(seed, names, self._switches(), self.rng.choice([2.0, 5.0, 15.0, 30.0]))
         self.world.cloud.tells_prices, self.world.cloud.tells_accounts = with_market, with_accounts
         self._accounts_rng = random.Random(f"{seed}/accounts")
         self.deleted: set[str] = set()

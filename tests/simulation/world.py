@@ -26,7 +26,7 @@ from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.records import Records
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.inventory import IDLE, Pace
+from spotcompute.cloud.pace import IDLE, Pace
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
@@ -244,6 +244,10 @@ class World:
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
         self.features: set[str] = set()
         self.longest_orphan = 0.0
+
+    def set_pace(self, sweep_seconds: float) -> None:
+        """How often replicas that start later look at the cloud."""
+        self._sweep_seconds = sweep_seconds
 
     @property
     def pace(self) -> Pace:

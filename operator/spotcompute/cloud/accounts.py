@@ -17,7 +17,8 @@ import structlog
 
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown
-from spotcompute.cloud.inventory import Inventory, Pace
+from spotcompute.cloud.inventory import Inventory
+from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.cloud.sight import Blindness
 from spotcompute.model.observation import Observation

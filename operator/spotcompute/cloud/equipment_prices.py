@@ -52,9 +52,9 @@ class _Answer:
 class EquipmentPrices:
     """`EquipmentPrices` holds what disks and bandwidth cost in one account and region."""
 
-    def __init__(self, provider: CloudProvider, clock: Callable[[], datetime]) -> None:
+    def __init__(self, provider: Callable[[], CloudProvider], clock: Callable[[], datetime]) -> None:
         """Asks the cloud nothing until the first call of `extras_for`."""
-        self.provider, self._clock = provider, clock
+        self._provider, self._clock = provider, clock
         self._answers: dict[tuple[str, Equipment], _Answer] = {}
         self._asking: dict[tuple[str, Equipment], asyncio.Task[None]] = {}
 
@@ -95,10 +95,10 @@ class EquipmentPrices:
         before = self._answers.pop(key, None)
         extra, is_fresh = before.extra if before else None, False
         try:
-            whole = await self.provider.list_price(pool, template, on_behalf_of)
+            whole = await self._provider().list_price(pool, template, on_behalf_of)
         except CloudError as error:
             if before is None or before.is_fresh:
-                _log.warning("equipment_not_priced", account=self.provider.name, zone=pool.zone, error=str(error))
+                _log.warning("equipment_not_priced", account=self._provider().name, zone=pool.zone, error=str(error))
         else:
             extra, is_fresh = max(Decimal(0), whole - (market.list_price(pool) or whole)), True
         self._answers[key] = _Answer(extra, self._clock(), is_fresh)

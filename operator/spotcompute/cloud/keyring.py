@@ -29,15 +29,27 @@ class _Held:
 
 
 class Keyring:
-    """`Keyring` holds the keys that are in use for one account in one region."""
+    """`Keyring` holds the keys that are in use for one account in one region.
 
-    def __init__(self, rest_after: Callable[[int], timedelta], kept: timedelta, clock: Callable[[], float]) -> None:
-        """Takes `rest_after`, which gives the rest after so many refusals in a row, and `clock`, in seconds.
+    `current` is the one that the cloud has accepted last.
+    """
+
+    def __init__(
+        self,
+        first: CloudProvider,
+        rest_after: Callable[[int], timedelta],
+        kept: timedelta,
+        clock: Callable[[], float],
+    ) -> None:
+        """Takes the `first` key, `rest_after`, which gives the rest after so many refusals in a row, and `clock`, in
+        seconds.
 
         A key that no environment has used for as long as `kept` has been rotated, and is dropped.
         """
         self._rest_after, self._kept, self._clock = rest_after, kept, clock
         self._held: dict[str, _Held] = {}
+        self.current = first
+        self.add(first)
 
     def add(self, provider: CloudProvider) -> bool:
         """Takes in a key that an environment uses now. True when it is new. Keys not used for long are dropped."""
@@ -62,6 +74,7 @@ class Keyring:
 
     def accepted(self, provider: CloudProvider) -> None:
         """Takes note that the cloud has answered this key, which goes to the end of the line."""
+        self.current = provider
         held = self._held.pop(provider.key, None)
         if held is not None:
             self._held[provider.key] = _Held(held.provider, held.named_at)

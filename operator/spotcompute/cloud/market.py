@@ -34,9 +34,11 @@ class MarketReader:
     Callers that need quotes at once wait for the same read.
     """
 
-    def __init__(self, provider: CloudProvider, clock: Callable[[], datetime], interval: timedelta) -> None:
+    def __init__(
+        self, provider: Callable[[], CloudProvider], clock: Callable[[], datetime], interval: timedelta
+    ) -> None:
         """Takes `interval`, the time between two readings, and between two that count as not believed."""
-        self.provider, self._clock, self.interval = provider, clock, interval
+        self._provider, self._clock, self.interval = provider, clock, interval
         self.latest = Market()
         self._tried_at: datetime | None = None
         self._unbelieved_readings = 0
@@ -62,9 +64,9 @@ class MarketReader:
         """
         self._tried_at = now = self._clock()
         try:
-            offerings = await self.provider.list_offerings()
+            offerings = await self._provider().list_offerings()
         except CloudError as error:
-            _log.warning("market_unreadable", account=self.provider.name, error=str(error))
+            _log.warning("market_unreadable", account=self._provider().name, error=str(error))
             read_at = self.latest.observed_at
             if read_at is None or age(read_at, self._clock()) > STALE_QUOTES:
                 self.latest = replace(self.latest, unreliable_because=f"they cannot be read: {error.code}")
@@ -80,5 +82,5 @@ class MarketReader:
             self.latest = with_expected_stays(fresh, self.latest)
             return
         if self._unbelieved_readings == 1:
-            _log.warning("market_doubted", account=self.provider.name, why=flaw)
+            _log.warning("market_doubted", account=self._provider().name, why=flaw)
         self.latest = replace(self.latest, unreliable_because=flaw)

@@ -27,7 +27,8 @@ class LaunchReceipt:
 class CloudProvider(Protocol):
     """`CloudProvider` is one key of an account in one region. Every method raises CloudError.
 
-    A call sends at most one HTTP request per page; only `list_price` may send two. `on_behalf_of` names the environment
+    A call sends at most one HTTP request per page, but repeats a later page that was refused for the rate; only
+    `list_price` may send two. `on_behalf_of` names the environment
     of a call, so that waiting environments are served in turn.
     """
 

@@ -182,7 +182,8 @@ async def _quote(
     market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
-    extras = await EquipmentPrices(provider, lambda: now).extras_for(desired.template, pools, market, environment.label)
+    prices = EquipmentPrices(lambda: provider, lambda: now)
+    extras = await prices.extras_for(desired.template, pools, market, environment.label)
     market = replace(market, extras=extras)
     situation = Situation(desired, Ledger(ownership.environment_id), Observation(now, market=market), now, policy)
     quote = make_quote(situation)

@@ -16,6 +16,7 @@ from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence
 from spotcompute.model.offering import ON_DEMAND, whole_subnet
+from spotcompute.plan.absence import has_proof, is_old_enough
 from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.budget import with_prices_noted
@@ -329,11 +330,16 @@ class _LedgerSync:
         return member.verified and instance.ownership is None and fits
 
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
-        """True when there is evidence for this very id: several complete sweeps, a look-up that agrees, and its age."""
-        if absence is None or absence.sweeps < self._policy.absence_sweeps or not absence.looked_up:
+        """True when there is evidence for this very id: look-ups with witnesses, or complete sweeps and look-ups.
+
+        An instance that has not been seen to end must also be too old to be unlisted still.
+        """
+        if absence is None or not absence.looked_up:
             return False
-        has_ended = member.seen and member.claims_end
-        return has_ended or self._observed.observed_at - member.launched_at > self._policy.listing_lag_max
+        was_missed = absence.sweeps >= self._policy.absence_sweeps
+        if not is_old_enough(member, self._observed.observed_at, self._policy):
+            return was_missed and member.seen and member.claims_end
+        return was_missed or has_proof(absence, self._policy)
 
     def _drop(self, member: Member) -> None:
         if member.termination is None and member.lost is None:

@@ -23,6 +23,10 @@ class Policy:
     signature_lifetime: timedelta = timedelta(seconds=300)
     listing_lag_max: timedelta = timedelta(seconds=180)
     absence_sweeps: int = 3
+    #: Look-ups with witnesses that prove the end of an instance that lists had shown, and the time between two of them.
+    #: docs/decisions/2026-11-30-an-end-is-proven-by-witnesses.md says why they suffice.
+    absence_looks: int = 3
+    look_interval: timedelta = timedelta(seconds=1)
     #: How long a deletion with an empty ledger waits for credentials before it skips the check for forgotten instances.
     key_wait_max: timedelta = timedelta(seconds=15)
     #: How long a deletion waits for a key that shows its instances: when the key in use belongs to another account, and

@@ -11,8 +11,9 @@ from datetime import datetime, timedelta
 
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Member
+from spotcompute.plan.absence import may_soon_be_proven
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.capacity import stuck_since
+from spotcompute.plan.capacity import occupies, stuck_since
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
@@ -35,6 +36,9 @@ class Wake:
     at: datetime
     reason: str
 
+
+#: How much rarer a vanished instance is asked for while no look-up has had a witness.
+UNWITNESSED = 2
 
 #: A rule returns when something of its kind can happen, and None when nothing of its kind is to come.
 Rule = Callable[[Situation], datetime | None]
@@ -162,8 +166,30 @@ def _release_under_way(situation: Situation) -> datetime | None:
 
 def _unlisted(situation: Situation) -> datetime | None:
     """Returns when to look for an instance that is not listed yet, or no longer."""
-    is_any = any(instance is None for _, instance in _staying(situation))
-    return situation.now + situation.policy.poll_interval if is_any else None
+    soon, unlisted = situation.now + situation.policy.poll_interval, situation.observed.unlisted
+    looks = (
+        soon if instance is None else _next_look(unlisted[member.id], situation)
+        for member, instance in _staying(situation)
+        if instance is None or member.id in unlisted
+    )
+    return min(looks, default=None)
+
+
+def _vanished(situation: Situation) -> datetime | None:
+    """Returns when to ask again for an instance that has vanished: soon, while that can prove its end.
+
+    Without a witness less soon: when everything vanishes at once, every environment asks.
+    """
+    observed, policy = situation.observed, situation.policy
+    absences = [
+        observed.absent.get(member.id)
+        for member in situation.ledger.members.values()
+        if occupies(member) and may_soon_be_proven(member, observed.absent.get(member.id), observed.observed_at, policy)
+    ]
+    if not absences:
+        return None
+    has_begun = any(absence is not None and absence.looks for absence in absences)
+    return situation.now + policy.look_interval * (1 if has_begun else UNWITNESSED)
 
 
 def _untagged(situation: Situation) -> datetime | None:
@@ -241,6 +267,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("a released instance is still listed", _release_without_effect),
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),
+    ("an instance has vanished", _vanished),
     ("an instance has no tags", _untagged),
     ("an instance is still starting, or between two states", _starting),
     ("a lost instance is still listed", _unproven_loss),
