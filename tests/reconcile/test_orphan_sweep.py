@@ -162,7 +162,7 @@ async def test_an_orphan_that_is_protected_is_not_asked_for_until_that_is_lifted
     await world.looks(6)
     assert set(world.one.released) == {"ins-2"}
     world.one.listed = [orphan]
-    await world.looks(20)
+    await world.looks(1)
     assert "ins-1" in world.one.released
 
 

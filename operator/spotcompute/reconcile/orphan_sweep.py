@@ -52,8 +52,9 @@ class OrphanSweep:
         self._sources, self._registry = cluster.sources, cluster.account_registry
         self._policy, self._clock, self._interval = policy, clock, interval
         self._sightings: dict[str, dict[str, Sighting]] = {}
-        #: When the cloud refused to release an instance, by the loop's clock; for protected ones, when that was told.
+        #: When the cloud refused to release an instance, and when one's protection was told, by the loop's clock.
         self._refused_at: dict[str, float] = {}
+        self._told_at: dict[str, float] = {}
         self._unused_since: dict[AccountRef, float] = {}  # by the loop's clock: a date can be set back
         self._empty_sweeps: dict[AccountRef, list[float]] = {}  # when each began; one alone may be falsely empty
 
@@ -163,15 +164,18 @@ class OrphanSweep:
             await self._release(inventory, to_go[start : start + BATCH])
 
     def _without_refused(self, to_go: Sequence[Instance]) -> tuple[Instance, ...]:
-        """Returns those that may be released: not protected, and not refused a while ago. It tells of the protected."""
+        """Returns those that may be released: not protected, and not refused a while ago. It tells of the protected.
+
+        One whose protection was lifted goes at once.
+        """
         now, wait = asyncio.get_running_loop().time(), self._policy.repeat_refused.total_seconds()
         self._refused_at = {key: at for key, at in self._refused_at.items() if now - at < wait}
-        waiting = [instance for instance in to_go if instance.id not in self._refused_at]
-        protected = [instance.id for instance in waiting if instance.protected]
+        self._told_at = {key: at for key, at in self._told_at.items() if now - at < wait}
+        protected = [one.id for one in to_go if one.protected and one.id not in self._told_at]
         if protected:
-            self._refused_at |= dict.fromkeys(protected, now)
+            self._told_at |= dict.fromkeys(protected, now)
             _log.warning("orphans_not_released", instances=protected, error=f"{PROTECTED}. {UNPROTECT}")
-        return tuple(instance for instance in waiting if not instance.protected)
+        return tuple(one for one in to_go if not one.protected and one.id not in self._refused_at)
 
     async def _without_owner(self, instances: Sequence[Instance]) -> tuple[Instance, ...]:
         """Returns those whose owner is neither known here nor found by a live look, one for each environment."""
