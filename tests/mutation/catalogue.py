@@ -473,8 +473,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "no-rest-after-a-refusal",
                 "plan/outcomes.py",
-                "        self.ledger = self.ledger.with_backoff(backoff)\n        if self._intent.on_demand:\n",
-                "        del backoff\n        if self._intent.on_demand:\n",
+                "        self.ledger = self.ledger.with_backoff(backoff)\n        if intent.on_demand and not",
+                "        del backoff\n        if intent.on_demand and not",
                 (OUTCOMES,),
             ),
         ),
