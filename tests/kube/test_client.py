@@ -7,7 +7,7 @@ import base64
 import json
 import logging
 import socket
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kube.stub import Stub, write_kubeconfig
-from spotcompute.kube.client import KubeClient, merge_patch
+from spotcompute.kube.client import ATTEMPTS, KubeClient, merge_patch
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound
@@ -80,6 +80,51 @@ async def test_a_404_that_names_no_object_is_an_outage(stub_kube: KubeClient, st
 async def test_a_404_that_names_the_object_is_its_absence(stub_kube: KubeClient, stub: Stub) -> None:
     stub.answer(404, status(404, 'environments "web" not found', name="web"))
     assert await stub_kube.get("ns", "web") is None
+
+
+GONE = status(404, "it is not found", name="it")
+
+
+@pytest.mark.parametrize(
+    ("call", "result"),
+    [
+        pytest.param(lambda kube: kube.remove_finalizer(ENVIRONMENT), None, id="a-release-of-what-is-gone"),
+        pytest.param(lambda kube: kube.protect_secret("ns", "key"), None, id="a-guard-for-a-secret-that-is-gone"),
+        pytest.param(lambda kube: kube.unprotect_secret("ns", "key"), None, id="a-guard-taken-from-one-that-is-gone"),
+        pytest.param(lambda kube: kube.remembered_accounts(), {}, id="notes-that-nobody-wrote"),
+        pytest.param(lambda kube: kube.forget_account("a"), None, id="a-note-that-nobody-wrote"),
+    ],
+)
+async def test_what_is_gone_needs_nothing_more(
+    stub_kube: KubeClient, stub: Stub, call: Callable[[KubeClient], Awaitable[object]], result: object
+) -> None:
+    stub.answer(404, GONE)
+    assert await call(stub_kube) == result
+    assert len(stub.requests) == 1
+
+
+async def test_the_first_note_makes_the_config_map_and_is_repeated_when_another_was_first(
+    stub_kube: KubeClient, stub: Stub
+) -> None:
+    stub.answer(404, GONE, (409, status(409, "it exists already")), (200, {}))
+    await stub_kube.remember_account("a", "text")
+    sent = [(method, path.partition("?")[0].rpartition("/")[2], body) for method, path, _, body in stub.requests]
+    assert [method for method, _, _ in sent] == ["PATCH", "POST", "PATCH"]
+    assert sent[1][1] == "configmaps"
+    assert {json.loads(body)["data"]["a"] for _, _, body in sent} == {"text"}
+
+
+async def test_a_secret_that_changes_meanwhile_is_guarded_at_the_next_try_and_the_last_refusal_is_told(
+    stub_kube: KubeClient, stub: Stub
+) -> None:
+    secret, conflict = {"metadata": {"resourceVersion": "5"}}, status(409, "the object has been modified")
+    stub.answer(200, secret, (409, conflict), (200, secret), (200, {}))
+    await stub_kube.protect_secret("ns", "key")
+    assert [method for method, *_ in stub.requests] == ["GET", "PATCH"] * 2
+    stub.answer(200, secret, *[(409, conflict), (200, secret)] * ATTEMPTS)
+    with pytest.raises(Conflict):
+        await stub_kube.protect_secret("ns", "key")
+    assert len(stub.requests) == 4 + 2 * ATTEMPTS
 
 
 @pytest.mark.parametrize("body", ["", "<html>", '{"metadata": {'])

@@ -158,6 +158,20 @@ ON_PROBATION = pool_trust_of(A, 1.5, ago(1801))
         pytest.param([member("ins-1", launched_at=ago(60))], 0, 540, id="until-it-has-lasted"),
         pytest.param([member("ins-1", launched_at=ago(60), on_demand=True)], 1, None, id="on-demand-is-no-try"),
         pytest.param([member("ins-1", launched_at=ago(3600))], 1, None, id="older-than-the-loss-is-no-try"),
+        pytest.param([member("ins-1", launched_at=ago(1801))], 1, None, id="as-old-as-the-loss-is-no-try"),
+        pytest.param(
+            [member("ins-1", launched_at=ago(60)), member("ins-2", launched_at=ago(3600))],
+            0,
+            540,
+            id="an-old-one-takes-no-try-away",
+        ),
+        pytest.param([member("ins-1", pool=B, launched_at=ago(60))], 1, None, id="one-of-another-pool-is-no-try"),
+        pytest.param(
+            [member("ins-1", launched_at=ago(60)), member("ins-2", pool=B, launched_at=ago(3600))],
+            0,
+            540,
+            id="an-old-one-of-another-pool-says-nothing",
+        ),
         pytest.param([intent(desired_of(3), 1, created_at=ago(20))], 0, 580, id="a-launch-without-an-answer-is-one"),
         pytest.param(
             [member("ins-1", launched_at=ago(700), arrived=False)],
