@@ -275,7 +275,7 @@ def accrued_cost(seed: int) -> Row:
     return play(script)
 
 
-def activity_log(seed: int) -> Row:
+def activity_log(seed: int, hours: int = 24) -> Row:
     """What the object tells of a restless day, against everything that was asked and that happened."""
 
     async def script() -> Row:
@@ -285,7 +285,7 @@ def activity_log(seed: int) -> Row:
         happened = lines = 0
         missing: list[str] = []
         wrong: list[str] = []
-        for round_ in range(24 * 6):
+        for round_ in range(hours * 6):
             at, name = zone(rng.randint(1, 3)), rng.choice(types)
             match rng.choice(["stock", "stock", "price", "scale", "reclaim", "console", "restart"]):
                 case "stock":

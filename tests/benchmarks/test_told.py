@@ -104,6 +104,6 @@ def test_what_has_just_happened_need_not_be_told() -> None:
     assert len(judged([], BOOK, ENDED, T + 60).missing) == 5
 
 
-def test_the_log_of_a_restless_day_tells_everything_and_nothing_else() -> None:
-    row = activity_log(7)
+def test_the_log_of_restless_hours_tells_everything_and_nothing_else() -> None:
+    row = activity_log(7, hours=6)
     assert row.holds, row.measured

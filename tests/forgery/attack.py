@@ -15,6 +15,7 @@ from typing import Any
 from forgery.forgeries import FORGERIES
 from forgery.scene import OTHER_CLUSTER, Scene
 from simulation.virtual import run_virtual
+from simulation.world import Outcome
 
 ATTACK_SECONDS = 600.0
 
@@ -57,7 +58,7 @@ class Attacker:
         # A stranger's machine that bears both our tags and our form of name is ours by all that the cloud says.
         self._rows = sorted(set(drawn) - ({_TAGS_OF_OURS} if _NAME_OF_OURS in drawn else set()))
 
-    async def play(self) -> tuple[str, ...]:
+    async def play(self) -> None:
         """Forge for ten minutes, then stop, and judge."""
         scene, loop = self.scene, asyncio.get_running_loop()
         await scene.open()
@@ -70,7 +71,7 @@ class Attacker:
             # The one refusal that a person must lift, as its message says: it could be a copied manifest's.
             scene.annotate(None)
             scene.status(lambda status: status.pop("ledger", None))
-        return await scene.close()
+        await scene.close()
 
     def _strike(self) -> None:
         luck, scene = self.rng.random(), self.scene
@@ -140,6 +141,8 @@ class Attacker:
         return rng.choice(draws)()
 
 
-def attack(seed: int) -> tuple[str, ...]:
-    """Play the attack of `seed` to its end; what must never happen and did. Nothing is the only good answer."""
-    return run_virtual(Attacker(seed).play())
+def attack(seed: int) -> Outcome:
+    """Play the attack of `seed` to its end."""
+    attacker = Attacker(seed)
+    run_virtual(attacker.play())
+    return attacker.scene.world.outcome(f"attack {seed}")

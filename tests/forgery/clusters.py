@@ -9,11 +9,12 @@ import asyncio
 import copy
 import random
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from simulation.cloudworld import CLUSTER_TAG, ORPHAN_SWEEP, Cloud
 from simulation.virtual import run_virtual
-from simulation.world import CLUSTER, IMAGES, SECRET, World, catalog, hash_of
+from simulation.world import CLUSTER, IMAGES, SECRET, Outcome, World, catalog, hash_of
 
 NAMES = ("env0", "env1")
 CLUSTERS = (CLUSTER, "cluster-2")
@@ -131,7 +132,7 @@ class Clusters:
         return tuple(dict.fromkeys(self.cloud.violations))
 
 
-async def _play(seed: int) -> tuple[str, ...]:
+async def _play(seed: int) -> Outcome:
     rng = random.Random(f"{seed}/clusters")
     lag = rng.choice(["0", "5", "30"])
     switches = {
@@ -161,9 +162,11 @@ async def _play(seed: int) -> tuple[str, ...]:
             world.cloud.simulator.world.reclaim([world.cloud.simulator.world.instances[taken]], 0.0)
         elif luck < 0.9:
             world.crash(rng.randrange(len(world.replicas)), rng.choice([0.1, 30.0]))
-    return await clusters.close()
+    await clusters.close()
+    first, *others = (world.outcome(f"neighbours {seed}") for world in clusters.worlds.values())
+    return replace(first, records=first.records + sum(other.records for other in others))
 
 
-def neighbours(seed: int) -> tuple[str, ...]:
+def neighbours(seed: int) -> Outcome:
     """Two clusters live through a quarter of an hour of trouble; what must never happen and did."""
     return run_virtual(_play(seed))

@@ -3,6 +3,8 @@
     history 3071250
     history-without-accounts 1010598
     history-without-market 30239
+    attack 12
+    neighbours 3
     points create-5 12:NO_REPLY:CRASH 30:BEFORE_SEND:TIMEOUT
     kill create: kube PATCH status #2, carried out, no reply
 
@@ -14,10 +16,12 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import count, cycle
 from pathlib import Path
 
+from forgery.attack import attack
+from forgery.clusters import neighbours
 from simulation.faultpoint import Cell, Kind, Phase
 from simulation.history import run
 from simulation.scenarios import SCENARIOS, Cells, pairs, play, single_points
@@ -29,12 +33,19 @@ REGRESSIONS: dict[str, str] = {
 }
 
 
+#: Plays that are known by a seed alone.
+OF_FORGERY: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours": neighbours}
+
+
 def play_named(name: str) -> Outcome:
     """Play what `name` says, in virtual time. Raises ValueError or KeyError when no such play has that name."""
     kind, *words = name.split()
     if kind in ("history", "history-without-accounts", "history-without-market"):
         (seed,) = words
         return run(int(seed), with_market=kind != "history-without-market", with_accounts=kind == "history")
+    if kind in OF_FORGERY:
+        (seed,) = words
+        return OF_FORGERY[kind](int(seed))
     if kind == "points":
         return play(words[0], dict(map(_point, words[1:])))[0]
     raise ValueError(f"no play is called {name!r}")
@@ -43,6 +54,16 @@ def play_named(name: str) -> Outcome:
 def histories(seed: int) -> Iterator[str]:
     """Names of random histories, without end: each number from `seed` on is the seed of one."""
     return (f"history {number}" for number in count(seed))
+
+
+def attacks(seed: int) -> Iterator[str]:
+    """Names of random attacks on what the operator believes, without end."""
+    return (f"attack {number}" for number in count(seed))
+
+
+def neighbourhoods(seed: int) -> Iterator[str]:
+    """Names of histories of two clusters in one account, without end."""
+    return (f"neighbours {number}" for number in count(seed))
 
 
 def singles(seed: int) -> Iterator[str]:

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import Any
 
 from cvmsim.instance import Instance
@@ -630,23 +630,32 @@ def _cells(name: str, request: str) -> list[Cell]:
     return [cell for cell in cells_of(request) if SCENARIOS[name].killable or cell[1] is not Kind.CRASH]
 
 
-#: Nearly every scenario makes these requests.
-COMMON_REQUESTS = frozenset({"cloud DescribeInstances", "kube status", "kube secret", "kube notes"})
+#: These requests change what is paid for: every scenario plays each way in which they fail.
+PAID_REQUESTS = frozenset({"cloud RunInstances", "cloud TerminateInstances"})
+#: Of the other requests every scenario plays one way of so many, and another scenario the next.
+SHARED_BY = 4
 
 
 def one_of_each(name: str) -> Iterator[Cells]:
-    """Returns a part of them: each kind of request once in every way it can fail, alternately an early and a later one.
+    """Returns a part of them: kinds of requests in ways they can fail, alternately an early and a later one.
 
-    Of `COMMON_REQUESTS` every scenario plays a third of the ways, and each third is played by a third of the scenarios.
+    `PAID_REQUESTS` fail in every way. The ways of the others are dealt out to the scenarios that make the request.
     """
     places: dict[tuple[str, Cell], list[int]] = {}
     for number, request in enumerate(reference(name)[1]):
         for cell in _cells(name, request):
             places.setdefault((request, cell), []).append(number)
-    third = list(SCENARIOS).index(name) % 3
     for at, ((request, cell), numbers) in enumerate(places.items()):
-        if request not in COMMON_REQUESTS or at % 3 == third:
+        sharing = _sharing(request, cell)
+        turn = sharing.index(name) + cells_of(request).index(cell)
+        if request in PAID_REQUESTS or turn % min(SHARED_BY, len(sharing)) == 0:
             yield {numbers[at * 7 % len(numbers)]: cell}
+
+
+@cache
+def _sharing(request: str, cell: Cell) -> list[str]:
+    """The scenarios in which a request can fail in that way."""
+    return [name for name in SCENARIOS if request in reference(name)[1] and cell in _cells(name, request)]
 
 
 def coverage() -> Counter[tuple[str, Cell]]:

@@ -18,7 +18,7 @@ from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
 
-HISTORIES = 200
+HISTORIES = 75
 CHUNK = 25
 
 

@@ -33,6 +33,7 @@ def test_every_kind_is_played_in_a_short_time_too() -> None:
     assert int(found["single fault points"]) >= 30
     assert found["pairs of fault points · of which both struck"] > "3"
     assert found["histories · with 2 or 3 replicas"] >= "5"
+    assert found["attacks by forgery · two clusters in one account"] >= "5 · 5"
     assert found["violations"] == "0"
 
 

@@ -9,7 +9,15 @@ from itertools import islice
 
 import pytest
 
-from simulation.plays import REGRESSIONS, fault_pairs, histories, play_named, singles
+from simulation.plays import (
+    REGRESSIONS,
+    attacks,
+    fault_pairs,
+    histories,
+    neighbourhoods,
+    play_named,
+    singles,
+)
 
 
 @pytest.mark.parametrize("name", [name for name in REGRESSIONS if not name.startswith("kill ")])
@@ -22,7 +30,7 @@ def test_each_says_what_it_showed() -> None:
 
 
 def test_a_seed_draws_the_same_plays_each_time_and_another_seed_draws_others() -> None:
-    for draw in (histories, singles, fault_pairs):
+    for draw in (histories, singles, fault_pairs, attacks, neighbourhoods):
         assert [*islice(draw(3), 50)] == [*islice(draw(3), 50)] != [*islice(draw(4), 50)]
 
 
