@@ -29,7 +29,7 @@ from plan.given import (
 )
 from plan.worlds import situations
 from spotcompute.model.desired import AllocationStrategy, Desired, Gang, ZonePolicy
-from spotcompute.model.ledger import Ledger, Trouble
+from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Offer, how_many, next_attempt, next_offer, rank, scores
@@ -115,6 +115,20 @@ def test_a_quote_of_sold_out_never_vetoes_a_pool() -> None:
 def test_how_many_are_asked_for(wanted: int, learned: Learned, sold_out: list[Pool], count: int) -> None:
     offer = Offer(A, 1.0, None, 100)
     assert how_many(wanted, offer, ledger_of(), market_of({A: "1", B: "1"}, sold_out), learned) == count
+
+
+@pytest.mark.parametrize(
+    ("backoff", "sells", "count"),
+    [
+        pytest.param(backoff_of(A, until=ago(1)), [], 1, id="one-where-it-was-sold-out-last"),
+        pytest.param(backoff_of(A, until=ago(1)), [A], 8, id="all-once-it-sells"),
+        pytest.param(backoff_of(B, until=ago(1)), [], 8, id="all-where-another-was-sold-out"),
+        pytest.param(backoff_of(A, Trouble.PRICE_TOO_LOW, until=ago(1)), [], 8, id="all-after-another-trouble"),
+    ],
+)
+def test_a_pool_that_was_sold_out_is_asked_for_one(backoff: Backoff, sells: list[Pool], count: int) -> None:
+    offer, market = Offer(A, 1.0, None, 100), market_of({A: "1", B: "1"})
+    assert how_many(8, offer, ledger_of(backoff), market, Learned(sells=frozenset(sells))) == count
 
 
 # --- the market ------------------------------------------------------------------------------------------------------

@@ -88,6 +88,18 @@ def test_waits_double_from_the_base_up_to_the_limit_and_jitter_only_shortens_the
     assert all(0.8 * most <= wait <= most for wait, most in zip(waits, full, strict=True)), waits
 
 
+def test_pools_that_back_off_for_the_longest_end_together_and_are_asked_once_within_it() -> None:
+    """Each in a run of its own would be two writes of status for each question."""
+    ledger, at = ledger_of(), 0.0
+    for _ in range(12):
+        for second, pool in enumerate((A, B, C)):
+            latest = fail(ledger, pool=pool, at=at + second)
+            ledger = ledger.with_backoff(latest)
+        before, at = at, max((one.until - NOW).total_seconds() for one in ledger.backoffs.values())
+    assert len({one.until for one in ledger.backoffs.values()}) == 1
+    assert at - before == pytest.approx(POLICY.backoff_max.total_seconds())
+
+
 @pytest.mark.parametrize("trouble", sorted(OF_THE_ACCOUNT))
 def test_trouble_of_the_account_rests_the_whole_environment(trouble: Trouble) -> None:
     assert fail(ledger_of(), trouble).pool is None

@@ -100,7 +100,7 @@ def test_a_launch_in_doubt_does_not_stop_the_time_that_spot_has_fallen_short() -
     [
         pytest.param(Trouble.CLOUD_UNREACHABLE, ago(100), (B, 3, True), id="spot-in-doubt-lately"),
         pytest.param(Trouble.CLOUD_UNREACHABLE, ago(900), (A, 3, False), id="spot-in-doubt-long-ago"),
-        pytest.param(Trouble.INSUFFICIENT_CAPACITY, ago(100), (A, 3, False), id="spot-sold-out-lately"),
+        pytest.param(Trouble.INSUFFICIENT_CAPACITY, ago(100), (A, 1, False), id="spot-sold-out-lately"),
     ],
 )
 def test_what_is_due_is_bought_on_demand_while_spot_ends_in_doubt(

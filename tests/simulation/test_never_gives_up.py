@@ -229,3 +229,50 @@ def test_a_zone_with_two_subnets_is_filled_beyond_the_first() -> None:
         assert living(stage) == 34
 
     run_virtual(play())
+
+
+ZONES = ("ap-guangzhou-3", "ap-guangzhou-4", "ap-guangzhou-6")
+
+
+@pytest.mark.parametrize("is_quoted", [False, True], ids=["quotes-do-not-tell", "quotes-tell"])
+@pytest.mark.parametrize("wanted", [1, 10])
+def test_a_market_that_is_sold_out_is_asked_once_a_minute_and_pool(wanted: int, is_quoted: bool) -> None:
+    """The status is written once for each question, and the first stock is noticed within a minute all the same."""
+
+    async def play() -> None:
+        stage = Stage(f"sold-out-{wanted}-{is_quoted}", {}, [NAME], {})
+        simulated = stage.world.cloud.simulator.world
+        open_pools: set[tuple[str, str]] = set()
+        asked = Counter[tuple[str, str]]()
+
+        def code_for(parameters: dict[str, Any]) -> str | None:
+            pool = parameters["Placement"]["Zone"], parameters["InstanceType"]
+            asked[pool] += 1
+            return None if pool in open_pools else "ResourceInsufficient.SpecifiedInstanceType"
+
+        for offering in simulated.offerings.values():
+            if is_quoted:
+                offering.set_stock(0, simulated.now)
+        answer_launches(stage, code_for)
+        pools = {"placements": [{"zone": zone} for zone in ZONES], "instanceRequirements": {"cpu": {"min": 1}}}
+        stage.create(wanted, market={"maxPrice": "50"}, instanceTypes=[], **pools)
+        stage.start()
+        await asyncio.sleep(HOUR / 2)
+        asked.clear()
+        writes = stage.world.api.writes
+        await asyncio.sleep(HOUR)
+        assert len(asked) > 10
+        assert max(asked.values()) <= 61, asked
+        assert (stage.world.api.writes - writes) / 60 <= len(asked) + 2
+        for pool in sorted(asked)[::6]:
+            open_pools.add(pool)
+            simulated.offerings[pool].set_stock(100, simulated.now)
+            await asyncio.sleep(65)
+            assert living(stage) == wanted, pool
+            open_pools.clear()
+            simulated.offerings[pool].set_stock(0 if is_quoted else 100, simulated.now)
+            simulated.reclaim(stage.living(), 0.0)
+            await asyncio.sleep(HOUR / 4)
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())

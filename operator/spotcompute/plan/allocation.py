@@ -14,7 +14,7 @@ from enum import StrEnum
 from functools import cached_property
 
 from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
-from spotcompute.model.ledger import Backoff, Ledger, Member
+from spotcompute.model.ledger import Backoff, Ledger, Member, Trouble
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
@@ -336,14 +336,16 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
     """Returns how many to ask for: all that is wanted and allowed, half of what the pool has just refused, or one when
-    it is likely to refuse.
+    it is likely to refuse. A pool that was sold out when it was asked last is asked for one, until it has sold one.
     """
     wanted = min(wanted, offer.count_max)
     if offer.pool in learned.room_below:
         return min(wanted, max(1, learned.room_below[offer.pool] // 2))
     offering = market.offerings.get(offer.pool)
     is_quoted_sold_out = offering is not None and offering.sold_out
-    is_unsure = is_quoted_sold_out or zone_backoff(ledger, offer.pool, market) is not None
+    backoff = ledger.backoffs.get(offer.pool)
+    was_sold_out = backoff is not None and backoff.trouble is Trouble.INSUFFICIENT_CAPACITY
+    is_unsure = is_quoted_sold_out or was_sold_out or zone_backoff(ledger, offer.pool, market) is not None
     return 1 if is_unsure and offer.pool not in learned.sells else wanted
 
 

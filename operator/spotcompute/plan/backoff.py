@@ -43,6 +43,10 @@ SPLITTABLE = frozenset({Trouble.INSUFFICIENT_CAPACITY, Trouble.NO_ROOM, Trouble.
 FOR_A_PERSON = frozenset({Trouble.INVALID_CONFIGURATION, Trouble.INVALID_CREDENTIALS, Trouble.INSUFFICIENT_BALANCE})
 
 
+#: Backoffs at the limit that would end within this time of each other end together.
+TOGETHER = timedelta(seconds=15)
+
+
 def trouble_of(error: errors.CloudError) -> Trouble:
     """Returns the kind of trouble that an error of an attempt is."""
     for kind, trouble in _TROUBLES.items():
@@ -68,10 +72,11 @@ class Failure:
 
 
 def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: datetime, policy: Policy) -> Backoff:
-    """Returns the backoff after a failure: 1, 2, 4, … times the base, at most the limit, a little less by jitter.
+    """Returns the backoff after a failure: 1, 2, 4, … times the base, a little less by jitter, at most the limit.
 
     The jitter is a hash of what backs off and how often it failed, so that a thousand environments do not ask in step,
-    and yet an equal history gives equal waits.
+    and yet an equal history gives equal waits. At the limit, pools of one environment end their backoffs together: they
+    are asked in one run, each once within the limit.
     """
     trouble, where = failure.trouble, _what_backs_off(failure)
     before = _earlier_in_a_row(ledger.backoffs.get(where), generation, now, policy)
@@ -79,7 +84,10 @@ def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: dateti
     wait = min(policy.backoff_max, policy.backoff_base * (1 << min(failures - 1, 20)))
     if trouble is Trouble.INVALID_CONFIGURATION:
         wait = policy.blocked_recheck
-    until = now + _jittered(wait, ledger.environment_id, where, failures)
+    if wait == policy.backoff_max:
+        until = _end_with_others(now + wait, ledger, now)
+    else:
+        until = now + _jittered(wait, ledger.environment_id, where, failures)
     is_quota = trouble is Trouble.QUOTA_EXCEEDED and not failure.on_demand
     return Backoff(
         pool=where,
@@ -95,6 +103,12 @@ def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: dateti
         vcpu=failure.vcpu if is_quota else None,
         in_use=held_in_zone(ledger, failure.pool.zone) if is_quota else None,
     )
+
+
+def _end_with_others(until: datetime, ledger: Ledger, now: datetime) -> datetime:
+    """Returns the end of an earlier backoff that ends a little before `until`, and `until` without such a one."""
+    ends = (backoff.until for backoff in ledger.backoffs.values())
+    return min((end for end in ends if now < end and until - TOGETHER < end < until), default=until)
 
 
 def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, policy: Policy) -> Backoff | None:
