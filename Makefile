@@ -70,6 +70,10 @@ assets: $(READY)
 scheduler: $(READY)
 	@$(BIN)/python -m localcluster scheduler
 
+.PHONY: kueue
+kueue: $(READY)  ## build Kueue once and cache it: minutes, only for jobs that queue
+	@$(BIN)/python -m localcluster kueue
+
 .PHONY: helm
 helm: $(READY)
 	@$(BIN)/python -m localcluster helm

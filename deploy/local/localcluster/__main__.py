@@ -1,4 +1,4 @@
-"""Defines the command line: `python -m localcluster assets | helm | prometheus | scheduler | up | down | status`."""
+"""Defines the command line: `python -m localcluster COMMAND`; `--help` lists the commands."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localcluster import assets, helm, prometheus, scheduler
+from localcluster import assets, helm, kueue, prometheus, scheduler
 from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
@@ -43,6 +43,12 @@ def assets_command() -> None:
 def scheduler_command() -> None:
     """Find, fetch or build kube-scheduler, which only clusters with nodes need, and print its path on stdout."""
     print(scheduler.ensure())
+
+
+@cli.command("kueue")
+def kueue_command() -> None:
+    """Find or build Kueue, which only jobs that queue need, and print its path on stdout."""
+    print(kueue.ensure().binary)
 
 
 @cli.command("prometheus")

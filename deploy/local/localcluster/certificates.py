@@ -41,6 +41,25 @@ def write_authority(name: str, certificate: Path, key: Path) -> None:
     write_key(private, key)
 
 
+def write_self_signed(address: IPAddress, certificate: Path, key: Path) -> None:
+    """Writes a certificate with which a program serves at `address`, and which its clients trust as it is."""
+    private, subject, now = _new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local")]), datetime.now(UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + VALID_FOR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
+        .sign(private, hashes.SHA256())
+    )
+    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    write_key(private, key)
+
+
 def new_request(
     common_name: str, organization: str, names: Sequence[str] = (), addresses: Sequence[IPAddress] = ()
 ) -> tuple[ec.EllipticCurvePrivateKey, bytes]:

