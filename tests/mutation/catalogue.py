@@ -352,8 +352,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "only-the-first-hundred-go",
                 "reconcile/act.py",
-                "    for start in range(0, len(ids), TERMINATE_BATCH):\n",
-                "    for start in range(0, min(len(ids), 1), TERMINATE_BATCH):\n",
+                "for start in range(0, len(ids), size))",
+                "for start in range(0, min(len(ids), 1), size))",
                 (ACT,),
             ),
         ),
@@ -442,7 +442,7 @@ ROWS: tuple[Row, ...] = (
             ),
             Mutant(
                 "ended-whatever-the-tags-say",
-                "plan/planner.py",
+                "plan/release.py",
                 "    if instance.ownership != situation.desired.ownership:\n",
                 "    if False:\n",
                 (PLANNER,),
@@ -601,8 +601,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-bad-id-spoils-its-batch",
                 "reconcile/act.py",
-                "        if len(batch) == 1:\n",
-                "        if batch:\n",
+                "named = batch if len(batch) == 1 else",
+                "named = batch if batch else",
                 (ACT,),
             ),
         ),
