@@ -17,7 +17,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 from spotcompute import __main__
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.tencent import client
-from spotcompute.telemetry import metrics
+from spotcompute.telemetry import metrics, pools
 
 REFERENCE = Path(__file__).resolve().parent / "reference"
 
@@ -53,6 +53,7 @@ METRICS = """# Metrics
 Prometheus reads the metrics at `/metrics` on port 9090.
 
 - An environment has at most 20 series. No instance id is ever a label.
+- At most 200 pools are shown, those with the most instances, with at most four series each.
 - At most 100 codes of the cloud get a series of their own; all others are `Other`.
 - As usual, counters also have a series `…_created`, and histograms have `…_bucket`, `…_sum`, `…_count` and `…_created`.
 
@@ -152,8 +153,10 @@ def _metric_rows() -> Iterator[tuple[str, str]]:
         for collector in vars(module).values():
             if isinstance(collector, Metric):
                 yield _metric_row(collector)
-    for name, text, labels in metrics.OF_AN_ENVIRONMENT:
-        yield name, f"gauge | {', '.join(f'`{label}`' for label in ('namespace', 'name', *labels))} | {text}"
+    gauges = [(name, text, ("namespace", "name", *labels)) for name, text, labels in metrics.OF_AN_ENVIRONMENT]
+    gauges += [(name, text, ("zone", "instance_type", *labels)) for name, text, labels in pools.OF_A_POOL]
+    for name, text, labels in gauges:
+        yield name, f"gauge | {', '.join(f'`{label}`' for label in labels)} | {text}"
 
 
 def _metric_row(collector: Metric) -> tuple[str, str]:

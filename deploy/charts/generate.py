@@ -23,6 +23,8 @@ from spotcompute.settings import Settings
 CHART = Path(__file__).resolve().parent / "spotcompute-operator"
 CRD = Path("files/spotcompute.dev_spotcomputeenvironments.yaml")
 SCHEMA, README = Path("values.schema.json"), Path("README.md")
+MONITORING = CHART.parents[1] / "monitoring"
+COPIES = (MONITORING / "prometheus-rule.yaml", MONITORING / "dashboards" / "spotcompute.json")
 TABLE = re.compile(r"(?<=<!-- values -->\n).*?(?=<!-- end of values -->)", re.DOTALL)
 
 #: Told by the pod itself, or by values of their own.
@@ -39,7 +41,8 @@ def files() -> dict[Path, str]:
     schema["properties"]["settings"]["properties"] = dict(_settings())
     table = "| Value | Default | What for |\n|---|---|---|\n" + "".join(f"{row}\n" for row in _rows())
     readme = TABLE.sub(lambda _: table, (CHART / README).read_text())
-    return {CRD: crd, SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n", README: readme}
+    copies = {Path("files") / path.name: path.read_text() for path in COPIES}
+    return {CRD: crd, SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n", README: readme, **copies}
 
 
 def camel(name: str) -> str:
@@ -83,7 +86,8 @@ def _at(values: Any, names: list[str]) -> Any:
 
 def stale() -> list[str]:
     """The files that are not what the code makes."""
-    return [str(path) for path, content in files().items() if (CHART / path).read_text() != content]
+    made = files()
+    return [str(path) for path in made if not (CHART / path).exists() or (CHART / path).read_text() != made[path]]
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ from spotcompute.runtime.supervisor import PartDied, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
 from spotcompute.telemetry import metrics
+from spotcompute.telemetry.pools import Pools
 
 _log = structlog.get_logger(__name__)
 
@@ -66,6 +67,7 @@ class App:
 
     cluster: Cluster
     shell: Shell
+    accounts: Accounts
 
 
 async def build(settings: Settings, connection: Connection, stop: asyncio.Event) -> App:
@@ -104,7 +106,7 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
         queue=queue,
         supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, reach], stop),
     )
-    return App(cluster, shell)
+    return App(cluster, shell, accounts)
 
 
 async def _uid_of_the_cluster(kube: KubeClient) -> str:
@@ -203,6 +205,7 @@ async def _act(settings: Settings, connection: Connection, health: Health, stop:
     metrics.leader.set(1)
     app, ready = await build(settings, connection, stop), asyncio.Event()
     REGISTRY.register(metrics.Environments(app.cluster.store.all))
+    REGISTRY.register(Pools(app.cluster.store.all, app.accounts.markets, currency(settings)))
     _log.info(
         "starting", version=__version__, cluster_id=app.cluster.id, namespace=",".join(app.cluster.namespaces) or "all"
     )

@@ -302,8 +302,20 @@ def test_nothing_of_the_chart_is_kept_by_hand_that_the_code_makes() -> None:
     assert done.stdout.strip() == "[]", "run: PYTHONPATH=operator python deploy/charts/generate.py"
 
 
+def test_alerts_and_dashboard_are_those_of_the_other_way() -> None:
+    sets = ("prometheusRule.enabled=true", "prometheusRule.additionalLabels.release=prometheus")
+    made = chart.objects(*sets, "dashboard.enabled=true")
+    (rule,) = in_file(ROOT / "deploy/monitoring/prometheus-rule.yaml")
+    assert chart.only(made, "PrometheusRule")["spec"] == rule["spec"]
+    assert chart.only(made, "PrometheusRule")["metadata"]["labels"]["release"] == "prometheus"
+    (dashboard,) = [item for item in made if item["metadata"]["name"] == "spotcompute-dashboard"]
+    assert dashboard["metadata"]["labels"]["grafana_dashboard"] == "1"
+    file = ROOT / "deploy/monitoring/dashboards/spotcompute.json"
+    assert dashboard["data"] == {"spotcompute.json": file.read_text()}
+
+
 def test_the_crd_is_that_of_the_other_way() -> None:
-    (copy,) = (CHART / "files").iterdir()
+    (copy,) = (CHART / "files").glob("*.dev_*.yaml")
     assert copy.read_text() == (ROOT / "crds" / copy.name).read_text()
 
 

@@ -34,7 +34,7 @@ from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.report.history import events_of
 from spotcompute.settings import Settings
-from spotcompute.telemetry import metrics
+from spotcompute.telemetry import metrics, pools
 
 Node = TypeVar("Node", bound=ast.AST)
 
@@ -119,6 +119,8 @@ def metric_names() -> Iterator[str]:
                 yield _metric(one)
     for name, _, labels in metrics.OF_AN_ENVIRONMENT:
         yield f"{name} gauge {' '.join(('namespace', 'name', *labels))}".rstrip()
+    for name, _, labels in pools.OF_A_POOL:
+        yield f"{name} gauge {' '.join(('zone', 'instance_type', *labels))}"
 
 
 def _metric(collector: Counter | Gauge | Histogram | Info) -> str:

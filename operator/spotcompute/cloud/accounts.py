@@ -22,6 +22,7 @@ from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.cloud.sight import Blindness
 from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Market
 
 _log = structlog.get_logger(__name__)
 
@@ -142,6 +143,10 @@ class Accounts:
         return list(self._inventories.values())
 
     # --- whose a key is ----------------------------------------------------------------------------------------------
+
+    def markets(self) -> list[Market]:
+        """Returns the latest reading of each market in use. May be called from another thread."""
+        return [inventory.market for inventory in self.in_use]
 
     def _key(self, credentials: Credentials, region: str) -> _Key:
         now, name = asyncio.get_running_loop().time(), (credentials.fingerprint, region)

@@ -27,6 +27,7 @@ from spotcompute.model.identity import binding_of
 from spotcompute.model.instance import Instance
 from spotcompute.model.moments import age
 from spotcompute.model.observation import Observation
+from spotcompute.model.offering import Market
 from spotcompute.telemetry import metrics
 
 #: Sweeps in a row that must show no instance before that is believed, because one may be falsely empty. They begin at
@@ -175,6 +176,11 @@ class Inventory:
         """Searches for instances by their names. Raises CloudError."""
         found = [await asking.find_by_name(name, environment_id) for name in sorted(names)]
         return {instance.id: instance for instances in found for instance in instances}
+
+    @property
+    def market(self) -> Market:
+        """Returns the latest reading of the market, empty before the first."""
+        return self._market.latest
 
     @property
     def next_view_in(self) -> timedelta:
