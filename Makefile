@@ -54,6 +54,7 @@ check: $(READY)  ## format, lint, types, import contracts, generated files
 CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
 crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
+	$(BIN)/spotcompute crd --json-schema > deploy/schema/spotcomputeenvironment_v1alpha1.json
 	$(BIN)/python docs/generate.py
 	$(BIN)/python deploy/charts/generate.py
 	$(BIN)/python tests/mutation/gate.py --table

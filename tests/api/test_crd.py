@@ -12,7 +12,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic.alias_generators import to_camel
 
-from spotcompute.api.crd import custom_resource_definition
+from spotcompute.api.crd import custom_resource_definition, json_schema
 from spotcompute.api.spec import Spec
 from spotcompute.api.status import Status
 
@@ -173,3 +173,18 @@ def test_a_default_is_of_the_type_it_stands_for(path: str, node: dict[str, Any])
         assert set(node["default"]) <= set(node["properties"])
     if "enum" in node:
         assert node["default"] in node["enum"]
+
+
+def test_the_schema_for_editors_is_what_the_code_makes() -> None:
+    text = (GENERATED.parents[1] / "deploy/schema/spotcomputeenvironment_v1alpha1.json").read_text()
+    assert json.loads(text) == json_schema(), "run 'make crds' and commit"
+
+
+def test_the_schema_for_editors_knows_every_field_and_no_other() -> None:
+    schema = json_schema()
+    assert "x-kubernetes" not in json.dumps(schema)
+    described = {path.removeprefix(".spec") for path, _ in walk(schema["properties"]["spec"], ".spec")}
+    assert described == {path for path, _ in walk(ROOT["properties"]["spec"])}
+    for path, node in walk(schema["properties"]["spec"]):
+        if "properties" in node:
+            assert node["additionalProperties"] is False, path

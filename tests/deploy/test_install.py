@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
+import os
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -180,3 +182,49 @@ def test_every_manifest_that_is_documented_is_accepted(installed: Cluster, manif
 
 def test_readme_and_docs_show_manifests() -> None:
     assert len(documented_manifests()) >= 3
+
+
+@pytest.mark.parametrize("way", ["components", "configurations"])
+def test_names_that_kustomize_makes_reach_the_environment(way: str, tmp_path: Path) -> None:
+    """A prefix, and the digests of what is generated; our file named in each of the two ways that kustomize has."""
+    given = ROOT / "deploy" / "kustomize"
+    shutil.copy(given / "name-reference.yaml", tmp_path)
+    named = {"components": [os.path.relpath(given, tmp_path)], "configurations": ["name-reference.yaml"]}
+    content = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "namePrefix": "blue-",
+        "nameSuffix": "-1",
+        "resources": ["web.yaml"],
+        "secretGenerator": [{"name": name, "literals": ["secretId=a"]} for name in ("key", "boot")],
+        "configMapGenerator": [{"name": "script", "literals": ["ud=x"]}],
+        way: named[way],
+    }
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(content))
+    head = {"apiVersion": "spotcompute.dev/v1alpha1", "kind": "SpotComputeEnvironment"}
+    sources = [{"secretKeyRef": {"name": "boot", "key": "ud"}}, {"configMapKeyRef": {"name": "script", "key": "ud"}}]
+    environments = [
+        {
+            **head,
+            "metadata": {"name": f"web-{number}"},
+            "spec": {"credentialsSecretRef": {"name": "key"}, "template": {"userDataFrom": source}},
+        }
+        for number, source in enumerate(sources)
+    ]
+    (tmp_path / "web.yaml").write_text("---\n".join(json.dumps(one) + "\n" for one in environments))
+    made = rendered(tmp_path)
+    names = {item["kind"]: {one["metadata"]["name"] for one in made if one["kind"] == item["kind"]} for item in made}
+    for item in made:
+        if item["kind"] == "SpotComputeEnvironment":
+            spec = item["spec"]
+            assert spec["credentialsSecretRef"]["name"] in names["Secret"]
+            ((reference, source),) = spec["template"]["userDataFrom"].items()
+            assert source["name"] in names["Secret" if reference == "secretKeyRef" else "ConfigMap"]
+            assert source["name"].startswith("blue-")
+
+
+def test_the_sample_of_generated_names_finds_its_key_and_its_script() -> None:
+    made = {item["kind"]: item for item in rendered(SAMPLES / "generated")}
+    spec = made["SpotComputeEnvironment"]["spec"]
+    assert spec["credentialsSecretRef"]["name"] == made["Secret"]["metadata"]["name"]
+    assert spec["template"]["userDataFrom"]["configMapKeyRef"]["name"] == made["ConfigMap"]["metadata"]["name"]

@@ -58,6 +58,33 @@ def custom_resource_definition() -> dict[str, Any]:
     }
 
 
+def json_schema() -> dict[str, Any]:
+    """Returns the JSON schema of a manifest, for editors and `kubeconform`: the spec as the CRD has it, and the status.
+
+    It refuses unknown fields. The rules that compare fields are the API server's alone, because JSON schema has no CEL.
+    """
+    root = _root_schema()
+    head = {"apiVersion": {"const": f"{GROUP}/{VERSION}"}, "kind": {"const": KIND}, "metadata": {"type": "object"}}
+    return {
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": KIND,
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["apiVersion", "kind", "metadata", "spec"],
+        "properties": head | {part: _for_editors(root["properties"][part]) for part in ("spec", "status")},
+    }
+
+
+def _for_editors(schema: Any) -> Any:
+    if isinstance(schema, list):
+        return [_for_editors(item) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    kept = {name: _for_editors(value) for name, value in schema.items() if not name.startswith("x-kubernetes-")}
+    is_closed = isinstance(schema.get("properties"), dict) and schema.get("type") == "object"
+    return kept | ({"additionalProperties": False} if is_closed and "additionalProperties" not in kept else {})
+
+
 def unknown_fields(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields the fields below spec that the schema does not have, each with a likely correction. kubectl refuses them
     too.

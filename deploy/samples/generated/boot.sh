@@ -1,0 +1,2 @@
+#!/bin/sh
+echo "started by cloud-init" > /var/log/boot.txt
