@@ -17,7 +17,7 @@ from plan.given import instance, seconds
 from spotcompute.cloud.errors import OutcomeUnknown, Throttled
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.cloud.pace import IDLE
-from spotcompute.model.instance import InstanceState
+from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.observation import Absence
 
 pytestmark = pytest.mark.looptime
@@ -486,3 +486,18 @@ async def test_an_account_whose_environments_run_rarely_is_swept_all_the_time() 
         await asyncio.sleep(timedelta(hours=4).total_seconds())
         assert not task.done()
     assert len(cloud.times("list")) >= timedelta(hours=4) / PACE.sweep - 1
+
+
+@pytest.mark.parametrize(
+    ("listed", "is_bound"),
+    [
+        pytest.param(MINE, True, id="one-of-ours-that-lives"),
+        pytest.param(replace(MINE, state=InstanceState.SHUTDOWN), False, id="one-that-has-ended"),
+        pytest.param(replace(MINE, name="somebody-elses"), False, id="our-tags-under-another-name"),
+        pytest.param(replace(MINE, ownership=None), False, id="our-name-without-tags"),
+    ],
+)
+async def test_an_environment_is_bound_by_live_instances_with_tags_and_name(listed: Instance, is_bound: bool) -> None:
+    inventory = inventory_of(ScriptedCloud(listed=[listed]))
+    prefix = ENV.rpartition("-")[0]
+    assert await inventory.environments_bound_to(prefix) == ((ENV,) if is_bound else ())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from structlog.testing import capture_logs
 
 from cloud.scripted import ENV, MINE, ScriptedCloud, inventory_of
 from plan.given import A, market_of
@@ -72,6 +73,18 @@ async def test_a_reading_that_is_not_believed_leaves_what_was(
                 first.observed_at,
                 doubt,
             )
+
+
+async def test_a_doubt_is_logged_once_until_a_reading_is_believed_again() -> None:
+    cloud = ScriptedCloud(offerings=quoting("0.1"))
+    inventory = inventory_of(cloud)
+    with capture_logs() as lines:
+        for offerings in (quoting("0.1"), [], [], [], quoting("0.1"), []):
+            cloud.offerings = offerings
+            await inventory.observe(ENV, [], [])
+            await asyncio.sleep(60)
+    told = [line["why"] for line in lines if line["event"] == "market_doubted"]
+    assert told == ["they are empty"] * 2
 
 
 async def test_the_doubt_is_over_with_the_next_good_reading() -> None:

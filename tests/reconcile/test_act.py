@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from plan.given import A, desired_of, intent, ledger_of
 from spotcompute.cloud.errors import (
     CloudError,
     InvalidCredentials,
@@ -17,9 +18,11 @@ from spotcompute.cloud.errors import (
     TerminationBlocked,
     Throttled,
 )
-from spotcompute.cloud.provider import CloudProvider
-from spotcompute.plan.actions import Postponed
-from spotcompute.reconcile.act import Releases
+from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
+from spotcompute.model.launch import LaunchRequest
+from spotcompute.plan.actions import Launch, Launched, Plan, Postponed
+from spotcompute.plan.launching import request_for
+from spotcompute.reconcile.act import Releases, perform
 
 IDS = tuple(f"ins-{number}" for number in range(250))
 
@@ -100,3 +103,51 @@ async def test_trouble_of_the_line_or_the_account_ends_the_release(kind: type[Cl
     assert len(cloud.asked) == 2
     assert set(results) == set(IDS[:200])
     assert {key for key, result in results.items() if result is trouble} == set(IDS[100:200])
+
+
+@dataclass
+class Market:
+    """Answers each launch with the next of `answers`: an error is raised, anything else is a success."""
+
+    answers: list[CloudError | None]
+    asked: list[str] = field(default_factory=list)
+
+    async def launch(
+        self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
+    ) -> LaunchReceipt:
+        self.asked.append(token)
+        answer = self.answers[len(self.asked) - 1]
+        if answer is not None:
+            raise answer
+        return LaunchReceipt((f"ins-{len(self.asked)}",), "req-1")
+
+
+SOLD_OUT = Throttled("RequestLimitExceeded", "slow down")
+NO_ANSWER = OutcomeUnknown("ClientTimeout", "no answer within 10 s")
+
+
+@pytest.mark.parametrize(
+    ("answers", "sent"),
+    [
+        pytest.param([None, None, None, None], [1, 2, 3, 4], id="all-go"),
+        pytest.param([SOLD_OUT, None, None], [1, 3], id="after-a-refusal-open-launches-alone"),
+        pytest.param([NO_ANSWER], [1], id="after-no-answer-none"),
+        pytest.param([None, SOLD_OUT, None], [1, 2, 3], id="what-went-before-a-refusal-stays"),
+        pytest.param([SOLD_OUT, NO_ANSWER], [1, 3], id="a-refusal-and-then-no-answer"),
+    ],
+)
+async def test_what_is_not_sent_after_a_launch_has_failed(answers: list[CloudError | None], sent: list[int]) -> None:
+    """The third is a repetition of an open launch, the others are new."""
+    desired = desired_of(4)
+    launches = []
+    for number in (1, 2, 3, 4):
+        request = request_for(desired, A, 1, number, None, False)
+        assert request is not None
+        launches.append(Launch(intent(desired, sequence=number), request, "missing", replay=number == 3))
+    market = Market([*answers, *[None] * 4])
+    outcomes = await perform(Plan(ledger_of(), tuple(launches)), cast(CloudProvider, market), None, "default/web")
+    tokens = [launches[number - 1].intent.token for number in sent]
+    assert market.asked == tokens
+    told = [one.launch.intent.token for one in outcomes if isinstance(one, Launched) and one.result is not None]
+    assert told == tokens
+    assert len(outcomes) == 4

@@ -197,6 +197,14 @@ async def test_an_owner_that_no_list_has_shown_is_found_by_asking_for_it() -> No
     assert world.one.released == ["ins-1"]
 
 
+@pytest.mark.parametrize("owner", [None, "", "web", "default@"])
+async def test_who_was_the_owner_must_be_readable_to_ask_for_it(owner: str | None) -> None:
+    world = World("one")
+    world.one.listed = [replace(left_behind("ins-1"), owner=owner)]
+    await world.looks(6)
+    assert world.one.released == []
+
+
 @pytest.mark.parametrize("suffix", ["earlie", "zlater"])
 async def test_a_namesake_with_an_identity_of_its_own_owns_nothing_of_the_one_before(suffix: str) -> None:
     world = World("one")
