@@ -44,8 +44,9 @@ SPEC = """# SpotComputeEnvironment
 
 Group `spotcompute.dev`, version `v1alpha1`, namespaced, short name `sce`, category `spot`.
 
-`*` marks required fields. The API server checks the column *Allowed* and the section *Rules*. When a rule is broken, it
-refuses the manifest with the sentence given here.
+Each field has a section of its own, so that you can link to it. Below its name stand its type and what the API server
+allows. `[]` stands for each item of a list. When one of the [rules](#rules) is broken, the API server refuses the
+manifest with the sentence given there.
 """
 
 METRICS = """# Metrics
@@ -74,8 +75,7 @@ def spec_page() -> str:
     properties = root["properties"]
     parts = [SPEC.rstrip()]
     for part in ("spec", "status"):
-        parts += [f"\n## {part}\n", "| Field | Type | Allowed | What it is |", "|---|---|---|---|"]
-        parts += _rows(properties[part], "")
+        parts += [f"\n## {part}", *_sections(properties[part], part)]
     parts += ["\n## Rules\n", *_own_rules("metadata", root), *_rules("spec", properties["spec"])]
     return "\n".join(parts) + "\n"
 
@@ -90,12 +90,15 @@ def pages() -> dict[str, str]:
     return {"settings.md": settings_page(), "spec.md": spec_page(), "metrics.md": metrics_page()}
 
 
-def _rows(schema: Schema, prefix: str) -> Iterator[str]:
+def _sections(schema: Schema, above: str) -> Iterator[str]:
+    """A section for each field: fields of the spec itself are one level above those that they hold."""
     required = schema.get("required", ())
     for name, field in schema.get("properties", {}).items():
-        mark = "*" if name in required else ""
-        yield f"| `{prefix}{name}`{mark} | {_type(field)} | {_allowed(field)} | {field.get('description', '')} |"
-        yield from _rows(field.get("items", field), f"{prefix}{name}{'[]' if 'items' in field else ''}.")
+        path = f"{above}.{name}"
+        facts = [_type(field), *(["**required**"] if name in required else []), *filter(None, [_allowed(field)])]
+        mark = "###" if "." not in above else "####"
+        yield f"\n{mark} {path}\n\n{' · '.join(facts)}\n\n{field.get('description', '')}"
+        yield from _sections(field.get("items", field), f"{path}{'[]' if 'items' in field else ''}")
 
 
 def _type(field: Schema) -> str:

@@ -1,4 +1,4 @@
-"""Puts files of the repository that pages link to into the site.
+"""Puts files of the repository that pages link to into the site, and the version into its footer.
 
 On a code host such a link leads to the file; on the site it would lead nowhere.
 """
@@ -6,6 +6,7 @@ On a code host such a link leads to the file; on the site it would lead nowhere.
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,13 @@ ROOT = Path(__file__).parents[1]
 LINK = re.compile(
     r"\[([^\]]*)\]\(((?:\.\./)+)((?:deploy|benchmarks|operator|tests|pyproject|[A-Z]+\.md)[^)#]*)(?:#[^)]*)?\)"
 )
+
+
+def on_config(config: Any) -> Any:
+    """Show in the footer of which version the pages speak."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    config.copyright = f"Version {version}"
+    return config
 
 
 def on_files(files: Files, config: Any) -> Files:

@@ -184,3 +184,12 @@ def test_every_message_that_troubleshooting_quotes_is_one_of_the_operator() -> N
     assert len(ours) > 8
     for message in ours:
         assert all(part.strip() in texts for part in re.split("…|secretId|Secret", message)), message
+
+
+def test_each_field_has_a_section_with_an_anchor_of_its_own() -> None:
+    headings = re.findall(r"^#{3,4} ((?:spec|status)\..*)$", (REFERENCE / "spec.md").read_text(), re.MULTILINE)
+    anchors = [re.sub(r"[^\w-]", "", heading.lower()) for heading in headings]
+    assert len(headings) > 150
+    assert {"spec.placements[].subnetId", "status.ledger", "spec.template.userDataFrom"} <= set(headings)
+    twice = {anchor for anchor in anchors if anchors.count(anchor) > 1}
+    assert not twice
