@@ -13,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -44,12 +44,14 @@ RIGHTS = ROOT / "deploy" / "overlays" / "all-namespaces-secrets"
 
 
 @contextmanager
-def fleet(environments: int) -> Iterator[tuple[ControlPlane, Simulator, Account, Child]]:
-    """Control plane, cloud and operator, with the environments' manifests not yet applied."""
+def fleet(
+    environments: int, replicas: int = INSTANCES_EACH, **settings: str
+) -> Iterator[tuple[ControlPlane, Simulator, Account, Child]]:
+    """Control plane, cloud and operator with these settings, with the environments' manifests not yet applied."""
     big = world(1)
     for offered in big["offerings"].values():
         for offering in offered.values():
-            offering["stock"] = 100 * environments
+            offering["stock"] = 20 * environments * replicas
     big["accounts"][0]["balance"] = "1000000"
     for network in big["accounts"][0]["networks"].values():
         for subnet in network["subnets"].values():
@@ -57,7 +59,7 @@ def fleet(environments: int) -> Iterator[tuple[ControlPlane, Simulator, Account,
     with tempfile.TemporaryDirectory() as folder, ControlPlane(crds=ROOT / "crds", audit_policy=AUDIT_POLICY) as plane:
         cloud = Simulator.start(Path(folder), world=big, switches={"pending-seconds": "3"})
         customer = cloud.new_account()
-        operator = start_operator(plane, cloud, Path(folder))
+        operator = start_operator(plane, cloud, Path(folder), settings)
         give_secret(plane, customer)
         try:
             yield plane, cloud, customer, operator
@@ -66,8 +68,8 @@ def fleet(environments: int) -> Iterator[tuple[ControlPlane, Simulator, Account,
             cloud.stop()
 
 
-def start_operator(plane: ControlPlane, cloud: Simulator, folder: Path) -> Child:
-    """Under its own ServiceAccount; nothing set but where the cloud is."""
+def start_operator(plane: ControlPlane, cloud: Simulator, folder: Path, settings: Mapping[str, str]) -> Child:
+    """Under its own ServiceAccount; nothing set but where the cloud is, and `settings`."""
     plane.kubectl.run("apply", "-k", str(RIGHTS))
     plane.kubectl.run("delete", "deployment", "--all", "-n", "spotcompute-system")
     environment = {
@@ -78,6 +80,7 @@ def start_operator(plane: ControlPlane, cloud: Simulator, folder: Path) -> Child
         "SPOTCOMPUTE_PROTOCOL": "http",
         "SPOTCOMPUTE_HEALTH_PORT": "0",
         "SPOTCOMPUTE_METRICS_PORT": "0",
+        **{f"SPOTCOMPUTE_{name}": value for name, value in settings.items()},
     }
     command = [sys.executable, "-m", "spotcompute", "run"]
     return Child.start("operator", command, log=folder / "operator.log", env=environment, cwd=ROOT)
@@ -119,9 +122,9 @@ def writes(plane: ControlPlane) -> int:
     return sum(row["verb"] in WRITES for row in plane.audit_events())
 
 
-def fill(plane: ControlPlane, environments: int) -> float:
+def fill(plane: ControlPlane, environments: int, replicas: int = INSTANCES_EACH) -> float:
     """Apply all at once and return the seconds until the last is Ready."""
-    manifests = [manifest(f"web-{number}", "ap-guangzhou-3", replicas=INSTANCES_EACH) for number in range(environments)]
+    manifests = [manifest(f"web-{number}", "ap-guangzhou-3", replicas=replicas) for number in range(environments)]
     started = time.monotonic()
     plane.kubectl.run("create", "-f", "-", stdin="\n---\n".join(map(json.dumps, manifests)), timeout=PATIENCE_SECONDS)
     while (ready := ready_environments(plane)) < environments:
