@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from plan.given import NOW, POLICY, A, B, C, ago, backoff_of, desired_of, ledger_of, seconds
+from plan.given import NOW, POLICY, A, B, C, ago, backoff_of, desired_of, ledger_of, market_of, seconds
 from spotcompute.cloud import errors
 from spotcompute.model.ledger import Backoff, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
@@ -20,6 +21,7 @@ from spotcompute.plan.backoff import (
     SPLITTABLE,
     Failure,
     backoff_after,
+    ends_at,
     is_backing_off,
     trouble_of,
     without_stale_backoffs,
@@ -98,6 +100,16 @@ def test_pools_that_back_off_for_the_longest_end_together_and_are_asked_once_wit
         before, at = at, max((one.until - NOW).total_seconds() for one in ledger.backoffs.values())
     assert len({one.until for one in ledger.backoffs.values()}) == 1
     assert at - before == pytest.approx(POLICY.backoff_max.total_seconds())
+
+
+def test_many_that_wait_ask_more_rarely_until_the_pool_sells_to_one_of_them() -> None:
+    before = ledger_of(*(backoff_of(pool, failures=9, until=NOW) for pool in (A, B, C)))
+    failure = Failure(A, Trouble.INSUFFICIENT_CAPACITY, errors.InsufficientCapacity("SoldOut", "sold out"))
+    latest = backoff_after(failure, before, 1, NOW, POLICY, waiting=50)
+    assert seconds(50 * 3) <= latest.until - NOW <= seconds(50 * 3 * 1.2)
+    assert ends_at(latest, market_of({A: "1"}), POLICY) == latest.until
+    sold = replace(market_of({A: "1"}), sold_at={A: NOW + seconds(1)})
+    assert ends_at(latest, sold, POLICY) == NOW + POLICY.backoff_max
 
 
 @pytest.mark.parametrize("trouble", sorted(OF_THE_ACCOUNT))

@@ -15,6 +15,7 @@ import pytest
 from cvmsim.instance import ON_DEMAND
 from simulation.scenarios import NAME, Stage
 from simulation.virtual import run_virtual
+from simulation.world import NAMES_OF_ENVIRONMENTS
 from spotcompute.cloud.errors import OutcomeUnknown
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.plan.policy import Policy
@@ -273,6 +274,38 @@ def test_a_market_that_is_sold_out_is_asked_once_a_minute_and_pool(wanted: int, 
             simulated.offerings[pool].set_stock(0 if is_quoted else 100, simulated.now)
             simulated.reclaim(stage.living(), 0.0)
             await asyncio.sleep(HOUR / 4)
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())
+
+
+def test_environments_that_wait_together_keep_to_a_tenth_of_the_rate_and_notice_the_first_stock() -> None:
+    """RunInstances is documented at ten calls a second; all of them together ask at most once a second."""
+
+    async def play() -> None:
+        names = NAMES_OF_ENVIRONMENTS[:8]
+        stage = Stage("waiting-together", {}, names, {})
+        asked, is_open = 0, False
+
+        def code_for(parameters: dict[str, Any]) -> str | None:
+            nonlocal asked
+            asked += 1
+            return None if is_open else "ResourceInsufficient.SpecifiedInstanceType"
+
+        answer_launches(stage, code_for)
+        pools = {"placements": [{"zone": zone} for zone in ZONES], "instanceRequirements": {"cpu": {"min": 1}}}
+        for name in names:
+            stage.create(2, name=name, market={"maxPrice": "50"}, instanceTypes=[], **pools)
+        stage.start()
+        await asyncio.sleep(HOUR)
+        asked = 0
+        await asyncio.sleep(HOUR / 2)
+        assert 0 < asked / 30 <= 60
+        is_open = True
+        await asyncio.sleep(60)
+        assert living(stage) > 0
+        await asyncio.sleep(60)
+        assert living(stage) == 2 * len(names)
         assert not stage.world.cloud.violations
 
     run_virtual(play())

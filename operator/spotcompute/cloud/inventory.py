@@ -11,6 +11,7 @@ import contextlib
 from collections import deque
 from collections.abc import Callable, Collection
 from contextvars import Context
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from spotcompute.cloud.absences import LOOKS_APART, Absences
@@ -23,6 +24,7 @@ from spotcompute.cloud.pace import RECHECK, Pace, Tempo
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.cloud.sight import PATIENCE_SECONDS, Sight, View
 from spotcompute.cloud.sweep import Sweep, bound_to
+from spotcompute.cloud.waiting import Waiting
 from spotcompute.model.identity import binding_of
 from spotcompute.model.instance import Instance
 from spotcompute.model.moments import age
@@ -59,6 +61,7 @@ class Inventory:
         self._cluster_id, self._clock, self._pace, self._on_change = cluster_id, clock, pace, on_change
         self._keyring = Keyring(provider, pace.rest_of_key, pace.idle, lambda: asyncio.get_running_loop().time())
         self._tempo = Tempo(pace, clock)
+        self.waiting = Waiting(clock, on_change)
         self.sight = Sight(
             lambda: self.provider.name,
             self._tempo.interval_seconds,
@@ -162,7 +165,8 @@ class Inventory:
             absent=self._absences.of(sorted(absent), sweep, look),
             unlisted=self._absences.unlisted(found),
             searched=frozenset(names),
-            market=self._market.latest,
+            market=replace(self._market.latest, sold_at=self.waiting.sold_at),
+            waiting=self.waiting.count,
             other_identities=others if all(one.has_ended for one in instances.values()) else frozenset(),
         )
 

@@ -52,3 +52,5 @@ class Observation:
     account: str = ""
     key: str = ""
     other_identities: frozenset[str] = frozenset()
+    #: How many environments of the account wait for instances, as far as this process knows.
+    waiting: int = 0

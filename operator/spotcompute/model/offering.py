@@ -100,6 +100,8 @@ class Market:
     unreliable_because: str | None = None
     expected_stays: Mapping[Pool, ExpectedStay] = field(default_factory=dict)
     extras: Mapping[str, Decimal] = field(default_factory=dict)
+    #: When a launch of any environment of the account was last accepted in a pool.
+    sold_at: Mapping[Pool, datetime] = field(default_factory=dict)
 
     def price(self, pool: Pool) -> Decimal | None:
         """Returns the spot price per hour of one instance of `pool`. None when the market does not quote it."""

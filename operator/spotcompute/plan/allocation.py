@@ -18,7 +18,7 @@ from spotcompute.model.ledger import Backoff, Ledger, Member, Trouble
 from spotcompute.model.market_readings import relative
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
-from spotcompute.plan.backoff import is_backing_off
+from spotcompute.plan.backoff import ends_at, is_backing_off
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
@@ -155,10 +155,9 @@ class _Judge:
 
     def _backing_off(self, pool: Pool) -> RejectedPool | None:
         backoff = self.ledger.backoffs.get(pool)
-        if backoff is not None and self.now < backoff.until:
-            return RejectedPool(
-                pool, Obstacle.BACKING_OFF, f"{backoff.code}: {backoff.message}", backoff.until, backoff
-            )
+        until = None if backoff is None else ends_at(backoff, self.market, self.policy)
+        if backoff is not None and until is not None and self.now < until:
+            return RejectedPool(pool, Obstacle.BACKING_OFF, f"{backoff.code}: {backoff.message}", until, backoff)
         backoff = zone_backoff(self.ledger, pool, self.market)
         if backoff is None or self.now >= backoff.until:
             backoff = all_full(self.desired, self.ledger, pool.zone, self.now)

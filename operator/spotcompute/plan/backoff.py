@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud import errors
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Trouble
-from spotcompute.model.offering import ON_DEMAND, Pool, whole_subnet, whole_zone
+from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_subnet, whole_zone
 from spotcompute.plan.capacity import held_in_zone
 from spotcompute.plan.policy import Policy
 
@@ -71,21 +71,28 @@ class Failure:
     subnet_id: str | None = None
 
 
-def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: datetime, policy: Policy) -> Backoff:
+def backoff_after(
+    failure: Failure, ledger: Ledger, generation: int, now: datetime, policy: Policy, waiting: int = 0
+) -> Backoff:
     """Returns the backoff after a failure: 1, 2, 4, … times the base, a little less by jitter, at most the limit.
 
     The jitter is a hash of what backs off and how often it failed, so that a thousand environments do not ask in step,
     and yet an equal history gives equal waits. At the limit, pools of one environment end their backoffs together: they
-    are asked in one run, each once within the limit.
+    are asked in one run, each once within the limit. `waiting` environments of the account share a rate: many of them
+    make the limit for a sold-out pool longer.
     """
     trouble, where = failure.trouble, _what_backs_off(failure)
     before = _earlier_in_a_row(ledger.backoffs.get(where), generation, now, policy)
     failures = before.failures + 1 if before else 1
-    wait = min(policy.backoff_max, policy.backoff_base * (1 << min(failures - 1, 20)))
+    limit = _limit_when_shared(failure, ledger, waiting, policy)
+    wait = min(limit, policy.backoff_base * (1 << min(failures - 1, 20)))
     if trouble is Trouble.INVALID_CONFIGURATION:
         wait = policy.blocked_recheck
     if wait == policy.backoff_max:
         until = _end_with_others(now + wait, ledger, now)
+    elif wait == limit:
+        # Longer than the limit, and each by another part: their sum stays below the rate, and they do not ask in step.
+        until = now + wait * 2 - _jittered(wait, ledger.environment_id, where, failures)
     else:
         until = now + _jittered(wait, ledger.environment_id, where, failures)
     is_quota = trouble is Trouble.QUOTA_EXCEEDED and not failure.on_demand
@@ -105,6 +112,27 @@ def backoff_after(failure: Failure, ledger: Ledger, generation: int, now: dateti
     )
 
 
+def _limit_when_shared(failure: Failure, ledger: Ledger, waiting: int, policy: Policy) -> timedelta:
+    """Returns how long a pool backs off at most, so that all who wait together keep to their rate."""
+    if failure.trouble is not Trouble.INSUFFICIENT_CAPACITY or failure.on_demand:
+        return policy.backoff_max
+    pools = sum(backoff.trouble is Trouble.INSUFFICIENT_CAPACITY for backoff in ledger.backoffs.values())
+    return max(policy.backoff_max, min(policy.waiting_max, policy.waiting_interval * waiting * max(1, pools)))
+
+
+def waits_for_stock(ledger: Ledger, missing: int) -> bool:
+    """True when instances are missing, and a pool was sold out when it was asked last."""
+    return missing > 0 and any(one.trouble is Trouble.INSUFFICIENT_CAPACITY for one in ledger.backoffs.values())
+
+
+def ends_at(backoff: Backoff, market: Market, policy: Policy) -> datetime:
+    """Returns when a backoff ends: no later than the usual limit once the pool has sold to another environment."""
+    sold_at = None if backoff.pool is None else market.sold_at.get(backoff.pool)
+    if backoff.trouble is not Trouble.INSUFFICIENT_CAPACITY or sold_at is None or sold_at <= backoff.failed_at:
+        return backoff.until
+    return min(backoff.until, backoff.failed_at + policy.backoff_max)
+
+
 def _end_with_others(until: datetime, ledger: Ledger, now: datetime) -> datetime:
     """Returns the end of an earlier backoff that ends a little before `until`, and `until` without such a one."""
     ends = (backoff.until for backoff in ledger.backoffs.values())
@@ -113,9 +141,15 @@ def _end_with_others(until: datetime, ledger: Ledger, now: datetime) -> datetime
 
 def _earlier_in_a_row(before: Backoff | None, generation: int, now: datetime, policy: Policy) -> Backoff | None:
     """Returns the backoff of the failure before. None when that was long ago, or the spec has changed since."""
-    if before is None or before.generation != generation or now - before.failed_at >= policy.failure_memory:
+    if before is None or before.generation != generation:
         return None
-    return before
+    is_long = _may_be_shared(before) and before.until - before.failed_at > policy.blocked_recheck
+    return None if now - (before.until if is_long else before.failed_at) >= policy.failure_memory else before
+
+
+def _may_be_shared(backoff: Backoff) -> bool:
+    """True when the wait may be longer than usual, because many environments wait: not after the first few failures."""
+    return backoff.trouble is Trouble.INSUFFICIENT_CAPACITY and backoff.failures > 4
 
 
 def _what_backs_off(failure: Failure) -> Pool | None:
@@ -148,11 +182,14 @@ def without_stale_backoffs(
     forget it by age alone would write status while nothing happens.
     """
     longest = max(policy.backoff_max, policy.blocked_recheck)
+    shared = policy.waiting_max * 2
     pools |= {whole_zone(pool.zone) for pool in pools} | {ON_DEMAND}
     kept = {
         where: backoff
         for where, backoff in ledger.backoffs.items()
-        if backoff.generation == generation and (where is None or where in pools) and backoff.until - now <= longest
+        if backoff.generation == generation
+        and (where is None or where in pools)
+        and backoff.until - now <= (shared if _may_be_shared(backoff) else longest)
     }
     if len(kept) == len(ledger.backoffs):
         return ledger

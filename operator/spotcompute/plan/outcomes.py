@@ -68,7 +68,7 @@ class _LaunchOutcome:
     def __init__(self, situation: Situation, launch: Launch, learned: Learned) -> None:
         self.ledger, self.learned, self.activities = situation.ledger, learned, list[Activity]()
         self._launch, self._desired = launch, situation.desired
-        self._now, self._policy = situation.now, situation.policy
+        self._now, self._policy, self._waiting = situation.now, situation.policy, situation.observed.waiting
         #: As committed meanwhile: another replica, or an earlier attempt, may have lost an answer to it.
         self._intent = next(
             (intent for intent in situation.ledger.intents if intent.sequence == launch.intent.sequence), launch.intent
@@ -173,7 +173,7 @@ class _LaunchOutcome:
         # Without another subnet all purchases on demand back off. Otherwise this one would be asked at every look.
         subnet_id = None if intent.on_demand and is_last else intent.subnet_id
         failure = Failure(intent.pool, trouble, error, self._launch.vcpu, intent.on_demand, subnet_id)
-        backoff = backoff_after(failure, self.ledger, self._desired.generation, self._now, self._policy)
+        backoff = backoff_after(failure, self.ledger, self._desired.generation, self._now, self._policy, self._waiting)
         self.ledger = self.ledger.with_backoff(backoff)
         if intent.on_demand and not (subnet_id and trouble is Trouble.NO_ROOM):
             refused = self.learned.not_on_demand | {self._intent.pool}

@@ -16,6 +16,10 @@ class Policy:
     backoff_base: timedelta = timedelta(seconds=5)
     backoff_max: timedelta = timedelta(seconds=60)
     blocked_recheck: timedelta = timedelta(minutes=5)
+    #: All environments of an account that wait for stock ask together at most once in this time: a tenth of the
+    #: documented rate of RunInstances. Each has the same share, and waits for a pool no longer than `waiting_max`.
+    waiting_interval: timedelta = timedelta(seconds=1)
+    waiting_max: timedelta = timedelta(hours=1)
     launch_timeout: timedelta = timedelta(minutes=10)
     replay_window: timedelta = timedelta(seconds=120)
     #: Most answers to a launch come within this time. Until then only its sender repeats it.

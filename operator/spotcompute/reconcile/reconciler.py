@@ -19,6 +19,7 @@ from spotcompute.api.conditions import ConditionType, seconds_until_true
 from spotcompute.api.environment import Environment
 from spotcompute.api.events import Event
 from spotcompute.cloud.accounts import Accounts
+from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
@@ -27,6 +28,7 @@ from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
 from spotcompute.plan.actions import Launched, Learned, Outcome, Plan, Postponed, Terminated
+from spotcompute.plan.backoff import waits_for_stock
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
@@ -206,6 +208,11 @@ class Reconciler:
         target = run.target
         run.unsaved.clear()
         run.unsaved.extend(await perform(plan, target.access.provider, target.encoded_user_data, target.label))
+        for outcome in run.unsaved:
+            if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt):
+                intent = outcome.launch.intent
+                if not intent.on_demand:
+                    target.access.inventory.waiting.sold(intent.pool, run.situation.ledger.environment_id)
 
     # --- report ------------------------------------------------------------------------------------------------------
 
@@ -216,6 +223,7 @@ class Reconciler:
             await self._release(run.raw, target.environment, run.record)
             await self._record(run)
             return None
+        target.access.inventory.waiting.note(ledger.environment_id, waits_for_stock(ledger, run.situation.missing))
         run.situation = await self._observer.with_equipment_prices(target, run.situation)
         previous = run.raw.get("status") or {}
         quote = await quote_while_paused(target, run.situation, previous.get("quote") or {}, self._currency)
