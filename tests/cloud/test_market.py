@@ -79,7 +79,7 @@ async def test_a_doubt_is_logged_once_until_a_reading_is_believed_again() -> Non
     cloud = ScriptedCloud(offerings=quoting("0.1"))
     inventory = inventory_of(cloud)
     with capture_logs() as lines:
-        for offerings in (quoting("0.1"), [], [], [], quoting("0.1"), []):
+        for offerings in (quoting("0.1"), [], [], [], [], quoting("0.1"), []):
             cloud.offerings = offerings
             await inventory.observe(ENV, [], [])
             await asyncio.sleep(60)

@@ -92,9 +92,15 @@ class Mutant:
 
 
 def long_tests() -> tuple[str, ...]:
-    """The tests of the simulation and of forgeries that are asked: long ones, of which a few stand for all."""
-    in_simulation = {test for mutant in catalogue() for test in mutant.tests if test.startswith("tests/simulation/")}
-    return (*sorted(in_simulation), "tests/simulation/test_regressions.py", "tests/forgery/test_forgeries.py")
+    """The tests of the simulation and of forgeries that are asked.
+
+    Of fault points and histories, which take minutes, these are the few that notice the mutants of the catalogue.
+    """
+    few = {test for mutant in catalogue() for test in mutant.tests if test.startswith("tests/simulation/")}
+    apart = {test.partition("::")[0] for test in few} | {"tests/simulation/test_prove.py"}
+    files = (path for name in ("simulation", "forgery") for path in (ROOT / "tests" / name).glob("test_*.py"))
+    whole = {str(path.relative_to(ROOT)) for path in files} - apart
+    return (*sorted(few), *sorted(whole))
 
 
 def portions(tests: Sequence[str], recording: Recording) -> Iterator[tuple[list[str], float]]:
