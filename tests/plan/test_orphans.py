@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -91,3 +92,20 @@ def test_when_an_orphan_is_believed(count: int, since: float, age: float, is_end
     machine = replace(machine, created_at=ago(age))
     sightings = {"ins-1": Sighting(ago(since), count, NOW)}
     assert (orphans_to_release(sightings, [machine], NOW, NOW, POLICY) == (machine,)) is is_ended
+
+
+@pytest.mark.parametrize(
+    ("first_start", "age", "is_ended"),
+    [
+        pytest.param(None, 7200, True, id="an-id-of-its-own"),
+        pytest.param(ago(600), 7200, False, id="launched-elsewhere-and-perhaps-restored-soon"),
+        pytest.param(ago(600), 300, True, id="launched-here"),
+        pytest.param(ago(3601), 7200, True, id="nobody-restored-it-within-the-grace"),
+    ],
+)
+def test_what_a_former_cluster_launched_waits_for_its_object(
+    first_start: datetime | None, age: float, is_ended: bool
+) -> None:
+    machine = replace(left_behind(), created_at=ago(age))
+    sightings = {"ins-1": Sighting(ago(600), 5, NOW)}
+    assert (orphans_to_release(sightings, [machine], NOW, NOW, POLICY, first_start) == (machine,)) is is_ended

@@ -101,6 +101,12 @@ class ScriptedCluster:
     async def remembered_accounts(self) -> Mapping[str, str]:
         return self.notes
 
+    async def remember_account(self, key: str, text: str) -> None:
+        self.notes[key] = text
+
+    async def cluster_id(self) -> str:
+        return CLUSTER
+
     async def forget_account(self, key: str) -> None:
         del self.notes[key]
 
@@ -116,7 +122,7 @@ class ScriptedCluster:
 class World:
     """One sweep over accounts "one" and "two", of which those in `used` belong to some environment."""
 
-    def __init__(self, *used: str) -> None:
+    def __init__(self, *used: str, is_own_id: bool = True) -> None:
         self.one, self.two, self.cluster = Account("one", "1"), Account("two", "2"), ScriptedCluster()
         clouds = {KEYS["one"]: self.one, KEYS["two"]: self.two}
 
@@ -126,7 +132,8 @@ class World:
         self.accounts = Accounts(provider, CLUSTER, clock, PACE, lambda _: None)
         self.used = [KEYS[name] for name in used]
         kube = cast(KubePort, self.cluster)
-        cluster = Cluster(CLUSTER, kube, cast(Store, self.cluster), Sources(kube, None, clock), AccountRegistry(kube))
+        store, sources, registry = cast(Store, self.cluster), Sources(kube, None, clock), AccountRegistry(kube)
+        cluster = Cluster(CLUSTER, kube, store, sources, registry, uid=CLUSTER if is_own_id else None)
         self.sweep = OrphanSweep(cluster, self.accounts, Policy(), clock, seconds(30))
 
     async def looks(self, count: int) -> None:
@@ -153,6 +160,26 @@ async def test_an_orphan_is_released_once_it_was_seen_for_long_enough() -> None:
     assert world.one.released == []
     await world.looks(1)
     assert world.one.released == ["ins-1"]
+
+
+async def test_under_a_chosen_id_what_is_older_than_the_first_start_waits_an_hour_for_its_object() -> None:
+    world = World("one", is_own_id=False)
+    world.one.listed = [left_behind("ins-1"), replace(left_behind("ins-2"), created_at=NOW + seconds(60))]
+    for _ in range(11):
+        await world.looks(10)
+    assert set(world.one.released) == {"ins-2"}
+    for _ in range(2):
+        await world.looks(10)
+    assert "ins-1" in world.one.released
+
+
+async def test_the_first_start_under_a_chosen_id_is_noted_over_restarts() -> None:
+    cluster = ScriptedCluster()
+    kube = cast(KubePort, cluster)
+    first = await AccountRegistry(kube).first_start("chosen", NOW)
+    assert await AccountRegistry(kube).first_start("chosen", NOW + seconds(7200)) == first == NOW
+    assert await AccountRegistry(kube).first_start("another", NOW + seconds(60)) == NOW + seconds(60)
+    assert await AccountRegistry(kube).all() == []
 
 
 async def test_an_orphan_that_is_protected_is_not_asked_for_until_that_is_lifted() -> None:

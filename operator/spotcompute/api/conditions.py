@@ -51,6 +51,7 @@ class Reason(StrEnum):
     ACCOUNT_UNKNOWN = "AccountUnknown"
     CREDENTIALS_UNAVAILABLE = "CredentialsUnavailable"
     USER_DATA_UNAVAILABLE = "UserDataUnavailable"
+    WRITE_REFUSED = "WriteRefused"
     RECOVERING = "RecoveringLedger"
     MARKET_UNREADABLE = "MarketUnreadable"
     NO_MATCHING_TYPE = "NoMatchingType"

@@ -10,9 +10,11 @@ import hashlib
 import json
 import re
 from dataclasses import dataclass
+from datetime import datetime
 
 import structlog
 
+from spotcompute.api.times import from_text, to_text
 from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
 
 _log = structlog.get_logger(__name__)
@@ -46,6 +48,7 @@ class AccountRegistry:
         self._kube = kube
         self._written: set[str] = set()
         self._is_unreadable = False
+        self._first_starts: dict[str, datetime] = {}
 
     async def add(self, account: AccountRef) -> None:
         """Stores `account`, unless this process has already done so.
@@ -72,6 +75,25 @@ class AccountRegistry:
             return None
         self._is_unreadable = False
         return [ref for key in sorted(texts) if (ref := _read(key, texts[key])) is not None]
+
+    async def first_start(self, cluster_id: str, now: datetime) -> datetime:
+        """Returns when an operator first ran here under that cluster id; that is `now` the first time.
+
+        Raises KubeError when the API server is away. Without the right to note it, every start is the first.
+        """
+        if cluster_id in self._first_starts:
+            return self._first_starts[cluster_id]
+        key, first = f"started-{hashlib.sha256(cluster_id.encode()).hexdigest()[:16]}", now
+        try:
+            text = (await self._kube.remembered_accounts()).get(key)
+            if text is None:
+                await self._kube.remember_account(key, to_text(now))
+            else:
+                first = min(from_text(text), now)
+        except (Forbidden, NotFound, Invalid, ValueError) as error:
+            _log.info("first_start_not_noted", error=str(error))
+        self._first_starts[cluster_id] = first
+        return first
 
     async def renew(self, account: AccountRef) -> None:
         """Stores `account` again, because another replica or a person has removed it while it is in use."""

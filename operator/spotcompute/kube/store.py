@@ -167,14 +167,16 @@ def _remembered(obj: KubeObject) -> LastKnown:
 def _signature(obj: KubeObject) -> tuple[Any, ...]:
     """Returns the parts of an object that a run depends on: spec, deletion, our finalizer, our annotations.
 
-    Not its status.
+    Not its status. Of an object that is being deleted also the other finalizers, because they are named.
     """
     metadata: Mapping[str, Any] = obj["metadata"]
     annotations: Mapping[str, str] = metadata.get("annotations") or {}
+    finalizers = metadata.get("finalizers") or ()
     ours = sorted(item for item in annotations.items() if item[0].startswith(f"{GROUP}/"))
     return (
         metadata.get("generation"),
         metadata.get("deletionTimestamp"),
-        FINALIZER in (metadata.get("finalizers") or ()),
+        FINALIZER in finalizers,
+        sorted(finalizers) if metadata.get("deletionTimestamp") else None,
         ours,
     )

@@ -104,13 +104,28 @@ def sighted(
 
 
 def orphans_to_release(
-    sightings: Mapping[str, Sighting], instances: Iterable[Instance], swept_at: datetime, now: datetime, policy: Policy
+    sightings: Mapping[str, Sighting],
+    instances: Iterable[Instance],
+    swept_at: datetime,
+    now: datetime,
+    policy: Policy,
+    first_start: datetime | None = None,
 ) -> tuple[Instance, ...]:
-    """Returns the instances seen often enough, for long enough, and old enough by the cloud's clock."""
+    """Returns the instances seen often enough, for long enough, and old enough by the cloud's clock.
+
+    `first_start` is when an operator first ran here under a cluster id that was chosen, None when it was not chosen.
+    What is older was launched elsewhere, and its object may be on its way from a backup. So it gets a grace.
+    """
     return tuple(
         instance
         for instance in instances
-        if sightings[instance.id].count >= SIGHTINGS
+        if not _may_be_restored(instance, first_start, now, policy)
+        and sightings[instance.id].count >= SIGHTINGS
         and now - sightings[instance.id].since >= policy.orphan_confirmed_after
         and swept_at - instance.created_at >= policy.orphan_age_min
     )
+
+
+def _may_be_restored(instance: Instance, first_start: datetime | None, now: datetime, policy: Policy) -> bool:
+    is_recent = first_start is not None and now < first_start + policy.restore_grace
+    return is_recent and first_start is not None and instance.created_at < first_start

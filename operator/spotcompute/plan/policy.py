@@ -70,6 +70,8 @@ class Policy:
 
     #: Least time between the first and the last sighting of an instance without an environment before it is released.
     orphan_confirmed_after: timedelta = timedelta(seconds=45)
+    #: How long instances of a former cluster wait for their objects to be restored into this one.
+    restore_grace: timedelta = timedelta(hours=1)
     #: Younger instances may belong to an environment whose status is still being written.
     orphan_age_min: timedelta = timedelta(seconds=90)
 

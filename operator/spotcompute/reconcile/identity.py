@@ -93,8 +93,10 @@ class Identities:
         """Returns what to report of an object that has the identity of another one."""
         if self.owns_nothing(environment):
             message = (
-                f"annotation {ENVIRONMENT_ID} holds the identity of another object, so nothing is touched."
-                " Remove the annotation, and status.ledger if there is one, to make this a new environment"
+                f"annotation {ENVIRONMENT_ID} holds the identity of another object or cluster, so nothing is touched."
+                " After a restore, take over what runs: set SPOTCOMPUTE_CLUSTER_ID to the former cluster's id, the"
+                " value of tag spotcompute-cluster on the instances, and start the operator once all objects are"
+                " restored. Or begin anew: end those instances, and remove the annotation and any status.ledger"
             )
         else:
             message = (

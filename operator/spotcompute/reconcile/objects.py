@@ -9,8 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from spotcompute.api.environment import Environment
+from spotcompute.api.ledger import UnreadableLedger
 from spotcompute.kube.cluster import Cluster
+from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import KubeObject
+from spotcompute.model.ledger import Ledger
+
+
+def holders_of(environment: Environment) -> list[str]:
+    """Returns the finalizers of others on the object."""
+    return [finalizer for finalizer in environment.finalizers if finalizer != FINALIZER]
+
+
+def stored_ledger(environment: Environment) -> Ledger | None:
+    """Returns the ledger in status. None when there is none, or none that can be read."""
+    try:
+        return environment.ledger()
+    except UnreadableLedger:
+        return None
 
 
 class Objects:
@@ -36,9 +52,10 @@ class Objects:
         return written
 
     async def remove_finalizer(self, raw: KubeObject, environment: Environment) -> None:
-        """Lets Kubernetes delete the object."""
+        """Lets Kubernetes delete the object. While finalizers of others hold it, it stays in the store."""
         await self._kube.remove_finalizer(raw)
-        self._store.drop(environment.uid)
+        if not holders_of(environment):
+            self._store.drop(environment.uid)
 
     async def unprotect_secret(self, environment: Environment) -> None:
         """Lets Kubernetes delete the Secret that the environment used, unless another environment uses it too."""

@@ -6,6 +6,7 @@ Apart from `reconciler`, because it has no object to work for: it looks from the
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
@@ -60,6 +61,8 @@ class OrphanSweep:
 
     async def run(self) -> None:
         """Sweeps for ever. On an error of the cloud or the API server it abstains, and begins to count anew."""
+        with contextlib.suppress(KubeError):  # noted before anything is launched here; otherwise by the first sweep
+            await self._first_start()
         while True:
             await asyncio.sleep(self._interval.total_seconds())
             try:
@@ -149,6 +152,12 @@ class OrphanSweep:
             raise KubeError(f"the list of environments lacks {len(missing)} that exist as far as we know")
         return listed
 
+    async def _first_start(self) -> datetime | None:
+        """Returns when this cluster first used an id that was chosen for it. None when the id is its own."""
+        if self._cluster.uid is not None:
+            return None
+        return await self._registry.first_start(self._cluster.id, self._clock())
+
     async def _judge(self, inventory: Inventory, owners: list[Owner]) -> None:
         swept_at, instances = inventory.latest
         if swept_at is None:
@@ -158,7 +167,10 @@ class OrphanSweep:
         account = inventory.provider.name
         before = self._sightings.get(account, {})
         self._sightings[account] = sighted(before, orphans, swept_at, self._clock())
-        to_go = orphans_to_release(self._sightings[account], orphans, swept_at, self._clock(), self._policy)
+        first_start = await self._first_start()
+        to_go = orphans_to_release(
+            self._sightings[account], orphans, swept_at, self._clock(), self._policy, first_start
+        )
         to_go = self._without_refused(to_go)
         for start in range(0, len(to_go), BATCH):
             await self._release(inventory, to_go[start : start + BATCH])

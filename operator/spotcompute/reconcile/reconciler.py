@@ -23,7 +23,7 @@ from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
-from spotcompute.kube.port import Conflict, KubeObject, NotFound
+from spotcompute.kube.port import Conflict, Forbidden, Invalid, KubeError, KubeObject, NotFound
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
@@ -36,12 +36,13 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.act import perform
 from spotcompute.reconcile.identity import Identities
-from spotcompute.reconcile.objects import Objects
+from spotcompute.reconcile.objects import Objects, holders_of, stored_ledger
 from spotcompute.reconcile.observe import Observer
 from spotcompute.reconcile.quoting import quote_while_paused
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.reconcile.recorder import Recorder, RunRecord
 from spotcompute.reconcile.target import Target
+from spotcompute.report.conclusion import held_by_others, write_refused
 from spotcompute.report.status import StatusExtras, full_status, intent_status, is_concluded, problem_status
 from spotcompute.report.wake import next_wake
 from spotcompute.telemetry import metrics
@@ -94,6 +95,9 @@ class Reconciler:
             for _ in range(CONFLICTS_AT_ONCE):
                 try:
                     return await self._attempt(raw, unsaved, record)
+                except (Forbidden, Invalid) as error:
+                    await self._report_refusal(self._cluster.store.get(uid) or raw, error, record)
+                    raise
                 except (Conflict, NotFound):  # changed or gone since it was read
                     raw = await self._objects.read_again(raw)
                     if raw is None:
@@ -125,6 +129,7 @@ class Reconciler:
         """Works on one version of the object. `unsaved` are outcomes that an earlier attempt could not write."""
         environment = Environment.of(raw)
         if environment.deleting and FINALIZER not in environment.finalizers:
+            await self._report_holders(raw, environment, stored_ledger(environment), record)
             return None
         ledger: Ledger | None = None
         try:
@@ -132,7 +137,7 @@ class Reconciler:
             ledger = recalled.ledger
             is_nobody = ledger is None and self._identities.owns_nothing(environment)
             if environment.deleting and (is_nobody or (ledger is not None and ledger.is_blank)):
-                await self._release(raw, environment, record)
+                await self._release(raw, environment, ledger, record)
                 return None
             if ledger is None:
                 raise self._identities.conflict(environment)
@@ -220,7 +225,7 @@ class Reconciler:
         """Writes the whole status. Returns the seconds until the next look, None when the environment is gone."""
         desired, ledger, target = run.situation.desired, run.situation.ledger, run.target
         if desired.deleting and ledger.is_empty:
-            await self._release(run.raw, target.environment, run.record)
+            await self._release(run.raw, Environment.of(run.raw), ledger, run.record)
             await self._record(run)
             return None
         target.access.inventory.waiting.note(ledger.environment_id, waits_for_stock(ledger, run.situation.missing))
@@ -250,8 +255,36 @@ class Reconciler:
         status = problem_status(previous, problem.conclusion, ledger, generation, self._clock(), problem.seen_at)
         await self._recorder.record(await self._objects.write_status(raw, status), (), record)
 
-    async def _release(self, raw: KubeObject, environment: Environment, record: RunRecord) -> None:
+    async def _report_holders(
+        self, raw: KubeObject, environment: Environment, ledger: Ledger | None, record: RunRecord
+    ) -> KubeObject:
+        """Writes who else holds a deleted object that nothing of ours holds. Writes nothing when it goes at once."""
+        holders = holders_of(environment)
+        if not holders:
+            return raw
+        conclusion = held_by_others(holders, ledger)
+        status = problem_status(environment.status, conclusion, ledger, environment.generation, self._clock())
+        raw = await self._objects.write_status(raw, status)
+        await self._recorder.record(raw, (), record)
+        return raw
+
+    async def _report_refusal(self, raw: KubeObject, error: KubeError, record: RunRecord) -> None:
+        """Says that the API server refuses our writes: in status, or in an Event when it refuses that, too."""
+        environment = Environment.of(raw)
+        conclusion, ledger = write_refused(error, deleting=environment.deleting), stored_ledger(environment)
+        status = problem_status(environment.status, conclusion, ledger, environment.generation, self._clock())
+        try:
+            await self._recorder.record(await self._objects.write_status(raw, status), (), record)
+        except (Forbidden, Invalid):
+            await self._cluster.kube.record(raw, Event("Warning", conclusion.reason, conclusion.message))
+        except KubeError:  # the next attempt says it
+            return
+
+    async def _release(
+        self, raw: KubeObject, environment: Environment, ledger: Ledger | None, record: RunRecord
+    ) -> None:
         """Lets an environment go that owns nothing any more, and the Secret that only it has used."""
+        raw = await self._report_holders(raw, environment, ledger, record)
         await self._objects.remove_finalizer(raw, environment)
         record.is_released = True
         await self._objects.unprotect_secret(environment)

@@ -203,6 +203,23 @@ def confirming_empty() -> Conclusion:
     )
 
 
+def held_by_others(holders: Sequence[str], ledger: Ledger | None) -> Conclusion:
+    """Says who keeps a deleted object that our finalizer no longer holds. Normally all that it owned is released.
+
+    Somebody may have taken our finalizer off. Then the orphan sweep looks for the instances once the object is gone.
+    """
+    what = "released"
+    if ledger is not None and not ledger.is_empty:
+        what = f"not waited for, because our finalizer was removed: {_counted(list(ledger.members), 'instance')}"
+    return Conclusion("Deleting", Reason.DELETING, f"{what}; held by {', '.join(holders)}")
+
+
+def write_refused(error: Exception, *, deleting: bool) -> Conclusion:
+    """Says in the API server's own words that it refuses what we write. A policy or a missing right is the cause."""
+    message = f"the API server refuses a write of the operator, so it cannot go on: {error}"
+    return Conclusion("Deleting" if deleting else "Stalled", Reason.WRITE_REFUSED, message, stalled=True)
+
+
 def state_refusal_condition(ledger: Ledger | None) -> list[Condition]:
     """Returns one condition more while something in status was lately not believed; none otherwise."""
     if ledger is None or ledger.state_refused is None:
