@@ -101,7 +101,7 @@ $(PICTURES): benchmarks/requirements.lock $(READY)
 bench-market: $(PICTURES)  ## measure the market's promises and strategies (TRACES=dir: a clone of skypilot-org/spot-traces)
 	$(BIN)/python benchmarks/market_bench.py --pictures .cache/market $(MARKET)
 
-conformance: $(READY)  ## drive the simulator with the official command line (installs 0.6 GB of its own)
+conformance: $(READY)  ## drive the simulator with the vendor's command line, SDKs and samples (installs 0.6 GB of its own)
 	$(BIN)/python tests/conformance/run.py
 
 .PHONY: rights
