@@ -134,6 +134,7 @@ NOT_IN_BATCH = {path: why for path, why in NOT_IN_CVM.items() if path != "spec.r
     "spec.template.camRoleName": "not in EnvData",
     "spec.template.hpcClusterId": "not in EnvData",
     "spec.template.disasterRecoverGroupIds": "not in EnvData",
+    "spec.template.metadata": "not in EnvData",
     "spec.template.tags": "its Tags are those of the environment, not of the instances",
 }
 
@@ -150,7 +151,7 @@ BATCH = re.compile(
     r"|Activity\.(ActivityId|ComputeNodeActivityType|ActivityState|Cause|InstanceId|StateReason|StartTime|EndTime)"
     r"|EnvData(\.(ImageId|InstanceName|InstanceTypes|InstanceChargeType|SecurityGroupIds|Zones"
     r"|InstanceTypeOptions(\.(CPU|Memory))?|VirtualPrivateClouds\.(VpcId|SubnetId)"
-    r"|(?P<same>(SystemDisk|DataDisks|LoginSettings|InternetAccessible|EnhancedService|InstanceMarketOptions)[\w.]*)))?"
+    r"|(?P<same>(VirtualPrivateCloud|SystemDisk|DataDisks|LoginSettings|InternetAccessible|EnhancedService|InstanceMarketOptions)[\w.]*)))?"
 )
 
 USER_DATA = "#!/bin/sh"
@@ -171,8 +172,17 @@ SPECS: list[dict[str, Any]] = [
             "imageId": "img-3c",
             "instanceName": "worker",
             "hostName": "host",
-            "systemDisk": {"diskType": "CLOUD_BSSD", "diskSize": 51},
-            "dataDisks": [{"diskType": "CLOUD_HSSD", "diskSize": 120, "snapshotId": "snap-4d"}],
+            "systemDisk": {"diskType": "CLOUD_BSSD", "diskSize": 51, "encrypt": True, "kmsKeyId": "key-1"},
+            "dataDisks": [
+                {
+                    "diskType": "CLOUD_HSSD",
+                    "diskSize": 120,
+                    "snapshotId": "snap-4d",
+                    "encrypt": True,
+                    "kmsKeyId": "key-2",
+                    "throughputPerformance": 70,
+                }
+            ],
             "securityGroupIds": ["sg-5e", "sg-6f"],
             "loginSettings": {"keyIds": ["skey-7a"]},
             "userData": USER_DATA,
@@ -180,7 +190,11 @@ SPECS: list[dict[str, Any]] = [
                 "internetChargeType": "BANDWIDTH_PACKAGE",
                 "internetMaxBandwidthOut": 13,
                 "publicIpAssigned": False,
+                "bandwidthPackageId": "bwp-1b",
             },
+            "privateIpAddresses": ["10.0.0.77"],
+            "ipv6AddressCount": 2,
+            "metadata": {"colour": "blue"},
             "enhancedService": {"securityService": False, "monitorService": True, "automationService": False},
             "projectId": 17,
             "camRoleName": "role",
@@ -211,6 +225,7 @@ SENT_AS = {
     "spec.template.loginSettings.keepImageLogin": ["true"],
     "spec.template.userData": [base64.b64encode(USER_DATA.encode()).decode()],
     "spec.template.tags": [{"Key": "team", "Value": "render"}],
+    "spec.template.metadata": [{"Key": "colour", "Value": "blue"}],
 } | {path: [base64.b64encode(USER_DATA.encode()).decode()] for path, _, _ in LEAVES if "userDataFrom" in path}
 
 

@@ -145,3 +145,18 @@ def test_the_same_code_can_mean_another_thing_to_another_action() -> None:
 
 def test_no_release_is_ever_called_a_wrong_configuration() -> None:
     assert all(classify("TerminateInstances", code) is not InvalidConfiguration for code in PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("FailedOperation.DisasterRecoverGroupNotMatch", InvalidConfiguration),
+        ("FailedOperation.AlreadyInDisasterRecoverGroup", InvalidConfiguration),
+        ("FailedOperation.ZoneInconsistent", InvalidConfiguration),
+        ("FailedOperation.PromotionalPerioRestriction", InvalidCredentials),
+        ("VpcIpIsUsed", NoRoom),
+        ("VpcAddrNotInSubNet", InvalidConfiguration),
+    ],
+)
+def test_a_code_with_a_prefix_that_misleads(code: str, error: type[CloudError]) -> None:
+    assert classify("RunInstances", code) is error

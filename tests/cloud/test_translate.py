@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -20,7 +21,7 @@ from spotcompute.cloud.tencent.translate import (
     offerings_from,
 )
 from spotcompute.model.instance import InstanceState, Ownership
-from spotcompute.model.launch import Disk, LaunchRequest, Part, Template, without
+from spotcompute.model.launch import Disk, LaunchRequest, Part, Template, template_digest, without
 from spotcompute.model.offering import Pool
 
 OWNERSHIP = Ownership("cluster-1", "a1b2c3d4e5-f6g7h8")
@@ -156,6 +157,38 @@ def test_every_choice_of_a_template_is_sent_as_documented() -> None:
         ],
         "UserData": "dXNlcg==",
     }
+
+
+def test_encryption_packages_addresses_and_metadata_are_sent_as_documented() -> None:
+    template = Template(
+        image_id="img-1",
+        system_disk=Disk(encrypt=True, kms_key_id="key-1"),
+        data_disks=(Disk(size=500, type="CLOUD_TSSD", encrypt=True, throughput_performance=70),),
+        internet_charge_type="BANDWIDTH_PACKAGE",
+        bandwidth_package_id="bwp-1",
+        private_ips=("10.0.0.77",),
+        ipv6_address_count=2,
+        metadata=(("colour", "blue"),),
+    )
+    request = replace(SEED, template=template, vpc_id="vpc-1", subnet_id="subnet-1")
+    sent = launch_parameters(request, None, "token-3")
+    assert sent["SystemDisk"] == {"Encrypt": True, "KmsKeyId": "key-1"}
+    assert sent["DataDisks"] == [
+        {"DiskType": "CLOUD_TSSD", "DiskSize": 500, "DeleteWithInstance": True, "Encrypt": True,
+         "ThroughputPerformance": 70}
+    ]  # fmt: skip
+    assert sent["InternetAccessible"] == {"InternetChargeType": "BANDWIDTH_PACKAGE", "BandwidthPackageId": "bwp-1"}
+    assert sent["VirtualPrivateCloud"] == {
+        "VpcId": "vpc-1", "SubnetId": "subnet-1", "PrivateIpAddresses": ["10.0.0.77"], "Ipv6AddressCount": 2,
+    }  # fmt: skip
+    assert sent["Metadata"] == {"Items": [{"Key": "colour", "Value": "blue"}]}
+    assert sdk_request(sent)["Metadata"] == sent["Metadata"]
+    left = launch_parameters(without(request, [Part.NETWORK, Part.INTERNET, Part.METADATA]), None, "token-3")
+    assert not {"VirtualPrivateCloud", "InternetAccessible", "Metadata"} & set(left)
+
+
+def test_what_is_not_asked_for_changes_no_digest() -> None:
+    assert SEED.template_digest == template_digest(Template(image_id="img-pmqg1cw7"), None) == "de74f28c02d6"
 
 
 @pytest.mark.parametrize("request_", [SEED, FULL], ids=["seed", "full"])

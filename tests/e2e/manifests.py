@@ -106,6 +106,10 @@ def long(prefix: str, length: int) -> str:
     return prefix + "1" * (length - len(prefix))
 
 
+#: Access through a bandwidth package.
+PACKAGE = {"internetChargeType": "BANDWIDTH_PACKAGE", "internetMaxBandwidthOut": 5}
+
+
 def types(count: int, length: int = 9) -> list[str]:
     """So many instance types, all different."""
     return [f"S{number:03}.{'M' * (length - 5)}" for number in range(count)]
@@ -219,6 +223,22 @@ OUTSIDE = [
     outside("template.hpcClusterId", long("hpc-", 65), "may not be more than 64"),
     outside("template.disasterRecoverGroupIds", ["ps-1", "ps-2"], "at most 1 item"),
     outside("template.disasterRecoverGroupIds[0]", long("ps-", 65), "may not be more than 64"),
+    outside("template.systemDisk", {"kmsKeyId": "", "encrypt": True}, "at least 1 chars"),
+    outside("template.systemDisk", {"kmsKeyId": "k" * 65, "encrypt": True}, "may not be more than 64"),
+    outside("template.dataDisks", [{"diskSize": 10, "kmsKeyId": "", "encrypt": True}], "at least 1 chars"),
+    outside("template.dataDisks", [{"diskSize": 10, "kmsKeyId": "k" * 65, "encrypt": True}], "may not be more than 64"),
+    outside("template.dataDisks", [{"diskSize": 10, "throughputPerformance": -1}], "greater than or equal to 0"),
+    outside("template.dataDisks", [{"diskSize": 10, "throughputPerformance": 1001}], "less than or equal to 1000"),
+    outside(
+        "template.internetAccessible", PACKAGE | {"bandwidthPackageId": long("bwp-", 65)}, "may not be more than 64"
+    ),
+    outside("template.privateIpAddresses", ["10.0.0.5", "10.0.0.6"], "at most 1 item"),
+    outside("template.privateIpAddresses[0]", "10.0.0.5" * 2, "may not be more than 15"),
+    outside("template.ipv6AddressCount", -1, "greater than or equal to 0"),
+    outside("template.ipv6AddressCount", 11, "less than or equal to 10"),
+    outside("template.metadata", {f"key{number}": "value" for number in range(11)}, "at most 10 items"),
+    outside("template.metadata.team", "", "at least 1 chars"),
+    outside("template.metadata.team", "v" * 257, "may not be more than 256"),
     outside("template.tags", {f"key{number}": "value" for number in range(11)}, "at most 10 items"),
     outside("template.tags.team", "v" * 128, "may not be more than 127"),
     outside("credentialsSecretRef.name", "", "at least 1 chars"),
@@ -389,7 +409,7 @@ RULES = [
     *refused("such as ps-1a2b", {"template.disasterRecoverGroupIds[0]": "x y"}),
     *refused(
         "tag keys must be at most 127 characters",
-        {"template.tags": {"a/b": "c"}},
+        {"template.tags": {"a,b": "c"}},
         {"template.tags": {"k" * 128: "c"}},
         {"template.tags": {"": "c"}},
     ),
@@ -401,7 +421,33 @@ RULES = [
         {"template.tags": {"tencent": "x"}},
         {"template.tags": {"projectId": "x"}},
     ),
-    *refused("tag values must be letters, digits", {"template.tags": {"a": "b c"}}, {"template.tags": {"a": "b/c"}}),
+    *refused("tag values must not be empty", {"template.tags": {"a": ""}}, {"template.tags": {"a": "b,c"}}),
+    *refused(
+        "kmsKeyId needs encrypt",
+        {"template.systemDisk": {"kmsKeyId": "k"}},
+        {"template.systemDisk": {"kmsKeyId": "k", "encrypt": False}},
+    ),
+    *refused(
+        "kmsKeyId needs encrypt",
+        {"template.dataDisks": [{"diskSize": 10, "kmsKeyId": "k"}]},
+        where="template.dataDisks[0]",
+    ),
+    *refused(
+        "such as bwp-1a2b",
+        {"template.internetAccessible": PACKAGE | {"bandwidthPackageId": "package-1"}},
+        where="template.internetAccessible.bandwidthPackageId",
+    ),
+    *refused(
+        "bandwidthPackageId needs internetChargeType",
+        {"template.internetAccessible": {"bandwidthPackageId": "bwp-1"}},
+    ),
+    *refused("must be an IPv4 address", {"template.privateIpAddresses[0]": "10.0.0.256"}),
+    *refused("metadata keys must be", {"template.metadata": {"a b": "c"}}),
+    *refused(
+        "names the address of one instance",
+        {"template.privateIpAddresses": ["10.0.0.5"], "replicas": 2},
+        where="",
+    ),
 ]
 
 # --- refused: shape --------------------------------------------------------------------------------------------------
@@ -555,6 +601,21 @@ ONE_OF = [
 SENSE = [
     Row({}, name="as it is"),
     accepted(credentialsSecretRef=None),
+    *(accepted(template__tags={"team": value}) for value in ("渲染部", "org/app", "a:b", "CI Team", "(x)[y]_z@w=1+2")),
+    accepted(template__tags={"org/app:part_1": "x"}),
+    accepted(replicas=1, template__privateIpAddresses=["10.0.0.255"]),
+    accepted(template__systemDisk={"encrypt": True, "kmsKeyId": "k"}),
+    accepted(template__systemDisk={"encrypt": True, "kmsKeyId": "k" * 64}, template__metadata={"team": "v" * 256}),
+    accepted(
+        template__dataDisks=[
+            {"diskSize": 10, "encrypt": True, "kmsKeyId": "k", "throughputPerformance": 0},
+            {"diskSize": 10, "encrypt": True, "kmsKeyId": "k" * 64, "throughputPerformance": 1000},
+        ],
+        template__metadata={f"key_{number}": "v" for number in range(10)},
+        template__ipv6AddressCount=0,
+        template__internetAccessible=PACKAGE | {"bandwidthPackageId": long("bwp-", 64)},
+    ),
+    accepted(replicas=1, template__privateIpAddresses=["210.210.210.210"], template__ipv6AddressCount=10),
     accepted(replicas=None),
     accepted(paused=True),
     accepted(region="na-siliconvalley", placements=[{"zone": "na-siliconvalley-1"}]),
@@ -585,7 +646,7 @@ SENSE = [
     accepted(template__userData=""),
     accepted(template__userData="#!/bin/sh\n" + "x" * 16_374),
     accepted(template__camRoleName="role+a=b,c.d@e_f-g"),
-    accepted(template__tags={"team": "render", "cost.center": "a=b@c+d", "a_b-c": ""}),
+    accepted(template__tags={"team": "render", "cost.center": "a=b@c+d", "a_b-c": "-"}),
     accepted(template__tags={"a-project": "x", "my-qcloud": "y"}),
     Row({}, metadata={"name": "x" * 63, "labels": {"team": "render"}}, name="name of 63"),
     Row({}, beside_spec={"status": {"phase": "Ready"}}, name="a status nobody will believe"),

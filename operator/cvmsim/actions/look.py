@@ -6,6 +6,7 @@ Apart from the actions that change instances, because this module changes nothin
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from cvmsim.actions.call import Answer, Call, filters_of, instance_ids_of, page_of
@@ -33,6 +34,7 @@ FILTERS: Mapping[str, Predicate] = {
 }
 JUDGED_HERE = ("instance-charge-type", "instance-state", "tag-key", "tag-value", "creation-start-time",
                "creation-end-time", "tag:")  # fmt: skip
+IPV6 = 0x24024E001717  # the first 48 bits; nothing is sent there
 #: What an order may ask of a disk, and an answer repeats.
 ASKED_OF_DISKS = ("Encrypt", "KmsKeyId", "SnapshotId", "ThroughputPerformance", "BurstPerformance")
 KNOWN_FILTERS = frozenset(FILTERS) | frozenset(JUDGED_HERE)
@@ -210,7 +212,7 @@ def _shape_of(instance: Instance) -> Answer:
         "EnableJumboFrame": bool(template.get("EnableJumboFrame")),
         "RenewFlag": None,
         "ExpiredTime": None,
-        "IPv6Addresses": None,
+        "IPv6Addresses": _ipv6(instance),
         "Metadata": template.get("Metadata") or {"Items": []},
         "LicenseType": "TencentCloud",
     }
@@ -241,6 +243,14 @@ def _internet(order: Order) -> Answer:
     }
     package = internet.get("BandwidthPackageId")
     return shown | {"BandwidthPackageId": package} if package else shown
+
+
+def _ipv6(instance: Instance) -> list[str] | None:
+    """Returns as many IPv6 addresses as were asked for, each of this instance alone. None without any."""
+    network = instance.order.template.get("VirtualPrivateCloud") or {}
+    private = int(IPv4Address(instance.private_ip))
+    found = [str(IPv6Address((IPV6 << 80) | (private << 16) | n)) for n in range(network.get("Ipv6AddressCount") or 0)]
+    return found or None
 
 
 def _public_ips(world: World, instance: Instance) -> list[str] | None:

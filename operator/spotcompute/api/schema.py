@@ -71,6 +71,9 @@ SecurityGroupId = Annotated[str, Field(max_length=64, json_schema_extra=_id("sg"
 SnapshotId = Annotated[str, Field(max_length=64, json_schema_extra=_id("snap", "a snapshot"))]
 
 
+BandwidthPackageId = Annotated[str, Field(max_length=64, json_schema_extra=_id("bwp", "a bandwidth package"))]
+
+
 HpcClusterId = Annotated[str, Field(max_length=64, json_schema_extra=_id("hpc", "a high-performance cluster"))]
 
 

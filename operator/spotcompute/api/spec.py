@@ -248,6 +248,12 @@ class Spec(SpecPart):
                 "gang.minAvailable is above replicas, so the gang can never be complete: lower it, or raise replicas",
             ),
             rule(
+                "!has(self.template.privateIpAddresses) || size(self.template.privateIpAddresses) == 0"
+                " || !has(self.replicas) || self.replicas <= 1",
+                "template.privateIpAddresses names the address of one instance, but replicas is above 1: remove it, or"
+                " set replicas to 1",
+            ),
+            rule(
                 "!(has(self.gang) && has(self.onDemandFallback))",
                 "gang and onDemandFallback exclude each other: to go back to spot, one instance is released first, and"
                 " the gang would be incomplete: remove one of the two",

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from spotcompute.api.schema import (
+    BandwidthPackageId,
     HpcClusterId,
     ImageId,
     KeyId,
@@ -36,8 +37,18 @@ DiskType = Literal[
 ]
 
 
+KmsKeyId = Annotated[str, Field(min_length=1, max_length=64)]
+
+KEY_NEEDS_LOCK = rule(
+    "!has(self.kmsKeyId) || (has(self.encrypt) && self.encrypt)",
+    "kmsKeyId needs encrypt: set encrypt to true, or remove the key",
+)
+
+
 class SystemDiskSpec(SpecPart):
     """`SystemDiskSpec` describes the disk that the instance starts from."""
+
+    model_config = ConfigDict(json_schema_extra=checked(KEY_NEEDS_LOCK))
 
     disk_type: DiskType | None = Field(
         default=None,
@@ -50,10 +61,24 @@ class SystemDiskSpec(SpecPart):
         le=2048,
         description="Size in GiB. Left out: 50. BatchCompute: EnvData.SystemDisk.DiskSize; CVM: SystemDisk.DiskSize.",
     )
+    encrypt: bool | None = Field(
+        default=None,
+        description="Encrypts the disk; accounts of the mainland site only. Left out: not encrypted."
+        " BatchCompute: EnvData.SystemDisk.Encrypt;"
+        " CVM: SystemDisk.Encrypt.",
+    )
+    kms_key_id: KmsKeyId | None = Field(
+        default=None,
+        description="Key of the Key Management Service for an encrypted disk. Left out: the key that CVM manages."
+        " BatchCompute: EnvData.SystemDisk.KmsKeyId;"
+        " CVM: SystemDisk.KmsKeyId.",
+    )
 
 
 class DataDiskSpec(SpecPart):
     """`DataDiskSpec` describes a data disk. It is deleted with the instance."""
+
+    model_config = ConfigDict(json_schema_extra=checked(KEY_NEEDS_LOCK))
 
     disk_type: DiskType | None = Field(
         default=None,
@@ -70,6 +95,25 @@ class DataDiskSpec(SpecPart):
         default=None,
         description="Snapshot that the disk is made from, such as snap-1a2b3c4d. Left out: the disk is empty."
         " BatchCompute: EnvData.DataDisks.SnapshotId; CVM: DataDisks.SnapshotId.",
+    )
+    encrypt: bool | None = Field(
+        default=None,
+        description="Encrypts the disk. Left out: not encrypted. BatchCompute: EnvData.DataDisks.Encrypt;"
+        " CVM: DataDisks.Encrypt.",
+    )
+    kms_key_id: KmsKeyId | None = Field(
+        default=None,
+        description="Key of the Key Management Service for an encrypted disk. Left out: the key that CVM manages."
+        " BatchCompute: EnvData.DataDisks.KmsKeyId;"
+        " CVM: DataDisks.KmsKeyId.",
+    )
+    throughput_performance: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="Extra throughput in MB/s; CLOUD_TSSD and CLOUD_HSSD disks only. Left out: none."
+        " BatchCompute: EnvData.DataDisks.ThroughputPerformance;"
+        " CVM: DataDisks.ThroughputPerformance.",
     )
 
 
@@ -128,12 +172,23 @@ class UserDataSource(SpecPart):
 class InternetSpec(SpecPart):
     """`InternetSpec` describes access to and from the internet."""
 
+    model_config = ConfigDict(
+        json_schema_extra=checked(
+            rule(
+                "!has(self.bandwidthPackageId) || (has(self.internetChargeType)"
+                " && self.internetChargeType == 'BANDWIDTH_PACKAGE')",
+                "bandwidthPackageId needs internetChargeType BANDWIDTH_PACKAGE",
+            )
+        )
+    )
+
     internet_charge_type: (
         Literal["TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR", "BANDWIDTH_PACKAGE"] | None
     ) = Field(
         default=None,
         description="How the connection is charged: by traffic, by bandwidth and hour, or through a bandwidth package"
-        " of the account. Left out: by the hour, as CVM chooses. BatchCompute:"
+        " of the account, which bandwidthPackageId names. An account of the international site has no"
+        " BANDWIDTH_POSTPAID_BY_HOUR. Left out: by the hour, as CVM chooses. BatchCompute:"
         " EnvData.InternetAccessible.InternetChargeType; CVM: InternetAccessible.InternetChargeType.",
     )
     internet_max_bandwidth_out: int | None = Field(
@@ -148,6 +203,12 @@ class InternetSpec(SpecPart):
         description="Gives each instance a public address; this needs bandwidth. Left out: an instance gets one when"
         " internetMaxBandwidthOut is above 0. BatchCompute: EnvData.InternetAccessible.PublicIpAssigned;"
         " CVM: InternetAccessible.PublicIpAssigned.",
+    )
+    bandwidth_package_id: BandwidthPackageId | None = Field(
+        default=None,
+        description="Bandwidth package that the public addresses join, such as bwp-1a2b3c4d. Left out: none."
+        " BatchCompute: EnvData.InternetAccessible.BandwidthPackageId;"
+        " CVM: InternetAccessible.BandwidthPackageId.",
     )
 
 
@@ -188,6 +249,21 @@ RoleName = Annotated[
 
 
 TagText = Annotated[str, Field(max_length=127)]
+
+MetadataText = Annotated[str, Field(min_length=1, max_length=256)]
+
+PrivateAddress = Annotated[
+    str,
+    Field(
+        max_length=15,
+        json_schema_extra=checked(
+            rule(
+                "self.matches('^((25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])[.]){3}(25[0-5]|2[0-4][0-9]|1?[0-9]?[0-9])$')",
+                "must be an IPv4 address, such as 10.0.0.77",
+            )
+        ),
+    ),
+]
 
 
 class TemplateSpec(SpecPart):
@@ -296,6 +372,34 @@ class TemplateSpec(SpecPart):
         description="Placement group of the instances, such as ps-1a2b3c4d; at most one. Left out: none. CVM:"
         " DisasterRecoverGroupIds.",
     )
+    private_ip_addresses: list[PrivateAddress] = Field(
+        default=[],
+        max_length=1,
+        description="The private address of the instance, for an environment of one. It must be a free one of the"
+        " placement's subnet. A successor waits until the address of its predecessor is free. Left out: the subnet's"
+        " next ones. BatchCompute: EnvData.VirtualPrivateCloud.PrivateIpAddresses;"
+        " CVM: VirtualPrivateCloud.PrivateIpAddresses.",
+    )
+    ipv6_address_count: int | None = Field(
+        default=None,
+        ge=0,
+        le=10,
+        description="How many IPv6 addresses each instance gets; the VPC needs an IPv6 block. Left out: none."
+        " BatchCompute: EnvData.VirtualPrivateCloud.Ipv6AddressCount;"
+        " CVM: VirtualPrivateCloud.Ipv6AddressCount.",
+    )
+    metadata: dict[str, MetadataText] = Field(
+        default={},
+        max_length=10,
+        description="Custom pairs of keys and values, at most 10, that a program in the instance reads from the"
+        " metadata service. CVM offers this to some accounts only. Left out: none. CVM: Metadata.Items.",
+        json_schema_extra=checked(
+            rule(
+                "self.all(k, size(k) <= 128 && k.matches('^[A-Za-z0-9_-]+$'))",
+                "metadata keys must be at most 128 characters of letters, digits, _ and -",
+            )
+        ),
+    )
     tags: dict[str, TagText] = Field(
         default={},
         max_length=10,
@@ -303,8 +407,8 @@ class TemplateSpec(SpecPart):
         " knows its own. Left out: only those four. CVM: TagSpecification.Tags.",
         json_schema_extra=checked(
             rule(
-                "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._-]+$'))",
-                "tag keys must be at most 127 characters of letters, digits and @ = + . _ -",
+                "self.all(k, size(k) <= 127 && k.matches('^[A-Za-z0-9@=+._:/-]+$'))",
+                "tag keys must be at most 127 characters of letters, digits and @ = + . _ : / -",
             ),
             rule(
                 "self.all(k, !k.startsWith('qcloud') && !k.startsWith('tencent') && !k.startsWith('project')"
@@ -313,8 +417,9 @@ class TemplateSpec(SpecPart):
                 " choose another key",
             ),
             rule(
-                "self.all(k, self[k].matches('^[A-Za-z0-9@=+._-]*$'))",
-                "tag values must be letters, digits and @ = + . _ -",
+                "self.all(k, self[k].matches('^[\\\\p{L}\\\\p{N} @=+._:/()\\\\[\\\\]（）【】-]+$'))",
+                "tag values must not be empty, and hold letters of any language, digits, spaces and"
+                " + - = . _ : / @ ( ) [ ]",
             ),
         ),
     )
@@ -326,7 +431,15 @@ class TemplateSpec(SpecPart):
             image_id=self.image_id,
             system_disk=_disk(self.system_disk),
             data_disks=tuple(
-                Disk(type=disk.disk_type, size=disk.disk_size, snapshot_id=disk.snapshot_id) for disk in self.data_disks
+                Disk(
+                    type=disk.disk_type,
+                    size=disk.disk_size,
+                    snapshot_id=disk.snapshot_id,
+                    encrypt=disk.encrypt,
+                    kms_key_id=disk.kms_key_id,
+                    throughput_performance=disk.throughput_performance,
+                )
+                for disk in self.data_disks
             ),
             security_group_ids=tuple(self.security_group_ids),
             key_ids=tuple(login.key_ids) if login else (),
@@ -335,6 +448,10 @@ class TemplateSpec(SpecPart):
             internet_charge_type=internet.internet_charge_type if internet else None,
             internet_max_bandwidth_out=internet.internet_max_bandwidth_out if internet else None,
             public_ip=internet.public_ip_assigned if internet else None,
+            bandwidth_package_id=internet.bandwidth_package_id if internet else None,
+            private_ips=tuple(self.private_ip_addresses),
+            ipv6_address_count=self.ipv6_address_count,
+            metadata=tuple(sorted(self.metadata.items())),
             project_id=self.project_id,
             cam_role_name=self.cam_role_name,
             hpc_cluster_id=self.hpc_cluster_id,
@@ -347,4 +464,6 @@ class TemplateSpec(SpecPart):
 
 
 def _disk(spec: SystemDiskSpec | None) -> Disk | None:
-    return Disk(type=spec.disk_type, size=spec.disk_size) if spec else None
+    if spec is None:
+        return None
+    return Disk(type=spec.disk_type, size=spec.disk_size, encrypt=spec.encrypt, kms_key_id=spec.kms_key_id)

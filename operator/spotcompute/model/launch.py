@@ -29,6 +29,9 @@ class Disk:
     size: int | None = None
     snapshot_id: str | None = None
     delete_with_instance: bool = True
+    encrypt: bool | None = None
+    kms_key_id: str | None = None
+    throughput_performance: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +69,10 @@ class Template:
     monitor_service: bool | None = None
     automation_service: bool | None = None
     tags: tuple[tuple[str, str], ...] = ()
+    bandwidth_package_id: str | None = None
+    private_ips: tuple[str, ...] = ()
+    ipv6_address_count: int | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     @property
     def equipment(self) -> Equipment:
@@ -134,13 +141,14 @@ class Part(StrEnum):
     PROJECT = "project"
     SERVICES = "services"
     TAGS = "tags"
+    METADATA = "metadata"
 
 
 def parts_of(request: LaunchRequest) -> tuple[Part, ...]:
     """Returns the parts of `request` that could be left out. Those that are most often wrong come first."""
     template = request.template
     present = {
-        Part.NETWORK: request.subnet_id or request.vpc_id,
+        Part.NETWORK: request.subnet_id or request.vpc_id or template.private_ips or template.ipv6_address_count,
         Part.SECURITY_GROUPS: template.security_group_ids,
         Part.LOGIN: template.key_ids or template.keep_image_login,
         Part.ROLE: template.cam_role_name,
@@ -149,13 +157,17 @@ def parts_of(request: LaunchRequest) -> tuple[Part, ...]:
         Part.USER_DATA: request.user_data_digest,
         Part.HOST_NAME: template.host_name,
         Part.INTERNET: _is_given(
-            template.internet_charge_type, template.internet_max_bandwidth_out, template.public_ip
+            template.internet_charge_type,
+            template.internet_max_bandwidth_out,
+            template.public_ip,
+            template.bandwidth_package_id,
         ),
         Part.PLACEMENT_GROUP: template.placement_group_ids,
         Part.HPC_CLUSTER: template.hpc_cluster_id,
         Part.PROJECT: _is_given(template.project_id),
         Part.SERVICES: _is_given(template.security_service, template.monitor_service, template.automation_service),
         Part.TAGS: template.tags,
+        Part.METADATA: template.metadata,
     }
     return tuple(part for part, value in present.items() if value)
 
@@ -174,12 +186,19 @@ _LEFT_OUT: dict[Part, dict[str, Any]] = {
     Part.SYSTEM_DISK: {"system_disk": None},
     Part.DATA_DISKS: {"data_disks": ()},
     Part.HOST_NAME: {"host_name": None},
-    Part.INTERNET: {"internet_charge_type": None, "internet_max_bandwidth_out": None, "public_ip": None},
+    Part.NETWORK: {"private_ips": (), "ipv6_address_count": None},
+    Part.INTERNET: {
+        "internet_charge_type": None,
+        "internet_max_bandwidth_out": None,
+        "public_ip": None,
+        "bandwidth_package_id": None,
+    },
     Part.PLACEMENT_GROUP: {"placement_group_ids": ()},
     Part.HPC_CLUSTER: {"hpc_cluster_id": None},
     Part.PROJECT: {"project_id": None},
     Part.SERVICES: {"security_service": None, "monitor_service": None, "automation_service": None},
     Part.TAGS: {"tags": ()},
+    Part.METADATA: {"metadata": ()},
 }
 
 

@@ -43,6 +43,7 @@ _FIELDS = {
     Part.INTERNET: "spec.template.internetAccessible",
     Part.PLACEMENT_GROUP: "spec.template.disasterRecoverGroupIds",
     Part.HPC_CLUSTER: "spec.template.hpcClusterId",
+    Part.METADATA: "spec.template.metadata",
     Part.PROJECT: "spec.template.projectId",
     Part.SERVICES: "spec.template.enhancedService",
     Part.TAGS: "spec.template.tags",

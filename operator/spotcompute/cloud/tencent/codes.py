@@ -65,6 +65,8 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "ResourceInsufficient.CidrBlock",
         "ResourceInsufficient.DisasterRecoverGroupCvmQuota",
         "ResourcesSoldOut.EipInsufficient",
+        # The wanted private address is still that of a predecessor.
+        "VpcIpIsUsed",
     ),
     PriceTooLow: (
         # RunInstances: the bid is below the market, in spite of its prefix.
@@ -117,6 +119,7 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "UnauthorizedOperation",
         "UnauthorizedOperation.PermissionDenied",
         # The six actions: the account may not do this.
+        "FailedOperation.PromotionalPerioRestriction",
         "FailedOperation.PromotionalRegionRestriction",
         "InvalidPermission",
         "OperationDenied.AccountNotSupported",
@@ -338,7 +341,11 @@ EXACT: Mapping[type[CloudError], tuple[str, ...]] = {
         "UnsupportedOperation.UnderwritingInstanceTypeOnlySupportAutoRenew",
         "UnsupportedOperation.UnsupportedPool",
         "VpcAddrNotInSubNet",
-        "VpcIpIsUsed",
+        # A value that the request names, in spite of its prefix; most are new since the end of 2024.
+        "FailedOperation.AlreadyInDisasterRecoverGroup",
+        "FailedOperation.MutActionTimerExist",
+        "FailedOperation.NotFoundEIP",
+        "FailedOperation.ZoneInconsistent",
         # The image or the placement group is named in the template. An image that is being made is asked for again.
         "FailedOperation.DisasterRecoverGroupNotMatch",
         "FailedOperation.InvalidImageState",

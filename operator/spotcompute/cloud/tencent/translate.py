@@ -70,6 +70,7 @@ def launch_parameters(request: LaunchRequest, user_data: str | None, token: str)
             "DisasterRecoverGroupIds": list(template.placement_group_ids),
             "TagSpecification": [{"ResourceType": "instance", "Tags": _tags(request)}],
             "UserData": user_data,
+            "Metadata": {"Items": [{"Key": key, "Value": value} for key, value in template.metadata]},
         }
     )
 
@@ -190,7 +191,10 @@ def _market_options(max_price: Decimal | None) -> Json | None:
 
 
 def _system_disk(disk: Disk | None) -> Json | None:
-    return _without_empty({"DiskType": disk.type, "DiskSize": disk.size}) if disk else None
+    if disk is None:
+        return None
+    asked = {"DiskType": disk.type, "DiskSize": disk.size, "Encrypt": disk.encrypt, "KmsKeyId": disk.kms_key_id}
+    return _without_empty(asked)
 
 
 def _data_disk(disk: Disk) -> Json:
@@ -200,12 +204,22 @@ def _data_disk(disk: Disk) -> Json:
             "DiskSize": disk.size,
             "SnapshotId": disk.snapshot_id,
             "DeleteWithInstance": disk.delete_with_instance,
+            "Encrypt": disk.encrypt,
+            "KmsKeyId": disk.kms_key_id,
+            "ThroughputPerformance": disk.throughput_performance,
         }
     )
 
 
 def _network(request: LaunchRequest) -> Json:
-    return _without_empty({"VpcId": request.vpc_id, "SubnetId": request.subnet_id})
+    return _without_empty(
+        {
+            "VpcId": request.vpc_id,
+            "SubnetId": request.subnet_id,
+            "PrivateIpAddresses": list(request.template.private_ips),
+            "Ipv6AddressCount": request.template.ipv6_address_count,
+        }
+    )
 
 
 def _internet(template: Template) -> Json:
@@ -214,6 +228,7 @@ def _internet(template: Template) -> Json:
             "InternetChargeType": template.internet_charge_type,
             "InternetMaxBandwidthOut": template.internet_max_bandwidth_out,
             "PublicIpAssigned": template.public_ip,
+            "BandwidthPackageId": template.bandwidth_package_id,
         }
     )
 
