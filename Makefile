@@ -147,6 +147,7 @@ hostile: $(READY) assets  ## try 50,000 hostile manifests, apply 2,000 to a runn
 	$(BIN)/python tests/hostile/play.py $(HOSTILE)
 
 include deploy/supply-chain/targets.mk
+include deploy/release/targets.mk
 
 clean:  ## remove what was installed and cached in this checkout
 	rm -rf $(VENV) .cache .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
