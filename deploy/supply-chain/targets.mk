@@ -26,7 +26,7 @@ licences: $(SUPPLY)/.installed  ## list the licences of the image's dependencies
 # What is locked stays as it is unless pyproject.toml or an .in file asks for something else; -U of uv upgrades.
 COMPILE := $(BIN)/uv pip compile --quiet --generate-hashes --no-header
 lock: $(READY)  ## write the lock files anew, from pyproject.toml and the .in files (UPGRADE=-U: with the newest versions)
-	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --universal --python-version 3.11 -o requirements.lock
+	$(COMPILE) $(UPGRADE) pyproject.toml --extra dev --extra ui --universal --python-version 3.11 -o requirements.lock
 	$(COMPILE) $(UPGRADE) pyproject.toml --no-annotate -o requirements.run.lock
 	$(COMPILE) $(UPGRADE) benchmarks/requirements.in -c requirements.lock --universal --python-version 3.11 -o benchmarks/requirements.lock
 	$(COMPILE) $(UPGRADE) docs/requirements.in --universal --python-version 3.11 -o docs/requirements.lock

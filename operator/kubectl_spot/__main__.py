@@ -20,6 +20,8 @@ from kubectl_spot import views
 #: The full name, so that it cannot mean another kind.
 KIND = "spotcomputeenvironments.spotcompute.dev"
 
+INSTALL_UI = "pip install 'spotcompute-operator[ui]'"
+
 #: Clears a terminal and puts the cursor in its corner.
 CLEAR = "\x1b[2J\x1b[H"
 
@@ -57,6 +59,31 @@ def _command(name: str) -> click.Command:
 
 for _name in _HELP:
     main.add_command(_command(_name))
+
+
+@main.command()
+@click.option(
+    "-n", "--namespace", help="Show this namespace only. Default: all, or the context's where you may not read all."
+)
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option("--kubeconfig", help="Path of the kubeconfig.")
+@click.option("--port", type=click.IntRange(0, 65535), default=0, help="Port on 127.0.0.1. Default: one that is free.")
+@click.option("--prometheus", metavar="URL", help="Take longer histories from this Prometheus.")
+@click.option("--browser/--no-browser", default=True, show_default=True, help="Open the page in a browser.")
+def ui(namespace: str | None, port: int, prometheus: str | None, browser: bool, **scope: str | None) -> None:
+    """Show environments as pages in a browser, with your own rights. Needs the extra `ui` of the package."""
+    try:
+        from kubectl_spot.ui.server import Wishes, serve
+    except ModuleNotFoundError as missing:
+        name = str(missing.name).partition(".")[0]
+        raise click.ClickException(f"{name} is missing: {INSTALL_UI} installs all that the page needs") from None
+    wishes = Wishes(_scope(None, all_namespaces=False, **scope), namespace, port, prometheus, browser)
+    try:
+        serve(wishes, click.echo)
+    except OSError as failure:
+        raise click.ClickException(
+            f"port {port} of 127.0.0.1 cannot be used ({failure}); give another --port"
+        ) from None
 
 
 def _scope(namespace: str | None, all_namespaces: bool, context: str | None, kubeconfig: str | None) -> list[str]:
