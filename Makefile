@@ -63,6 +63,11 @@ crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and
 golden: $(READY)  ## write the lists of names that users see anew, after a wanted change of one
 	@PYTHONPATH=$(PYTHONPATH):tests $(BIN)/python tests/golden/names.py
 
+.PHONY: browser
+browser:  ## install Chromium from Debian's packages, for the tests of the page (as root, or with sudo)
+	@command -v chromium > /dev/null || { sudo=$$(command -v sudo || true); \
+	  $$sudo apt-get update -qq && $$sudo apt-get install --yes -qq --no-install-recommends chromium fonts-dejavu-core; }
+
 .PHONY: assets
 assets: $(READY)
 	@$(BIN)/python -m localcluster assets
