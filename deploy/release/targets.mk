@@ -1,5 +1,5 @@
 # What a release holds, into dist/. The workflows call the same targets. The Makefile includes them.
-# IMAGE names the published image in chart and install manifest; without it the chart asks for one. URL is where the files
+# PUBLISHED names the published image in chart and install manifest; without it the chart asks for one. URL is where the files
 # will lie.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
@@ -8,9 +8,10 @@ ARCHIVE := dist/spotcompute-operator-$(VERSION)-image.tar
 .PHONY: release image checksums
 release: $(READY) assets helm  ## build packages, image archive, chart, CRD, install manifest, plugin, SBOM and checksums into dist/
 	rm -rf dist && mkdir dist
-	$(BIN)/python deploy/release/build.py $(if $(IMAGE),--image '$(IMAGE)') $(if $(URL),--url '$(URL)')
+	$(BIN)/python deploy/release/build.py $(if $(PUBLISHED),--image '$(PUBLISHED)') $(if $(URL),--url '$(URL)')
 	$(MAKE) --no-print-directory sbom
-	@if docker buildx inspect --bootstrap >/dev/null 2>&1; then $(MAKE) --no-print-directory image; \
+	@# Not $(MAKE), by which even a dry run would start a builder.
+	@if docker buildx inspect --bootstrap >/dev/null 2>&1; then make --no-print-directory image; \
 	 elif [ -n "$(CI_RELEASE)" ]; then echo "no builder answers: docker buildx inspect --bootstrap"; exit 1; \
 	 else echo "The image archive is left out, because no builder answers (docker buildx). Everything else is in dist/."; fi
 	$(MAKE) --no-print-directory checksums

@@ -114,3 +114,13 @@ def test_the_workflows_call_targets_that_exist() -> None:
     called = {name for path in workflows for name in re.findall(r"\bmake (?:--\S+ )*([a-z-]+)", path.read_text())}
     assert called <= targets
     assert {"release", "push", "push-chart", "docs"} <= called
+
+
+@pytest.mark.parametrize(("given", "is_named"), [((), False), ((f"PUBLISHED={IMAGE}",), True)])
+def test_make_names_an_image_only_when_it_is_told_one(given: tuple[str, ...], is_named: bool) -> None:
+    plan = subprocess.run(
+        ["make", "--dry-run", "release", *given], cwd=ROOT, capture_output=True, text=True, check=False
+    ).stdout
+    (line,) = [line for line in plan.splitlines() if "deploy/release/build.py" in line and "checksums" not in line]
+    assert (f"--image '{IMAGE}'" in line) == is_named
+    assert ("--image" in line) == is_named
