@@ -260,8 +260,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "no-orphan-is-ever-ended",
                 "plan/orphans.py",
-                "if sightings[instance.id].count >= SIGHTINGS\n",
-                "if sightings[instance.id].count < 0\n",
+                "and sightings[instance.id].count >= SIGHTINGS\n",
+                "and sightings[instance.id].count < 0\n",
                 (faults("orphans"),),
             ),
         ),
