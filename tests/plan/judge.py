@@ -39,7 +39,7 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
         *_about_number(desired, ledger, plan),
         *_about_launches(desired, ledger, plan),
         *_about_releases(desired, ledger, observed, now, plan),
-        *_about_memory(ledger, plan),
+        *_about_memory(ledger, observed, plan),
         *_about_money(desired, observed.market, plan),
         *_about_on_demand(desired, ledger, observed.market, plan),
         *_about_shares(desired, plan),
@@ -252,11 +252,15 @@ def _about_scaling_down(desired: Desired, ledger: Ledger, plan: Plan) -> Iterato
         yield f"{len(surplus)} released as too many, {len(before)} of {desired.replicas} there"
 
 
-def _about_memory(ledger: Ledger, plan: Plan) -> Iterator[str]:
+def _about_memory(ledger: Ledger, observed: Observation, plan: Plan) -> Iterator[str]:
     if ledger.members.keys() != plan.ledger.members.keys():
         yield "planning forgets or invents members"
     if not {intent.sequence for intent in ledger.intents} <= {intent.sequence for intent in plan.ledger.intents}:
         yield "planning forgets a launch"
     for key, member in ledger.members.items():
         if member.termination is not None and plan.ledger.members[key].termination is None:
+            seen, was = observed.instances.get(key), member.termination
+            has_no_effect = was.accepted_at is None and (was.sent_at is None or was.refused_in is not None)
+            if was.cause is Cause.SCALED_DOWN and has_no_effect and seen is not None and seen.protected:
+                continue  # it cannot go, and another one can
             yield f"planning forgets that {key} is to go"

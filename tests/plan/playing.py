@@ -45,6 +45,7 @@ class Play:
 
     `room` is how many more a pool sells as spot, `life` how long an instance of a pool lasts (None: for ever).
     On demand everything is to be had. An instance runs `starts_in` after its launch, and is listed after `listed_in`.
+    It powers itself off when it has run for `stops_after`; `protects` says which the cloud does not release.
     """
 
     desired: Desired
@@ -54,6 +55,8 @@ class Play:
     on_demand_room: int = 1000
     starts_in: timedelta = timedelta(0)
     listed_in: timedelta = timedelta(0)
+    stops_after: Callable[[datetime], timedelta | None] = lambda now: None
+    protects: Callable[[str, datetime], bool] = lambda instance_id, now: False
     now: datetime = NOW
     ledger: Ledger = field(default_factory=lambda: Ledger(OURS.environment_id))
     machines: dict[str, Machine] = field(default_factory=dict)
@@ -79,6 +82,8 @@ class Play:
         for machine in self.machines.values():
             if machine.ended_at is None:
                 yield machine.born + self.starts_in
+                if (life := self.stops_after(machine.born)) is not None:
+                    yield machine.born + self.starts_in + life
                 if machine.reclaimed_at is not None:
                     yield machine.reclaimed_at
 
@@ -163,13 +168,17 @@ class Play:
                 created_at=machine.born,
                 ownership=OURS,
                 on_demand=machine.launch.intent.on_demand,
+                protected=self.protects(key, self.now),
             )
         return Observation(self.now, listed, absent, market=self.market(self.now))
 
     def _state(self, machine: Machine) -> InstanceState:
         if machine.ended_at is not None:
             return InstanceState.TERMINATING
-        return InstanceState.RUNNING if self.now - machine.born >= self.starts_in else InstanceState.PENDING
+        age, life = self.now - machine.born, self.stops_after(machine.born)
+        if life is not None and age >= self.starts_in + life:
+            return InstanceState.STOPPED
+        return InstanceState.RUNNING if age >= self.starts_in else InstanceState.PENDING
 
 
 def most_in_an_hour(moments: list[datetime]) -> int:

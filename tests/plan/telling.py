@@ -119,6 +119,10 @@ class Story(Play):
         """Tell what was planned."""
         run = self.runs[-1]
         run.lines += self._ledger_news(before.ledger, plan.ledger)
+        for activity in plan.activities:
+            ids = " ".join(map(self._name, activity.instance_ids))
+            said = f"the place of {ids} stays empty" if activity.type is ActivityType.HOLD else f"{ids} cannot go"
+            run.lines.append(("plan", said, activity.message or ""))
         rejected = [f"not {_place(one.pool)}: {one.why}" for one in before.ranking.rejected]
         for action in plan.actions:
             is_new = isinstance(action, Launch) and not action.replay

@@ -230,6 +230,19 @@ def restored_ledger() -> Story:
     return story
 
 
+def instances_that_stop() -> Story:
+    story = told(
+        "Instances power themselves off",
+        "replicas 1; an instance powers itself off after a minute, until the user data is corrected",
+        desired_of(1, [A, B]),
+        stops_after=lambda born: seconds(60) if born < NOW + seconds(2400) else None,
+    )
+    story.run(seconds(2400))
+    story.change("takes the shutdown out of the user data", user_data_digest="0123456789ab")
+    story.run(seconds(120))
+    return story
+
+
 TOLD: dict[str, Callable[[], Story]] = {
     "01-from-nothing-to-three": fill,
     "02-half-an-answer": partial_stock,
@@ -245,6 +258,7 @@ TOLD: dict[str, Callable[[], Story]] = {
     "12-a-lost-answer": lost_answer,
     "13-a-launch-is-repeated": lost_answer_repeated,
     "14-a-lost-ledger": restored_ledger,
+    "15-instances-that-stop": instances_that_stop,
 }
 
 

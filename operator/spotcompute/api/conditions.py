@@ -42,6 +42,7 @@ class Reason(StrEnum):
     PROTECTED = "InstancesProtected"
     RELEASE_REFUSED = "ReleaseRefused"
     STUCK = "InstancesStuck"
+    STOPPING = "InstancesStopping"
     PAUSED = "Paused"
     DELETING = "Deleting"
     LOST = "InstancesLost"

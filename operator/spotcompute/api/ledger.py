@@ -23,6 +23,7 @@ from spotcompute.model.ledger import (
     Ledger,
     Member,
     PoolTrust,
+    SelfEnds,
     Spending,
     StateRefusal,
     Termination,
@@ -111,6 +112,7 @@ class _LedgerModel(BaseModel):
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0
+    self_ends: SelfEnds | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -146,6 +148,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         incomplete_since=ledger.incomplete_since,
         broken_up_at=ledger.broken_up_at,
         reclaimed=ledger.reclaimed,
+        self_ends=ledger.self_ends,
     )
     encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for intent in encoded.get("intents", ()):
@@ -248,6 +251,7 @@ def decode(raw: Any) -> Ledger:
         incomplete_since=flat.incomplete_since,
         broken_up_at=flat.broken_up_at,
         reclaimed=flat.reclaimed,
+        self_ends=flat.self_ends,
     )
 
 
@@ -265,19 +269,20 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
 
 #: The names of the fields that hold a moment, by class.
 _MOMENTS: dict[type, list[str]] = {
-    entry: [item.name for item in fields(entry) if "datetime" in str(item.type)]
-    for entry in (Intent, Member, Termination, Backoff, StateRefusal, PoolTrust, Spending, Ledger)
+    entry: [item.name for item in fields(entry) if str(item.type).startswith("datetime")]
+    for entry in (Intent, Member, Termination, Backoff, StateRefusal, PoolTrust, SelfEnds, Spending, Ledger)
 }
 
 
 def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime]:
     """Yields every time in a ledger."""
     terminations = (member.termination for member in members)
-    single = filter(None, (*terminations, flat.refused, flat.spending))
+    single = filter(None, (*terminations, flat.refused, flat.spending, flat.self_ends))
     for entry in (*flat.intents, *members, *flat.rests, *flat.reputations, *single):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
     yield from flat.quarantine_looks
-    yield from filter(None, (getattr(flat, name) for name in _MOMENTS[Ledger] if name != "quarantine_looks"))
+    yield from flat.self_ends.held if flat.self_ends is not None else ()
+    yield from filter(None, (getattr(flat, name) for name in _MOMENTS[Ledger]))
 
 
 def _is_out_of_time(moment: datetime) -> bool:
@@ -339,7 +344,8 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     (
         "more entries than any environment has",
         lambda flat, members: (
-            len(members) > MEMBERS_MAX or max(map(len, (flat.rests, flat.reputations, flat.last_prices))) > BACKOFFS_MAX
+            max(len(members), len(flat.self_ends.held) if flat.self_ends else 0) > MEMBERS_MAX
+            or max(map(len, (flat.rests, flat.reputations, flat.last_prices))) > BACKOFFS_MAX
         ),
     ),
 )

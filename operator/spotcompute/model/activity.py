@@ -22,6 +22,7 @@ class ActivityType(StrEnum):
     ADOPT = "Adopt"
     DISOWN = "Disown"
     REFUSE = "Refuse"
+    HOLD = "Hold"
 
 
 class ActivityState(StrEnum):

@@ -208,6 +208,20 @@ class LastPrice:
     extra: Decimal
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SelfEnds:
+    """`SelfEnds` records that instances have ended by themselves soon after their launch, under spec `generation`.
+
+    `last_at` is when that was last counted; what ends by one stroke counts once. With `is_braked`, the place of each
+    further one stays empty for a while: `held` says since when, once for each place.
+    """
+
+    last_at: datetime
+    generation: int
+    is_braked: bool = False
+    held: tuple[datetime, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class Spending:
     """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency."""
@@ -235,6 +249,7 @@ class Ledger:
     yet. `failed_trials` counts how often in a row on-demand instances had to be bought again instead. Two are kept for
     gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
+    `self_ends` is set while instances have ended by themselves lately.
     """
 
     environment_id: str
@@ -259,6 +274,7 @@ class Ledger:
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0
+    self_ends: SelfEnds | None = None
 
     @property
     def is_blank(self) -> bool:

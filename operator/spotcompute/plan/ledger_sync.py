@@ -19,6 +19,7 @@ from spotcompute.model.offering import ON_DEMAND, whole_subnet
 from spotcompute.plan.absence import has_proof, is_old_enough
 from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
+from spotcompute.plan.brake import after_self_end, with_brake_loosened
 from spotcompute.plan.budget import with_prices_noted
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
@@ -45,7 +46,7 @@ def sync_ledger(situation: Situation) -> Synced:
     sync.examine_members()
     ledger = sync.ledger
     ledger = replace(ledger, account=account_to_note(situation.ledger, situation.observed))
-    for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal, _with_prices):
+    for step in (_with_fresh_backoffs, _with_quarantine, _without_old_refusal, _with_prices, _with_brake):
         ledger = step(situation.with_ledger(ledger))
     return Synced(ledger, tuple(sync.activities))
 
@@ -94,6 +95,11 @@ def _without_old_refusal(situation: Situation) -> Ledger:
     if refused is None or ledger.quarantine_until is not None or abs(situation.now - refused.refused_at) < shown_for:
         return ledger
     return replace(ledger, state_refused=None)
+
+
+def _with_brake(situation: Situation) -> Ledger:
+    """Forgets ends that no longer hold a place."""
+    return with_brake_loosened(situation.ledger, situation.desired.generation, situation.now, situation.policy)
 
 
 def _with_quarantine(situation: Situation) -> Ledger:
@@ -358,6 +364,9 @@ class _LedgerSync:
         self.activities.append(replace(activity, message=message, pool=member.pool, request_id=request_id))
         if not member.on_demand:
             self._count_spot_loss(member, cause, message)
+        generation = self._desired.generation
+        self.ledger, told = after_self_end(self.ledger, member, cause, generation, self._now, self._policy)
+        self.activities.extend(told)
 
     def _count_spot_loss(self, member: Member, cause: Cause, message: str) -> None:
         """Counts the loss against the pool, unless a person released the instance. Only an early one is a failure."""

@@ -15,6 +15,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.plan.actions import Action, Launch, Learned, Plan
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
+from spotcompute.plan.brake import after_self_end
 from spotcompute.plan.capacity import surplus
 from spotcompute.plan.fallback import is_spot_in_doubt, on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
@@ -64,10 +65,15 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
     """Records which instances have to go, and asks for every recorded release that is due."""
     situation = situation.with_ledger(with_releases_taken_back(situation, _to_replace(situation).keys()))
     ledger, now = situation.ledger, situation.now
+    activities: list[Activity] = []
     for member, cause in _leaving(situation):
         ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
-    return due_releases(situation.with_ledger(ledger))
+        generation = situation.desired.generation
+        ledger, told = after_self_end(ledger, member, cause, generation, now, situation.policy)
+        activities += told
+    ledger, actions, told = due_releases(situation.with_ledger(ledger))
+    return ledger, actions, (*activities, *told)
 
 
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
@@ -173,14 +179,17 @@ def _launches(situation: Situation, learned: Learned) -> tuple[Ledger, tuple[Act
 
 def _choice(situation: Situation, learned: Learned) -> Choice | None:
     """Returns spot if any pool may be asked for it, on demand if that is wanted and due, and otherwise None."""
+    if situation.braked_until is not None:
+        return None
     ledger, ranking = situation.ledger, situation.ranking
     count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)
     because = f"{situation.missing} of {situation.desired.replicas} missing"
     instead = on_demand_to_buy(situation, learned)
-    if instead is not None and instead.count < count_min:
-        instead = None
+    if instead is not None:
+        count = min(instead.count, situation.to_ask_for)
+        instead = replace(instead, count=count) if count >= count_min else None
     if offer is not None and (instead is None or not is_spot_in_doubt(situation)):
-        total = max(count_min, how_many(situation.missing, offer, ledger, situation.market, learned))
+        total = max(count_min, how_many(situation.to_ask_for, offer, ledger, situation.market, learned))
         return Choice(offer.pool, total, offer.bid, False, count_min, because)
     if instead is None:
         return None

@@ -76,6 +76,23 @@ class Policy:
     orphan_age_min: timedelta = timedelta(seconds=90)
 
     @property
+    def self_ends_within(self) -> timedelta:
+        """Returns how close together two instances must end by themselves for the brake to act."""
+        return self.early_loss
+
+    @property
+    def place_held(self) -> timedelta:
+        """Returns how long the place of an instance that ended by itself stays empty under the brake: 20 minutes with
+        the half-hour of an installation, and so at most three launches an hour in each place.
+        """
+        return self.half_life * 2 / 3
+
+    @property
+    def self_ends_memory(self) -> timedelta:
+        """Returns after how long without such an end the brake is loosened."""
+        return 2 * self.half_life
+
+    @property
     def last_resort(self) -> timedelta:
         """Returns the time after which one pool is tried again when all pools are avoided.
 

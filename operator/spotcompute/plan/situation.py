@@ -15,6 +15,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.allocation import Ranking, next_attempt, rank
+from spotcompute.plan.brake import held_places
 from spotcompute.plan.capacity import shortfall
 from spotcompute.plan.policy import Policy
 
@@ -51,9 +52,22 @@ class Situation:
         return rank(self.desired, self.ledger, self.market, self.now, self.policy)
 
     @property
+    def to_ask_for(self) -> int:
+        """Returns how many of the missing may be asked for, without those whose places stay empty for a while."""
+        return max(0, self.missing - len(held_places(self.ledger, self.now, self.policy)))
+
+    @property
+    def braked_until(self) -> datetime | None:
+        """Returns when enough places may be filled again for a request. None when that is now, or nothing is held."""
+        held = held_places(self.ledger, self.now, self.policy)
+        spare = self.missing - max(1, self.ranking.count_min)  # so many may be held, and a request is still of use
+        return None if spare < 0 or len(held) <= spare else held[len(held) - spare - 1] + self.policy.place_held
+
+    @property
     def next_attempt(self) -> datetime | None:
         """Returns when a pool may be asked again. `now` when one may be asked already, None when time does not help."""
-        return next_attempt(self.ranking, self.ledger, self.now)
+        at = next_attempt(self.ranking, self.ledger, self.now)
+        return at if at is None or self.braked_until is None else max(at, self.braked_until)
 
     def with_ledger(self, ledger: Ledger) -> Situation:
         """Returns the situation in which `ledger` is remembered; itself when that is its own ledger."""

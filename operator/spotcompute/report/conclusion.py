@@ -24,7 +24,7 @@ from spotcompute.plan.launching import may_launch
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
-from spotcompute.report.why import Why, in_words, why_short
+from spotcompute.report.why import Why, in_words, stopping, why_short
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +141,8 @@ def conclude(situation: Situation) -> Conclusion:
         return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
     if ready < desired.replicas:
         return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {desired.replicas - ready} on their way")
-    return Conclusion("Ready", Reason.ALL_REPLICAS_READY, counts, ready=True)
+    message = "; ".join(filter(None, (counts, stopping(situation))))
+    return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
 
 
 def _at_list_price(ledger: Ledger) -> str:
@@ -246,7 +247,7 @@ def _missing(situation: Situation, counts: str) -> Conclusion:
         return _one_time_over(situation, counts)
     why, held = why_short(situation), _held_for(situation)
     if why is None:
-        message = f"{counts}; asking for {situation.missing} more{held}"
+        message = f"{counts}; asking for {situation.to_ask_for} more{held}"
         return Conclusion("Filling", Reason.PROVISIONING, message)
     message = f"{counts}; {situation.missing} missing{held}. {why.text}"
     return Conclusion("Stalled" if why.stalled else "Waiting", why.reason, message, stalled=why.stalled)

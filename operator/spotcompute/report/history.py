@@ -194,9 +194,8 @@ def _event(activity: Activity) -> Event | None:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
         case ActivityType.TERMINATE, ActivityState.FAILED:
             return Event("Warning", "ReleaseRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
-        case ActivityType.LOSS, _:
-            reason = _LOSS_REASONS.get(Cause(activity.cause), "InstanceLost")
-            return Event("Warning", reason, f"{ids}{where}: {activity.message}")
+        case ActivityType.LOSS | ActivityType.HOLD, _:
+            return Event("Warning", _reason_of_end(activity), f"{ids}{where}: {activity.message}")
         case ActivityType.ADOPT, _:
             return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
         case ActivityType.DISOWN, _:
@@ -215,6 +214,12 @@ def _launch_event(activity: Activity, ids: str, where: str) -> Event:
         return Event("Warning", "LaunchOutcomeUnknown", note)
     reason = activity.reason or "LaunchFailed"
     return Event("Warning", reason, f"{activity.code or reason}{where}: {activity.message}")
+
+
+def _reason_of_end(activity: Activity) -> str:
+    if activity.type is ActivityType.HOLD:
+        return "InstancesStopping"
+    return _LOSS_REASONS.get(Cause(activity.cause), "InstanceLost")
 
 
 def _disowned(activity: Activity, ids: str) -> Event:

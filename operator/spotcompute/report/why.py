@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 
 from spotcompute.api.conditions import Reason
@@ -15,6 +16,7 @@ from spotcompute.model.ledger import Backoff, Trouble
 from spotcompute.model.offering import ON_DEMAND
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
+from spotcompute.plan.brake import REMEDY
 from spotcompute.plan.fallback import due_at, is_due
 from spotcompute.plan.situation import Situation
 
@@ -39,6 +41,8 @@ def why_short(situation: Situation) -> Why | None:
     whole = ledger.backoffs.get(None) if is_backing_off(ledger, None, situation.now) else None
     if whole is not None:
         found = _of_backoffs([whole], situation)
+    elif situation.braked_until is not None:
+        found = Why(Reason.STOPPING, f"{stopping(situation)}. {REMEDY}")
     elif ranking.kept:
         return None
     else:
@@ -46,9 +50,21 @@ def why_short(situation: Situation) -> Why | None:
     at = situation.next_attempt
     promise = f"Next attempt {to_text(at)}" if at is not None else ""
     text = ". ".join(part for part in (found.text, promise, _about_fallback(situation)) if part)
-    if len(ranking.rejected) > 1 and whole is None:
+    if len(ranking.rejected) > 1 and whole is None and found.reason != Reason.STOPPING:
         text += f"; {len(ranking.rejected)} pools tried, see status.pools"
     return Why(found.reason, text, found.stalled)
+
+
+def stopping(situation: Situation) -> str:
+    """Says that instances end by themselves, and what is done about it. Returns nothing while the brake is loose."""
+    ends = situation.ledger.self_ends
+    if ends is None or not ends.is_braked:
+        return ""
+    launches = timedelta(hours=1) / situation.policy.place_held
+    return (
+        "instances stop by themselves soon after their launch, or fail to start, the last at"
+        f" {to_text(ends.last_at)}: a place is filled at most {launches:.0f} times an hour"
+    )
 
 
 def _of_rejected(situation: Situation) -> Why:
