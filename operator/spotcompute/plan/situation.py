@@ -6,7 +6,8 @@ to test and to trust than a function of everything. All modules above `allocatio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -14,6 +15,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
+from spotcompute.model.wishes import NO_WISH, Wish
 from spotcompute.plan.allocation import Ranking, next_attempt, rank
 from spotcompute.plan.brake import held_places
 from spotcompute.plan.capacity import shortfall
@@ -24,7 +26,8 @@ from spotcompute.plan.policy import Policy
 class Situation:
     """`Situation` holds what is wanted, what is remembered, what is seen, the time, and the numbers to decide by.
 
-    `now` is aware UTC and is read once a round; a situation is never kept for the next round.
+    `now` is aware UTC and is read once a round; a situation is never kept for the next round. `wishes` holds
+    what is asked for single instances, by id.
     """
 
     desired: Desired
@@ -32,6 +35,11 @@ class Situation:
     observed: Observation
     now: datetime
     policy: Policy
+    wishes: Mapping[str, Wish] = field(default_factory=dict)
+
+    def wish(self, instance_id: str) -> Wish:
+        """Returns what is asked for this instance; `NO_WISH` when it bears no mark."""
+        return self.wishes.get(instance_id, NO_WISH)
 
     @property
     def market(self) -> Market:
