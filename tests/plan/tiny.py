@@ -189,7 +189,7 @@ class Cloud:
         }
         self.absent = {key: self.absent.get(key, 0) + 1 for key in ledger.members if key not in seen}
         absent = {key: Absence(count, looked_up=True) for key, count in self.absent.items()}
-        return Observation(self.now, of_interest, absent, frozenset(names))
+        return Observation(self.now, of_interest, absent, searched=frozenset(names))
 
 
 @dataclass
