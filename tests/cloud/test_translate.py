@@ -233,6 +233,7 @@ def test_an_instance_is_read_field_by_field() -> None:
         item(
             PrivateIpAddresses=["10.0.0.2", "10.0.0.3"],
             PublicIpAddresses=["1.2.3.4"],
+            VirtualPrivateCloud={"VpcId": "vpc-1", "SubnetId": "subnet-1"},
             DisableApiTermination=True,
             LatestOperation="TerminateInstances",
             LatestOperationRequestId="r-1",
@@ -251,6 +252,7 @@ def test_an_instance_is_read_field_by_field() -> None:
     assert (instance.private_ip, instance.public_ip, instance.protected) == ("10.0.0.2", "1.2.3.4", True)
     assert (instance.last_operation, instance.last_operation_request_id) == ("TerminateInstances", "r-1")
     assert instance.failure == "no more"
+    assert instance.subnet_id == "subnet-1"
     assert instance.tags["team"] == "blue"
 
 

@@ -65,7 +65,9 @@ class InstanceStatus(StatusPart):
         " CVM: PublicIpAddresses.",
     )
     updated: bool = Field(
-        default=True, description="False when it was launched from an older template or older user data."
+        default=True,
+        description="False when its template, user data, type, zone, subnet or charge type is not what the spec asks"
+        " for now.",
     )
     note: str | None = Field(
         default=None, description="Why it is leaving, or what prevents its release; absent when it stays."
@@ -334,7 +336,8 @@ class Status(StatusPart):
     )
     updated_replicas: int | None = Field(
         default=None,
-        description="Instances launched from the current template and user data. Absent while that is not known.",
+        description="Instances whose template, user data, type, zone, subnet and charge type are what the spec asks for"
+        " now. Absent while that is not known.",
     )
     reclaimed: int = Field(
         default=0,

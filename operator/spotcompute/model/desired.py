@@ -194,6 +194,11 @@ class Desired:
         """Returns the first placement of each zone, in the order of the spec."""
         return first_of_each_zone(self.placements)
 
+    @property
+    def allows_on_demand(self) -> bool:
+        """True when the spec lets some instances be bought at the list price."""
+        return self.fallback is not None
+
     def placement(self, pool: Pool) -> Placement | None:
         """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""
         return next((placement for candidate, placement in self.pools if candidate == pool), None)

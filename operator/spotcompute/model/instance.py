@@ -56,7 +56,8 @@ class Instance:
     `ownership` is read from its tags, and None when it has no such tags. Tags attach some seconds after the launch.
     `owner` is the environment's name in its tags (`model.identity.owner_label`). `created_at` is the cloud's time
     (aware UTC). `last_operation` is the last API call on the instance, where the cloud shows one (`TerminateInstances`
-    after a release), and `last_operation_request_id` is the id of that call.
+    after a release), and `last_operation_request_id` is the id of that call. `subnet_id` is None for the account's
+    default network where the cloud does not show one.
     """
 
     id: str
@@ -68,6 +69,7 @@ class Instance:
     owner: str | None = None
     private_ip: str | None = None
     public_ip: str | None = None
+    subnet_id: str | None = None
     protected: bool = False
     on_demand: bool = False
     failure: str | None = None

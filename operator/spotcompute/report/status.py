@@ -14,12 +14,12 @@ from spotcompute.api.ledger import encode
 from spotcompute.api.status import InstanceStatus, PoolStatus
 from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity
-from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Backoff, Ledger, Member
 from spotcompute.model.offering import Pool
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count
+from spotcompute.plan.drift import Asked
 from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import (
     Conclusion,
@@ -179,21 +179,21 @@ def _next_attempt_time(situation: Situation, conclusion: Conclusion) -> str | No
 
 def _counts(situation: Situation) -> dict[str, Any]:
     """Returns how many instances there are. Launches in flight count as present."""
-    occupied, present = occupying(situation.ledger), _present(situation)
+    occupied, asked = occupying(situation.ledger), Asked(situation)
     return {
         "replicas": len(occupied) + in_flight(situation.ledger),
         "readyReplicas": ready_count(situation.ledger, situation.observed.instances),
-        "updatedReplicas": sum(_is_updated(member, present) for member in occupied),
+        "updatedReplicas": sum(map(asked.is_updated, occupied)),
         "reclaimed": situation.ledger.reclaimed,
     }
 
 
 def _instances(situation: Situation) -> dict[str, Any]:
     """Returns the zones of the instances, and each instance. Of many only the noteworthy ones, and all ids."""
-    ids, present = sorted(situation.ledger.members), _present(situation)
+    ids, asked = sorted(situation.ledger.members), Asked(situation)
     return {
         "zones": sorted({member.pool.zone for member in occupying(situation.ledger)})[:ZONES_SHOWN],
-        "instances": [_instance(member, situation, present) for member in _shown(situation)],
+        "instances": [_instance(member, situation, asked) for member in _shown(situation)],
         "instanceIDs": ids if len(ids) > INSTANCES_SHOWN else None,
     }
 
@@ -233,15 +233,6 @@ def _history(previous: Mapping[str, Any], situation: Situation, activities: Sequ
 # --- one instance, one pool ------------------------------------------------------------------------------------------
 
 
-def _present(situation: Situation) -> str:
-    """Returns the digest of a current template."""
-    return template_digest(situation.desired.template, situation.desired.user_data_digest)
-
-
-def _is_updated(member: Member, present: str) -> bool:
-    return member.template_digest in (None, present)
-
-
 def _shown(situation: Situation) -> list[Member]:
     """Returns the members to show, by id; of many those first that do not run as they should, then the youngest."""
     ledger, instances = situation.ledger, situation.observed.instances
@@ -268,7 +259,7 @@ class _Line(NamedTuple):
     on_demand: bool
 
 
-def _instance(member: Member, situation: Situation, present: str) -> dict[str, Any]:
+def _instance(member: Member, situation: Situation, asked: Asked) -> dict[str, Any]:
     instance = situation.observed.instances.get(member.id)
     price = price_of(member.pool, member.on_demand, situation.market)
     return _written(
@@ -281,7 +272,7 @@ def _instance(member: Member, situation: Situation, present: str) -> dict[str, A
             launched_at=instance.created_at if instance else member.launched_at,
             private_ip=instance.private_ip if instance else None,
             public_ip=instance.public_ip if instance else None,
-            updated=_is_updated(member, present),
+            updated=asked.is_updated(member),
             note=leaving_note(member),
             on_demand=member.on_demand,
         )

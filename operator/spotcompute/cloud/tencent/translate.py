@@ -135,6 +135,7 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
         owner=tags.get(OWNER_TAG) or None,
         private_ip=_first(item.get("PrivateIpAddresses")),
         public_ip=_first(item.get("PublicIpAddresses")),
+        subnet_id=(item.get("VirtualPrivateCloud") or {}).get("SubnetId") or None,
         protected=bool(item.get("DisableApiTermination")),
         on_demand=item.get("InstanceChargeType") == ON_DEMAND,
         failure=item.get("LatestOperationErrorMsg") or None,
