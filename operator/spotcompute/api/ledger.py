@@ -158,8 +158,9 @@ def encode(ledger: Ledger) -> dict[str, Any]:
 
 
 def _stands_alone(member: Member) -> bool:
-    """True when `member` is ending, or is in a state that should not last. All others are written in lots."""
-    return member.termination is not None or member.lost is not None or member.transient is not None
+    """True when `member` is ending, has failed, or is in a state that should not last. Others are written in lots."""
+    marks = (member.termination, member.lost, member.transient, member.kept_since)
+    return any(mark is not None for mark in marks)
 
 
 def _lots(members: Sequence[Member], pools: Sequence[Pool], templates: Sequence[str]) -> tuple[_Lot, ...]:

@@ -31,6 +31,8 @@ class Cause(StrEnum):
     RECYCLE_BIN = "InRecycleBin"
     BACK_TO_SPOT = "BackToSpot"
     GANG_INCOMPLETE = "GangIncomplete"
+    UNHEALTHY = "Unhealthy"
+    DELETED_BY_HAND = "DeletedByHand"
     ADOPTED = "Adopted"
     NOT_OURS = "NotOurs"
     OUT_OF_REACH = "OutOfReach"
@@ -135,6 +137,7 @@ class Member:
     the entry claims. It is found out anew in each run and never stored, because others can edit status. `on_demand` is
     how the cloud charges the instance, once it has been seen. `transient` is a state that should not last, in which the
     instance has been seen since `transient_since`. PENDING is left out: it lasts since the launch.
+    `kept_since` is when it failed, while a mark keeps it nevertheless.
     """
 
     id: str
@@ -151,6 +154,7 @@ class Member:
     end_unconfirmed: bool = False
     transient: str | None = None
     transient_since: datetime | None = None
+    kept_since: datetime | None = None
 
     @property
     def claims_end(self) -> bool:

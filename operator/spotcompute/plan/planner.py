@@ -16,6 +16,7 @@ from spotcompute.plan.actions import Action, Launch, Learned, Plan
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.brake import after_self_end
+from spotcompute.plan.by_hand import to_replace, with_kept_clocks
 from spotcompute.plan.capacity import surplus
 from spotcompute.plan.fallback import is_spot_in_doubt, on_demand_to_buy, on_demand_to_release, with_fallback_clocks
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
@@ -29,7 +30,7 @@ from spotcompute.plan.launching import (
     may_launch,
 )
 from spotcompute.plan.release import due_releases, with_releases_taken_back
-from spotcompute.plan.retirement import in_order_of_leaving, why_replace
+from spotcompute.plan.retirement import in_order_of_leaving
 from spotcompute.plan.situation import Situation
 
 
@@ -54,8 +55,9 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
 
 
 def _with_clocks(situation: Situation) -> Ledger:
-    """Returns the ledger with what fallback and gang must remember of time; unchanged for all other environments."""
-    return with_gang_clocks(situation.desired, with_fallback_clocks(situation), situation.now)
+    """Returns the ledger with what fallback, gang and kept instances must remember of time; otherwise unchanged."""
+    kept = situation.with_ledger(with_kept_clocks(situation))
+    return with_gang_clocks(situation.desired, with_fallback_clocks(kept), situation.now)
 
 
 # --- releasing -------------------------------------------------------------------------------------------------------
@@ -63,7 +65,7 @@ def _with_clocks(situation: Situation) -> Ledger:
 
 def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[Activity, ...]]:
     """Records which instances have to go, and asks for every recorded release that is due."""
-    situation = situation.with_ledger(with_releases_taken_back(situation, _to_replace(situation).keys()))
+    situation = situation.with_ledger(with_releases_taken_back(situation, to_replace(situation).keys()))
     ledger, now = situation.ledger, situation.now
     activities: list[Activity] = []
     for member, cause in _leaving(situation):
@@ -97,7 +99,7 @@ def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
     if desired.deleting:
         remaining = [ledger.members[key] for key in sorted(ledger.members)]
         return [(member, Cause.ENVIRONMENT_DELETED) for member in remaining if member.termination is None]
-    leaving = _to_replace(situation)
+    leaving = to_replace(situation)
     leaving |= {member.id: (member, Cause.SCALED_DOWN) for member in _too_many(situation, leaving.keys())}
     if not leaving:
         incomplete = gang_to_release(desired, ledger, situation.now)
@@ -105,17 +107,6 @@ def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
     if not leaving:
         leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(situation)}
     return [leaving[key] for key in sorted(leaving)]
-
-
-def _to_replace(situation: Situation) -> dict[str, tuple[Member, Cause]]:
-    """Returns the instances that are of no use any more."""
-    seen_at, timeout = min(situation.now, situation.observed.observed_at), situation.policy.launch_timeout
-    leaving: dict[str, tuple[Member, Cause]] = {}
-    for key, member in situation.ledger.members.items():
-        cause = why_replace(member, situation.observed.instances.get(key), seen_at, timeout)
-        if cause is not None and member.termination is None:
-            leaving[key] = (member, cause)
-    return leaving
 
 
 def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:

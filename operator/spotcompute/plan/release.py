@@ -140,6 +140,8 @@ def _because(cause: Cause, desired: Desired) -> str:
         Cause.RECYCLE_BIN: "in the recycle bin",
         Cause.BACK_TO_SPOT: "spot is to be had again",
         Cause.GANG_INCOMPLETE: "the gang was not completed in time",
+        Cause.UNHEALTHY: "marked as unhealthy",
+        Cause.DELETED_BY_HAND: "its object was deleted",
     }.get(cause, str(cause))
 
 

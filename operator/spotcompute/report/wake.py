@@ -13,6 +13,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Member
 from spotcompute.plan.absence import may_soon_be_proven
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import occupies, stuck_since
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
@@ -205,6 +206,12 @@ def _starting(situation: Situation) -> datetime | None:
     return min((max(soon, one + timeout) for one in since if one is not None), default=None)
 
 
+def _kept(situation: Situation) -> datetime | None:
+    """Returns when a failed instance has been kept for as long as its mark says."""
+    ends = (kept_until(member, situation.wish(key)) for key, member in situation.ledger.members.items())
+    return min((end for end in ends if end is not None and end > situation.now), default=None)
+
+
 def _unproven_loss(situation: Situation) -> datetime | None:
     """Returns when to look at a lost instance that is still listed."""
     lost = (
@@ -270,6 +277,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("an instance has vanished", _vanished),
     ("an instance has no tags", _untagged),
     ("an instance is still starting, or between two states", _starting),
+    ("a failed instance has been kept long enough", _kept),
     ("a lost instance is still listed", _unproven_loss),
     ("the regular look", _resync),
 )
