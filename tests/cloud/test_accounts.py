@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
 from clock import clock
-from cloud.scripted import ENV, OTHER, PACE, News, ScriptedCloud
+from cloud.scripted import ENV, MINE, OTHER, PACE, News, ScriptedCloud
+from plan.given import seconds
 from spotcompute.cloud.accounts import PATIENCE, Accounts
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import CloudError, InvalidCredentials
+from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown
 from spotcompute.cloud.pace import IDLE
+from spotcompute.model.moments import age
 
 pytestmark = pytest.mark.looptime
 
@@ -313,3 +316,40 @@ async def test_nobody_waits_long_for_a_cloud_that_does_not_answer_whose_a_key_is
         assert found[0].unknown_because is not None
         assert found[0].unknown_because.code == "NoAnswer"
         assert len(clouds["id-1", "r-1"].times("identify")) == 1
+
+
+@pytest.mark.parametrize("silent", [1, 5, 40])
+async def test_keys_without_an_answer_do_not_hide_the_account_from_another_key(silent: int) -> None:
+    """The others hang for ten seconds, as a line that takes everything and says nothing."""
+    lost = OutcomeUnknown("ClientNetworkError", "read timed out")
+    clouds = {
+        (f"id-{number}", "r-1"): ScriptedCloud(f"id-{number}/r-1", "1", latency=10.0, trouble={"list": lost})
+        for number in range(2, 2 + silent)
+    }
+    clouds["id-1", "r-1"] = ScriptedCloud("id-1/r-1", "1", listed=[MINE])
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        for name, region in clouds:
+            if name != "id-1":
+                access = await accounts.open(Credentials(name, "key"), region)
+                with contextlib.suppress(CloudError):
+                    await access.observe(OTHER, [], [])
+        mine = await accounts.open(KEY, "r-1")
+        for _ in range(20):
+            seen = await mine.observe(ENV, [], [])
+            assert age(seen.observed_at, clock()) <= 2 * PACE.sweep + seconds(2)
+            await asyncio.sleep(10)
+
+
+async def test_a_cloud_that_answers_no_key_is_not_flooded_because_there_are_many() -> None:
+    clouds = {
+        (f"id-{number}", "r-1"): ScriptedCloud(f"id-{number}/r-1", "1", trouble={"list": NotSent("Refused", "no line")})
+        for number in range(40)
+    }
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        for name, region in clouds:
+            await accounts.open(Credentials(name, "key"), region)
+        await asyncio.sleep(600)
+    calls = sum(len(cloud.times("list")) for cloud in clouds.values())
+    assert calls <= 40 * (600 / PACE.failure_limit.total_seconds() + 5), "each key rests, up to the longest rest"

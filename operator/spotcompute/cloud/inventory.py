@@ -16,8 +16,9 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud.absences import LOOKS_APART, Absences
 from spotcompute.cloud.equipment_prices import EquipmentPrices
-from spotcompute.cloud.errors import CloudError, InvalidCredentials, OutcomeUnknown
+from spotcompute.cloud.errors import CloudError, OutcomeUnknown
 from spotcompute.cloud.keyring import Keyring
+from spotcompute.cloud.listing import AccountListing
 from spotcompute.cloud.lookups import WITNESSES, Look, LookUps
 from spotcompute.cloud.market import MarketReader
 from spotcompute.cloud.pace import RECHECK, Pace, Tempo
@@ -58,8 +59,9 @@ class Inventory:
         on_change: Callable[[Collection[str]], None],
     ) -> None:
         """Takes `on_change`, which is called with the ids of environments whose instances have changed."""
-        self._cluster_id, self._clock, self._pace, self._on_change = cluster_id, clock, pace, on_change
+        self._clock, self._pace, self._on_change = clock, pace, on_change
         self._keyring = Keyring(provider, pace.rest_of_key, pace.idle, lambda: asyncio.get_running_loop().time())
+        self._listing = AccountListing(self._keyring, cluster_id)
         self._tempo = Tempo(pace, clock)
         self.waiting = Waiting(clock, on_change)
         self.sight = Sight(
@@ -96,20 +98,6 @@ class Inventory:
         self._is_retired = True
         self.sight.close()
         self._hurry.set()
-
-    async def _listed(self) -> tuple[Instance, ...]:
-        """Lists with the first key, in their turn, that the cloud does not refuse. Raises CloudError."""
-        error: CloudError | None = None
-        for provider in self._keyring.in_turn():
-            try:
-                listed = await provider.list_instances(self._cluster_id)
-            except InvalidCredentials as refusal:
-                self._keyring.refused(provider, refusal)
-                error = refusal
-                continue
-            self._keyring.accepted(provider)
-            return listed
-        raise error or InvalidCredentials("NoKey", "no key of this account is in use any more")
 
     def refuses(self, provider: CloudProvider) -> bool:
         """True when the cloud counts as refusing that key."""
@@ -255,7 +243,7 @@ class Inventory:
         started_at, began = self._clock(), asyncio.get_running_loop().time()
         try:
             with metrics.sweep_seconds.time():
-                listed = await self._listed()
+                listed = await self._listing.instances()
         except CloudError as error:
             self._tempo.failed(error, is_key_in_doubt=self._keyring.is_in_doubt)
             self.sight.failed(error)

@@ -1,6 +1,6 @@
-"""Keeps the keys of one account: they take turns in sweeps, and a key that the cloud refuses rests.
+"""Keeps the keys of one account: they take turns in sweeps, and a key that the cloud refuses or does not answer rests.
 
-Apart from `inventory` because several Secrets may hold keys of one account. A revoked key must not stop the
+Apart from `inventory` because several Secrets may hold keys of one account. A key in trouble must not stop the
 environments of the other Secrets, and the other keys must not hide that it is revoked.
 """
 
@@ -16,15 +16,22 @@ from spotcompute.cloud.provider import CloudProvider
 #: Refusals in a row after which a key counts as refused. A single refusal may be an accident.
 BELIEVED_AFTER = 2
 
+#: Keys that are tried while all of them rest.
+TRIED_ALTHOUGH_RESTING = 2
+
 
 @dataclass(slots=True)
 class _Held:
-    """`_Held` is one key, with when it was last in use and how often in a row it was refused. Times are the loop's."""
+    """`_Held` is one key, with when it was last in use, and how often in a row it was refused or not answered.
+
+    Times are the loop's.
+    """
 
     provider: CloudProvider
     named_at: float
     refusal: CloudError | None = None
     refusals: int = 0
+    silences: int = 0
     rests_until: float = 0.0
 
 
@@ -64,13 +71,16 @@ class Keyring:
         return known is None
 
     def in_turn(self) -> Sequence[CloudProvider]:
-        """Returns the keys in the order in which to try them. Those that rest are in it only when all of them do.
+        """Returns the keys in the order in which to try them, without those that rest. When all rest, it returns two.
 
-        A key that was refused and has rested comes first, then the key whose last sweep is longest ago.
+        A key that was refused and has rested comes first, then the key whose last sweep is longest ago. After the first
+        comes the current key, so that one key in trouble is followed by one that works.
         """
         now = self._clock()
-        awake = [held for held in self._held.values() if held.rests_until <= now] or list(self._held.values())
-        return [held.provider for held in sorted(awake, key=lambda held: held.refusal is None)]
+        by_rest = sorted(self._held.values(), key=lambda held: held.rests_until)
+        awake = [held for held in self._held.values() if held.rests_until <= now] or by_rest[:TRIED_ALTHOUGH_RESTING]
+        line = [held.provider for held in sorted(awake, key=lambda held: held.refusal is None)]
+        return line[:1] + sorted(line[1:], key=lambda provider: provider.key != self.current.key)
 
     def accepted(self, provider: CloudProvider) -> None:
         """Takes note that the cloud has answered this key, which goes to the end of the line."""
@@ -85,6 +95,17 @@ class Keyring:
         if held is not None:
             held.refusal, held.refusals = error, held.refusals + 1
             held.rests_until = self._clock() + self._rest_after(held.refusals).total_seconds()
+
+    def unanswered(self, provider: CloudProvider) -> None:
+        """Takes note that this key had no answer. It goes to the end of the line and rests.
+
+        It does not count as refused.
+        """
+        held = self._held.pop(provider.key, None)
+        if held is not None:
+            self._held[provider.key] = held
+            held.silences += 1
+            held.rests_until = self._clock() + self._rest_after(held.silences).total_seconds()
 
     def rests(self, provider: CloudProvider) -> bool:
         """True when this key is not to be tried again yet."""
