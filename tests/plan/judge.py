@@ -6,6 +6,7 @@ many, never touch what is not ours, nothing is done that was not written down fi
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
@@ -170,7 +171,7 @@ def _about_shares(desired: Desired, plan: Plan) -> Iterator[str]:
         held = sum(takes_a_place(member) for member in members)
         intents = [one for one in plan.ledger.intents if one.pool == pool and not one.on_demand]
         held += sum(max(0, one.count - len(one.found)) for one in intents)
-        if held > max(1, desired.replicas * desired.share // 100):
+        if held > max(1, math.ceil(desired.replicas * desired.share / 100)):
             yield f"{held} in {pool} are more than its share"
 
 

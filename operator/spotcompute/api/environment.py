@@ -142,6 +142,7 @@ class Environment:
             requirements=spec.instance_requirements.resolved() if spec.instance_requirements else None,
             fallback=spec.on_demand_fallback.resolved() if spec.on_demand_fallback else None,
             gang=spec.gang.resolved() if spec.gang else None,
+            scale_in=spec.scale_in.order,
             one_time=spec.request_policy == "OneTime",
             paused=spec.paused,
             deleting=self.deleting,

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
+from spotcompute.api.scale_in import ScaleInSpec
 from spotcompute.api.schema import ObjectName, Price, SpecPart, checked, rule
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
@@ -95,14 +96,14 @@ class MarketSpec(SpecPart):
     zone_policy: ZonePolicy = Field(
         default=ZonePolicy.RANKED,
         description="How zones are filled. Ranked, the default: the best pool first, in any zone. Balanced: the zone"
-        " with the fewest instances first.",
+        " with the fewest instances first, and when replicas are lowered, the one with the most.",
     )
     max_share_per_pool: int = Field(
         default=100,
         ge=1,
         le=100,
-        description="Highest percentage of replicas in one pool. It limits how much one reclaim can take; one instance"
-        " is always allowed. Default 100: no such limit.",
+        description="Highest percentage of replicas in one pool, rounded up to a whole instance. It limits how much one"
+        " reclaim can take. When replicas are lowered, what is above it goes first. Default 100: no such limit.",
     )
 
     @property
@@ -348,6 +349,10 @@ class Spec(SpecPart):
         description="On-demand instances, at the list price, when spot instances have been missing for long. Left out:"
         " nothing is ever bought at the list price. BatchCompute: EnvData.InstanceChargeType; CVM:"
         " InstanceChargeType POSTPAID_BY_HOUR.",
+    )
+    scale_in: ScaleInSpec = Field(
+        default=ScaleInSpec(),
+        description="Which instances go first when replicas are lowered. Left out: the costliest of equals.",
     )
     gang: GangSpec | None = Field(
         default=None,

@@ -36,6 +36,14 @@ class ZonePolicy(StrEnum):
     BALANCED = "Balanced"
 
 
+class ScaleInOrder(StrEnum):
+    """`ScaleInOrder` says which of equally useful instances goes first when some are too many."""
+
+    COSTLIEST_FIRST = "CostliestFirst"
+    OLDEST_FIRST = "OldestFirst"
+    NEWEST_FIRST = "NewestFirst"
+
+
 @dataclass(frozen=True, slots=True)
 class Placement:
     """`Placement` says where instances may run: a zone and a network in it.
@@ -161,6 +169,7 @@ class Desired:
     unmet: str | None = None
     fallback: Fallback | None = None
     gang: Gang | None = None
+    scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
     one_time: bool = False
     paused: bool = False
     deleting: bool = False

@@ -255,8 +255,11 @@ def zone_backoff(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
 
 
 def most_in_one_pool(desired: Desired) -> int:
-    """Returns how many instances `maxSharePerPool` allows in one pool, at least one."""
-    return max(1, desired.replicas * desired.share // 100)
+    """Returns how many instances `maxSharePerPool` allows in one pool, rounded up and at least one.
+
+    Rounded down, an odd number could never be reached: two pools at 50 percent would hold 4 of 5.
+    """
+    return max(1, -(-desired.replicas * desired.share // 100))
 
 
 # --- scores ----------------------------------------------------------------------------------------------------------

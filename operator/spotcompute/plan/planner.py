@@ -10,7 +10,6 @@ from dataclasses import replace
 from datetime import datetime
 
 from spotcompute.model.activity import Activity
-from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.plan.actions import Action, Launch, Learned, Plan
 from spotcompute.plan.allocation import how_many, next_offer
@@ -30,7 +29,7 @@ from spotcompute.plan.launching import (
     may_launch,
 )
 from spotcompute.plan.release import due_releases, with_releases_taken_back
-from spotcompute.plan.retirement import in_order_of_leaving
+from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
 from spotcompute.plan.situation import Situation
 
 
@@ -110,13 +109,17 @@ def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
 
 
 def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
-    """Returns the surplus beyond `replicas`; of that, `leaving` go anyway."""
-    desired, ledger = situation.desired, situation.ledger
-    present = template_digest(desired.template, desired.user_data_digest)
-    candidates = in_order_of_leaving(ledger, situation.observed.instances, situation.market, present)
-    others = [member for member in candidates if member.id not in leaving]
-    going_anyway = len(candidates) - len(others)
-    return others[: max(0, surplus(ledger, desired.replicas) - going_anyway)]
+    """Returns the surplus beyond `replicas`; of that, `leaving` go anyway.
+
+    Protected ones are meant only when there are not enough others. They are not released, and the object says why.
+    """
+    present = staying(situation.ledger)
+    going_anyway = sum(member.id in leaving for member in present)
+    count = max(0, surplus(situation.ledger, situation.desired.replicas) - going_anyway)
+    if count == 0:
+        return []
+    protected = [one for one in present if one.id not in leaving and is_protected(one, situation)]
+    return [*in_order_of_leaving(situation, leaving), *protected][:count]
 
 
 # --- settling --------------------------------------------------------------------------------------------------------

@@ -14,12 +14,20 @@ from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.model.moments import age
 from spotcompute.plan.actions import Action, Terminate
-from spotcompute.plan.capacity import is_stuck, occupying, surplus
+from spotcompute.plan.capacity import is_stuck, surplus
+from spotcompute.plan.retirement import is_protected, staying
 from spotcompute.plan.situation import Situation
 
 #: The obstacle of an instance that the list shows as protected, and what would remove it.
 PROTECTED = "protected against termination (DisableApiTermination)"
 UNPROTECT = "Lift the protection in the console, or by ModifyInstancesAttribute with DisableApiTermination false"
+
+#: The obstacle of an instance that is protected by a mark on its object, and what would remove it.
+MARKED_PROTECTED = "protected by the annotation spotcompute.dev/do-not-terminate"
+UNMARK = "Take the annotation off its SpotInstance"
+
+#: What removes each kind of protection.
+REMEDIES = {PROTECTED: UNPROTECT, MARKED_PROTECTED: UNMARK}
 
 #: The condition of a protected instance, whatever its state.
 _PROTECTED = "protected"
@@ -38,7 +46,7 @@ def due_releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tupl
     ledger, now, observed = situation.ledger, situation.now, situation.observed
     # One call takes instances of one charge type only.
     due: dict[tuple[Cause, bool, int | None], list[str]] = {}
-    protected: dict[Cause, list[str]] = {}
+    protected: dict[tuple[Cause, str], list[str]] = {}
     for instance_id in sorted(ledger.members):
         member = ledger.members[instance_id]
         instance, termination = observed.instances.get(instance_id), member.termination
@@ -49,8 +57,8 @@ def due_releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tupl
             waiting = _waiting(termination, obstacle, instance)
             if waiting != termination:
                 ledger = ledger.with_member(replace(member, termination=waiting))
-            if obstacle == PROTECTED != termination.obstacle:
-                protected.setdefault(termination.cause, []).append(instance_id)
+            if obstacle in REMEDIES and obstacle != termination.obstacle:
+                protected.setdefault((termination.cause, obstacle), []).append(instance_id)
         elif _is_due(termination, instance, situation):
             ledger = ledger.with_member(replace(member, termination=replace(termination, sent_at=now)))
             due.setdefault((termination.cause, member.on_demand, termination.together), []).append(instance_id)
@@ -58,7 +66,7 @@ def due_releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tupl
         Terminate(tuple(ids), cause, _because(cause, situation.desired), together)
         for (cause, _, together), ids in due.items()
     )
-    return ledger, actions, tuple(_told(cause, ids, situation) for cause, ids in protected.items())
+    return ledger, actions, tuple(_told(cause, why, ids, situation) for (cause, why), ids in protected.items())
 
 
 def _waiting(termination: Termination, obstacle: str, instance: Instance | None) -> Termination:
@@ -72,8 +80,8 @@ def _waiting(termination: Termination, obstacle: str, instance: Instance | None)
     return replace(termination, obstacle=obstacle, refused_in=refused_in)
 
 
-def _told(cause: Cause, ids: list[str], situation: Situation) -> Activity:
-    now, message = situation.now, f"{PROTECTED}, so no release is asked for. {UNPROTECT}"
+def _told(cause: Cause, why: str, ids: list[str], situation: Situation) -> Activity:
+    now, message = situation.now, f"{why}, so no release is asked for. {REMEDIES[why]}"
     return Activity(
         ActivityType.TERMINATE,
         ActivityState.FAILED,
@@ -100,6 +108,8 @@ def _why_not_yet(member: Member, instance: Instance | None, situation: Situation
         return None
     if instance.protected:
         return PROTECTED
+    if situation.wish(member.id).protect and not situation.desired.deleting:
+        return MARKED_PROTECTED
     if instance.state not in TRANSIENT_STATES:
         return None
     if is_stuck(member, instance, situation.now, situation.policy.launch_timeout):
@@ -159,18 +169,13 @@ def with_releases_taken_back(situation: Situation, going_anyway: Collection[str]
     protected = [] if desired.deleting else [one for one in ledger.members.values() if _may_stay(one, situation)]
     if not protected:
         return ledger
-    staying = [one for one in occupying(ledger) if one.termination is None and one.lost is None]
-    others = [one for one in staying if one.id not in going_anyway and not _is_protected(one, situation)]
-    needed = max(0, desired.replicas - len(staying))
+    present = staying(ledger)
+    others = [one for one in present if one.id not in going_anyway and not is_protected(one, situation)]
+    needed = max(0, desired.replicas - len(present))
     instead = max(0, len(others) - surplus(ledger, desired.replicas))
     for member in sorted(protected, key=lambda one: one.id)[: needed + instead]:
         ledger = ledger.with_member(replace(member, termination=None))
     return ledger
-
-
-def _is_protected(member: Member, situation: Situation) -> bool:
-    instance = situation.observed.instances.get(member.id)
-    return instance is not None and instance.protected and not instance.has_ended
 
 
 def _may_stay(member: Member, situation: Situation) -> bool:
@@ -178,4 +183,4 @@ def _may_stay(member: Member, situation: Situation) -> bool:
     if termination is None or termination.cause is not Cause.SCALED_DOWN or termination.accepted_at is not None:
         return False
     has_no_effect = termination.sent_at is None or termination.refused_in is not None
-    return has_no_effect and _is_protected(member, situation)
+    return has_no_effect and is_protected(member, situation)

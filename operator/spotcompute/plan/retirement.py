@@ -1,16 +1,27 @@
-"""Decides which instances go: those that are of no use any more, and those that are too many, in a fixed order."""
+"""Decides which instances go: those that are of no use any more, and those that are too many, by one comparison.
+
+The comparison has named steps, and everything that chooses among instances asks it: scaling down, and whatever
+replaces instances one after the other. So the same instance is never the first to go for one and the last for another.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
+from spotcompute.model.desired import ScaleInOrder, ZonePolicy
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
-from spotcompute.model.offering import Market
+from spotcompute.model.offering import Pool
+from spotcompute.plan.allocation import most_in_one_pool
 from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import is_stuck, occupying
+from spotcompute.plan.drift import OUTSIDE, Asked
+from spotcompute.plan.situation import Situation
 
 
 def why_replace(member: Member, instance: Instance | None, seen_at: datetime, timeout: timedelta) -> Cause | None:
@@ -32,28 +43,151 @@ def why_replace(member: Member, instance: Instance | None, seen_at: datetime, ti
     return Cause.STUCK_PENDING if instance.state is InstanceState.PENDING else Cause.STUCK
 
 
-def in_order_of_leaving(
-    ledger: Ledger, instances: Mapping[str, Instance], market: Market, template_digest: str
-) -> list[Member]:
-    """Returns the members that may be released to scale down, in the order in which they go.
+# --- who goes first --------------------------------------------------------------------------------------------------
 
-    Those that the cloud protects go last, because they do not go. Of the others, those that do not run yet go first,
-    then those of an older template, the costliest, and the youngest: so the least work is lost.
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """`Facts` holds what the steps compare of one instance. `drift` is what differs from the spec."""
+
+    member: Member
+    instance: Instance | None
+    is_outside: bool
+    is_older: bool
+    is_marked: bool
+    deletion_cost: int
+    price: Decimal
+    order: ScaleInOrder
+
+
+#: One step of the comparison: of two instances, the one with the lower value goes first.
+Step = Callable[[Facts], float | Decimal | str]
+
+
+def _useless(facts: Facts) -> float:
+    """Puts first what does not run yet, or no longer."""
+    return facts.instance is not None and facts.instance.state is InstanceState.RUNNING
+
+
+def _outside(facts: Facts) -> float:
+    """Puts first what is in a zone or subnet, or of a type, that the spec names no more."""
+    return not facts.is_outside
+
+
+def _marked(facts: Facts) -> float:
+    """Puts first what was marked to be deleted first."""
+    return not facts.is_marked
+
+
+def _older(facts: Facts) -> float:
+    """Puts first what differs from the spec in another way: an older template, another charge type."""
+    return not facts.is_older
+
+
+def _deletion_cost(facts: Facts) -> float:
+    """Puts the lowest deletion cost first."""
+    return facts.deletion_cost
+
+
+def _in_order(facts: Facts) -> float | Decimal:
+    """Puts first what `scaleIn.order` says."""
+    if facts.order is ScaleInOrder.COSTLIEST_FIRST:
+        return -facts.price
+    launched = facts.member.launched_at.timestamp()
+    return launched if facts.order is ScaleInOrder.OLDEST_FIRST else -launched
+
+
+def _youngest(facts: Facts) -> float:
+    """Puts the youngest first, because the least work is lost with it."""
+    return -facts.member.launched_at.timestamp()
+
+
+def _id(facts: Facts) -> str:
+    """Puts the lowest id first, so that equal situations give equal plans."""
+    return facts.member.id
+
+
+#: The steps before and after the one that looks at all instances together: what each zone and pool holds.
+BEFORE_BALANCE: tuple[Step, ...] = (_useless, _outside, _marked, _older)
+AFTER_BALANCE: tuple[Step, ...] = (_deletion_cost, _in_order, _youngest, _id)
+
+
+def is_protected(member: Member, situation: Situation) -> bool:
+    """True when nothing may choose the instance: the cloud protects it, or a person asks for that."""
+    instance = situation.observed.instances.get(member.id)
+    is_kept_by_cloud = instance is not None and instance.protected and not instance.has_ended
+    return is_kept_by_cloud or situation.wish(member.id).protect
+
+
+def staying(ledger: Ledger) -> list[Member]:
+    """Returns the members that are meant to stay, by id."""
+    return [one for one in occupying(ledger) if one.termination is None and one.lost is None]
+
+
+def in_order_of_leaving(situation: Situation, going: Iterable[str] = ()) -> list[Member]:
+    """Returns the members that may be chosen to go, in the order in which they go; protected ones are not among them.
+
+    Those that are not asked for their order, because they go anyway (`going`), are counted as gone. Zone balance and
+    shares depend on what is left, so each choice is made after the one before.
     """
+    gone = frozenset(going)
+    left = [member for member in staying(situation.ledger) if member.id not in gone]
+    choice = _Choice(situation, left)
+    return list(choice.in_order(member for member in left if not is_protected(member, situation)))
 
-    def key(member: Member) -> tuple[bool, bool, bool, Decimal, float, str]:
-        instance = instances.get(member.id)
-        protected = instance is not None and instance.protected
-        running = instance is not None and instance.state is InstanceState.RUNNING
-        updated = member.template_digest in (None, template_digest)
-        return (
-            protected,
-            running,
-            updated,
-            -(price_of(member.pool, member.on_demand, market) or Decimal(0)),
-            -member.launched_at.timestamp(),
-            member.id,
+
+class _Choice:
+    """Chooses one member after the other, and keeps count of what each zone and pool is left with."""
+
+    def __init__(self, situation: Situation, left: list[Member]) -> None:
+        self._situation, self._asked = situation, Asked(situation)
+        desired, intents = situation.desired, situation.ledger.intents
+        self._limit, self._balances = most_in_one_pool(desired), desired.zone_policy is ZonePolicy.BALANCED
+        self._zones = Counter(member.pool.zone for member in left)
+        self._pools = Counter(member.pool for member in left if not member.on_demand)
+        for intent in intents:
+            self._zones[intent.pool.zone] += intent.missing
+            self._pools[intent.pool] += 0 if intent.on_demand else intent.missing
+
+    def in_order(self, members: Iterable[Member]) -> Iterator[Member]:
+        """Yields the members, those that go first in front.
+
+        Members of one pool and charge type have the same place in the balance. So only the first of each such group is
+        compared with those of the others, and thousands of members are soon put in order.
+        """
+        groups: dict[tuple[Pool, bool], list[tuple[tuple[Any, ...], tuple[Any, ...], Member]]] = {}
+        for member in members:
+            facts = self._facts(member)
+            before = tuple(step(facts) for step in BEFORE_BALANCE)
+            after = tuple(step(facts) for step in AFTER_BALANCE)
+            groups.setdefault((member.pool, member.on_demand), []).append((before, after, member))
+        for group in groups.values():
+            group.sort(key=lambda one: one[:2], reverse=True)
+        while groups:
+            key = min(groups, key=lambda each: (groups[each][-1][0], self._balance(*each), groups[each][-1][1]))
+            yield self._taken(groups[key].pop()[2])
+            if not groups[key]:
+                del groups[key]
+
+    def _balance(self, pool: Pool, on_demand: bool) -> tuple[int, int]:
+        """Returns the place in the balance: pools above their share first, then zones that hold the most."""
+        excess = 0 if on_demand else max(0, self._pools[pool] - self._limit)
+        return -excess, -self._zones[pool.zone] if self._balances else 0
+
+    def _taken(self, member: Member) -> Member:
+        self._zones[member.pool.zone] -= 1
+        self._pools[member.pool] -= not member.on_demand
+        return member
+
+    def _facts(self, member: Member) -> Facts:
+        situation, wish, drift = self._situation, self._situation.wish(member.id), self._asked.drift_of(member)
+        return Facts(
+            member=member,
+            instance=situation.observed.instances.get(member.id),
+            is_outside=not OUTSIDE.isdisjoint(drift),
+            is_older=not drift <= OUTSIDE,
+            is_marked=wish.delete_first,
+            deletion_cost=wish.deletion_cost,
+            price=price_of(member.pool, member.on_demand, situation.market) or Decimal(0),
+            order=situation.desired.scale_in,
         )
-
-    staying = (member for member in occupying(ledger) if member.termination is None and member.lost is None)
-    return sorted(staying, key=key)

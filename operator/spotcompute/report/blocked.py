@@ -12,7 +12,7 @@ from spotcompute.api.times import to_text
 from spotcompute.model.instance import Instance
 from spotcompute.model.ledger import Member
 from spotcompute.plan.capacity import is_stuck, stuck_since
-from spotcompute.plan.release import PROTECTED, UNPROTECT
+from spotcompute.plan.release import REMEDIES
 from spotcompute.plan.situation import Situation
 from spotcompute.report.why import Why
 
@@ -38,7 +38,7 @@ def _reason(member: Member, instance: Instance | None, situation: Situation) -> 
     termination = member.termination
     if termination is None or termination.accepted_at is not None or instance is None or instance.has_ended:
         return None
-    if termination.obstacle == PROTECTED:
+    if termination.obstacle in REMEDIES:
         return Reason.PROTECTED
     if termination.refused_in is None:
         return None
@@ -47,7 +47,12 @@ def _reason(member: Member, instance: Instance | None, situation: Situation) -> 
 
 
 def _of_protected(members: Sequence[Member], situation: Situation) -> str:
-    return f"{_ids(members)}: {PROTECTED}, so no release is asked for. {UNPROTECT}; the release follows at once"
+    said = []
+    for why, remedy in REMEDIES.items():
+        found = [one for one in members if one.termination and one.termination.obstacle == why]
+        if found:
+            said.append(f"{_ids(found)}: {why}, so no release is asked for. {remedy}; the release follows at once")
+    return ". ".join(said)
 
 
 def _of_refused(members: Sequence[Member], situation: Situation) -> str:
