@@ -10,7 +10,8 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TextIO
+from decimal import Decimal, InvalidOperation
+from typing import Any, TextIO
 
 import click
 import yaml
@@ -18,7 +19,16 @@ from pydantic import ValidationError
 
 from spotcompute import __version__, app
 from spotcompute.api.crd import custom_resource_definition, json_schema
-from spotcompute.commands.quote import Quoted, Unusable, quote_all, read_manifests
+from spotcompute.commands.market import (
+    Order,
+    Unreadable,
+    Wanted,
+    market_json,
+    market_table,
+    on_sale,
+    read_market,
+)
+from spotcompute.commands.quote import Quoted, Terms, Unusable, exit_code, quote_all, read_manifests
 from spotcompute.settings import Settings
 from spotcompute.telemetry import logs, redaction
 
@@ -38,6 +48,10 @@ def run() -> None:
         app.run_operator(settings)
 
 
+#: What `quote` and `market` end with, besides 0.
+WRONG, NOT_NOW = 2, 3
+
+
 @main.command()
 @click.option("-f", "--filename", required=True, type=click.File(encoding="utf-8"), help="A manifest; - for stdin.")
 @click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
@@ -45,30 +59,79 @@ def quote(filename: TextIO, output: str) -> None:
     """Show what a SpotComputeEnvironment would buy, where and at what cost, and what is wrong with it.
 
     It buys nothing and needs no cluster. It reads the key from the environment variables TENCENTCLOUD_SECRET_ID,
-    TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN, and the endpoint from SPOTCOMPUTE_*, as `run` does. Exit code 0: all
-    of it could be launched now; 1: something is in the way; 2: there was nothing to quote.
+    TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN, and the endpoint from SPOTCOMPUTE_ENDPOINT and
+    SPOTCOMPUTE_PROTOCOL, as `run` does. Exit code 0: all of it would be had now; 3: not now; 2: something is wrong, in
+    the manifest, the key or the settings.
     """
-    settings = _settings()
+    settings = _settings(WRONG)
     try:
         manifests = read_manifests(filename.read(), filename.name)
     except (Unusable, UnicodeDecodeError) as error:
         raise click.UsageError(f"{filename.name}: {error}") from None
-    key = app.key_of_the_environment()
-    if key is None:
-        raise click.UsageError(
-            "set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: a quote asks the cloud with this key"
-        )
     cluster_id, currency = settings.cluster_id or "quote", app.currency(settings)
-    with _errors_in_one_line(), app.cloud(settings) as providers:
-        found = asyncio.run(quote_all(manifests, providers, key, cluster_id, app.policy(settings), app.now()))
+    with _errors_in_one_line(WRONG), app.cloud(settings) as providers:
+        terms = Terms(
+            providers, app.needed_key("a quote"), app.endpoint(settings), cluster_id, app.policy(settings), app.now()
+        )
+        found = asyncio.run(quote_all(manifests, terms))
     click.echo(redaction.redact(_shown(found, currency, output)), nl=False)
-    sys.exit(0 if all(one.is_launchable for one in found) else 1)
+    sys.exit(exit_code(found))
 
 
 def _shown(found: Sequence[Quoted], currency: str, output: str) -> str:
     if output == "json":
         return json.dumps({"environments": [one.to_json(currency) for one in found]}, indent=2) + "\n"
     return "\n".join(one.to_text(currency) for one in found)
+
+
+@main.command()
+@click.option("--region", required=True, help="Region to look at, such as ap-guangzhou.")
+@click.option("--zone", "zones", multiple=True, help="Only this zone, or zones like this: 'ap-guangzhou-*'. Repeat it.")
+@click.option("--type", "types", multiple=True, help="Only this type, or types like this: 'S5.*'. Repeat it.")
+@click.option("--min-vcpu", type=click.IntRange(0), help="Only types with at least so many vCPU.")
+@click.option("--max-vcpu", type=click.IntRange(0), help="Only types with at most so many vCPU.")
+@click.option("--min-memory", type=click.IntRange(0), help="Only types with at least so many GiB of memory.")
+@click.option("--max-memory", type=click.IntRange(0), help="Only types with at most so many GiB of memory.")
+@click.option("--min-gpus", type=click.IntRange(0), help="Only types with at least so many GPUs.")
+@click.option("--max-gpus", type=click.IntRange(0), help="Only types with at most so many GPUs; 0 for none.")
+@click.option("--max-price", metavar="PRICE", help="Only pools whose spot price per hour is not above this.")
+@click.option("--in-stock", is_flag=True, help="Only pools that are not sold out.")
+@click.option(
+    "--sort", type=click.Choice(list(Order)), default=Order.PRICE, show_default=True, help="What comes first."
+)
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def market(region: str, sort: Order, output: str, **wanted: Any) -> None:
+    """Show what a region sells as spot now: price, list price, discount, stock and zone of each type.
+
+    It needs neither a cluster nor a manifest. Key and endpoint come from the same variables as those of `quote`. Exit
+    code 0: something was shown; 3: nothing of that is on sale, or the cloud does not answer; 2: an option, the key or
+    the settings are wrong.
+    """
+    settings = _settings(WRONG)
+    currency, asked = app.currency(settings), _wanted(**wanted)
+    with _errors_in_one_line(WRONG), app.cloud(settings) as providers:
+        key, endpoint = app.needed_key("the market"), app.endpoint(settings)
+        try:
+            offerings = asyncio.run(read_market(providers, key, region, endpoint))
+        except Unreadable as error:
+            text = redaction.redact(str(error))
+            raise _failure(text, WRONG if error.advice.is_wrong else NOT_NOW) from None
+    shown = on_sale(offerings, asked, sort)
+    if output == "json":
+        click.echo(json.dumps(market_json(shown, region, currency), indent=2))
+    else:
+        click.echo(market_table(shown, region, len(offerings), currency), nl=False)
+    sys.exit(0 if shown else NOT_NOW)
+
+
+def _wanted(max_price: str | None, zones: Sequence[str], types: Sequence[str], **limits: Any) -> Wanted:
+    try:
+        price = None if max_price is None else Decimal(max_price)
+    except InvalidOperation:
+        price = Decimal("NaN")
+    if price is not None and not (price.is_finite() and price > 0):
+        raise click.BadParameter(f"{max_price} is no price: write it as 0.05", param_hint="--max-price")
+    return Wanted(zones=tuple(zones), types=tuple(types), max_price=price, **limits)
 
 
 @main.command()
@@ -91,16 +154,32 @@ def settings() -> None:
         click.echo(f"| `SPOTCOMPUTE_{name.upper()}` | {default} | {field.description} |")
 
 
+class _Wrong(click.ClickException):
+    """`_Wrong` is a failure that a person must correct."""
+
+    exit_code = WRONG
+
+
+class _NotNow(click.ClickException):
+    """`_NotNow` is a failure that may pass."""
+
+    exit_code = NOT_NOW
+
+
+def _failure(text: str, code: int) -> click.ClickException:
+    return {WRONG: _Wrong, NOT_NOW: _NotNow}.get(code, click.ClickException)(text)
+
+
 @contextmanager
-def _errors_in_one_line() -> Iterator[None]:
-    """Turns CannotRun into one line of click and exit code 1."""
+def _errors_in_one_line(code: int = 1) -> Iterator[None]:
+    """Turns CannotRun into one line of click and this exit code."""
     try:
         yield
     except app.CannotRun as error:
-        raise click.ClickException(str(error)) from None
+        raise _failure(str(error), code) from None
 
 
-def _settings() -> Settings:
+def _settings(code: int = 1) -> Settings:
     try:
         return Settings()
     except ValidationError as error:
@@ -108,7 +187,7 @@ def _settings() -> Settings:
             f"SPOTCOMPUTE_{'_'.join(str(part) for part in item['loc']).upper()}: {item['msg']}"
             for item in error.errors(include_input=False, include_url=False)
         ]
-        raise click.ClickException("settings are wrong:\n  " + "\n  ".join(lines)) from None
+        raise _failure("settings are wrong:\n  " + "\n  ".join(lines), code) from None
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from prometheus_client import REGISTRY
 from spotcompute import __version__
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.pace import IDLE, Pace
-from spotcompute.cloud.tencent.client import UnsafeEndpoint
+from spotcompute.cloud.tencent.client import UnsafeEndpoint, host_of
 from spotcompute.cloud.tencent.provider import LISTED_PER_SECOND, TencentProviders
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.client import KubeClient
@@ -230,6 +231,11 @@ def cloud(settings: Settings) -> Iterator[ProviderFactory]:
         yield providers
 
 
+def endpoint(settings: Settings) -> Endpoint:
+    """Returns where the cloud is asked, for sentences to people."""
+    return Endpoint(host_of(settings), settings.protocol, settings.endpoint is None)
+
+
 def now() -> datetime:
     """Returns the time, aware and in UTC."""
     return datetime.now(UTC)
@@ -255,6 +261,15 @@ def key_of_the_environment() -> Credentials | None:
     if not secret_id or not secret_key:
         return None
     return Credentials(secret_id, secret_key, os.environ.get("TENCENTCLOUD_TOKEN") or None)
+
+
+def needed_key(purpose: str) -> Credentials:
+    """Returns the key of the process environment. Raises CannotRun with the variables to set when there is none."""
+    key = key_of_the_environment()
+    if key is None:
+        missing = [name for name in ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY") if not os.environ.get(name)]
+        raise CannotRun(f"set {' and '.join(missing)}: {purpose} asks the cloud with this key")
+    return key
 
 
 def pace(settings: Settings) -> Pace:

@@ -66,11 +66,12 @@ def test_what_could_be_launched_is_shown_with_its_cost(run: Run) -> None:
     assert result.exit_code == 0, result.output
     for words in (
         "S2.MEDIUM4@ap-guangzhou-3",
-        "0.0747 CNY per hour",
+        "Would be had now: 3 of 3 instances. The cloud would accept it.",
+        "3      S2.MEDIUM4@ap-guangzhou-3  0.0214  0.0642",
+        "3      disks and bandwidth        0.0035  0.0105",
+        "together, in CNY                   0.0747",
         "77% less",
         "54.53 CNY",
-        "0.0105 for disks",
-        "would accept it",
     ):
         assert words in result.output
 
@@ -78,7 +79,7 @@ def test_what_could_be_launched_is_shown_with_its_cost(run: Run) -> None:
 def test_programs_get_the_same(run: Run) -> None:
     result = run(manifest(market={"maxPrice": "0.05"}), output="json")
     (answer,) = answers(result)
-    assert (result.exit_code, answer["launchable"], answer["errors"]) == (0, True, [])
+    assert (result.exit_code, answer["verdict"], answer["launchable"], answer["errors"]) == (0, "Had", True, [])
     assert answer["choice"] == [
         {
             "zone": POOL.zone,
@@ -97,14 +98,15 @@ def test_what_is_sold_out_is_shown_as_stock_and_is_no_success(run: Run, simulate
     simulated.set_stock(POOL, 0)
     result = run(manifest(), output="json")
     (answer,) = answers(result)
-    assert (result.exit_code, answer["chosen"], answer["errors"]) == (1, 0, [])
+    assert (result.exit_code, answer["verdict"], answer["chosen"], answer["errors"]) == (3, "NotNow", 0, [])
     assert (answer["pools"][0]["stock"], answer["pools"][0]["why"]) == ("None", "sold out, by the quotes")
 
 
 def test_a_bid_below_the_price_is_no_success(run: Run) -> None:
     result = run(manifest(market={"maxPrice": "0.01"}))
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "the price is above the bid" in result.output
+    assert "Not now: 0 of 3 instances, the market has too little now." in result.output
 
 
 def test_every_wrong_field_is_listed_by_its_name(run: Run) -> None:
@@ -118,7 +120,7 @@ def test_every_wrong_field_is_listed_by_its_name(run: Run) -> None:
     elsewhere = {"zone": OTHER_POOL.zone, "vpcId": "vpc-gz000001", "subnetId": "subnet-gz000003"}
     types = [POOL.instance_type, OTHER_POOL.instance_type, "S99.HUGE1"]
     result = run(manifest(template=wrong, placements=[{"zone": POOL.zone}, elsewhere], instanceTypes=types))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     for field in (*(f"spec.template.{name}" for name in wrong), "spec.placements[1].subnetId", "spec.instanceTypes[2]"):
         assert f"  {field}: " in result.output
 
@@ -141,7 +143,7 @@ def test_every_wrong_field_is_listed_by_its_name(run: Run) -> None:
 )
 def test_a_spec_that_makes_no_sense_is_refused_by_its_field(run: Run, spec: dict[str, Any], words: str) -> None:
     result = run(manifest(**spec))
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert words in result.output
 
 
@@ -179,17 +181,62 @@ def test_without_a_key_it_says_which_variables_to_set(run: Run, monkeypatch: pyt
     assert "TENCENTCLOUD_SECRET_KEY" in result.output
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        pytest.param("SPOTCOMPUTE_PROTOCOL", "https", "Set SPOTCOMPUTE_PROTOCOL=http", id="https-to-a-server-of-http"),
+        pytest.param("SPOTCOMPUTE_PROTOCOL", "ftp", "SPOTCOMPUTE_PROTOCOL: Input should be", id="no-such-protocol"),
+        pytest.param("SPOTCOMPUTE_ENDPOINT", "127.0.0.1:9", "Correct SPOTCOMPUTE_ENDPOINT", id="nothing-answers"),
+        pytest.param(
+            "SPOTCOMPUTE_ENDPOINT",
+            "http://127.0.0.1:9",
+            "Set SPOTCOMPUTE_ENDPOINT=127.0.0.1:9 and SPOTCOMPUTE_PROTOCOL=http",
+            id="a-scheme",
+        ),
+        pytest.param("SPOTCOMPUTE_ENDPOINT", "cvm.example.com", "Unset SPOTCOMPUTE_PROTOCOL", id="http-to-elsewhere"),
+    ],
+)
+def test_a_wrong_endpoint_or_protocol_is_a_mistake_and_names_its_variable(
+    run: Run, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, words: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    result = run(manifest())
+    assert result.exit_code == 2
+    assert words in result.output
+    assert "HTTPSConnection" not in result.output
+
+
+def test_what_the_cloud_refuses_is_not_counted_as_had(run: Run, simulated: SimulatedGround) -> None:
+    """The market states enough, and the quota allows fewer: one answer, and nothing that contradicts it."""
+    simulated.set_quota(2)
+    result = run(manifest(replicas=3))
+    assert result.exit_code == 3
+    assert "Not now: 0 of 3 instances, the cloud would refuse the rest." in result.output
+    assert "LimitExceeded.UserSpotQuota" in result.output
+    assert "3 of 3" not in result.output
+    assert "What would be bought" not in result.output
+
+
+def test_the_worst_of_several_decides_the_exit_code(run: Run, simulated: SimulatedGround) -> None:
+    simulated.set_stock(POOL, 0)
+    elsewhere = {"placements": [{"zone": OTHER_POOL.zone}], "instanceTypes": [OTHER_POOL.instance_type]}
+    assert run(manifest("had", **elsewhere)).exit_code == 0
+    assert run(manifest("had", **elsewhere), manifest("sold-out")).exit_code == 3
+    assert run(manifest("sold-out"), manifest("wrong", template={})).exit_code == 2
+
+
 def test_a_key_the_cloud_does_not_know_is_an_error_and_not_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TENCENTCLOUD_SECRET_KEY", "canaryOfAWrongSecretKey1")
     result = run(manifest())
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "AuthFailure" in result.output
+    assert "Correct TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY" in result.output
     assert "canary" not in result.output
 
 
 def test_several_documents_are_each_quoted_and_one_bad_one_fails(run: Run) -> None:
     result = run(manifest("one"), manifest("two", template={"imageId": "img-00000000"}), output="json")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert [(one["name"], one["launchable"]) for one in answers(result)] == [
         ("default/one", True),
         ("default/two", False),

@@ -12,7 +12,7 @@ from spotcompute.model.ledger import Trouble
 from spotcompute.plan.field_errors import DryRunRefusal, FieldError, Findings
 from spotcompute.plan.quote import Lot, Quote
 from spotcompute.report.conclusion import Conclusion
-from spotcompute.report.quote import is_launchable, quoted, requoted, to_json, with_first_error
+from spotcompute.report.quote import Verdict, quoted, requoted, to_json, verdict_of, with_first_error
 from spotcompute.report.status import intent_status, problem_status
 
 
@@ -78,17 +78,22 @@ def test_no_quote_stands_beside_a_purchase_or_another_generation() -> None:
 @pytest.mark.parametrize(
     ("quote", "findings", "expected"),
     [
-        pytest.param(QUOTE, Findings(), True, id="all"),
-        pytest.param(Quote(3, (), (lot(),)), Findings(), False, id="too-few"),
-        pytest.param(QUOTE, Findings((FIELD_ERROR,)), False, id="a-field-error"),
-        pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), False, id="a-refusal"),
-        pytest.param(QUOTE, Findings(unchecked="x"), False, id="unchecked"),
-        pytest.param(QUOTE, Findings(may_be_more=True), False, id="more"),
+        pytest.param(QUOTE, Findings(), Verdict.HAD, id="all"),
+        pytest.param(Quote(0, (), ()), Findings(), Verdict.HAD, id="nothing-missing"),
+        pytest.param(Quote(3, (), (lot(),)), Findings(), Verdict.NOT_NOW, id="too-few"),
+        pytest.param(QUOTE, Findings((FIELD_ERROR,)), Verdict.WRONG, id="a-field-error"),
+        pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), Verdict.NOT_NOW, id="a-refusal"),
+        pytest.param(QUOTE, Findings((FIELD_ERROR,), (REFUSAL,)), Verdict.WRONG, id="both"),
+        pytest.param(QUOTE, Findings(unchecked="x"), Verdict.NOT_NOW, id="unchecked"),
+        pytest.param(QUOTE, Findings(may_be_more=True), Verdict.WRONG, id="more"),
+        pytest.param(Quote(2, (), (), "no type fits"), Findings(), Verdict.WRONG, id="no-type"),
+        pytest.param(Quote(2, (), (), "not read"), Findings(unchecked="not read"), Verdict.NOT_NOW, id="no-market"),
     ],
 )
-def test_whether_it_could_be_launched(quote: Quote, findings: Findings, expected: bool) -> None:
-    assert is_launchable(quote, findings) is expected
-    assert to_json(quote, findings, "CNY")["launchable"] is expected
+def test_there_is_one_answer(quote: Quote, findings: Findings, expected: Verdict) -> None:
+    assert verdict_of(quote, findings) is expected
+    told = to_json(quote, findings, "CNY")
+    assert (told["verdict"], told["launchable"]) == (str(expected), expected is Verdict.HAD)
 
 
 def test_what_a_dry_run_refuses_is_neither_counted_nor_paid_for() -> None:

@@ -19,8 +19,10 @@ from spotcompute.api.crd import GROUP, KIND, VERSION, unknown_fields
 from spotcompute.api.environment import Environment
 from spotcompute.api.times import to_text
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError
+from spotcompute.commands.advice import advice_on
 from spotcompute.commands.quote_table import quote_table
 from spotcompute.kube.client import files_of
 from spotcompute.kube.port import NotFound
@@ -65,9 +67,9 @@ class Quoted:
     notes: tuple[str, ...] = ()
 
     @property
-    def is_launchable(self) -> bool:
-        """True when all of it could be launched now."""
-        return report.is_launchable(self.quote, self.findings)
+    def verdict(self) -> report.Verdict:
+        """Returns the one answer."""
+        return report.verdict_of(self.quote, self.findings)
 
     def to_json(self, currency: str) -> dict[str, Any]:
         """Returns the result as JSON values, for programs."""
@@ -77,7 +79,26 @@ class Quoted:
     def to_text(self, currency: str) -> str:
         """Returns the result as text for people. It ends with a newline."""
         body = quote_table(self.quote, self.findings, currency)
-        return f"{self.name}\n{body}" + "".join(f"Note: {note}.\n" for note in self.notes)
+        notes = "".join(f"  Note: {note}.\n" for note in self.notes)
+        return f"{self.name}\n{body}" + (f"\n{notes}" if notes else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """`Terms` says who asks which cloud for all quotes of a file, and by which rules the operator would buy."""
+
+    providers: ProviderFactory
+    credentials: Credentials
+    endpoint: Endpoint
+    cluster_id: str
+    policy: Policy
+    now: datetime
+
+
+def exit_code(quotes: Sequence[Quoted]) -> int:
+    """Returns that of the worst: 2 when one is wrong, 3 when one would not be had now, 0 when all would."""
+    found = {one.verdict for one in quotes}
+    return 2 if report.Verdict.WRONG in found else 3 if report.Verdict.NOT_NOW in found else 0
 
 
 class FileSources:
@@ -139,27 +160,13 @@ def _refuse_another(document: Any, what: str) -> None:
         raise Unusable(f"{what} has no metadata.name")
 
 
-async def quote_all(
-    manifests: Sequence[Manifest],
-    providers: ProviderFactory,
-    credentials: Credentials,
-    cluster_id: str,
-    policy: Policy,
-    now: datetime,
-) -> list[Quoted]:
+async def quote_all(manifests: Sequence[Manifest], terms: Terms) -> list[Quoted]:
     """Returns a quote of each manifest, in their order. Raises nothing: the findings say what went wrong."""
-    return [await _quote(one, providers, credentials, cluster_id, policy, now) for one in manifests]
+    return [await _quote(one, terms) for one in manifests]
 
 
-async def _quote(
-    manifest: Manifest,
-    providers: ProviderFactory,
-    credentials: Credentials,
-    cluster_id: str,
-    policy: Policy,
-    now: datetime,
-) -> Quoted:
-    environment = _environment(manifest.raw, now)
+async def _quote(manifest: Manifest, terms: Terms) -> Quoted:
+    environment = _environment(manifest.raw, terms.now)
     mistakes = [*unknown_fields(manifest.raw), *environment.mistakes()]
     field_errors = [FieldError(field, "InvalidSpec", sentence) for field, sentence in mistakes]
     if environment.mistakes():
@@ -170,28 +177,47 @@ async def _quote(
         notes.append(f"the quote used the key in TENCENTCLOUD_SECRET_ID, not that of Secret {environment.secret}")
     if not spec.replicas:
         notes.append("spec.replicas is 0 or missing, so nothing would be launched")
-    ownership = Ownership(cluster_id, new_environment_id(cluster_id, environment.namespace, environment.name, "quoted"))
-    desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
-    provider = providers(credentials, spec.region)
+    provider = terms.providers(terms.credentials, spec.region)
     try:
         offerings = await provider.list_offerings()
     except CloudError as error:
-        field_errors.append(FieldError(None, error.code, f"the market cannot be read: {error.message}"))
-        quote = Quote(desired.replicas, (), (), "the market cannot be read")
-        return Quoted(environment.label, quote, Findings(tuple(field_errors)), tuple(notes))
-    market = Market({one.pool: one for one in offerings}, now, quotes_flaw(offerings, {}))
+        return _unread(environment.label, spec.replicas, error, terms, tuple(field_errors), tuple(notes))
+    digest = user_data.digest if user_data else None
+    desired = environment.desired(spec, _ownership(environment, terms.cluster_id), digest)
+    market = Market({one.pool: one for one in offerings}, terms.now, quotes_flaw(offerings, {}))
     desired = with_pools(desired, market)
     pools = [pool for pool, _ in desired.pools]
-    prices = EquipmentPrices(lambda: provider, lambda: now)
+    prices = EquipmentPrices(lambda: provider, lambda: terms.now)
     extras = await prices.extras_for(desired.template, pools, market, environment.label)
     market = replace(market, extras=extras)
-    situation = Situation(desired, Ledger(ownership.environment_id), Observation(now, market=market), now, policy)
+    ledger = Ledger(desired.ownership.environment_id)
+    situation = Situation(desired, ledger, Observation(terms.now, market=market), terms.now, terms.policy)
     quote = make_quote(situation)
     encoded = user_data.encoded if user_data else None
     found = await find_field_errors(situation, quote, provider, encoded, environment.label)
-    return Quoted(
-        environment.label, quote, replace(found, field_errors=(*field_errors, *found.field_errors)), tuple(notes)
+    findings = replace(
+        found,
+        field_errors=(*field_errors, *found.field_errors),
+        unchecked=found.unchecked or desired.unmet,
     )
+    return Quoted(environment.label, quote, findings, tuple(notes))
+
+
+def _unread(
+    name: str, wanted: int, error: CloudError, terms: Terms, found: tuple[FieldError, ...], notes: tuple[str, ...]
+) -> Quoted:
+    """Returns the quote when the market could not be read: only a person can change that, or it may pass."""
+    advice = advice_on(error, terms.endpoint)
+    if advice.is_wrong:
+        findings = Findings((*found, FieldError(None, error.code, advice.text)))
+    else:
+        findings = Findings(found, unchecked=advice.text)
+    return Quoted(name, Quote(wanted, (), ()), findings, notes)
+
+
+def _ownership(environment: Environment, cluster_id: str) -> Ownership:
+    identity = new_environment_id(cluster_id, environment.namespace, environment.name, "quoted")
+    return Ownership(cluster_id, identity)
 
 
 def _environment(raw: Mapping[str, Any], now: datetime) -> Environment:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import replace
+from enum import StrEnum
 from typing import Any
 
 from spotcompute.api.status import FieldErrorStatus, LotStatus, QuoteStatus, RefusalStatus
@@ -98,10 +99,21 @@ def _refusal(refusal: DryRunRefusal) -> RefusalStatus:
 # --- for the command line --------------------------------------------------------------------------------------------
 
 
-def is_launchable(quote: Quote, findings: Findings) -> bool:
-    """True when all that is missing could be launched now, as far as that can be known."""
-    is_checked = findings.unchecked is None and not findings.may_be_more
-    return quote.chosen == quote.missing and not findings.field_errors and not findings.refusals and is_checked
+class Verdict(StrEnum):
+    """`Verdict` is the one answer of a quote."""
+
+    HAD = "Had"  # all that is missing would be had now
+    NOT_NOW = "NotNow"  # the market, the account or the cloud stands in the way, and may not do so later
+    WRONG = "Wrong"  # a person must correct something first
+
+
+def verdict_of(quote: Quote, findings: Findings) -> Verdict:
+    """Returns the one answer, as far as it can be known."""
+    if findings.field_errors or findings.may_be_more or (quote.unmet and findings.unchecked is None):
+        return Verdict.WRONG
+    if findings.refusals or findings.unchecked is not None or quote.chosen < quote.missing:
+        return Verdict.NOT_NOW
+    return Verdict.HAD
 
 
 def to_json(quote: Quote, findings: Findings, currency: str) -> dict[str, Any]:
@@ -110,8 +122,10 @@ def to_json(quote: Quote, findings: Findings, currency: str) -> dict[str, Any]:
     whole.pop("checkedGeneration", None)
     had = let_through(quote, {refusal.pool for refusal in findings.refusals})
     per_month = None if had.per_hour is None else money(had.per_hour * MONTH_HOURS)
+    verdict = verdict_of(quote, findings)
     return {
-        "launchable": is_launchable(quote, findings),
+        "verdict": str(verdict),
+        "launchable": verdict is Verdict.HAD,
         **{key: value for key, value in whole.items() if key != "pools"},
         **({"perMonth": per_month} if per_month is not None else {}),
         **({"note": quote.unmet} if quote.unmet else {}),

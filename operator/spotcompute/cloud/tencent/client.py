@@ -208,11 +208,19 @@ def _nothing(_record: logging.LogRecord) -> bool:
 
 def refuse_unsafe_endpoint(settings: Settings) -> None:
     """Raises UnsafeEndpoint unless requests go over https, or over http to this machine itself."""
-    endpoint = _endpoint(settings)
+    endpoint = host_of(settings)
     if "/" in endpoint:
-        raise UnsafeEndpoint(f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}")
+        parts = urlsplit(endpoint if "//" in endpoint else f"//{endpoint}")
+        raise UnsafeEndpoint(
+            f"SPOTCOMPUTE_ENDPOINT must be host[:port] without scheme and path, not {endpoint!r}. Set"
+            f" SPOTCOMPUTE_ENDPOINT={parts.netloc or 'host[:port]'}"
+            + (" and SPOTCOMPUTE_PROTOCOL=http" if parts.scheme == "http" else "")
+        )
     if settings.protocol == "http" and not _is_loopback(endpoint):
-        raise UnsafeEndpoint(f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https")
+        raise UnsafeEndpoint(
+            f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https. Unset SPOTCOMPUTE_PROTOCOL, or"
+            " set SPOTCOMPUTE_ENDPOINT to a host of this machine, such as 127.0.0.1:8080"
+        )
     if settings.ca_bundle is not None:
         _refuse_unusable(settings.ca_bundle)
 
@@ -233,7 +241,7 @@ def _refuse_unusable(ca_bundle: Path) -> None:
         ) from None
 
 
-def _endpoint(settings: Settings, product: str = "cvm") -> str:
+def host_of(settings: Settings, product: str = "cvm") -> str:
     """Returns the host of `product`. A host that begins with `cvm.` has one beside it for each product."""
     endpoint = settings.endpoint or ENDPOINTS[settings.site]
     return f"{product}.{endpoint.removeprefix('cvm.')}" if endpoint.startswith("cvm.") else endpoint
@@ -244,7 +252,7 @@ def _profile(settings: Settings, product: str = "cvm") -> Any:
     refuse_unsafe_endpoint(settings)
     http = HttpProfile(
         protocol=settings.protocol,
-        endpoint=_endpoint(settings, product),
+        endpoint=host_of(settings, product),
         reqMethod="POST",
         reqTimeout=settings.request_timeout_seconds,
         keepAlive=True,
