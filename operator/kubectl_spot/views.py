@@ -20,8 +20,8 @@ NOTHING = "-"
 #: Number of ids in one cell.
 IDS_SHOWN = 3
 
-#: Conditions that are shown only while they have this status.
-_SHOWN_WHILE = {"Stalled": "True", "StateRefused": "True", "GangReady": "False"}
+#: Conditions that are shown only while they have this status; with an empty one, as long as they are there.
+_SHOWN_WHILE = {"Stalled": "True", "StateRefused": "True", "GangReady": "False", "ZonesCordoned": ""}
 
 
 def why(objects: Sequence[Object], now: datetime) -> str:
@@ -41,7 +41,7 @@ def _why(obj: Object, now: datetime) -> Iterator[str]:
         yield f"  {message}"
     for name, when in _SHOWN_WHILE.items():
         found = conditions.get(name)
-        if found and found.get("status") == when and found.get("message") not in (None, "", message):
+        if found and when in ("", found.get("status")) and found.get("message") not in (None, "", message):
             yield f"  {name}: {found['message']}"
     at = status.get("nextAttemptTime")
     if at:

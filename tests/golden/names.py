@@ -26,7 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 import cvmsim.cli
 import kubectl_spot.__main__
 import spotcompute.__main__
-from spotcompute.api import conditions, crd, status
+from spotcompute.api import conditions, cordon, crd, status
 from spotcompute.cloud.tencent import translate
 from spotcompute.kube import events, names
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
@@ -179,6 +179,7 @@ def log_events() -> Iterator[str]:
 def marks() -> Iterator[str]:
     """What stands on objects and on instances: annotations, finalizers, tags, and names of objects of our own."""
     yield f"annotation {names.ENVIRONMENT_ID}"
+    yield f"annotation {cordon.CORDON_ZONE}"
     yield f"finalizer {names.FINALIZER}"
     yield f"finalizer never used {names.KOPF_FINALIZER}"
     yield f"finalizer of a Secret {names.SECRET_FINALIZER}"

@@ -47,6 +47,7 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
         *_about_rests(desired, ledger, now, plan),
         *_about_gangs(desired, ledger, now, plan),
         *_about_causes(desired, ledger, plan),
+        *_about_cordons(desired, now, plan),
     ]
 
 
@@ -193,6 +194,13 @@ def _about_gangs(desired: Desired, ledger: Ledger, now: datetime, plan: Plan) ->
     is_soon = now - min(ledger.broken_up_at, now) < gang.hold
     if is_new and is_soon and sum(launch.intent.count for launch in fresh) < gang.count_min:
         yield "a part of a gang right after one was given up"
+
+
+def _about_cordons(desired: Desired, now: datetime, plan: Plan) -> Iterator[str]:
+    closed = {one.zone for one in desired.cordons.closed if one.until is None or now < one.until}
+    for launch in launches(plan.actions):
+        if launch.intent.pool.zone in closed:
+            yield f"a launch in {launch.intent.pool.zone}, which is cordoned"
 
 
 def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:

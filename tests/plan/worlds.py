@@ -35,7 +35,17 @@ from plan.given import (
 )
 from spotcompute.cloud import errors
 from spotcompute.cloud.provider import LaunchReceipt
-from spotcompute.model.desired import AllocationStrategy, Caps, Desired, Fallback, Gang, Requirements, ZonePolicy
+from spotcompute.model.desired import (
+    AllocationStrategy,
+    Caps,
+    Cordon,
+    Cordons,
+    Desired,
+    Fallback,
+    Gang,
+    Requirements,
+    ZonePolicy,
+)
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import (
     Backoff,
@@ -267,6 +277,12 @@ def with_wishes(dice: Dice, desired: Desired) -> Desired:
     )
 
 
+def _cordons(dice: Dice) -> Cordons:
+    """Zones that a person has closed, in one situation of four; some until a time, which may be over."""
+    zones = dice.some([pool.zone for pool in POOLS]) if dice.chance(4) else []
+    return Cordons(tuple(Cordon(zone, dice.maybe(dice.moment)) for zone in sorted(zones)))
+
+
 def _fallback(dice: Dice) -> Fallback:
     return Fallback(
         after=seconds(dice.choice([0, 60, 600])),
@@ -336,7 +352,7 @@ def random_market_situation(seed: int) -> tuple[Situation, Learned]:
     """A situation with all that there may be of the market."""
     plain, learned = random_situation(seed)
     dice = Dice(f"{seed} market")
-    desired = with_wishes(dice, plain.desired)
+    desired = replace(with_wishes(dice, plain.desired), cordons=_cordons(Dice(f"{seed} cordons")))
     ledger = with_memories(dice, desired, plain.ledger)
     instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in plain.observed.instances.items()}
     prices = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}

@@ -297,7 +297,7 @@ def test_conditions_never_contradict_each_other(case: tuple[Situation, Learned])
     assume(case[0].desired.pools)
     found = conclude(case[0])
     truth = {condition.type: condition.status == "True" for condition in found.conditions()}
-    assert set(truth) == set(ConditionType) - {ConditionType.STATE_REFUSED, ConditionType.GANG_READY}
+    assert set(truth) == {ConditionType.READY, ConditionType.RECONCILING, ConditionType.STALLED}
     assert sum(truth.values()) <= 1
     assert truth[ConditionType.READY] or truth[ConditionType.RECONCILING] or found.stalled or found.phase == "Paused"
     assert all(condition.reason for condition in found.conditions())

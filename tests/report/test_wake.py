@@ -29,7 +29,7 @@ from plan.given import (
     situation_of,
 )
 from plan.worlds import situations
-from spotcompute.model.desired import Desired, Gang
+from spotcompute.model.desired import Cordon, Cordons, Desired, Gang
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
@@ -134,6 +134,7 @@ def on_demand(instance_id: str) -> Member:
 
 
 WITH_FALLBACK = desired_of(1, fallback=fallback())
+CORDONED = Cordons((Cordon(A.zone, NOW + seconds(10)), Cordon(B.zone)))
 GANG = desired_of(2, gang=Gang(2, seconds(300)))
 REFUSED = StateRefusal(StateRefusalKind.END, "words", ago(590))
 PENDING = InstanceState.PENDING
@@ -176,6 +177,11 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (GANG, ledger_of(broken_up_at=ago(2990)), observed_of(), 10),
         (GANG, ledger_of(broken_up_at=ago(3001)), observed_of(), None),
         (GANG, ledger_of(ONE, member("ins-2"), broken_up_at=ago(2990)), observed_of(), None),
+    ],
+    "a cordon ends": [
+        (replace(DESIRED, cordons=CORDONED), ledger_of(), observed_of(), 10),
+        (replace(DESIRED, cordons=CORDONED, deleting=True), ledger_of(), observed_of(), None),
+        (DESIRED, ledger_of(), observed_of(), None),
     ],
     "instances live under another identity": [
         (DESIRED, ledger_of(), replace(observed_of(), other_identities=frozenset({"0123456789-old001"})), 5),

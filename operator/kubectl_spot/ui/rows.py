@@ -54,6 +54,7 @@ ASKED = {
     "Unpriced": "is not asked: a limit needs its price, and the market quotes none",
     "OverBudget": "is not asked: one more instance would exceed a limit",
     "Full": "is not asked: it has its share of the instances",
+    "Cordoned": "is not asked: a person has closed its zone for launches",
     "TooFew": "is not asked: it cannot give as many instances as the gang needs",
 }
 
@@ -68,6 +69,8 @@ MEANINGS = {
     ("Stalled", "False"): "Nobody has to act.",
     ("GangReady", "True"): "The gang is complete.",
     ("GangReady", "False"): "The gang is not complete.",
+    ("ZonesCordoned", "True"): "Nothing is launched in some zones.",
+    ("ZonesCordoned", "False"): "What should close a zone for launches is not understood.",
     ("StateRefused", "True"): "The operator does not believe a part of the stored state.",
     ("StateRefused", "False"): "The stored state is believed.",
 }

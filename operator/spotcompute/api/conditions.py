@@ -18,7 +18,8 @@ class ConditionType(StrEnum):
     """`ConditionType` names the conditions we write.
 
     READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
-    STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs.
+    STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs,
+    CORDONED only while a zone is closed for launches.
     """
 
     READY = "Ready"
@@ -26,6 +27,7 @@ class ConditionType(StrEnum):
     STALLED = "Stalled"
     STATE_REFUSED = "StateRefused"
     GANG_READY = "GangReady"
+    CORDONED = "ZonesCordoned"
 
 
 class Reason(StrEnum):
@@ -58,6 +60,8 @@ class Reason(StrEnum):
     NO_MATCHING_TYPE = "NoMatchingType"
     GANG_INCOMPLETE = "GangIncomplete"
     GANG_COMPLETE = "GangComplete"
+    CORDONED = "CordonInForce"
+    CORDON_UNREADABLE = "CordonUnreadable"
     SUCCEEDED = "AsDesired"
     NOT_STALLED = "NothingForAPersonToDo"
 

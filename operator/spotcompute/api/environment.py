@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from spotcompute.api import ledger as ledgers
+from spotcompute.api.cordon import cordons_of
 from spotcompute.api.spec import Spec, region_name
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
@@ -143,6 +144,7 @@ class Environment:
             fallback=spec.on_demand_fallback.resolved() if spec.on_demand_fallback else None,
             gang=spec.gang.resolved() if spec.gang else None,
             scale_in=spec.scale_in.order,
+            cordons=cordons_of(self.annotations),
             one_time=spec.request_policy == "OneTime",
             paused=spec.paused,
             deleting=self.deleting,

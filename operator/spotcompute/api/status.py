@@ -74,7 +74,9 @@ class InstanceStatus(StatusPart):
     )
 
 
-PoolState = Literal["Available", "Resting", "Invalid", "Avoided", "Unpriced", "OverBudget", "Full", "TooFew"]
+PoolState = Literal[
+    "Available", "Resting", "Invalid", "Avoided", "Unpriced", "OverBudget", "Full", "TooFew", "Cordoned"
+]
 
 
 class PoolStatus(StatusPart):
@@ -87,7 +89,7 @@ class PoolStatus(StatusPart):
         " and is asked again at nextAttemptTime. Invalid: a person must correct the spec first. Avoided: it"
         " takes instances back early. Unpriced: a limit needs its price, and the market does not quote it."
         " OverBudget: one more instance would exceed a limit. Full: it has reached its maxSharePerPool."
-        " TooFew: it cannot give as many instances as the gang needs."
+        " TooFew: it cannot give as many instances as the gang needs. Cordoned: its zone is closed for launches."
     )
     instances: int = Field(description="Instances of this environment in the pool.")
     price_per_hour: str | None = Field(
@@ -288,8 +290,8 @@ class ConditionStatus(StatusPart):
     """`ConditionStatus` shows one standard Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling or Stalled; also GangReady for gangs, and StateRefused while part of the stored"
-        " state is refused."
+        description="Ready, Reconciling or Stalled; also GangReady for gangs, ZonesCordoned while a zone is closed, and"
+        " StateRefused while part of the stored state is refused."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word for programs; docs/reference/conditions.md explains each.")

@@ -141,6 +141,22 @@ class Gang:
 
 
 @dataclass(frozen=True, slots=True)
+class Cordon:
+    """`Cordon` closes a zone for launches until a time, None: until it is taken away."""
+
+    zone: str
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cordons:
+    """`Cordons` holds the zones that a person has closed for launches, and what was written and cannot be read."""
+
+    closed: tuple[Cordon, ...] = ()
+    unread: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """`Desired` is what one environment asks for.
 
@@ -170,6 +186,7 @@ class Desired:
     fallback: Fallback | None = None
     gang: Gang | None = None
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
+    cordons: Cordons = Cordons()
     one_time: bool = False
     paused: bool = False
     deleting: bool = False

@@ -21,6 +21,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import ends_at, is_backing_off
 from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
+from spotcompute.plan.cordon import cordon_of, in_force
 from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
@@ -30,6 +31,7 @@ from spotcompute.plan.subnets import all_full, refusals
 class Obstacle(StrEnum):
     """`Obstacle` is why a pool is not asked now; users read its value as a reason."""
 
+    CORDONED = "ZoneCordoned"
     BACKING_OFF = "Resting"
     ZONE_BACKING_OFF = "ZoneResting"
     RECLAIMS_EARLY = "ReclaimsEarly"
@@ -88,7 +90,7 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
         verdicts = judge.verdicts()
     kept = sorted((one for one in verdicts if isinstance(one, Offer)), key=lambda offer: -offer.score)
     if desired.zone_policy is ZonePolicy.BALANCED:
-        kept = _balanced(kept, ledger, desired)
+        kept = _balanced(kept, ledger, desired, now)
     rejected = tuple(one for one in verdicts if isinstance(one, RejectedPool))
     return Ranking(tuple(kept), rejected, judge.scores, judge.count_min)
 
@@ -151,7 +153,13 @@ class _Judge:
 
     def verdict(self, pool: Pool) -> Offer | RejectedPool:
         """Returns the verdict on one pool: an offer when it may be asked now, or why it may not."""
-        return self._backing_off(pool) or self._avoided(pool) or self._priced(pool)
+        return self._cordoned(pool) or self._backing_off(pool) or self._avoided(pool) or self._priced(pool)
+
+    def _cordoned(self, pool: Pool) -> RejectedPool | None:
+        cordon = cordon_of(self.desired, pool.zone, self.now)
+        if cordon is None:
+            return None
+        return RejectedPool(pool, Obstacle.CORDONED, f"{pool.zone} is cordoned, so nothing is launched", cordon.until)
 
     def _backing_off(self, pool: Pool) -> RejectedPool | None:
         backoff = self.ledger.backoffs.get(pool)
@@ -307,12 +315,14 @@ def _lasting(pool: Pool, ledger: Ledger, market: Market, now: datetime, policy: 
     return _STOCK_WORTH[stock] * float(0.5**early)
 
 
-def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired) -> list[Offer]:
+def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired, now: datetime) -> list[Offer]:
     """Puts zones with the fewest instances first, and asks none for more than its even part."""
     zones = Counter(member.pool.zone for member in occupying(ledger))
     for intent in ledger.intents:
         zones[intent.pool.zone] += intent.missing
-    even = -(-desired.replicas // max(1, len({placement.zone for _, placement in desired.pools})))
+    cordoned = {one.zone for one in in_force(desired, now)}
+    open_zones = {placement.zone for _, placement in desired.pools} - cordoned
+    even = -(-(desired.replicas - sum(zones[zone] for zone in cordoned)) // max(1, len(open_zones)))
     level = [
         Offer(offer.pool, offer.score, offer.bid, min(offer.count_max, max(1, even - zones[offer.pool.zone])))
         for offer in kept

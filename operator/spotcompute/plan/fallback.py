@@ -15,6 +15,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.cordon import cordon_of
 from spotcompute.plan.situation import Situation
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
@@ -180,10 +181,11 @@ def _is_refused(situation: Situation, learned: Learned) -> bool:
 
 
 def _cheapest_on_demand(situation: Situation, learned: Learned) -> Pool | None:
-    market = situation.market
+    desired, market = situation.desired, situation.market
     if market.unreliable_because is not None:
         return None
-    pools = [pool for pool, _ in situation.desired.pools if pool not in learned.not_on_demand]
+    open_pools = (pool for pool, _ in desired.pools if cordon_of(desired, pool.zone, situation.now) is None)
+    pools = [pool for pool in open_pools if pool not in learned.not_on_demand]
     quoted = [pool for pool in pools if market.list_price(pool)]
     return min(quoted, key=lambda pool: market.list_price(pool) or 0, default=None)
 

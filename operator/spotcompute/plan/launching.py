@@ -17,6 +17,7 @@ from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.cordon import cordon_of
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import subnet_to_ask
@@ -36,6 +37,8 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     asked = desired.within(intent.pool.zone, intent.subnet_id)
     request = request_for(asked, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
     if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
+        return False
+    if cordon_of(desired, intent.pool.zone, now) is not None:
         return False
     if not is_within(desired, ledger, intent, situation.market):
         return False

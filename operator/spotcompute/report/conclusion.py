@@ -11,6 +11,7 @@ from spotcompute.api.conditions import Condition, ConditionType, Reason
 from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
+from spotcompute.model.desired import Cordon, Desired
 from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import Pool
 from spotcompute.plan.account_match import is_number
@@ -19,6 +20,7 @@ from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count
+from spotcompute.plan.cordon import in_force
 from spotcompute.plan.fallback import on_demand_members
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.situation import Situation
@@ -272,6 +274,29 @@ def gang_condition(situation: Situation) -> list[Condition]:
     return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(situation))]
 
 
+def cordon_condition(situation: Situation) -> list[Condition]:
+    """Returns one condition more while a zone is closed for launches, or what should close one cannot be read."""
+    desired, unread = situation.desired, situation.desired.cordons.unread
+    closed = in_force(desired, situation.now)
+    if desired.deleting or not (closed or unread):
+        return []
+    said = _said_of_cordons(closed, desired) if closed else []
+    if unread:
+        said.append(
+            f"not understood: {', '.join(unread)}. Write a zone, or ZONE@2026-12-24T18:00:00Z, with commas between"
+        )
+    reason = Reason.CORDON_UNREADABLE if unread else Reason.CORDONED
+    return [Condition(ConditionType.CORDONED, _truth(bool(closed)), reason, ". ".join(said))]
+
+
+def _said_of_cordons(closed: Sequence[Cordon], desired: Desired) -> list[str]:
+    named = [f"{one.zone} until {to_text(one.until)}" if one.until else one.zone for one in closed]
+    used = {pool.zone for pool, _ in desired.pools} | {one.zone for one in desired.placements}
+    strange = [one.zone for one in closed if one.zone not in used]
+    said = [f"nothing is launched in {', '.join(named)}; what runs there stays"]
+    return [*said, f"no placement is in {', '.join(strange)}"] if strange else said
+
+
 def _one_time_over(situation: Situation, counts: str) -> Conclusion:
     """Returns the state after the one attempt of a OneTime environment: it failed, or instances were lost since."""
     backoffs = [
@@ -296,6 +321,7 @@ def _is_refusal(backoff: Backoff) -> bool:
 
 
 _STATES: dict[Obstacle, PoolState] = {
+    Obstacle.CORDONED: "Cordoned",
     Obstacle.RECLAIMS_EARLY: "Avoided",
     Obstacle.NOT_QUOTED: "Unpriced",
     Obstacle.OVER_BUDGET: "OverBudget",

@@ -24,6 +24,7 @@ from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import (
     Conclusion,
     conclude,
+    cordon_condition,
     gang_condition,
     instances_in,
     leaving_note,
@@ -160,7 +161,8 @@ _NOTHING: tuple[object, ...] = (None, [], {})
 
 def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
     """Returns the state of the environment in one word, one reason and conditions, and when the next attempt is."""
-    found = [*conclusion.conditions(), *gang_condition(situation), *state_refusal_condition(situation.ledger)]
+    others = (*gang_condition(situation), *cordon_condition(situation), *state_refusal_condition(situation.ledger))
+    found = [*conclusion.conditions(), *others]
     before = previous.get("conditions") or []
     return {
         "phase": conclusion.phase,

@@ -15,6 +15,7 @@ from spotcompute.plan.absence import may_soon_be_proven
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import occupies, stuck_since
+from spotcompute.plan.cordon import next_end
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
@@ -124,6 +125,14 @@ def _gang_parts(situation: Situation) -> datetime | None:
 
 def _is_idle(situation: Situation) -> bool:
     return situation.desired.deleting or situation.desired.paused
+
+
+# --- cordons ---------------------------------------------------------------------------------------------------------
+
+
+def _cordon_ends(situation: Situation) -> datetime | None:
+    """Returns when a zone may be used again, so that the object stops saying that it may not."""
+    return None if situation.desired.deleting else next_end(situation.desired, situation.now)
 
 
 # --- what was lost or not believed -----------------------------------------------------------------------------------
@@ -268,6 +277,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("spot and on demand may change places", _change_over),
     ("a gang has been incomplete for its hold", _gang_hold),
     ("a gang may be built from parts again", _gang_parts),
+    ("a cordon ends", _cordon_ends),
     ("instances live under another identity", _other_identities),
     ("a refused state has been shown long enough", _refusal_shown),
     ("the quarantine ends", _quarantine),

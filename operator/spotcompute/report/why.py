@@ -77,7 +77,8 @@ def _of_rejected(situation: Situation) -> Why:
     order = list(Obstacle)
     first = min(others, key=lambda one: (order.index(one.why), str(one.pool)))
     advice = _ADVICE_ON_OBSTACLES[first.why]
-    stalled = situation.desired.fallback is None and all(one.why is Obstacle.SHARE_FULL for one in rejected)
+    is_lasting = all(one.why in _LASTING and one.until is None for one in rejected)
+    stalled = is_lasting and (situation.desired.fallback is None or first.why is Obstacle.CORDONED)
     return Why(str(first.why), f"{first.pool}: {first.detail}. {advice}", stalled)
 
 
@@ -146,7 +147,11 @@ _ADVICE = {
     Trouble.INVALID_CREDENTIALS: "Correct the credentials Secret, or what its key may do",
 }
 
+#: Obstacles that only a person can remove, unless they have an end.
+_LASTING = frozenset({Obstacle.CORDONED, Obstacle.SHARE_FULL})
+
 _ADVICE_ON_OBSTACLES = {
+    Obstacle.CORDONED: "Take the zone out of the annotation spotcompute.dev/cordon-zone, or add other placements",
     Obstacle.BACKING_OFF: "",
     Obstacle.ZONE_BACKING_OFF: "",
     Obstacle.RECLAIMS_EARLY: "More instanceTypes or placements would help",
