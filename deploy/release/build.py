@@ -109,12 +109,25 @@ def plugin(dist: Path, url: str | None) -> None:
     pyz = dist / "kubectl-spot.pyz"
     pyz.write_bytes(program)
     pyz.chmod(0o755)
+    script = completion_script(pyz)
+    (dist / "kubectl_complete-spot").write_bytes(script)
+    (dist / "kubectl_complete-spot").chmod(0o755)
     archive = tar_gz(
-        [("LICENSE", (ROOT / "LICENSE").read_bytes()), ("kubectl-spot", program)], executable="kubectl-spot"
+        [
+            ("LICENSE", (ROOT / "LICENSE").read_bytes()),
+            ("kubectl-spot", program),
+            ("kubectl_complete-spot", script),
+        ],
+        executables=("kubectl-spot", "kubectl_complete-spot"),
     )
     (dist / "kubectl-spot.tar.gz").write_bytes(archive)
     manifest = krew(hashlib.sha256(archive).hexdigest(), url or "https://example.com/set-the-url-of-the-release")
     (dist / "spot.yaml").write_text(yaml.safe_dump(manifest, sort_keys=False, width=120), encoding="utf-8")
+
+
+def completion_script(pyz: Path) -> bytes:
+    """The script by which kubectl completes the plugin, as the plugin prints it."""
+    return _run(sys.executable, str(pyz), "completion").encode()
 
 
 def krew(sha256: str, url: str) -> dict[str, object]:
@@ -123,7 +136,7 @@ def krew(sha256: str, url: str) -> dict[str, object]:
         "selector": {"matchExpressions": [{"key": "os", "operator": "In", "values": ["linux", "darwin"]}]},
         "uri": f"{url}/kubectl-spot.tar.gz",
         "sha256": sha256,
-        "files": [{"from": "kubectl-spot", "to": "."}, {"from": "LICENSE", "to": "."}],
+        "files": [{"from": name, "to": "."} for name in ("kubectl-spot", "kubectl_complete-spot", "LICENSE")],
         "bin": "kubectl-spot",
     }
     return {
@@ -134,8 +147,8 @@ def krew(sha256: str, url: str) -> dict[str, object]:
             "version": f"v{version()}",
             "homepage": url.partition("/releases/")[0],
             "shortDescription": "Show spot environments as tables",
-            "description": "Shows why an environment waits, its instances, activity, pools, costs and quote.",
-            "caveats": "It needs Python 3.11 or newer.",
+            "description": "Shows why an environment waits, a tree, its instances, activity, pools, costs and quote.",
+            "caveats": "It needs Python 3.11 or newer. `kubectl spot completion` prints the script that completes it.",
             "platforms": [platform],
         },
     }
@@ -156,13 +169,13 @@ def parts_of(image: str) -> tuple[str, str, str]:
     return found["name"], found["tag"] or "", found["digest"] or ""
 
 
-def tar_gz(files: list[tuple[str, bytes]], executable: str | None = None) -> bytes:
+def tar_gz(files: list[tuple[str, bytes]], executables: tuple[str, ...] = ()) -> bytes:
     """A compressed archive of these files that is the same whenever and by whomever it is made."""
     plain = io.BytesIO()
     with tarfile.open(fileobj=plain, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name, content in sorted(files):
             member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o755 if name == executable else 0o644
+            member.size, member.mode = len(content), 0o755 if name in executables else 0o644
             archive.addfile(member, io.BytesIO(content))
     return gzip.compress(plain.getvalue(), mtime=0)
 

@@ -11,14 +11,20 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from kubectl_spot.table import Row, columns
+
 Object = Mapping[str, Any]
-Row = Sequence[str]
 
 #: Shown where a value is not known.
 NOTHING = "-"
 
 #: Number of ids in one cell.
 IDS_SHOWN = 3
+
+#: How late an operator may be before it seems to be down.
+LATE = timedelta(seconds=60)
+
+LOOK_AT_PODS = "Look at its pods: `kubectl get pods -A -l app.kubernetes.io/name=spotcompute-operator`."
 
 #: Conditions that are shown only while they have this status; with an empty one, as long as they are there.
 _SHOWN_WHILE = {"Stalled": "True", "StateRefused": "True", "GangReady": "False", "ZonesCordoned": ""}
@@ -30,27 +36,36 @@ def why(objects: Sequence[Object], now: datetime) -> str:
 
 
 def _why(obj: Object, now: datetime) -> Iterator[str]:
-    status, wanted = _status(obj), obj.get("spec", {}).get("replicas", 0)
+    status, wanted = status_of(obj), obj.get("spec", {}).get("replicas", 0)
     phase = status.get("phase", "not seen yet")
-    yield f"{label(obj)}: {_ready(status)} of {wanted} ready, {phase}"
+    yield f"{label(obj)}: {ready(status)} of {wanted} ready, {phase}"
     conditions = {item["type"]: item for item in status.get("conditions", ())}
-    if status.get("observedGeneration", -1) != obj["metadata"].get("generation", 1):
-        yield "  The operator has not seen the latest change of the spec yet; is it running?"
-    message = conditions.get("Ready", {}).get("message")
-    if message:
-        yield f"  {message}"
+    if phase != "not seen yet" and status.get("observedGeneration", -1) != obj["metadata"].get("generation", 1):
+        yield f"  The operator has not seen the latest change of the spec yet; is it running? {LOOK_AT_PODS}"
+    message, at = conditions.get("Ready", {}).get("message"), status.get("nextAttemptTime")
+    told, is_told = _with_wait(message, at, now)
+    if told:
+        yield f"  {told}"
     for name, when in _SHOWN_WHILE.items():
         found = conditions.get(name)
         if found and when in ("", found.get("status")) and found.get("message") not in (None, "", message):
             yield f"  {name}: {found['message']}"
-    at = status.get("nextAttemptTime")
-    if at:
+    if at and not is_told:
         yield f"  The cloud is asked next {_until(_time(at), now)} ({at})"
+    if at and now - _time(at) > LATE and phase not in ("Paused", "Deleting"):
+        yield f"  That time has passed, so the operator seems to be down. {LOOK_AT_PODS}"
+
+
+def _with_wait(message: str | None, at: str | None, now: datetime) -> tuple[str | None, bool]:
+    """Returns the sentence with how long it is until the next attempt, and whether it tells of that attempt."""
+    if not message or not at or at not in message:
+        return message, False
+    return message.replace(at, f"{_until(_time(at), now)} ({at})", 1), True
 
 
 def instances(obj: Object, now: datetime) -> str:
     """Returns one line per instance in status. For very large environments the ids of the others follow."""
-    shown = _status(obj).get("instances", ())
+    shown = status_of(obj).get("instances", ())
     head = ("ID", "STATE", "READY", "TYPE", "ZONE", "PRICE/H", "AGE", "IP", "NOTE")
     rows = [
         (
@@ -60,13 +75,13 @@ def instances(obj: Object, now: datetime) -> str:
             one.get("instanceType", NOTHING) + (" (on demand)" if one.get("onDemand") else ""),
             one.get("zone", NOTHING),
             one.get("pricePerHour", NOTHING),
-            _age(one.get("launchedAt"), now),
+            age(one.get("launchedAt"), now),
             one.get("privateIP") or NOTHING,
             one.get("note", ""),
         )
         for one in shown
     ]
-    hidden = sorted(set(_status(obj).get("instanceIDs", ())) - {one["id"] for one in shown})
+    hidden = sorted(set(status_of(obj).get("instanceIDs", ())) - {one["id"] for one in shown})
     more = [f"And {len(hidden)} more: {', '.join(hidden)}"] if hidden else []
     return _block(obj, head, rows, more, "no instances")
 
@@ -76,16 +91,16 @@ def activity(obj: Object, now: datetime) -> str:
     head = ("AGE", "TYPE", "STATE", "TIMES", "POOL", "INSTANCES", "WHY")
     rows = [
         (
-            _age(line.get("endTime") or line.get("startTime"), now),
+            age(line.get("endTime") or line.get("startTime"), now),
             line["type"],
             line["state"],
             str(line.get("count", 1)),
-            _pool(line),
+            pool(line),
             _ids(line.get("instanceIds", ())),
             (": ".join(filter(None, (line.get("code"), line.get("message")))) or line.get("cause", ""))
             + _request(line),
         )
-        for line in _status(obj).get("activities", ())
+        for line in status_of(obj).get("activities", ())
     ]
     return _block(obj, head, rows, [], "nothing has happened yet")
 
@@ -95,7 +110,7 @@ def pools(obj: Object, now: datetime) -> str:
     head = ("POOL", "STATE", "HAS", "SPOT/H", "ON-DEMAND/H", "STOCK", "SCORE", "NEXT", "WHY")
     rows = [
         (
-            _pool(one),
+            pool(one),
             one.get("state", NOTHING),
             str(one.get("instances", 0)),
             one.get("pricePerHour", NOTHING),
@@ -105,7 +120,7 @@ def pools(obj: Object, now: datetime) -> str:
             _until(_time(one["nextAttemptTime"]), now) if one.get("nextAttemptTime") else NOTHING,
             one.get("lastError") or one.get("note") or "",
         )
-        for one in _status(obj).get("pools", ())
+        for one in status_of(obj).get("pools", ())
     ]
     return _block(obj, head, rows, [], _no_pools(obj))
 
@@ -115,7 +130,7 @@ def _request(line: Mapping[str, Any]) -> str:
 
 
 def _no_pools(obj: Object) -> str:
-    is_seen = "readyReplicas" in _status(obj) or not _status(obj).get("phase")
+    is_seen = "readyReplicas" in status_of(obj) or not status_of(obj).get("phase")
     return "no pool is known yet" if is_seen else "pools are not known while the cloud cannot be seen"
 
 
@@ -125,12 +140,12 @@ def cost(objects: Sequence[Object], now: datetime) -> str:
     rows: list[Row] = []
     sums: dict[str, tuple[Decimal, Decimal]] = {}
     for obj in objects:
-        found = _status(obj).get("cost", {})
+        found = status_of(obj).get("cost", {})
         spent, currency = spent_until(found, now), found.get("currency", "")
         rows.append(
             (
                 label(obj),
-                f"{_ready(_status(obj))}/{obj.get('spec', {}).get('replicas', 0)}",
+                f"{ready(status_of(obj))}/{obj.get('spec', {}).get('replicas', 0)}",
                 found.get("perHour", NOTHING),
                 found.get("extrasPerHour", NOTHING),
                 found.get("onDemandPerHour", NOTHING),
@@ -160,20 +175,20 @@ def spent_until(found: Mapping[str, Any], now: datetime) -> Decimal | None:
 
 def quote(obj: Object, now: datetime) -> str:
     """Returns what a paused environment would buy, at what cost, and what must be corrected first."""
-    found = _status(obj).get("quote")
+    found = status_of(obj).get("quote")
     if found is None:
         return f"{label(obj)}\n  There is a quote only while spec.paused is true and instances are missing."
-    head, refused = ("COUNT", "POOL", "SPOT/H", "BID/H"), {_pool(one) for one in found.get("refusals", ())}
+    head, refused = ("COUNT", "POOL", "SPOT/H", "BID/H"), {pool(one) for one in found.get("refusals", ())}
     rows = [
-        (str(one["count"]), _pool(one), one.get("pricePerHour", NOTHING), one.get("bid", "market"))
+        (str(one["count"]), pool(one), one.get("pricePerHour", NOTHING), one.get("bid", "market"))
         for one in found.get("pools", ())
-        if _pool(one) not in refused
+        if pool(one) not in refused
     ]
     return _block(obj, head, rows, list(_about(found)), "nothing would be bought")
 
 
 def _about(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"{found['chosen']} of {found['missing']} missing instances would be bought."
+    yield _answer(found)
     if "perHour" in found:
         parts = [f"{found['perHour']} {found.get('currency', '')} per hour"]
         parts += [f"of that {found['extrasPerHour']} for disks and bandwidth"] if "extrasPerHour" in found else []
@@ -184,9 +199,21 @@ def _about(found: Mapping[str, Any]) -> Iterator[str]:
     if found.get("moreErrors"):
         yield "These errors may hide others."
     for one in found.get("refusals", ()):
-        yield f"{_pool(one)} would refuse now: {one['code']}: {one['message']}"
+        yield f"{pool(one)} would refuse now: {one['code']}: {one['message']}"
     if "unchecked" in found:
         yield f"Not checked: {found['unchecked']}"
+
+
+def _answer(found: Mapping[str, Any]) -> str:
+    """Returns the one answer: it names no number that what follows would contradict."""
+    count = f"{found['chosen']} of {found['missing']} missing {'instance' if found['missing'] == 1 else 'instances'}"
+    errors = len(found.get("errors", ()))
+    if errors:
+        least = "at least " if found.get("moreErrors") else ""
+        what = f"{least}{errors} {'error' if errors == 1 else 'errors'} to be corrected before anything is bought"
+        return f"Wrong: {what}; then {count} would be bought."
+    is_all = found["chosen"] == found["missing"] and not found.get("refusals") and "unchecked" not in found
+    return f"{count} would be bought." if is_all else f"Not now: {count} would be bought."
 
 
 #: Commands about one object each, and commands about all of them together.
@@ -206,6 +233,7 @@ PARTS = {
     "pools": ("pools",),
     "cost": ("cost",),
     "quote": ("quote",),
+    "tree": ("phase", "reason", "replicas", "readyReplicas", "instances", "instanceIDs", "cost"),
 }
 
 
@@ -222,16 +250,10 @@ def data(command: str, objects: Sequence[Object]) -> list[dict[str, Any]]:
         {
             "namespace": obj["metadata"]["namespace"],
             "name": obj["metadata"]["name"],
-            **{part: _status(obj)[part] for part in PARTS[command] if part in _status(obj)},
+            **{part: status_of(obj)[part] for part in PARTS[command] if part in status_of(obj)},
         }
         for obj in objects
     ]
-
-
-def columns(rows: Sequence[Row]) -> list[str]:
-    """Returns rows of equal length as lines, aligned as kubectl does it: three spaces apart, no spaces at the end."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["   ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
 
 
 def label(obj: Object) -> str:
@@ -244,17 +266,19 @@ def _block(obj: Object, head: Row, rows: Sequence[Row], more: Sequence[str], not
     return "\n".join([label(obj), *(f"  {line}" for line in (*table, *more))])
 
 
-def _status(obj: Object) -> Mapping[str, Any]:
+def status_of(obj: Object) -> Mapping[str, Any]:
+    """Returns the status, empty before the operator has seen the object."""
     found: Mapping[str, Any] = obj.get("status") or {}
     return found
 
 
-def _ready(status: Mapping[str, Any]) -> str:
+def ready(status: Mapping[str, Any]) -> str:
     """Returns how many instances are ready: `?` while the operator cannot see them, 0 before it has seen the object."""
     return str(status.get("readyReplicas", "?" if status.get("phase") else 0))
 
 
-def _pool(one: Mapping[str, Any]) -> str:
+def pool(one: Mapping[str, Any]) -> str:
+    """Returns `type@zone`."""
     return f"{one['instanceType']}@{one['zone']}" if one.get("instanceType") and one.get("zone") else NOTHING
 
 
@@ -267,7 +291,8 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text)
 
 
-def _age(text: str | None, now: datetime) -> str:
+def age(text: str | None, now: datetime) -> str:
+    """Returns how long ago that was."""
     return NOTHING if text is None else duration(now - _time(text))
 
 

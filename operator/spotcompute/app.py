@@ -30,6 +30,7 @@ from spotcompute.cloud.pace import IDLE, Pace
 from spotcompute.cloud.tencent.client import UnsafeEndpoint, host_of
 from spotcompute.cloud.tencent.provider import LISTED_PER_SECOND, TencentProviders
 from spotcompute.kube.account_registry import AccountRegistry
+from spotcompute.kube.announcement import announce
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Connection, NoCluster, connect
@@ -205,6 +206,7 @@ async def _hold(elector: Elector) -> None:
 async def _act(settings: Settings, connection: Connection, health: Health, stop: asyncio.Event) -> None:
     metrics.leader.set(1)
     app, ready = await build(settings, connection, stop), asyncio.Event()
+    await announce(connection, settings.home_namespace, app.cluster.namespaces, __version__)
     REGISTRY.register(metrics.Environments(app.cluster.store.all))
     REGISTRY.register(Pools(app.cluster.store.all, app.accounts.markets, currency(settings)))
     _log.info(

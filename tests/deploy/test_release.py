@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import io
+import os
 import re
 import subprocess
 import sys
@@ -96,6 +97,15 @@ def test_krew_finds_the_file_that_it_is_promised(dist: Path) -> None:
         names = {member.name: member for member in opened}
     assert {one["from"] for one in platform["files"]} == names.keys()
     assert names[platform["bin"]].mode & 0o111
+    assert names["kubectl_complete-spot"].mode & 0o111
+
+
+def test_the_script_completes_the_plugin_that_lies_beside_it(dist: Path, tmp_path: Path) -> None:
+    (tmp_path / "kubectl-spot").symlink_to(dist / "kubectl-spot.pyz")
+    path = os.pathsep.join([str(tmp_path), str(Path(sys.executable).parent), os.environ["PATH"]])
+    command = [str(dist / "kubectl_complete-spot"), "wh"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={"PATH": path})
+    assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == ["why", ":4"], done.stderr
 
 
 def test_two_builds_are_the_same(build: ModuleType, dist: Path, tmp_path: Path) -> None:
@@ -104,7 +114,7 @@ def test_two_builds_are_the_same(build: ModuleType, dist: Path, tmp_path: Path) 
     build.plugin(tmp_path, "https://example.com/releases/download/v1")
     build.checksums(tmp_path)
     assert (tmp_path / "SHA256SUMS").read_text() == (dist / "SHA256SUMS").read_text()
-    assert len((dist / "SHA256SUMS").read_text().splitlines()) == 6
+    assert len((dist / "SHA256SUMS").read_text().splitlines()) == 7
 
 
 def test_the_workflows_call_targets_that_exist() -> None:

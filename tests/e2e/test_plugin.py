@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from e2e.stage import ROOT, Stage
+from kubectl_spot.completion import SCRIPT
 from waiting import eventually
 
 pytestmark = [pytest.mark.e2e, pytest.mark.usefixtures("shared_operator")]
@@ -25,16 +26,23 @@ class Terminal:
         plugin = directory / "kubectl-spot"
         plugin.write_text(f'#!/bin/sh\nexec {sys.executable} -m kubectl_spot "$@"\n')
         plugin.chmod(plugin.stat().st_mode | stat.S_IXUSR)
+        completion = directory / "kubectl_complete-spot"
+        completion.write_text(SCRIPT.replace("kubectl-spot", str(plugin)))
+        completion.chmod(0o755)
         path = os.pathsep.join([str(directory), os.environ["PATH"]])
         self.environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT / "operator")}
+        self.kubeconfig = f"--kubeconfig={stage.kubectl.kubeconfig}"
         self._scope = (f"--kubeconfig={stage.kubectl.kubeconfig}", f"--namespace={stage.namespace}")
 
     def command(self, name: str, *arguments: str) -> list[str]:
         return ["kubectl", "spot", name, *arguments, *self._scope]
 
     def run(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.kubectl("spot", name, *arguments, *self._scope)
+
+    def kubectl(self, *words: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            self.command(name, *arguments),
+            ["kubectl", *words],
             env=self.environment,
             capture_output=True,
             text=True,
@@ -71,6 +79,37 @@ def test_what_kubectl_cannot_read_is_told_in_its_words(terminal: Terminal) -> No
     assert 'spotcomputeenvironments.spotcompute.dev "nobody" not found' in done.stderr
     assert terminal.run("why").stdout.strip() == "No environments."
     assert "either --namespace or --all-namespaces" in terminal.run("why", "-A").stderr
+
+
+def test_kubectls_flags_work_in_every_place(stage: Stage, terminal: Terminal) -> None:
+    stage.apply(replicas=1)
+    stage.until_ready(1)
+    name, where = f"{stage.namespace}/web", f"--namespace={stage.namespace}"
+    assert name in terminal.kubectl("spot", where, terminal.kubeconfig, "why").stdout
+    assert name in terminal.kubectl("spot", terminal.kubeconfig, "why", "-A").stdout
+    assert name in terminal.kubectl("spot", "-n", stage.namespace, "why", "web", terminal.kubeconfig).stdout
+    assert "No environments." in terminal.kubectl("spot", where, "-l", "no=such", "why", terminal.kubeconfig).stdout
+    refused = terminal.kubectl("spot", "--as", "eve", terminal.kubeconfig, "why", where)
+    assert (refused.returncode, "ClusterRole spotcompute-view" in refused.stderr) == (1, True), refused.stderr
+
+
+def test_a_tree_shows_what_runs(stage: Stage, terminal: Terminal) -> None:
+    stage.apply(replicas=2)
+    stage.until_ready(2)
+    lines = terminal.run("tree").stdout.splitlines()
+    assert lines[0] == stage.namespace
+    assert lines[1].startswith("└─ web   2/2 ready   Ready")
+    ids = {row["id"] for row in stage.cloud.instances(stage.account)}
+    assert {line.split()[1] for line in lines[2:]} == ids
+
+
+def test_kubectl_completes_it(stage: Stage, terminal: Terminal) -> None:
+    stage.apply(replicas=0)
+    stage.until(lambda obj: obj["status"].get("phase"), "it is seen")
+    terminal.environment["KUBECONFIG"] = terminal.kubeconfig.partition("=")[2]
+    assert "tree\t" in terminal.kubectl("__complete", "spot", "tr").stdout
+    shown = terminal.kubectl("__complete", "spot", "-n", stage.namespace, "why", "").stdout
+    assert shown.splitlines()[:2] == ["web\tReady", ":4"], shown
 
 
 def test_it_watches(stage: Stage, terminal: Terminal, tmp_path: Path) -> None:

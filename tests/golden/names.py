@@ -180,6 +180,7 @@ def marks() -> Iterator[str]:
     """What stands on objects and on instances: annotations, finalizers, tags, and names of objects of our own."""
     yield f"annotation {names.ENVIRONMENT_ID}"
     yield f"annotation {cordon.CORDON_ZONE}"
+    yield from (f"annotation of the ConfigMap {name}" for name in (names.WATCHES, names.RUNS))
     yield f"finalizer {names.FINALIZER}"
     yield f"finalizer never used {names.KOPF_FINALIZER}"
     yield f"finalizer of a Secret {names.SECRET_FINALIZER}"

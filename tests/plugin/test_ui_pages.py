@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from starlette.applications import Starlette
 
+from kubectl_spot.problems import Problem
 from kubectl_spot.ui.cluster import Cluster, Kubectl
 from kubectl_spot.ui.pages import Pages
-from kubectl_spot.ui.problems import Problem
 from kubectl_spot.ui.state import State
 from plugin.ui_objects import NOW, ask, condition, environment, instance, large, pool
 

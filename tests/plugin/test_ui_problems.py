@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from kubectl_spot.ui.problems import FIELDS, Problem, old_definition, problem_of, silent_operator
+from kubectl_spot.problems import Problem, problem_of
+from kubectl_spot.ui.problems import FIELDS, old_definition, silent_operator
 from kubectl_spot.ui.reading import summary_of
 from plugin.ui_objects import NOW, environment
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from kubectl_spot import views
 from kubectl_spot.__main__ import _documents
+from kubectl_spot.table import columns, width
 from spotcompute.api.crd import custom_resource_definition
 
 NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
@@ -99,7 +100,7 @@ QUOTE = """
 jobs/web
   COUNT   POOL                        SPOT/H   BID/H
   2       S5.MEDIUM4@ap-guangzhou-3   0.0226   market
-  2 of 3 missing instances would be bought.
+  Wrong: 1 error to be corrected before anything is bought; then 2 of 3 missing instances would be bought.
   0.06 USD per hour, of that 0.007 for disks and bandwidth.
   Correct first: spec.template.camRoleName: AuthFailure: no such role
 """.strip()
@@ -120,7 +121,7 @@ def test_a_pool_that_would_refuse_is_not_among_those_that_would_be_bought() -> N
     quote = {"missing": 2, "chosen": 0, "pools": [pool], "refusals": [refusal]}
     shown = views.text("quote", [web({"quote": quote})], NOW)
     assert "nothing would be bought" in shown
-    assert "0 of 2 missing instances would be bought" in shown
+    assert "Not now: 0 of 2 missing instances would be bought" in shown
     assert "would refuse now: ResourceInsufficient" in shown
 
 
@@ -144,6 +145,42 @@ def test_an_object_that_nobody_has_looked_at_is_shown_too(command: str, status: 
 def test_a_change_that_nobody_has_seen_is_told() -> None:
     assert "is it running?" in views.text("why", [web(STATUS, generation=3)], NOW)
     assert "is it running?" not in views.text("why", [web(STATUS)], NOW)
+
+
+def test_the_next_attempt_is_told_once() -> None:
+    """The condition names the time already, so the line of its own would only repeat it."""
+    told = {**READY, "message": "1 of 3 instances run; sold out. Next attempt 2026-11-24T04:00:23Z"}
+    shown = views.text("why", [web({**STATUS, "conditions": [told]})], NOW)
+    assert "sold out. Next attempt in 23s (2026-11-24T04:00:23Z)" in shown
+    assert shown.count("04:00:23Z") == 1
+    assert "asked next" not in shown
+
+
+@pytest.mark.parametrize(
+    ("minutes", "phase", "is_told"),
+    [(0, "Waiting", False), (3, "Waiting", True), (3, "Paused", False), (3, "Deleting", False)],
+)
+def test_an_attempt_that_is_overdue_says_that_the_operator_seems_to_be_down(
+    minutes: int, phase: str, is_told: bool
+) -> None:
+    shown = views.text("why", [web({**STATUS, "phase": phase})], NOW + timedelta(minutes=minutes))
+    assert ("seems to be down. Look at its pods: `kubectl get pods" in shown) is is_told
+
+
+@pytest.mark.parametrize(
+    ("quote", "answer"),
+    [
+        ({"missing": 1, "chosen": 1}, "1 of 1 missing instance would be bought."),
+        ({"missing": 3, "chosen": 2}, "Not now: 2 of 3 missing instances would be bought."),
+        ({"missing": 3, "chosen": 3, "unchecked": "no answer"}, "Not now: 3 of 3"),
+        (
+            {"missing": 3, "chosen": 3, "errors": [{"code": "X", "message": "y"}] * 2, "moreErrors": True},
+            "Wrong: at least 2 errors to be corrected",
+        ),
+    ],
+)
+def test_a_quote_has_one_answer(quote: dict[str, Any], answer: str) -> None:
+    assert answer in views.text("quote", [web({"quote": quote})], NOW)
 
 
 def test_costs_are_summed_by_currency() -> None:
@@ -170,13 +207,18 @@ def test_durations_read_as_those_of_kubectl(seconds: int, text: str) -> None:
 
 @given(st.lists(st.lists(st.text("ab ", max_size=5), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_columns_begin_one_below_the_other(rows: list[list[str]]) -> None:
-    lines = views.columns(rows)
+    lines = columns(rows)
     starts = [0]
     for column in list(zip(*rows, strict=True))[:-1]:
         starts.append(starts[-1] + max(map(len, column)) + 3)
     for row, line in zip(rows, lines, strict=True):
         for cell, start in zip(row, starts, strict=True):
             assert line[start:].startswith(cell.rstrip()) or not cell.strip()
+
+
+def test_a_chinese_cell_takes_the_room_that_a_terminal_gives_it() -> None:
+    assert columns([["渲染", "x"], ["abcd", "y"]]) == ["渲染   x", "abcd   y"]
+    assert width("e\u0301") == 1
 
 
 @pytest.mark.parametrize("command", sorted(views.PARTS))

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from kubectl_spot.ui.problems import NO_KUBECTL, Problem, old_definition, problem_of
+from kubectl_spot.problems import NO_KUBECTL, Problem, problem_of
+from kubectl_spot.ui.problems import old_definition
 from kubectl_spot.ui.reading import key_of, mapping, text
 from kubectl_spot.ui.state import State
 

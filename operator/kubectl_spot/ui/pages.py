@@ -22,9 +22,9 @@ from starlette.responses import HTMLResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from kubectl_spot.problems import Problem
 from kubectl_spot.ui import charts, form, market, rows
 from kubectl_spot.ui.cluster import Cluster, KubectlFailed
-from kubectl_spot.ui.problems import Problem
 from kubectl_spot.ui.prometheus import Prometheus
 from kubectl_spot.ui.state import State
 

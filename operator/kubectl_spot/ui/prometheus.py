@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from kubectl_spot.ui.problems import Problem
+from kubectl_spot.problems import Problem
 
 Point = tuple[float, float]
 

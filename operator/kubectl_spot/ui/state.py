@@ -14,8 +14,9 @@ from collections.abc import Callable, Collection
 from datetime import UTC, datetime
 from typing import Any
 
+from kubectl_spot.problems import Problem
 from kubectl_spot.ui.history import History
-from kubectl_spot.ui.problems import Problem, silent_operator
+from kubectl_spot.ui.problems import silent_operator
 from kubectl_spot.ui.reading import Machine, Object, Summary, slim, summary_of
 
 

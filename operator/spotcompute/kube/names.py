@@ -17,6 +17,11 @@ SECRET_FINALIZER = f"{GROUP}/credentials-in-use"
 #: ConfigMap in the operator's own namespace that records which keys have bought instances, and where.
 ACCOUNTS = "spotcompute-accounts"
 
+#: Annotations of that ConfigMap: which namespaces the operator watches, separated by commas or `EVERYWHERE`, and in
+#: which version it runs.
+WATCHES, RUNS = f"{GROUP}/watches", f"{GROUP}/version"
+EVERYWHERE = "*"
+
 #: Annotation with the identity that an environment was given once; see docs/decisions.
 ENVIRONMENT_ID = f"{GROUP}/environment-id"
 
@@ -27,12 +32,15 @@ __all__ = [
     "ACCOUNTS",
     "CRD_NAME",
     "ENVIRONMENT_ID",
+    "EVERYWHERE",
     "FIELD_MANAGER",
     "FINALIZER",
     "GROUP",
     "KIND",
     "KOPF_FINALIZER",
     "PLURAL",
+    "RUNS",
     "SECRET_FINALIZER",
     "VERSION",
+    "WATCHES",
 ]
