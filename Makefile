@@ -49,11 +49,14 @@ check: $(READY)  ## format, lint, types, import contracts, generated files
 	MYPYPATH=operator:deploy/local $(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
 	@$(BIN)/spotcompute crd | diff -u $(CRD) - || { echo "$(CRD) is not what the code makes: run 'make crds' and commit"; exit 1; }
+	@$(BIN)/spotcompute crd --instances | diff -u $(INSTANCES) - || { echo "$(INSTANCES) is not what the code makes: run 'make crds' and commit"; exit 1; }
 
 .PHONY: crds
 CRD := crds/spotcompute.dev_spotcomputeenvironments.yaml
+INSTANCES := crds/spotcompute.dev_spotinstances.yaml
 crds: $(READY)  ## generate the CustomResourceDefinition, the chart's copies and the reference pages from the code
 	$(BIN)/spotcompute crd > $(CRD).new && mv $(CRD).new $(CRD)
+	$(BIN)/spotcompute crd --instances > $(INSTANCES).new && mv $(INSTANCES).new $(INSTANCES)
 	$(BIN)/spotcompute crd --json-schema > deploy/schema/spotcomputeenvironment_v1alpha1.json
 	$(BIN)/python docs/generate.py
 	$(BIN)/python deploy/charts/generate.py

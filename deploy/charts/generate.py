@@ -22,6 +22,7 @@ from spotcompute.settings import Settings
 
 CHART = Path(__file__).resolve().parent / "spotcompute-operator"
 CRD = Path("files/spotcompute.dev_spotcomputeenvironments.yaml")
+INSTANCES = Path("files/spotcompute.dev_spotinstances.yaml")
 SCHEMA, README = Path("values.schema.json"), Path("README.md")
 MONITORING = CHART.parents[1] / "monitoring"
 COPIES = (MONITORING / "prometheus-rule.yaml", MONITORING / "dashboards" / "spotcompute.json")
@@ -36,13 +37,18 @@ CHECKED = ("type", "enum", "minimum", "exclusiveMinimum", "items", "description"
 
 def files() -> dict[Path, str]:
     """Path in the chart to content."""
-    crd = CliRunner().invoke(__main__.main, ["crd"], catch_exceptions=False).output
+    crds = {CRD: _printed("crd"), INSTANCES: _printed("crd", "--instances")}
     schema = json.loads((CHART / SCHEMA).read_text())
     schema["properties"]["settings"]["properties"] = dict(_settings())
     table = "| Value | Default | What for |\n|---|---|---|\n" + "".join(f"{row}\n" for row in _rows())
     readme = TABLE.sub(lambda _: table, (CHART / README).read_text())
     copies = {Path("files") / path.name: path.read_text() for path in COPIES}
-    return {CRD: crd, SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n", README: readme, **copies}
+    return {**crds, SCHEMA: json.dumps(schema, indent=2, ensure_ascii=False) + "\n", README: readme, **copies}
+
+
+def _printed(*command: str) -> str:
+    """What the operator's command line prints."""
+    return CliRunner().invoke(__main__.main, command, catch_exceptions=False).output
 
 
 def camel(name: str) -> str:

@@ -32,7 +32,7 @@ sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "deploy" / "local")]
 from localcluster import assets, helm  # noqa: E402 - found by the line above
 
 CHART = ROOT / "deploy" / "charts" / "spotcompute-operator"
-CRD = ROOT / "crds" / "spotcompute.dev_spotcomputeenvironments.yaml"
+CRDS = ROOT / "crds"
 
 #: What the plugin imports besides the standard library.
 PLUGIN_NEEDS = ("click",)
@@ -79,7 +79,7 @@ def chart(dist: Path, image: str | None) -> None:
 
 
 def install(dist: Path, image: str | None) -> None:
-    """One file that `kubectl apply --server-side -f` installs, and one with the CRD alone."""
+    """One file that `kubectl apply --server-side -f` installs, and one with the CRDs alone."""
     text = _run(str(assets.ensure().kubectl), "kustomize", str(ROOT / "deploy" / "base"))
     head = f"# spotcompute-operator {version()}: kubectl apply --server-side -f install.yaml\n"
     named = f"{PLACEHOLDER}:{version()}"
@@ -90,7 +90,8 @@ def install(dist: Path, image: str | None) -> None:
     else:
         head += f"# No registry has the image {named}: load it into your nodes, or name one of yours.\n"
     (dist / "install.yaml").write_text(head + text, encoding="utf-8")
-    shutil.copyfile(CRD, dist / "crds.yaml")
+    texts = [path.read_text(encoding="utf-8") for path in sorted(CRDS.glob("*.yaml"))]
+    (dist / "crds.yaml").write_text("---\n".join(texts), encoding="utf-8")
 
 
 def plugin(dist: Path, url: str | None) -> None:

@@ -34,6 +34,8 @@ from spotcompute.kube.announcement import announce
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Connection, NoCluster, connect
+from spotcompute.kube.instance_client import InstanceClient
+from spotcompute.kube.instance_objects import InstanceObjects
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.port import Forbidden, KubeError
@@ -41,6 +43,7 @@ from spotcompute.kube.reachable import readable, watch_reach
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.mirror import Mirror
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
@@ -98,6 +101,15 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     accounts = Accounts(providers, cluster.id, now, pace(settings), partial(_wake, store, queue))
     protocol = policy(settings)
     reconciler = Reconciler(cluster, accounts, protocol, now, _nonce, currency(settings))
+    mirror = Mirror(
+        InstanceObjects(namespaces, partial(_wake_one, store, queue)),
+        InstanceClient(connection),
+        kube,
+        store,
+        writes_per_second=settings.object_writes_per_second,
+        is_busy=lambda: queue.is_busy,
+    )
+    reconciler.views = mirror
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
     reach = partial(watch_reach, kube, settings.watched, namespaces, stop.set)
     shell = Shell(
@@ -106,7 +118,7 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
         cluster=cluster,
         reconciler=reconciler,
         queue=queue,
-        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, reach], stop),
+        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, mirror.run, reach], stop),
     )
     return App(cluster, shell, accounts)
 
@@ -123,6 +135,13 @@ async def _uid_of_the_cluster(kube: KubeClient) -> str:
             f"no name of this cluster: {error}\n  Set SPOTCOMPUTE_CLUSTER_ID to a name that no other cluster with these"
             " cloud accounts has and that stays, or grant get on namespace kube-system."
         ) from None
+
+
+def _wake_one(store: Store, queue: WorkQueue, namespace: str, uid: str) -> None:
+    """Queues the object with this uid, if it is one of this namespace."""
+    obj = store.get(uid)
+    if obj is not None and obj["metadata"]["namespace"] == namespace:
+        queue.add(uid)
 
 
 def _wake(store: Store, queue: WorkQueue, environment_ids: Collection[str]) -> None:

@@ -102,6 +102,13 @@ class Settings(BaseSettings):
         description="Time between two searches for instances whose environment no longer exists. They are released when"
         " they have been seen for 1.5 times as long and are 3 times as old.",
     )
+    object_writes_per_second: float = Field(
+        default=100.0,
+        gt=0,
+        le=1000,
+        description="Writes per second to objects of kind SpotInstance, of the whole operator. While environments are"
+        " worked on, a tenth of it.",
+    )
     workers: int = Field(default=16, ge=1, description="Number of environments that are reconciled at the same time.")
     rest_base_seconds: float = Field(
         default=5.0, gt=0, description="First backoff of a pool after a refusal. It doubles with each further refusal."

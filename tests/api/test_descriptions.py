@@ -101,6 +101,7 @@ def test_a_number_has_a_unit(path: str, unit: str) -> None:
 #: Leaves that no parameter of CVM is for, and why.
 NOT_IN_CVM = {
     "spec.paused": "a request is sent or not",
+    "spec.instanceObjects": "objects of Kubernetes",
     "spec.requestPolicy": "every request is one-time; asking again is the operator's part",
     "spec.market.allocationStrategy": "the order of requests",
     "spec.market.zonePolicy": "the order of requests",

@@ -143,9 +143,15 @@ def test_a_service_monitor_scrapes_every_replica() -> None:
 
 
 def test_a_kept_crd_differs_by_the_word_that_keeps_it() -> None:
-    kept = chart.only(chart.objects(), "CustomResourceDefinition")
-    assert kept["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
-    assert kept == chart.only(chart.objects("crds.keep=false"), "CustomResourceDefinition")
+    kept, others = crds(), crds("crds.keep=false")
+    assert len(kept) == 2
+    for one in kept:
+        assert one["metadata"].pop("annotations") == {"helm.sh/resource-policy": "keep"}
+    assert kept == others
+
+
+def crds(*sets: str) -> list[Manifest]:
+    return [item for item in chart.objects(*sets) if item["kind"] == "CustomResourceDefinition"]
 
 
 def test_a_crd_that_somebody_else_brings_is_left_out() -> None:
@@ -164,9 +170,12 @@ def test_a_changed_setting_is_another_config_map_so_that_the_operator_restarts()
     assert before["metadata"]["name"] != after["metadata"]["name"]
 
 
-def test_releases_of_two_names_share_nothing_but_the_crd() -> None:
+def test_releases_of_two_names_share_nothing_but_the_crds() -> None:
     blue, green = (compared(chart.objects(release=name, namespace=name)) for name in ("blue", "green"))
-    assert blue.keys() & green.keys() == {"CustomResourceDefinition /spotcomputeenvironments.spotcompute.dev"}
+    assert blue.keys() & green.keys() == {
+        "CustomResourceDefinition /spotcomputeenvironments.spotcompute.dev",
+        "CustomResourceDefinition /spotinstances.spotcompute.dev",
+    }
 
 
 def test_every_value_reaches_its_object() -> None:
@@ -314,9 +323,11 @@ def test_alerts_and_dashboard_are_those_of_the_other_way() -> None:
     assert dashboard["data"] == {"spotcompute.json": file.read_text()}
 
 
-def test_the_crd_is_that_of_the_other_way() -> None:
-    (copy,) = (CHART / "files").glob("*.dev_*.yaml")
-    assert copy.read_text() == (ROOT / "crds" / copy.name).read_text()
+def test_the_crds_are_those_of_the_other_way() -> None:
+    copies = list((CHART / "files").glob("*.dev_*.yaml"))
+    assert {copy.name for copy in copies} == {path.name for path in (ROOT / "crds").glob("*.yaml")}
+    for copy in copies:
+        assert copy.read_text() == (ROOT / "crds" / copy.name).read_text()
 
 
 def test_every_setting_can_be_a_value_or_is_one_already() -> None:

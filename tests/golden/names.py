@@ -26,7 +26,7 @@ from prometheus_client import Counter, Gauge, Histogram, Info
 import cvmsim.cli
 import kubectl_spot.__main__
 import spotcompute.__main__
-from spotcompute.api import conditions, cordon, crd, status
+from spotcompute.api import conditions, cordon, crd, instance_object, status
 from spotcompute.cloud.tencent import translate
 from spotcompute.kube import events, names
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
@@ -49,11 +49,19 @@ _LOGGERS, _LEVELS = {"log", "_log"}, {"debug", "info", "warning", "error", "exce
 
 def custom_resource() -> Iterator[str]:
     """Names of the kind, columns, and each field with its type, what the API server checks, and its rules."""
-    spec = crd.custom_resource_definition()["spec"]
+    yield from _resource(crd.custom_resource_definition()["spec"])
+
+
+def instance_resource() -> Iterator[str]:
+    """The same of the kind that shows single instances."""
+    yield from _resource(instance_object.instance_resource_definition()["spec"])
+
+
+def _resource(spec: dict[str, Any]) -> Iterator[str]:
     (version,) = spec["versions"]
     yield f"group {spec['group']} version {version['name']} scope {spec['scope']}"
     yield f"names {_json(spec['names'])}"
-    yield f"subresources {_json(version['subresources'])}"
+    yield f"subresources {_json(version.get('subresources', {}))}"
     yield from (f"selectable {field['jsonPath']}" for field in version["selectableFields"])
     yield from (f"column {_json(column)}" for column in version["additionalPrinterColumns"])
     yield from _fields("", version["schema"]["openAPIV3Schema"])
@@ -184,6 +192,9 @@ def marks() -> Iterator[str]:
     yield f"finalizer {names.FINALIZER}"
     yield f"finalizer never used {names.KOPF_FINALIZER}"
     yield f"finalizer of a Secret {names.SECRET_FINALIZER}"
+    yield f"finalizer of a SpotInstance {instance_object.INSTANCE_FINALIZER}"
+    yield from (f"label of a SpotInstance {label}" for label in instance_object.LABELS)
+    yield from (f"mark on a SpotInstance {mark}" for mark in instance_object.MARKS)
     yield f"ConfigMap {names.ACCOUNTS}"
     yield f"field manager {names.FIELD_MANAGER}"
     yield from (f"tag {tag}" for tag in (translate.CLUSTER_TAG, translate.ENVIRONMENT_TAG, translate.OWNER_TAG))
@@ -214,6 +225,7 @@ def _keys(path: str, schema: dict[str, Any]) -> Iterator[str]:
 #: File name to what stands in it. The sentence of each function says what that is.
 KINDS: dict[str, Callable[[], Iterable[str]]] = {
     "custom-resource.txt": custom_resource,
+    "custom-resource-instances.txt": instance_resource,
     "settings.txt": settings,
     "command-lines.txt": command_lines,
     "metrics.txt": metric_names,

@@ -33,6 +33,7 @@ from spotcompute.model.desired import Cordon, Cordons, Desired, Gang
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
+from spotcompute.model.wishes import Wish
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
@@ -241,6 +242,12 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(700))), 5),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
     ],
+    "a failed instance has been kept long enough": [
+        (DESIRED, ledger_of(member("ins-kept", kept_since=ago(500))), observed_of(), 3100),
+        (DESIRED, ledger_of(member("ins-kept", kept_since=ago(3600))), observed_of(), None),
+        (DESIRED, ledger_of(member("ins-kept")), observed_of(), None),
+        (DESIRED, ledger_of(member("ins-1", kept_since=ago(500))), observed_of(), None),
+    ],
     "a lost instance is still listed": [
         (DESIRED, ledger_of(LOST), observed_of(instance("ins-1", InstanceState.TERMINATING)), 60),
         (DESIRED, ledger_of(LOST), observed_of(), None),
@@ -254,10 +261,14 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
 }
 
 
+#: What is asked for one instance, whose id only the cases about it have.
+WISHES = {"ins-kept": Wish(keep_for=seconds(3600))}
+
+
 @pytest.mark.parametrize(("reason", "rule"), RULES, ids=[reason.replace(" ", "-") for reason, _ in RULES])
 def test_each_rule_says_when_something_of_its_kind_is_to_come(reason: str, rule: Rule) -> None:
     for desired, ledger, observed, wait in CASES[reason]:
-        at = rule(situation_of(desired, ledger, observed))
+        at = rule(replace(situation_of(desired, ledger, observed), wishes=WISHES))
         assert at == (None if wait is None else NOW + seconds(wait)), (desired, ledger, observed)
 
 

@@ -20,6 +20,7 @@ from localdemo.surroundings import REPOSITORY
 NAMESPACE = "spotcompute-demo"
 OPERATOR_NAMESPACE, OPERATOR_ACCOUNT = "spotcompute-system", "spotcompute-operator"
 CRD = "spotcomputeenvironments.spotcompute.dev"
+INSTANCES_CRD = "spotinstances.spotcompute.dev"
 LABEL = "spotcompute.dev/local-demo"
 #: There is no Deployment: the operator runs here as a process, with the ServiceAccount that the Deployment would use.
 RIGHTS = ("ClusterRole", "ClusterRoleBinding", "Role", "RoleBinding")
@@ -58,7 +59,7 @@ def _install(kubectl: Kubectl) -> None:
     foreign = _foreign(kubectl, manifests)
     ours = [_labelled(each) for each in manifests if _key(each) not in foreign]
     kubectl.apply(_list_of(ours), "--server-side", "--force-conflicts")
-    kubectl.wait_established(f"crd/{CRD}")
+    kubectl.wait_established(f"crd/{CRD}", f"crd/{INSTANCES_CRD}")
 
 
 def _refuse_conflicts(kubectl: Kubectl) -> None:
@@ -74,11 +75,12 @@ def _refuse_conflicts(kubectl: Kubectl) -> None:
 
 def _remove(kubectl: Kubectl) -> None:
     """Removes everything with our label. Instances that are left were simulated, and ended with the simulator."""
-    with contextlib.suppress(KubectlError):  # without the kind, no finalizer holds the namespace
-        for name in kubectl.run("get", CRD, f"--namespace={NAMESPACE}", "-o", "name").split():
-            kubectl.run("delete", f"--namespace={NAMESPACE}", name, "--wait=false")
-            no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
-            kubectl.run("patch", f"--namespace={NAMESPACE}", name, *no_finalizers)
+    for kind in (CRD, INSTANCES_CRD):
+        with contextlib.suppress(KubectlError):  # without the kind, no finalizer holds the namespace
+            for name in kubectl.run("get", kind, f"--namespace={NAMESPACE}", "-o", "name").split():
+                kubectl.run("delete", f"--namespace={NAMESPACE}", name, "--wait=false")
+                no_finalizers = ("--type=merge", '--patch={"metadata":{"finalizers":null}}')
+                kubectl.run("patch", f"--namespace={NAMESPACE}", name, *no_finalizers)
     home = (f"--namespace={OPERATOR_NAMESPACE}", f"--selector={LABEL}")
     kubectl.run("delete", "roles,rolebindings", *home, timeout=REMOVAL_SECONDS)
     kinds = "namespaces,clusterroles,clusterrolebindings,customresourcedefinitions"

@@ -9,6 +9,8 @@ import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pydantic import BaseModel
+
 from spotcompute.api.spec import Spec
 from spotcompute.api.status import Status
 
@@ -89,7 +91,7 @@ def unknown_fields(manifest: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yields the fields below spec that the schema does not have, each with a likely correction. kubectl refuses them
     too.
     """
-    yield from _unknown(manifest.get("spec"), _structural(Spec), "spec")
+    yield from _unknown(manifest.get("spec"), structural(Spec), "spec")
 
 
 def _unknown(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple[str, str]]:
@@ -139,7 +141,7 @@ _STATUS_DESCRIPTION = "The state that the operator has found and what it has don
 
 
 def _root_schema() -> dict[str, Any]:
-    spec, status = _structural(Spec), _structural(Status)
+    spec, status = structural(Spec), structural(Status)
     return {
         "type": "object",
         "description": "Keeps the desired number of Tencent Cloud CVM spot instances alive. It does what a compute"
@@ -166,7 +168,8 @@ def _root_schema() -> dict[str, Any]:
     }
 
 
-def _structural(model: type[Spec] | type[Status]) -> dict[str, Any]:
+def structural(model: type[BaseModel]) -> dict[str, Any]:
+    """Returns the structural schema of a model: what the API server takes of JSON Schema."""
     schema = model.model_json_schema(by_alias=True, mode="validation")
     return _convert(schema, schema.get("$defs", {}))
 

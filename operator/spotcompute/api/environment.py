@@ -147,6 +147,7 @@ class Environment:
             cordons=cordons_of(self.annotations),
             one_time=spec.request_policy == "OneTime",
             paused=spec.paused,
+            instance_objects=spec.instance_objects,
             deleting=self.deleting,
         )
 

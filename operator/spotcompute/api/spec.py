@@ -291,6 +291,11 @@ class Spec(SpecPart):
         description="When true, the operator reports the state and says in status.quote what it would buy, but launches"
         " and releases nothing. Deleting the object still releases its instances. Default false.",
     )
+    instance_objects: bool = Field(
+        default=True,
+        description="When true, each instance is shown as an object of kind SpotInstance, on which wishes can be"
+        " marked. When false, there are none, and the marks on them are lost. Default true.",
+    )
     request_policy: Literal["Persistent", "OneTime"] = Field(
         default="Persistent",
         description="Persistent, the default: asks again and again, without end, and replaces lost instances. OneTime:"

@@ -30,9 +30,7 @@ from spotcompute.kube.port import (
     KubeObject,
     NotFound,
 )
-from spotcompute.kube.transport import TIMEOUT_SECONDS, Expired, Transport, segment
-
-MERGE_PATCH = "application/merge-patch+json"
+from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Expired, Transport, segment
 
 #: Asks for `metadata` of each object only: 0.4 kB instead of several, and no spec or status passes through us.
 #: Source: https://kubernetes.io/docs/reference/using-api/api-concepts/ ("Metadata-only fetches").

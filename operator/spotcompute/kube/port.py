@@ -47,6 +47,10 @@ class ApiUnavailable(KubeError):
     """
 
 
+class NotServed(ApiUnavailable):
+    """`NotServed` means that the API server does not know the kind: its CRD is missing, or not served yet."""
+
+
 class KubePort(Protocol):
     """`KubePort` lists what the operator asks of an API server.
 

@@ -7,16 +7,17 @@ official client's transport (pool, TLS, credentials) as plain JSON, because its 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import aiohttp
 
 from spotcompute.kube.connection import Connection
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound, NotServed
 
 JSON = "application/json"
+MERGE_PATCH = "application/merge-patch+json"
 
 #: Time for one call, from connecting to the last byte. A healthy API server answers in milliseconds.
 TIMEOUT_SECONDS = 10.0
@@ -63,19 +64,51 @@ class Transport:
             # `from None`, here and below: an answer that could not be parsed may be half a Secret.
             raise ApiUnavailable(f"{what}: an answer that is no JSON") from None
 
-    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
-        api = self._connection.api
+    async def lines(self, path: str, query: Mapping[str, str], silence_seconds: float) -> AsyncGenerator[bytes]:
+        """Sends one GET, and yields each line of its answer as it comes, until the API server ends it.
+
+        A line may be of any length. Raises ApiUnavailable when nothing has come for `silence_seconds`.
+        """
+        what = f"GET {path}"
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout_seconds, sock_read=silence_seconds)
         try:
-            prepared = await api.param_serialize(
-                method,
-                path,
-                header_params={"Accept": accept, "Content-Type": content_type},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
-            response = await api.call_api(*prepared, _request_timeout=timeout)
-            return response.status, await response.response.read()
+            response = await self._open("GET", f"{path}?{urlencode(query)}", None, JSON, JSON, timeout)
+            try:
+                if response.status == 401:
+                    await self._connection.refused()
+                if not 200 <= response.status <= 299:
+                    raise _error(what, response.status, await response.read())
+                rest = b""
+                async for chunk in response.content.iter_any():
+                    *whole, rest = (rest + chunk).split(b"\n")
+                    for line in whole:
+                        yield line
+            finally:
+                response.close()
+        except TimeoutError:
+            raise ApiUnavailable(f"{what}: silent for {silence_seconds:g} s") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise ApiUnavailable(f"{what}: {type(error).__name__}: {error}") from None
+
+    async def _open(
+        self, method: str, path: str, body: Any, content_type: str, accept: str, timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.ClientResponse:
+        api = self._connection.api
+        prepared = await api.param_serialize(
+            method,
+            path,
+            header_params={"Accept": accept, "Content-Type": content_type},
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        opened: aiohttp.ClientResponse = (await api.call_api(*prepared, _request_timeout=timeout)).response
+        return opened
+
+    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
+        timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
+        try:
+            response = await self._open(method, path, body, content_type, accept, timeout)
+            return response.status, await response.read()
         except TimeoutError:
             raise ApiUnavailable(f"{method} {path}: no answer within {self._timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
@@ -99,7 +132,7 @@ def _error(what: str, status: int, answer: bytes) -> KubeError:
     if status == 404:
         # An answer "no such object" names the object. Any other 404 means "no such resource": the CRD is missing or
         # not yet served. If we took that for a deleted environment, we would give up its instances.
-        return NotFound(text) if (explained.get("details") or {}).get("name") else ApiUnavailable(text)
+        return NotFound(text) if (explained.get("details") or {}).get("name") else NotServed(text)
     if status == 410:
         return Expired(text)
     if status == 409:

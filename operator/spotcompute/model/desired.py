@@ -189,6 +189,7 @@ class Desired:
     cordons: Cordons = Cordons()
     one_time: bool = False
     paused: bool = False
+    instance_objects: bool = True
     deleting: bool = False
 
     @property

@@ -1,7 +1,7 @@
 """Defines `Wish`: what people and programs have asked for one instance, by marks on its object or by deleting that.
 
-Apart from `ledger`, because a wish is not ours: whoever may write the object can make one. A wish chooses among
-what may be done anyway. It never makes us buy more, nor touch an instance that is not proven to be ours.
+Apart from `ledger`, because a wish is not ours: people and programs that may write the object make it. A wish chooses
+among what may be done anyway. It never makes us buy more, nor touch an instance that is not proven to be ours.
 """
 
 from __future__ import annotations

@@ -42,6 +42,7 @@ from spotcompute.reconcile.quoting import quote_while_paused
 from spotcompute.reconcile.reach import Problem, Reach
 from spotcompute.reconcile.recorder import Recorder, RunRecord
 from spotcompute.reconcile.target import Target
+from spotcompute.reconcile.views import NoViews, Views
 from spotcompute.report.conclusion import held_by_others, write_refused
 from spotcompute.report.status import StatusExtras, full_status, intent_status, is_concluded, problem_status
 from spotcompute.report.wake import next_wake
@@ -54,6 +55,9 @@ CONFLICTS_AT_ONCE = 5
 
 #: A clock that was set back by more than this makes what was seen before useless; smaller steps are normal corrections.
 CLOCK_STEP = timedelta(minutes=1)
+
+#: Time until the next look at an environment whose views are being removed. Without the operator they would stay.
+VIEWS_SECONDS = 1.0
 
 #: Rounds of plan and act in one run; what is left then goes on at once in the next run, after others had their turn.
 ROUNDS_AT_ONCE = 40
@@ -81,6 +85,8 @@ class Reconciler:
         self._reach = Reach(cluster.sources, accounts, policy)
         self._observer = Observer(self._reach, policy)
         self._identities = Identities(cluster, self._reach, policy, clock, nonce)
+        #: Shows what each run has seen, and knows what is asked for single instances.
+        self.views: Views = NoViews()
 
     async def reconcile(self, uid: str) -> float | None:
         """Runs once. Returns the seconds until the next look, None when there is nothing to come back for.
@@ -89,6 +95,7 @@ class Reconciler:
         """
         raw = self._cluster.store.get(uid)
         if raw is None:
+            self.views.gone(uid)
             return None
         with self._recorder.run(raw) as record:
             unsaved: list[Outcome] = []
@@ -166,8 +173,11 @@ class Reconciler:
 
     async def _observe(self, run: _Run, ledger: Ledger) -> None:
         """Looks at the cloud. Raises `Problem` when it does not show everything."""
-        run.situation, left_behind = await self._observer.situation(run.target, ledger, self._clock())
+        situation, left_behind = await self._observer.situation(run.target, ledger, self._clock())
         run.activities += left_behind
+        environment = run.target.environment
+        wishes = await self.views.wishes(environment.namespace, environment.uid)
+        run.situation = replace(situation, wishes=wishes if situation.desired.instance_objects else {})
 
     def _was_clock_ahead(self, run: _Run) -> bool:
         """True when the clock was ahead during the sweep and has been set right since: then another sweep is needed.
@@ -225,6 +235,9 @@ class Reconciler:
         """Writes the whole status. Returns the seconds until the next look, None when the environment is gone."""
         desired, ledger, target = run.situation.desired, run.situation.ledger, run.target
         if desired.deleting and ledger.is_empty:
+            self.views.show(run.raw, run.situation)
+            if self.views.holds(run.raw):
+                return VIEWS_SECONDS
             await self._release(run.raw, Environment.of(run.raw), ledger, run.record)
             await self._record(run)
             return None
@@ -236,6 +249,7 @@ class Reconciler:
         extras = StatusExtras(selector, self._currency, quote)
         status = full_status(previous, run.situation, run.activities, extras)
         await self._save(run, status)
+        self.views.show(run.raw, run.situation)
         before, after = previous.get("conditions") or (), status.get("conditions") or ()
         waited = seconds_until_true(ConditionType.READY, before, after, run.situation.now)
         if waited is not None:
@@ -252,6 +266,7 @@ class Reconciler:
         previous, generation = raw.get("status") or {}, Environment.of(raw).generation
         if problem.is_passing and is_concluded(previous, generation):
             return
+        self.views.hide(raw["metadata"]["uid"])
         status = problem_status(previous, problem.conclusion, ledger, generation, self._clock(), problem.seen_at)
         await self._recorder.record(await self._objects.write_status(raw, status), (), record)
 

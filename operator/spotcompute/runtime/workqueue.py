@@ -63,6 +63,11 @@ class WorkQueue:
         """Returns how many keys wait for a worker now. Keys in work or due later do not count."""
         return len(self._wanted)
 
+    @property
+    def is_busy(self) -> bool:
+        """Returns True while a key is in work or waits for a worker."""
+        return bool(self._started or self._wanted)
+
     def longest_run_seconds(self) -> float:
         """Returns for how many seconds the oldest run has been going on. 0.0 when nothing is in work.
 
