@@ -43,6 +43,7 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
         *_about_memory(ledger, observed, plan),
         *_about_money(desired, observed.market, plan),
         *_about_on_demand(desired, ledger, observed.market, plan),
+        *_about_the_mix(desired, plan),
         *_about_shares(desired, plan),
         *_about_rests(desired, ledger, now, plan),
         *_about_gangs(desired, ledger, now, plan),
@@ -148,21 +149,38 @@ def _about_on_demand(desired: Desired, ledger: Ledger, market: Market, plan: Pla
     asked = [launch for launch in launches(plan.actions) if launch.intent.on_demand]
     if not asked:
         return
-    fallback = desired.fallback
-    if fallback is None:
+    fallback, always = desired.fallback, _always_on_demand(desired)
+    if fallback is None and always == 0:
         yield "on demand was never asked for"
         return
     held = sum(member.on_demand and takes_a_place(member) for member in plan.ledger.members.values())
     held += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if one.on_demand)
-    if held > fallback.count_max:
-        yield f"{held} on demand, and {fallback.count_max} are the most"
+    most = always + (fallback.count_max if fallback else 0)
+    if held > most:
+        yield f"{held} on demand, and {most} are the most"
     cost = _cost(plan.ledger, market, only_on_demand=True)
-    if fallback.hourly is not None and (cost is None or cost > fallback.hourly):
+    if fallback is not None and fallback.hourly is not None and (cost is None or cost > fallback.hourly):
         yield f"on demand costs {cost}, and {fallback.hourly} is the most"
     if any(launch.intent.bid is not None for launch in asked):
         yield "a bid on demand"
-    if not all(launch.replay for launch in asked) and plan.ledger.short_since is None:
+    if not all(launch.replay for launch in asked) and plan.ledger.short_since is None and held > always:
         yield "on demand while nothing is short"
+
+
+def _always_on_demand(desired: Desired) -> int:
+    """How many are on demand whatever spot has."""
+    base = min(desired.on_demand.base, desired.replicas)
+    return base + math.ceil((desired.replicas - base) * desired.on_demand.percentage_above_base / 100)
+
+
+def _about_the_mix(desired: Desired, plan: Plan) -> Iterator[str]:
+    """Spot takes no place that is wanted on demand in any case."""
+    fresh = [one for one in launches(plan.actions) if not one.replay and not one.intent.on_demand]
+    members = [one for one in plan.ledger.members.values() if takes_a_place(one)]
+    spot = sum(not one.on_demand for one in members)
+    spot += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if not one.on_demand)
+    if fresh and spot > desired.replicas - _always_on_demand(desired):
+        yield f"{spot} spot instances take places that are wanted on demand"
 
 
 def _about_shares(desired: Desired, plan: Plan) -> Iterator[str]:
@@ -211,8 +229,10 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
         if member.termination is None and termination is not None:
             chosen.setdefault(termination.cause, []).append(member)
     back, broken = chosen.get(Cause.BACK_TO_SPOT, []), chosen.get(Cause.GANG_INCOMPLETE, [])
-    if back and (desired.fallback is None or not all(member.on_demand for member in back)):
-        yield "spot, or what nobody asked to stand in, gives way to spot"
+    if not all(member.on_demand for member in back):
+        yield "spot gives way to spot"
+    if len(back) > 1:
+        yield "more than one gives way at a time"
     if broken:
         staying = [one for one in ledger.members.values() if takes_a_place(one) and one.termination is None]
         if desired.gang is None or len(staying) >= desired.gang.count_min:

@@ -139,6 +139,8 @@ def swaps(scene: Scene) -> Iterator[list[Member]]:
     left = [one for one in members.values() if one.id not in scene.gone]
     for goes in (members[key] for key in sorted(scene.gone)):
         for stays in (one for one in free if one.id not in scene.gone):
+            if goes.on_demand != stays.on_demand:
+                continue  # what is too many of the mix goes before shares and zones are compared
             if scene.class_of(goes) == scene.class_of(stays) and not scene.is_protected(goes):
                 yield [one for one in left if one.id != stays.id] + [goes]
 

@@ -164,6 +164,20 @@ def fallback_and_back() -> Story:
     return story
 
 
+def fallback_taken_out() -> Story:
+    story = told(
+        "The fallback is taken out of the spec, and on demand gives way",
+        "replicas 2, onDemandFallback after one minute; gz-3 is the only pool, and sells spot after ten minutes",
+        desired_of(2, [A], fallback=fallback(after=seconds(60))),
+        market=lambda now: market_of({A: "0.10"}, [] if now >= NOW + seconds(600) else [A]),
+        room=until(seconds(600), 0),
+    )
+    story.run(seconds(120))
+    story.change("takes onDemandFallback out", fallback=None)
+    story.run(seconds(720))
+    return story
+
+
 def scale_in() -> Story:
     story = told("Three become one", "replicas 3, and later 1", desired_of(3, [A, B]))
     story.run(seconds(30))
@@ -258,6 +272,7 @@ TOLD: dict[str, Callable[[], Story]] = {
     "12-a-lost-answer": lost_answer,
     "13-a-launch-is-repeated": lost_answer_repeated,
     "14-a-lost-ledger": restored_ledger,
+    "16-fallback-taken-out": fallback_taken_out,
     "15-instances-that-stop": instances_that_stop,
 }
 

@@ -43,6 +43,7 @@ from spotcompute.model.desired import (
     Desired,
     Fallback,
     Gang,
+    OnDemandShare,
     Requirements,
     ZonePolicy,
 )
@@ -283,6 +284,12 @@ def _cordons(dice: Dice) -> Cordons:
     return Cordons(tuple(Cordon(zone, dice.maybe(dice.moment)) for zone in sorted(zones)))
 
 
+def _on_demand(dice: Dice) -> OnDemandShare:
+    """What is always on demand, in one situation of three."""
+    share = OnDemandShare(dice.choice([0, 0, 1, 3, 99]), dice.choice([0, 0, 25, 100]))
+    return share if dice.chance(3) else OnDemandShare()
+
+
 def _fallback(dice: Dice) -> Fallback:
     return Fallback(
         after=seconds(dice.choice([0, 60, 600])),
@@ -353,6 +360,8 @@ def random_market_situation(seed: int) -> tuple[Situation, Learned]:
     plain, learned = random_situation(seed)
     dice = Dice(f"{seed} market")
     desired = replace(with_wishes(dice, plain.desired), cordons=_cordons(Dice(f"{seed} cordons")))
+    if desired.gang is None and not desired.one_time:
+        desired = replace(desired, on_demand=_on_demand(Dice(f"{seed} on demand")))
     ledger = with_memories(dice, desired, plain.ledger)
     instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in plain.observed.instances.items()}
     prices = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}

@@ -222,6 +222,8 @@ class History:
             "maxReplicas": pick([1, 6]),
             "stableForSeconds": pick([60, 300]),
         }
+        if self.market_rng.random() < 0.4:
+            spec["onDemand"] = {"base": pick([0, 1]), "percentageAboveBase": pick([0, 50])}
         return {**spec, "onDemandFallback": fallback}
 
     def _disturb(self) -> None:

@@ -385,12 +385,9 @@ class World:
         slow = lags("list-lag") + lags("tag-lag") + lags("pending-seconds") + lags("terminating-seconds")
         bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         settle = self.policy.launch_uncertain_for.total_seconds()
-        # On demand gives way in its own time: one first, and the others once what took its place has been seen to run.
-        settle += (
-            2 * (300.0 + self.policy.switch_interval_min.total_seconds() + slow)
-            if "on-demand" in self.features
-            else 0.0
-        )
+        # On demand gives way in its own time: each once what took the place of the one before has been seen to run.
+        if "on-demand" in self.features:
+            settle += 2 * (300.0 + self.policy.switch_interval_min.total_seconds()) + 7 * (slow + 60.0)
         return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
 
     async def converge(self) -> None:

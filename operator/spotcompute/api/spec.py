@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
 from spotcompute.api.schema import ObjectName, Price, SpecPart, checked, rule
@@ -260,6 +261,12 @@ class Spec(SpecPart):
                 " the gang would be incomplete: remove one of the two",
             ),
             rule(
+                "!(has(self.onDemand) && (has(self.gang) || (has(self.requestPolicy)"
+                " && self.requestPolicy == 'OneTime')))",
+                "onDemand makes several launches, and a gang or requestPolicy OneTime is one: remove onDemand, or the"
+                " other",
+            ),
+            rule(
                 "!has(self.requestPolicy) || self.requestPolicy != 'OneTime'"
                 " || (!has(self.onDemandFallback) && !has(self.gang)"
                 " && (!has(self.market) || !has(self.market.maxSharePerPool) || self.market.maxSharePerPool == 100))",
@@ -358,6 +365,11 @@ class Spec(SpecPart):
     scale_in: ScaleInSpec = Field(
         default=ScaleInSpec(),
         description="Which instances go first when replicas are lowered. Left out: the costliest of equals.",
+    )
+    on_demand: OnDemandSpec = Field(
+        default=OnDemandSpec(),
+        description="Instances that are always on demand, at the list price, beside those that are spot. Left out:"
+        " none. BatchCompute: EnvData.InstanceChargeType; CVM: InstanceChargeType POSTPAID_BY_HOUR.",
     )
     gang: GangSpec | None = Field(
         default=None,

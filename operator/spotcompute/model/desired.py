@@ -130,6 +130,19 @@ class Fallback:
 
 
 @dataclass(frozen=True, slots=True)
+class OnDemandShare:
+    """`OnDemandShare` says how many instances are always bought on demand: `base`, and a percentage of all others."""
+
+    base: int = 0
+    percentage_above_base: int = 0
+
+    def of(self, replicas: int) -> int:
+        """Returns how many of `replicas` are on demand. The percentage is rounded up."""
+        base = min(self.base, replicas)
+        return base - (base - replicas) * self.percentage_above_base // 100
+
+
+@dataclass(frozen=True, slots=True)
 class Gang:
     """`Gang` says that fewer than `count_min` instances are of no use.
 
@@ -184,6 +197,7 @@ class Desired:
     requirements: Requirements | None = None
     unmet: str | None = None
     fallback: Fallback | None = None
+    on_demand: OnDemandShare = OnDemandShare()
     gang: Gang | None = None
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
     cordons: Cordons = Cordons()
@@ -224,7 +238,12 @@ class Desired:
     @property
     def allows_on_demand(self) -> bool:
         """True when the spec lets some instances be bought at the list price."""
-        return self.fallback is not None
+        return self.fallback is not None or self.on_demand_wanted > 0
+
+    @property
+    def on_demand_wanted(self) -> int:
+        """Returns how many instances are to be on demand, whatever spot has."""
+        return self.on_demand.of(self.replicas)
 
     def placement(self, pool: Pool) -> Placement | None:
         """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""

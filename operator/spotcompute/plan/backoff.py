@@ -6,6 +6,7 @@ Backoff is needed for progress, not for speed: without it the loop would ask the
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -203,6 +204,12 @@ def is_held_back(ledger: Ledger, intent: Intent, now: datetime) -> bool:
     """True when an open launch is not to be sent again: what it asks for, or the whole environment, backs off."""
     where = ON_DEMAND if intent.on_demand else intent.pool
     return is_backing_off(ledger, None, now) or is_backing_off(ledger, where, now)
+
+
+def end_of_backoffs(ledger: Ledger, where: Iterable[Pool | None], now: datetime) -> datetime | None:
+    """Returns when the last of these backoffs is over. Returns None when none of them is in force."""
+    found = (ledger.backoffs.get(one) for one in where)
+    return max((one.until for one in found if one is not None and now < one.until), default=None)
 
 
 def is_backing_off(ledger: Ledger, pool: Pool | None, now: datetime) -> bool:

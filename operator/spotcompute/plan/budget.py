@@ -62,9 +62,9 @@ def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) 
     if intent.on_demand:
         bought = sum(member.on_demand for member in occupying(ledger))
         asked = sum(one.missing for one in ledger.intents if one.on_demand)
-        if fallback is None or bought + asked > fallback.count_max:
+        if bought + asked > desired.on_demand_wanted + (fallback.count_max if fallback else 0):
             return False
-        return _is_kept(fallback.hourly, hourly_cost_on_demand(ledger, market))
+        return fallback is None or _is_kept(fallback.hourly, hourly_cost_on_demand(ledger, market))
     now = bid_for(Caps(caps.per_instance, caps.by_type, caps.percent_of_on_demand), intent.pool, market)
     if now.obstacle is not None:
         return False

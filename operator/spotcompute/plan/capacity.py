@@ -32,6 +32,12 @@ def in_flight(ledger: Ledger) -> int:
     return sum(intent.missing for intent in ledger.intents)
 
 
+def held_on_demand(ledger: Ledger) -> int:
+    """Returns how many on-demand instances exist or are on their way."""
+    held = sum(member.on_demand for member in occupying(ledger))
+    return held + sum(intent.missing for intent in ledger.intents if intent.on_demand)
+
+
 def shortfall(ledger: Ledger, replicas: int) -> int:
     """Returns how many instances are missing; launches in flight count as present."""
     return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))

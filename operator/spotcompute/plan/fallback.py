@@ -16,6 +16,7 @@ from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.cordon import cordon_of
+from spotcompute.plan.mix import standing_in, to_give_way
 from spotcompute.plan.situation import Situation
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
@@ -57,8 +58,11 @@ def _with_trial_judged(situation: Situation) -> Ledger:
 
 
 def _has_fallen_short(situation: Situation) -> bool:
-    """True when fewer instances exist than are wanted. A launch without an answer does not count as an instance."""
-    return len(occupying(situation.ledger)) < situation.desired.replicas
+    """True when fewer instances exist than are wanted. A launch without an answer does not count as an instance.
+
+    What is wanted on demand in any case does not count as missing spot.
+    """
+    return len(occupying(situation.ledger)) + situation.missing_on_demand < situation.desired.replicas
 
 
 def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
@@ -70,11 +74,11 @@ def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | No
 
 
 def _could_spot_replace(situation: Situation) -> bool:
-    """True when there are on-demand instances and a pool sells spot, as if none had been bought on demand.
+    """True when on-demand instances are to give way and a pool sells spot, as if none had been bought on demand.
 
     Without them their places, shares and money are free for spot: hence a ranking of its own.
     """
-    if not on_demand_members(situation.ledger):
+    if not to_give_way(situation):
         return False
     ranking = situation.with_ledger(without_on_demand(situation.ledger)).ranking
     return any(_sells(offer.pool, situation.market) for offer in ranking.kept)
@@ -89,12 +93,6 @@ def without_on_demand(ledger: Ledger) -> Ledger:
 def _sells(pool: Pool, market: Market) -> bool:
     offering = market.offerings.get(pool)
     return market.unreliable_because is None and offering is not None and not offering.sold_out
-
-
-def on_demand_members(ledger: Ledger) -> list[Member]:
-    """Returns the instances that were bought on demand and are meant to stay, in a stable order."""
-    staying = (member for member in occupying(ledger) if member.termination is None and member.lost is None)
-    return [member for member in staying if member.on_demand]
 
 
 # --- from spot to on demand ------------------------------------------------------------------------------------------
@@ -153,10 +151,24 @@ def on_demand_to_buy(situation: Situation, learned: Learned) -> Substitute | Non
     """
     if situation.desired.one_time or not is_due(situation) or _is_refused(situation, learned):
         return None
-    pool = _cheapest_on_demand(situation, learned)
+    fallback = situation.desired.fallback
+    allowed = fallback.count_max - standing_in(situation) if fallback else 0
+    return _purchase(min(situation.missing_spot, allowed), situation, learned)
+
+
+def on_demand_part(situation: Situation, learned: Learned) -> Substitute | None:
+    """Returns what to buy on demand now because the spec always wants it. Returns None when nothing can be bought."""
+    if _is_refused(situation, learned):
+        return None
+    return _purchase(situation.missing_on_demand, situation, learned)
+
+
+def _purchase(count: int, situation: Situation, learned: Learned) -> Substitute | None:
+    """Returns the purchase of `count` instances, or of as many as the limits on money allow."""
+    pool = _cheapest_on_demand(situation, learned) if count > 0 else None
     if pool is None:
         return None
-    count = min(situation.missing, _room(situation, pool))
+    count = min(count, _room(situation, pool))
     return Substitute(pool, count) if count > 0 else None
 
 
@@ -191,17 +203,13 @@ def _cheapest_on_demand(situation: Situation, learned: Learned) -> Pool | None:
 
 
 def _room(situation: Situation, pool: Pool) -> int:
-    """Returns how many more the caps allow: on their number, on what on demand costs, and on what everything costs."""
+    """Returns how many more the limits on money allow: on what stands in for spot, and on everything together."""
     fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
-    if fallback is None:
-        return 0
-    bought = sum(member.on_demand for member in occupying(ledger))
-    room = fallback.count_max - bought - sum(intent.missing for intent in ledger.intents if intent.on_demand)
-    unit = cost_of(pool, True, market)
-    for limit, spent in (
-        (fallback.hourly, hourly_cost_on_demand(ledger, market)),
-        (situation.desired.caps.in_total, hourly_cost(ledger, market)),
-    ):
+    room, unit = situation.missing, cost_of(pool, True, market)
+    limits = [(situation.desired.caps.in_total, hourly_cost(ledger, market))]
+    if fallback is not None:
+        limits.append((fallback.hourly, hourly_cost_on_demand(ledger, market)))
+    for limit, spent in limits:
         left = room_under(limit, spent, unit)
         room = 0 if left.obstacle else min(room, left.count if left.count is not None else room)
     return room
@@ -211,16 +219,17 @@ def _room(situation: Situation, pool: Pool) -> int:
 
 
 def on_demand_to_release(situation: Situation) -> list[Member]:
-    """Returns the on-demand instances that spot shall replace now: first one, to see if spot delivers, then all others.
+    """Returns the on-demand instance that spot shall replace now, as a list of none or one.
 
-    They go before spot comes, since nothing is ever bought beyond `replicas`.
+    It goes before spot comes, since nothing is ever bought beyond `replicas`; so the next one goes only when what
+    took its place runs. Without a fallback the spec does not ask for them any more, and they go as soon as spot is to
+    be had.
     """
     if not _has_settled(situation) or not _spot_has_recovered(situation) or _is_past_deadline(situation):
         return []
-    members = on_demand_members(situation.ledger)
-    if _first_was_replaced(situation, members):
-        return members
-    return members[:1] if _may_try_one(situation, members) else []
+    members = to_give_way(situation)
+    is_free_to_go = situation.desired.fallback is None or _first_was_replaced(situation, members)
+    return members[:1] if is_free_to_go or _may_try_one(situation, members) else []
 
 
 def _has_settled(situation: Situation) -> bool:
@@ -237,7 +246,12 @@ def _is_unsettled(member: Member) -> bool:
 
 
 def _spot_has_recovered(situation: Situation) -> bool:
-    """True when spot could have replaced the on-demand instances for `stable_for` without a break."""
+    """True when spot could have replaced the on-demand instances for `stable_for` without a break.
+
+    Without a fallback it need not have lasted.
+    """
+    if situation.desired.fallback is None:
+        return _could_spot_replace(situation)
     at = _recovered_at(situation)
     return at is not None and situation.now >= at
 
@@ -274,10 +288,13 @@ def _bought_at(situation: Situation, members: list[Member]) -> datetime:
 
 def next_fallback_check(situation: Situation) -> datetime | None:
     """Returns when to look again at whether to change over. Returns None when no change over can come."""
-    fallback, now = situation.desired.fallback, situation.now
+    fallback, now, policy = situation.desired.fallback, situation.now, situation.policy
+    waiting = to_give_way(situation)
     if fallback is None:
-        return None
-    if on_demand_members(situation.ledger):
-        return now + situation.policy.backoff_max
+        # Soon after a change of the spec, and more rarely later, as long as spot is sold out.
+        age = now - max((member.launched_at for member in waiting), default=now)
+        return now + min(policy.backoff_max, max(2 * policy.poll_interval, age / 8)) if waiting else None
+    if waiting:
+        return now + policy.backoff_max
     at = due_at(situation)
     return at if at is None or at > now else now + situation.policy.backoff_max

@@ -17,7 +17,13 @@ from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.brake import after_self_end
 from spotcompute.plan.by_hand import to_replace, with_kept_clocks
 from spotcompute.plan.capacity import surplus
-from spotcompute.plan.fallback import is_spot_in_doubt, on_demand_to_buy, on_demand_to_release, with_fallback_clocks
+from spotcompute.plan.fallback import (
+    is_spot_in_doubt,
+    on_demand_part,
+    on_demand_to_buy,
+    on_demand_to_release,
+    with_fallback_clocks,
+)
 from spotcompute.plan.gang import gang_to_release, with_gang_clocks
 from spotcompute.plan.launching import (
     Choice,
@@ -68,7 +74,8 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
     ledger, now = situation.ledger, situation.now
     activities: list[Activity] = []
     for member, cause in _leaving(situation):
-        ledger = _with_switch_recorded(ledger, cause, now)
+        if cause is not Cause.BACK_TO_SPOT or situation.desired.fallback is not None:
+            ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
         generation = situation.desired.generation
         ledger, told = after_self_end(ledger, member, cause, generation, now, situation.policy)
@@ -178,12 +185,17 @@ def _choice(situation: Situation, learned: Learned) -> Choice | None:
     ledger, ranking = situation.ledger, situation.ranking
     count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)
     because = f"{situation.missing} of {situation.desired.replicas} missing"
+    part = on_demand_part(situation, learned)
+    if part is not None:
+        because += f", and onDemand asks for {situation.desired.on_demand_wanted} on demand"
+        return Choice(part.pool, min(part.count, situation.to_ask_for), None, True, 1, because)
     instead = on_demand_to_buy(situation, learned)
     if instead is not None:
         count = min(instead.count, situation.to_ask_for)
         instead = replace(instead, count=count) if count >= count_min else None
-    if offer is not None and (instead is None or not is_spot_in_doubt(situation)):
-        total = max(count_min, how_many(situation.to_ask_for, offer, ledger, situation.market, learned))
+    wanted = min(situation.to_ask_for, situation.missing_spot)
+    if wanted and offer is not None and (instead is None or not is_spot_in_doubt(situation)):
+        total = max(count_min, how_many(wanted, offer, ledger, situation.market, learned))
         return Choice(offer.pool, total, offer.bid, False, count_min, because)
     if instead is None:
         return None

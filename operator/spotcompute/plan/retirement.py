@@ -142,6 +142,8 @@ class _Choice:
     def __init__(self, situation: Situation, left: list[Member]) -> None:
         self._situation, self._asked = situation, Asked(situation)
         desired, intents = situation.desired, situation.ledger.intents
+        self._on_demand = sum(member.on_demand for member in left)
+        self._on_demand += sum(intent.missing for intent in intents if intent.on_demand)
         self._limit, self._balances = most_in_one_pool(desired), desired.zone_policy is ZonePolicy.BALANCED
         self._zones = Counter(member.pool.zone for member in left)
         self._pools = Counter(member.pool for member in left if not member.on_demand)
@@ -169,14 +171,18 @@ class _Choice:
             if not groups[key]:
                 del groups[key]
 
-    def _balance(self, pool: Pool, on_demand: bool) -> tuple[int, int]:
-        """Returns the place in the balance: pools above their share first, then zones that hold the most."""
+    def _balance(self, pool: Pool, on_demand: bool) -> tuple[bool, int, int]:
+        """Returns the place in the balance: first the charge type of which there are too many, then pools above their
+        share, then zones that hold the most.
+        """
+        is_of_the_scarce_kind = on_demand != (self._on_demand > self._situation.desired.on_demand_wanted)
         excess = 0 if on_demand else max(0, self._pools[pool] - self._limit)
-        return -excess, -self._zones[pool.zone] if self._balances else 0
+        return is_of_the_scarce_kind, -excess, -self._zones[pool.zone] if self._balances else 0
 
     def _taken(self, member: Member) -> Member:
         self._zones[member.pool.zone] -= 1
         self._pools[member.pool] -= not member.on_demand
+        self._on_demand -= member.on_demand
         return member
 
     def _facts(self, member: Member) -> Facts:

@@ -14,11 +14,12 @@ from functools import cached_property
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market
+from spotcompute.model.offering import ON_DEMAND, Market
 from spotcompute.model.wishes import NO_WISH, Wish
 from spotcompute.plan.allocation import Ranking, next_attempt, rank
+from spotcompute.plan.backoff import end_of_backoffs
 from spotcompute.plan.brake import held_places
-from spotcompute.plan.capacity import shortfall
+from spotcompute.plan.capacity import held_on_demand, shortfall
 from spotcompute.plan.policy import Policy
 
 
@@ -51,6 +52,16 @@ class Situation:
         """Returns how many instances are wanted and neither exist nor are on their way."""
         return shortfall(self.ledger, self.desired.replicas)
 
+    @property
+    def missing_on_demand(self) -> int:
+        """Returns how many of the missing are wanted on demand, whatever spot has."""
+        return min(self.missing, max(0, self.desired.on_demand_wanted - held_on_demand(self.ledger)))
+
+    @property
+    def missing_spot(self) -> int:
+        """Returns how many of the missing are wanted as spot."""
+        return self.missing - self.missing_on_demand
+
     @cached_property
     def ranking(self) -> Ranking:
         """Returns every pool, those that may be asked first.
@@ -74,7 +85,10 @@ class Situation:
     @property
     def next_attempt(self) -> datetime | None:
         """Returns when a pool may be asked again. `now` when one may be asked already, None when time does not help."""
-        at = next_attempt(self.ranking, self.ledger, self.now)
+        if self.missing and not self.missing_spot:
+            at = end_of_backoffs(self.ledger, (None, ON_DEMAND), self.now)
+        else:
+            at = next_attempt(self.ranking, self.ledger, self.now)
         return at if at is None or self.braked_until is None else max(at, self.braked_until)
 
     def with_ledger(self, ledger: Ledger) -> Situation:

@@ -13,6 +13,7 @@ import structlog
 
 from spotcompute.cloud.errors import CloudError
 from spotcompute.model.activity import Activity
+from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.account_match import AccountMatch, judge_account, match_account
@@ -66,7 +67,8 @@ class Observer:
         """Looks at everything the ledger names. Launches that may no longer be repeated are searched for by name."""
         names = {one.name for one in ledger.intents if now - one.created_at > self._policy.replay_window}
         # A limit on the whole cost leaves room that only the prices of now can tell.
-        fresh_quotes = target.desired.caps.in_total is not None and not target.desired.deleting
+        fresh_quotes = target.desired.caps.in_total is not None or _pays_for_nothing(target.desired, ledger)
+        fresh_quotes = fresh_quotes and not target.desired.deleting
         try:
             return await target.access.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)
         except CloudError as error:
@@ -86,3 +88,10 @@ class Observer:
         prices = target.access.inventory.equipment_prices
         extras = await prices.extras_for(desired.template, sorted(pools), market, target.label)
         return replace(situation, observed=replace(situation.observed, market=replace(market, extras=extras)))
+
+
+def _pays_for_nothing(desired: Desired, ledger: Ledger) -> bool:
+    """True when on-demand instances wait for spot although the spec no longer asks for them."""
+    if desired.fallback is not None:
+        return False
+    return sum(member.on_demand for member in ledger.members.values()) > desired.on_demand_wanted

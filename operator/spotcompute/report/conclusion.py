@@ -21,8 +21,8 @@ from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count
 from spotcompute.plan.cordon import in_force
-from spotcompute.plan.fallback import on_demand_members
 from spotcompute.plan.launching import may_launch
+from spotcompute.plan.mix import on_demand_members
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
@@ -125,7 +125,7 @@ def conclude(situation: Situation) -> Conclusion:
     if desired.deleting:
         return _deleting(ledger, blocked)
     ready = ready_count(ledger, situation.observed.instances)
-    counts = f"{ready} of {desired.replicas} instances run{_at_list_price(ledger)}{_dearer(situation)}"
+    counts = f"{ready} of {desired.replicas} instances run{_at_list_price(situation)}{_dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
@@ -147,9 +147,16 @@ def conclude(situation: Situation) -> Conclusion:
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
 
 
-def _at_list_price(ledger: Ledger) -> str:
-    count = len(on_demand_members(ledger))
-    return f", {count} of them on demand" if count else ""
+def _at_list_price(situation: Situation) -> str:
+    """Says how many are on demand, and what becomes of those that the spec does not ask for any more."""
+    desired, count = situation.desired, len(on_demand_members(situation.ledger))
+    if not count:
+        return ""
+    excess = 0 if desired.fallback or desired.deleting else max(0, count - desired.on_demand_wanted)
+    if not excess:
+        return f", {count} of them on demand"
+    which = f", of which {excess} give" if excess < count else ", which give"
+    return f", {count} of them on demand{which} way when spot is to be had"
 
 
 def _dearer(situation: Situation) -> str:

@@ -39,20 +39,24 @@ def why_short(situation: Situation) -> Why | None:
         text = "spec.instanceRequirements: no type that is sold as spot in these placements meets them. Widen them"
         return Why(Reason.NO_MATCHING_TYPE, text, stalled=True)
     whole = ledger.backoffs.get(None) if is_backing_off(ledger, None, situation.now) else None
-    if whole is not None:
-        found = _of_backoffs([whole], situation)
-    elif situation.braked_until is not None:
-        found = Why(Reason.STOPPING, f"{stopping(situation)}. {REMEDY}")
-    elif ranking.kept:
+    found = _of_backoffs([whole], situation) if whole is not None else _of_the_moment(situation)
+    if found is None:
         return None
-    else:
-        found = _of_rejected(situation)
     at = situation.next_attempt
     promise = f"Next attempt {to_text(at)}" if at is not None else ""
     text = ". ".join(part for part in (found.text, promise, _about_fallback(situation)) if part)
     if len(ranking.rejected) > 1 and whole is None and found.reason != Reason.STOPPING:
         text += f"; {len(ranking.rejected)} pools tried, see status.pools"
     return Why(found.reason, text, found.stalled)
+
+
+def _of_the_moment(situation: Situation) -> Why | None:
+    """Says what keeps every pool from being asked. Returns None when one may be asked."""
+    if situation.braked_until is not None:
+        return Why(Reason.STOPPING, f"{stopping(situation)}. {REMEDY}")
+    if situation.missing and not situation.missing_spot:
+        return Why(*_why_not_on_demand(situation, "onDemand"))
+    return None if situation.ranking.kept else _of_rejected(situation)
 
 
 def stopping(situation: Situation) -> str:
@@ -121,20 +125,27 @@ def _cap(backoff: Backoff, situation: Situation) -> Decimal | None:
 
 def _about_fallback(situation: Situation) -> str:
     """Returns when on-demand instances will be bought in place of spot, or why they are not."""
-    fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
+    fallback, ledger = situation.desired.fallback, situation.ledger
     if fallback is None or fallback.count_max == 0 or ledger.short_since is None:
         return ""
     if not is_due(situation):
         at = due_at(situation)
         return f"On demand from {to_text(at)}" if at is not None else ""
+    return _why_not_on_demand(situation, "onDemandFallback")[1]
+
+
+def _why_not_on_demand(situation: Situation, field: str) -> tuple[str, str]:
+    """Returns why nothing is bought on demand now, as a reason and a sentence. `field` of the spec asks for it."""
+    ledger, market = situation.ledger, situation.market
     backoff = ledger.backoffs.get(ON_DEMAND)
     if backoff is not None and is_backing_off(ledger, ON_DEMAND, situation.now):
-        return f"On demand refused too: {backoff.code}: {in_words(backoff)}"
+        return str(backoff.trouble), f"On demand refused too: {backoff.code}: {in_words(backoff)}"
     if market.unreliable_because is not None:
-        return f"Nothing is bought on demand while the quotes are not believed: {market.unreliable_because}"
+        text = f"Nothing is bought on demand while the quotes are not believed: {market.unreliable_because}"
+        return Reason.MARKET_UNREADABLE, text
     if not any(market.list_price(pool) for pool, _ in situation.desired.pools):
-        return "Nothing is bought on demand, because no price on demand is quoted"
-    return "The limits of onDemandFallback allow no more on demand"
+        return Reason.MARKET_UNREADABLE, "Nothing is bought on demand, because no price on demand is quoted"
+    return Obstacle.OVER_BUDGET, f"The limits of {field} allow no more on demand"
 
 
 _ADVICE = {
