@@ -18,9 +18,7 @@ help:  ## list the commands
 setup: $(READY)  ## install exactly the locked dependencies into .venv
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed (make PYTHON=python3.x …)")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(PYTHON) deploy/local/localsetup.py $(VENV) requirements.lock
 	@touch $@
 
 demo: $(READY)  ## tell the whole story on this machine: real Kubernetes API, simulated cloud (USE_CLUSTER=1: your cluster)
