@@ -77,3 +77,10 @@ def test_one_that_is_still_starting_is_ended_too(background: Background) -> None
     with pytest.raises(ProcessError, match="not ready after 0 s"):
         background.launch(program(background, before="wait_for_end()"), timeout=0)
     eventually(lambda: not background.alive(), seconds=10)
+
+
+def test_what_it_logs_while_it_starts_is_passed_on(background: Background) -> None:
+    said: list[str] = []
+    before = 'print("[1/2] first", flush=True); print("[2/2] second", flush=True)'
+    background.launch(program(background, before), timeout=120, say=said.append)
+    assert said == ["[1/2] first", "[2/2] second"]

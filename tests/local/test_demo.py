@@ -105,10 +105,11 @@ def eventually_the_story_begins(run: Run, demo: subprocess.Popen[bytes]) -> None
 def test_what_up_started_is_used_and_ended(run: Run, tmp_path: Path) -> None:
     directory = f"--directory={tmp_path / 'state'}"
     try:
-        instructions = run.run("up", directory)
-        assert run.run("up", directory) == instructions
-        exports = "\n".join(line for line in instructions.splitlines() if line.startswith("export "))
-        play = f"{exports}\nkubectl auth whoami && cvmsim market && kubectl apply -k deploy/samples"
+        first = run.run("up", directory)
+        steps = [line for line in first.splitlines() if re.match(r"\[\d/4\] ", line)]
+        assert [line[:5] for line in steps] == ["[1/4]", "[2/4]", "[3/4]", "[4/4]"]
+        assert run.run("up", directory) == first.removeprefix("".join(f"{line}\n" for line in steps))
+        play = f". {tmp_path}/state/activate\nkubectl auth whoami && cvmsim market && kubectl apply -k deploy/samples"
         done = subprocess.run(["sh", "-ec", play], cwd=REPOSITORY, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "spotcomputeenvironment.spotcompute.dev/first created" in done.stdout

@@ -14,7 +14,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -79,8 +79,11 @@ class Background:
                 return True
         return False
 
-    def launch(self, command: Sequence[str], timeout: float) -> dict[str, Any]:
-        """Starts `command`, which must `hold` and `announce` here, and returns what it announced.
+    def launch(
+        self, command: Sequence[str], timeout: float, say: Callable[[str], None] | None = None
+    ) -> dict[str, Any]:
+        """Starts `command`, which must `hold` and `announce` here, and returns what it announced. `say` gets each line
+        that it logs until then.
 
         It survives this process and its terminal. Raises ProcessError when it ends first or `timeout` seconds pass.
         """
@@ -89,15 +92,26 @@ class Background:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
             )
-        deadline = time.monotonic() + timeout
+        deadline, told = time.monotonic() + timeout, 0
         while (state := self.state()) is None or state["pid"] != process.pid:
+            told = self._tell(told, say)
             if process.poll() is not None:
                 raise ProcessError(f"it ended with {process.returncode}:\n{self.log.read_text()[-4000:]}")
             if time.monotonic() > deadline:
                 process.terminate()
                 raise ProcessError(f"not ready after {timeout:g} s, see {self.log}")
             time.sleep(POLL_SECONDS)
+        self._tell(told, say)
         return state
+
+    def _tell(self, told: int, say: Callable[[str], None] | None) -> int:
+        """Passes on the lines of the log after the first `told`. Returns how many there are."""
+        if say is None:
+            return told
+        lines = self.log.read_text(errors="replace").split("\n")[:-1]  # the last one may be half written
+        for line in lines[told:]:
+            say(line)
+        return len(lines)
 
     def end(self, timeout: float = 30.0) -> bool:
         """Asks the process to end, also while it starts, and waits for that. False when none lived.

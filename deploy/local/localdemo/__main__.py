@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -23,8 +22,8 @@ from localcluster.background import Background, end_politely
 from localcluster.cluster import ClusterError
 from localcluster.kubectl import KubectlError
 from localcluster.processes import ProcessError
-from localdemo import installation
-from localdemo.stage import PACE, SITE, Stage, open_stage
+from localdemo import installation, shell
+from localdemo.stage import PACE, Stage, open_stage, uses_existing_cluster
 from localdemo.story import Story, StoryBroken
 from localdemo.surroundings import REPOSITORY
 from localdemo.terminal import Terminal
@@ -63,7 +62,7 @@ def play(terminal: Terminal) -> bool:
     """Starts everything, plays the story, shows the ledger's table. True when everything came true."""
     begun = time.monotonic()
     terminal.heading("A Kubernetes API server, a simulated cloud and the operator")
-    with open_stage() as stage:
+    with open_stage(terminal.say) as stage:
         introduce(terminal, stage, time.monotonic() - begun)
         story = Story(stage, terminal)
         try:
@@ -106,6 +105,11 @@ def server_version(stage: Stage) -> str:
     return version
 
 
+def say(line: str) -> None:
+    """Shows a line about what is under way, at once also where the output goes to a file."""
+    print(line, flush=True)
+
+
 @cli.command()
 @directory_option
 def up(directory: Path) -> None:
@@ -114,33 +118,9 @@ def up(directory: Path) -> None:
         assets.ensure()  # here, so that the progress is visible
     background = Background(directory)
     command = [sys.executable, "-m", "localdemo", "serve", f"--directory={directory}"]
-    state = background.state() or background.launch(command, START_SECONDS)
-    click.echo(instructions(state))
-
-
-def instructions(state: dict[str, Any]) -> str:
-    """Returns what a person needs to play with what is up. Every line can be pasted into a shell."""
-    return f"""\
-# Kubernetes, the simulated cloud and the operator run (pid {state["pid"]}). End them with: make down
-export KUBECONFIG={state["kubeconfig"]}
-export CVMSIM_READY_FILE={state["ready_file"]}
-export PATH={state["path"]}:$PATH
-export SPOTCOMPUTE_SITE={SITE}
-
-kubectl apply -k deploy/samples            # environments for the simulator's account
-kubectl get sce --watch                    # how they change
-kubectl scale sce/first --replicas=5
-kubectl describe sce first
-
-cvmsim market                              # what there is to buy, and at what price
-cvmsim stock ap-guangzhou-3 S5.MEDIUM4 0   # sold out
-cvmsim price ap-guangzhou-3 S5.MEDIUM4 0.1 # a higher price
-cvmsim interrupt --count 1 --notice-seconds 0   # the cloud takes one back
-cvmsim terminate --count 1                 # a person ends one in the console
-cvmsim instances                           # what really runs
-
-tail -f {state["operator_log"]}
-curl {state["metrics"]}"""
+    state = background.state() or background.launch(command, START_SECONDS, say=say)
+    shell.write(directory, state)
+    click.echo(shell.instructions(directory, state))
 
 
 @cli.command(hidden=True)
@@ -149,7 +129,7 @@ def serve(directory: Path) -> None:
     """Run what `up` leaves running."""
     end_politely()
     background = Background(directory)
-    with background.hold(), open_stage() as stage:
+    with background.hold(), open_stage(say) as stage:
         while True:
             background.announce(description(stage))
             stage.revive()
@@ -161,6 +141,7 @@ def description(stage: Stage) -> dict[str, Any]:
     return {
         "kubeconfig": str(stage.kubectl.kubeconfig),
         "ready_file": str(stage.simulator.ready_file),
+        "endpoint": stage.simulator.endpoint,
         "path": f"{Path(sys.executable).parent}:{kubectl.parent}",
         "operator_log": str(stage.operator.log),
         "metrics": f"http://127.0.0.1:{stage.metrics_port}/metrics",
@@ -172,11 +153,6 @@ def description(stage: Stage) -> dict[str, Any]:
 def down(directory: Path) -> None:
     """End what `up` started. Does nothing when nothing runs."""
     click.echo("ended" if Background(directory).end(timeout=150.0) else "nothing was running")
-
-
-def uses_existing_cluster() -> bool:
-    """True when the user chose an existing cluster (`USE_CLUSTER=1`)."""
-    return os.environ.get("USE_CLUSTER") == "1"
 
 
 def leave_on_signals() -> None:

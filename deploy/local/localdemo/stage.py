@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from localcluster.cluster import Cluster
+from localcluster.cluster import Cluster, ExistingCluster
 from localcluster.controlplane import open_cluster
 from localcluster.kubectl import Kubectl
 from localcluster.processes import Child, ProcessError, answers, free_port
@@ -35,6 +36,9 @@ PACE = {
     "SPOTCOMPUTE_EARLY_HALF_LIFE_SECONDS": "0.5",
 }
 
+#: Shows a person a line about what is under way.
+Say = Callable[[str], None]
+
 
 class Stage:
     """`Stage` holds the running parts.
@@ -42,11 +46,13 @@ class Stage:
     `kubectl` is admin in the demo's namespace; `operator` has its ServiceAccount's rights.
     """
 
-    def __init__(self, cluster: Cluster, children: contextlib.ExitStack) -> None:
+    def __init__(self, cluster: Cluster, children: contextlib.ExitStack, say: Say) -> None:
         self.cluster = cluster
         self.kubectl = Kubectl(cluster.kubectl.binary, _kubeconfig(cluster))
+        say("[3/4] the simulated cloud")
         self.simulator = Simulator(cluster.directory)
         children.callback(self.simulator.child.stop)
+        say("[4/4] the operator")
         self.start_operator()
         children.callback(self.stop_operator)
 
@@ -62,7 +68,7 @@ class Stage:
             SPOTCOMPUTE_ENDPOINT=self.simulator.endpoint,
             SPOTCOMPUTE_PROTOCOL="http",
             SPOTCOMPUTE_SITE=SITE,
-            SPOTCOMPUTE_NAMESPACE=installation.NAMESPACE,
+            SPOTCOMPUTE_NAMESPACE=watched_namespace(self.cluster),
             SPOTCOMPUTE_ALLOW_DEFAULT_CREDENTIALS="false",
             SPOTCOMPUTE_LISTEN_HOST="127.0.0.1",
             SPOTCOMPUTE_HEALTH_PORT=str(health_port),
@@ -88,15 +94,30 @@ class Stage:
                     return self.start_operator()
 
 
+def watched_namespace(cluster: Cluster) -> str:
+    """Returns the only namespace that the operator watches in a cluster of somebody else. Empty, which means all of
+    them, in our own: there a person may follow any page, whatever its namespace is called.
+    """
+    return installation.NAMESPACE if isinstance(cluster, ExistingCluster) else ""
+
+
 @contextlib.contextmanager
-def open_stage() -> Iterator[Stage]:
+def open_stage(say: Say) -> Iterator[Stage]:
     """Opens a stage in a new control plane, or with `USE_CLUSTER=1` in the cluster of `$KUBECONFIG`, and removes it at
-    the end.
+    the end. `say` gets a line before each step.
 
     Raises AssetsMissing, ClusterError, KubectlError, ProcessError.
     """
-    with open_cluster() as cluster, contextlib.ExitStack() as children, installation.installed(cluster):
-        yield Stage(cluster, children)
+    say(f"[1/4] {'the cluster of $KUBECONFIG' if uses_existing_cluster() else 'etcd, API server and controllers'}")
+    with open_cluster() as cluster, contextlib.ExitStack() as children:
+        say("[2/4] the operator's kind, its rights, and a namespace")
+        with installation.installed(cluster):
+            yield Stage(cluster, children, say)
+
+
+def uses_existing_cluster() -> bool:
+    """True when the user chose an existing cluster (`USE_CLUSTER=1`)."""
+    return os.environ.get("USE_CLUSTER") == "1"
 
 
 def _kubeconfig(cluster: Cluster) -> Path:
