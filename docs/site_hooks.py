@@ -40,8 +40,25 @@ def on_files(files: Files, config: Any) -> Files:
     return files
 
 
+#: How much a hit on a page counts in the search, by the beginning of its name. People search for what they see, and for
+#: what they want to do; they seldom look for why it was decided.
+WEIGHTS = {
+    "troubleshooting": 4,
+    "console": 2,
+    "reference/conditions": 2,
+    "tasks": 2,
+    "decisions/": 0.2,
+    "reference/mutants": 0.1,
+}
+
+
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Point links out of the documentation to those copies. A link to a directory becomes plain text."""
+    """Weigh the page for the search, and point links out of the documentation to those copies. A link to a directory
+    becomes plain text.
+    """
+    for beginning, weight in WEIGHTS.items():
+        if page.file.src_uri.startswith(beginning):
+            page.meta.setdefault("search", {"boost": weight})
 
     def inward(match: re.Match[str]) -> str:
         up = "../" * page.file.src_uri.count("/")

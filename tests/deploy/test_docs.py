@@ -146,9 +146,10 @@ def test_every_command_that_is_documented_exists(line: str) -> None:
 def test_the_readme_and_the_demo_page_show_lines_of_the_demo_in_their_order() -> None:
     """The README leaves lines out; the page shows whole chapters."""
     transcript = (DOCS / "demo.txt").read_text(encoding="utf-8")
-    (shown,) = re.findall(r"```console\n(\$ cvmsim interrupt.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    lines = iter(transcript.splitlines())
-    assert all(line in lines for line in shown.splitlines())
+    for page in ("README.md", "README.zh-CN.md"):
+        (shown,) = re.findall(r"```text\n(\$ cvmsim interrupt.*?)```", (ROOT / page).read_text("utf-8"), re.DOTALL)
+        lines = iter(transcript.splitlines())
+        assert all(line in lines for line in shown.splitlines())
     (chapters,) = re.findall(r"```console\n(.*?)```", (DOCS / "demo.md").read_text(encoding="utf-8"), re.DOTALL)
     assert all(chapter in transcript for chapter in re.split(r"^(?=== )", chapters, flags=re.MULTILINE))
 
