@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +18,15 @@ from cvmsim.cli import cli as cvmsim
 from deploy.manifests import ROOT, in_file
 from kubectl_spot.__main__ import main as kubectl_spot
 from localcluster import prometheus
+from plan.given import NOW, POLICY, desired_of, ledger_of
 from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
 from spotcompute.cloud.tencent.client import STS, STS_ACTION
 from spotcompute.cloud.tencent.provider import RATES
+from spotcompute.model.desired import AllocationStrategy
 from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
-from spotcompute.plan.allocation import Obstacle
+from spotcompute.model.offering import Market, Offering, Pool, Stock
+from spotcompute.plan.allocation import Obstacle, scores
 
 DOCS = ROOT / "docs"
 REFERENCE = DOCS / "reference"
@@ -161,6 +165,21 @@ def test_the_concepts_quote_two_stories_of_the_planner_as_they_stand() -> None:
     assert len(quoted) == 2
     for name, story in quoted:
         assert story == (ROOT / f"tests/plan/stories/{name}.txt").read_text(encoding="utf-8"), name
+
+
+def test_the_scores_of_the_example_in_concepts_are_those_of_the_planner() -> None:
+    row = r"^\| (\S+)@(\S+) \| ([\d.]+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    rows = re.findall(row, (DOCS / "concepts.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(rows) == 2
+    offerings = [
+        Offering(Pool(zone, kind), Decimal(price), Decimal(1), 2, 4, sold_out=False, stock=Stock(stock))
+        for kind, zone, price, stock, *_ in rows
+    ]
+    market, pools = Market({one.pool: one for one in offerings}, NOW), [one.pool for one in offerings]
+    for column, name in enumerate(("LowestPrice", "CapacityOptimized", "PriceCapacityOptimized"), start=4):
+        desired = desired_of(2, pools, strategy=AllocationStrategy(name))
+        found = scores(desired, ledger_of(), market, NOW, POLICY)
+        assert [f"{found[pool]:.2f}" for pool in pools] == [row[column] for row in rows], name
 
 
 def texts_of_the_operator() -> str:

@@ -173,7 +173,7 @@ def test_each_of_ten_tasks_of_the_console_has_a_command_that_does_it(newcomer: N
 
     answer("make up")
     answer("source .cache/demo/activate; kubectl apply -k deploy/samples; kubectl delete sce --all")
-    assert "2 of 2 instances" in answer(price)
+    assert "Would be had now: 2 of 2 instances." in answer(price)
     assert "first serverside-applied" in answer(create)
     until("readyReplicas", "2")
     answer(scale)

@@ -20,16 +20,17 @@ UNSET = ("TENCENTCLOUD_TOKEN", "CVMSIM_CONTROL", "CVMSIM_TOKEN", "SPOTCOMPUTE_CA
 
 #: The next commands, each with what it shows. They run in the root of the repository.
 NEXT = (
-    ("spotcompute quote -f deploy/samples/first.yaml", "what it would buy, and for how much; nothing is bought"),
+    ("spotcompute quote -f deploy/samples/first.yaml", "what it would buy, and at what price; it buys nothing"),
     ("kubectl apply --server-side -k deploy/samples", "three environments, and the key they use"),
     ("kubectl get sce --watch", "how they fill; Ctrl-C ends the watch"),
-    ("cvmsim interrupt --count 1 --notice-seconds 0", "the cloud takes an instance back: watch it being replaced"),
+    ("cvmsim interrupt --count 1 --notice-seconds 0", "the cloud takes an instance back; it is replaced"),
     ("kubectl spot why", "what runs, what is missing, and why"),
 )
 
 #: What else the market can do, and where to look.
 MORE = (
-    ("cvmsim market", "what there is to buy, and at what price"),
+    ("spotcompute market --region ap-guangzhou", "prices and stock, as a customer sees them"),
+    ("cvmsim market", "the true stock, as nobody else sees it"),
     ("cvmsim stock ap-guangzhou-3 S5.MEDIUM4 0", "sold out"),
     ("cvmsim price ap-guangzhou-3 S5.MEDIUM4 0.1", "a higher price"),
     ("kubectl scale sce/first --replicas=5", "more are wanted"),
