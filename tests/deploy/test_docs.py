@@ -158,18 +158,17 @@ def test_the_readme_and_the_demo_page_show_lines_of_the_demo_in_their_order() ->
     assert all(chapter in transcript for chapter in re.split(r"^(?=== )", chapters, flags=re.MULTILINE))
 
 
-def test_the_concepts_quote_two_stories_of_the_planner_as_they_stand() -> None:
-    quoted = re.findall(
-        r"<!-- ([\w-]+) -->\n```\n(.*?)```", (DOCS / "concepts.md").read_text(encoding="utf-8"), re.DOTALL
-    )
+def test_concepts_and_pools_quote_two_stories_of_the_planner_as_they_stand() -> None:
+    pages = "".join((DOCS / page).read_text(encoding="utf-8") for page in ("concepts.md", "pools.md"))
+    quoted = re.findall(r"<!-- ([\w-]+) -->\n```\n(.*?)```", pages, re.DOTALL)
     assert len(quoted) == 2
     for name, story in quoted:
         assert story == (ROOT / f"tests/plan/stories/{name}.txt").read_text(encoding="utf-8"), name
 
 
-def test_the_scores_of_the_example_in_concepts_are_those_of_the_planner() -> None:
+def test_the_scores_of_the_example_are_those_of_the_planner() -> None:
     row = r"^\| (\S+)@(\S+) \| ([\d.]+) \| (\w+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
-    rows = re.findall(row, (DOCS / "concepts.md").read_text(encoding="utf-8"), re.MULTILINE)
+    rows = re.findall(row, (DOCS / "pools.md").read_text(encoding="utf-8"), re.MULTILINE)
     assert len(rows) == 2
     offerings = [
         Offering(Pool(zone, kind), Decimal(price), Decimal(1), 2, 4, sold_out=False, stock=Stock(stock))
