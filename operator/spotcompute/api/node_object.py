@@ -1,0 +1,122 @@
+"""Translates nodes, and requests for certificates, from Kubernetes' objects into our types, and changes back.
+
+Apart from `environment`, which is our own kind. Only shapes are known here: nothing is asked and nothing is chosen.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping
+from typing import Any
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from spotcompute.model.node import CertificateRequest, CertificateUse, Node, Taint
+
+#: The condition by which a machine reports the notice of its end on its own node. Its message is the time.
+NOTICE_CONDITION = "SpotInterruption"
+
+
+def node_of(obj: Mapping[str, Any]) -> Node:
+    """Returns the node. Raises KeyError on an object that no API server would send."""
+    metadata, spec = obj["metadata"], obj.get("spec") or {}
+    conditions = {each["type"]: each for each in (obj.get("status") or {}).get("conditions") or ()}
+    notice = conditions.get(NOTICE_CONDITION, {})
+    return Node(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        version=metadata["resourceVersion"],
+        provider_id=spec.get("providerID") or "",
+        labels=metadata.get("labels") or {},
+        taints=tuple(map(_taint, spec.get("taints") or ())),
+        is_ready=conditions.get("Ready", {}).get("status") == "True",
+        is_unschedulable=bool(spec.get("unschedulable")),
+        notice=str(notice.get("message") or "") if notice.get("status") == "True" else None,
+    )
+
+
+def binding_of_node(node: Node, labels: Mapping[str, str], taints: tuple[Taint, ...]) -> dict[str, Any]:
+    """Returns the merge patch that gives a node these labels and exactly these taints, if it is still that version."""
+    return {
+        "metadata": {"resourceVersion": node.version, "uid": node.uid, "labels": dict(labels)},
+        "spec": {"taints": [_taint_object(taint) for taint in taints]},
+    }
+
+
+def cordon_of_node(node: Node, taints: tuple[Taint, ...]) -> dict[str, Any]:
+    """Returns the merge patch that makes a node unschedulable, with exactly these taints, if it is that version."""
+    spec = {"unschedulable": True, "taints": [_taint_object(taint) for taint in taints]}
+    return {"metadata": {"resourceVersion": node.version, "uid": node.uid}, "spec": spec}
+
+
+def certificate_request_of(obj: Mapping[str, Any]) -> CertificateRequest | None:
+    """Returns the request. None when it is for another signer, or holds nothing that can be read."""
+    spec = obj.get("spec") or {}
+    try:
+        use = CertificateUse(spec.get("signerName", ""))
+        pem = base64.b64decode(spec.get("request", ""), validate=True)
+        asked = x509.load_pem_x509_csr(pem)
+        names = _other_names(asked)
+    except (ValueError, binascii.Error, x509.DuplicateExtension):
+        return None
+    if not asked.is_signature_valid:
+        return None
+    conditions = {each["type"] for each in (obj.get("status") or {}).get("conditions") or ()}
+    common_names = [str(each.value) for each in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    organizations = asked.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    return CertificateRequest(
+        name=obj["metadata"]["name"],
+        use=use,
+        username=str(spec.get("username") or ""),
+        common_name=common_names[0] if len(common_names) == 1 else "",
+        organizations=tuple(str(each.value) for each in organizations),
+        dns_names=frozenset(str(name.value) for name in names if isinstance(name, x509.DNSName)),
+        addresses=frozenset(str(name.value) for name in names if isinstance(name, x509.IPAddress)),
+        has_other_names=any(not isinstance(name, (x509.DNSName, x509.IPAddress)) for name in names),
+        usages=frozenset(spec.get("usages") or ()),
+        is_approved="Approved" in conditions,
+        is_denied=bool({"Denied", "Failed"} & conditions),
+    )
+
+
+def approval_of(obj: Mapping[str, Any], message: str, now: str) -> dict[str, Any]:
+    """Returns the request's object with our approval, for the subresource `approval`."""
+    status = obj.get("status") or {}
+    approved = {
+        "type": "Approved",
+        "status": "True",
+        "reason": "SpotComputeInstance",
+        "message": message,
+        "lastUpdateTime": now,
+    }
+    return {**obj, "status": {**status, "conditions": [*(status.get("conditions") or ()), approved]}}
+
+
+def failure_of_pod(message: str, now: str) -> dict[str, Any]:
+    """Returns the status of a pod whose machine is gone. A job that ignores DisruptionTarget starts it anew."""
+    reason = "InstanceGone"
+    disrupted = {
+        "type": "DisruptionTarget",
+        "status": "True",
+        "reason": reason,
+        "message": message,
+        "lastTransitionTime": now,
+    }
+    return {"status": {"phase": "Failed", "reason": reason, "message": message, "conditions": [disrupted]}}
+
+
+def _taint(obj: Mapping[str, Any]) -> Taint:
+    return Taint(str(obj["key"]), str(obj["effect"]), str(obj.get("value") or ""))
+
+
+def _taint_object(taint: Taint) -> dict[str, str]:
+    return {"key": taint.key, "effect": taint.effect} | ({"value": taint.value} if taint.value else {})
+
+
+def _other_names(asked: x509.CertificateSigningRequest) -> list[x509.GeneralName]:
+    try:
+        return list(asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
+    except x509.ExtensionNotFound:
+        return []

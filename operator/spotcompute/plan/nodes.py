@@ -1,0 +1,236 @@
+"""Decides about nodes: which machine one is, what it is to be called, when it is given up, and who may become one.
+
+Apart from `planner`, because nothing here buys or releases: a node is a claim of a machine, and it is checked against
+the ledger. What no machine of ours can be proven to be is left alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from spotcompute.model.node import CertificateRequest, CertificateUse, Node, NodeNames, NodeWishes, Taint
+
+#: Labels that no node can set on itself: the API server's NodeRestriction keeps this prefix from the kubelet.
+RESTRICTED = "node-restriction.kubernetes.io"
+ENVIRONMENT_LABEL = f"{RESTRICTED}/spotcompute-environment"
+NAMESPACE_LABEL = f"{RESTRICTED}/spotcompute-namespace"
+INSTANCE_LABEL = f"{RESTRICTED}/spotcompute-instance"
+
+#: Well-known labels, see https://kubernetes.io/docs/reference/labels-annotations-taints/.
+ZONE_LABEL, REGION_LABEL = "topology.kubernetes.io/zone", "topology.kubernetes.io/region"
+TYPE_LABEL = "node.kubernetes.io/instance-type"
+CAPACITY_LABEL = "spotcompute.dev/charge-type"
+
+#: A machine keeps pods away with this taint until its node is bound.
+STARTUP_TAINT = "spotcompute.dev/uninitialized"
+
+#: The taint of a node whose machine has reported the notice of its end.
+INTERRUPTION_TAINT = Taint("spotcompute.dev/interruption", "NoSchedule")
+
+#: The taint that Tencent's own agent puts on a node whose machine has notice.
+AGENT_TAINT = "tke.cloud.tencent.com/tke-spot-agent"
+
+NODE_USER, BOOTSTRAP_USER, NODES_GROUP = "system:node:", "system:bootstrap:", "system:nodes"
+_CLIENT_USAGES = frozenset({"digital signature", "key encipherment", "client auth"})
+_SERVING_USAGES = frozenset({"digital signature", "key encipherment", "server auth"})
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`Machine` is an instance that an environment answers for, as far as nodes are concerned.
+
+    `is_alive` is False once its end is known: the ledger says so, and the cloud has confirmed it.
+    """
+
+    id: str
+    namespace: str
+    environment: str
+    region: str
+    zone: str
+    instance_type: str
+    wishes: NodeWishes
+    addresses: tuple[str, ...] = ()
+    on_demand: bool = False
+    is_alive: bool = True
+
+    @property
+    def node_name(self) -> str | None:
+        """Returns the name that its node must have. None while its address is not known."""
+        if self.wishes.names is NodeNames.INSTANCE_ID:
+            return self.id
+        return self.addresses[0] if self.addresses else None
+
+
+@dataclass(frozen=True, slots=True)
+class Bind:
+    """`Bind` gives a node the labels and taints of its environment, and takes the start-up taint off."""
+
+    node: Node
+    machine: Machine
+    labels: Mapping[str, str]
+    taints: tuple[Taint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GiveUp:
+    """`GiveUp` ends a node whose machine is gone: unschedulable, deleted, and then its pods are failed."""
+
+    node: Node
+    machine: Machine
+
+
+@dataclass(frozen=True, slots=True)
+class Cordon:
+    """`Cordon` keeps new pods from a node whose machine will be taken back."""
+
+    node: Node
+    machine: Machine
+    taints: tuple[Taint, ...]
+
+
+NodeStep = Bind | GiveUp | Cordon
+
+
+def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[NodeStep, ...]:
+    """Returns what is to be done about nodes now, by name. Nodes that are no machine of ours are in none of it."""
+    by_id, by_name = _by_id(machines), _by_name(machines)
+    taken = {node.labels[INSTANCE_LABEL] for node in nodes if INSTANCE_LABEL in node.labels}
+    steps = []
+    for node in sorted(nodes, key=lambda one: one.name):
+        machine = machine_of(node, by_id, by_name)
+        if machine is None:
+            continue
+        if not machine.is_alive:
+            if INSTANCE_LABEL in node.labels:
+                steps.append(GiveUp(node, machine))
+        elif INSTANCE_LABEL not in node.labels and machine.id in taken:
+            continue  # another node is this machine already
+        elif (step := _bind(node, machine) or _cordon(node, machine)) is not None:
+            steps.append(step)
+    return tuple(steps)
+
+
+def machine_of(node: Node, by_id: Mapping[str, Machine], by_name: Mapping[str, Machine]) -> Machine | None:
+    """Returns the machine that a node is. None when it is none of ours.
+
+    Once bound, our own label decides, which no node can change. Before that the name decides, because it stands in the
+    certificate that was approved for this machine. A provider id that names another instance is not believed.
+    """
+    bound = node.labels.get(INSTANCE_LABEL)
+    if bound is not None:
+        machine = by_id.get(bound)
+        is_same = machine is not None and node.labels.get(ENVIRONMENT_LABEL) == machine.environment
+        return machine if is_same and machine and node.labels.get(NAMESPACE_LABEL) == machine.namespace else None
+    machine = by_name.get(node.name)
+    if machine is None or node.instance_id not in (None, machine.id):
+        return None
+    return machine
+
+
+def _bind(node: Node, machine: Machine) -> Bind | None:
+    """Returns what makes the node show its environment. None when it does already."""
+    labels = {
+        **dict(machine.wishes.labels),
+        ENVIRONMENT_LABEL: machine.environment,
+        NAMESPACE_LABEL: machine.namespace,
+        INSTANCE_LABEL: machine.id,
+        REGION_LABEL: machine.region,
+        ZONE_LABEL: machine.zone,
+        TYPE_LABEL: machine.instance_type,
+        CAPACITY_LABEL: "on-demand" if machine.on_demand else "spot",
+    }
+    missing = {key: value for key, value in labels.items() if node.labels.get(key) != value}
+    staying = tuple(taint for taint in node.taints if taint.key != STARTUP_TAINT)
+    # Taints are put on when the node is bound. Whoever takes one off later, a person or a program, has a reason.
+    wanted = machine.wishes.taints if INSTANCE_LABEL not in node.labels else ()
+    added = tuple(taint for taint in wanted if taint not in staying)
+    if not missing and not added and len(staying) == len(node.taints):
+        return None
+    return Bind(node, machine, missing, (*staying, *added))
+
+
+def _cordon(node: Node, machine: Machine) -> Cordon | None:
+    """Returns what keeps new pods from a node under notice. None without a notice, or when it is kept so already."""
+    is_noticed = node.notice is not None or any(taint.key == AGENT_TAINT for taint in node.taints)
+    if not is_noticed or (node.is_unschedulable and INTERRUPTION_TAINT in node.taints):
+        return None
+    others = tuple(taint for taint in node.taints if taint.key != INTERRUPTION_TAINT.key)
+    return Cordon(node, machine, (*others, INTERRUPTION_TAINT))
+
+
+def _by_id(machines: Iterable[Machine]) -> dict[str, Machine]:
+    return {machine.id: machine for machine in machines}
+
+
+def _by_name(machines: Iterable[Machine]) -> dict[str, Machine]:
+    """Returns living machines by the name of their node. A name that two of them have, such as an address, is nobody's.
+
+    Two networks may use the same addresses.
+    """
+    found: dict[str, list[Machine]] = {}
+    for machine in machines:
+        if machine.is_alive and machine.node_name is not None:
+            found.setdefault(machine.node_name, []).append(machine)
+    return {name: same[0] for name, same in found.items() if len(same) == 1}
+
+
+# --- who may become a node -------------------------------------------------------------------------------------------
+
+
+def to_approve(
+    requests: Sequence[CertificateRequest], nodes: Collection[Node], machines: Collection[Machine]
+) -> tuple[CertificateRequest, ...]:
+    """Returns the requests for certificates to approve. What is not approved is left to others, and never denied.
+
+    A first certificate is for a machine of the ledger that has no node and no certificate yet. So a token that was
+    stolen makes no node, and none in place of one that exists.
+    """
+    by_name = _by_name(machines)
+    by_id = _by_id(machines)
+    names = {node.name: node for node in nodes}
+    given = {one.common_name for one in requests if one.is_approved and one.use is CertificateUse.CLIENT}
+    approved = []
+    for request in requests:
+        if request.is_approved or request.is_denied or not _is_well_formed(request):
+            continue
+        machine = by_name.get(request.common_name.removeprefix(NODE_USER))
+        node = names.get(request.common_name.removeprefix(NODE_USER))
+        if machine is None:
+            continue
+        if request.username == request.common_name:
+            # A node asks for itself: to renew its certificate, or for one to serve with.
+            may_have = node is not None and machine_of(node, by_id, by_name) == machine
+        else:
+            is_first = request.use is CertificateUse.CLIENT and request.username.startswith(BOOTSTRAP_USER)
+            may_have = is_first and node is None and request.common_name not in given
+            given |= {request.common_name} if may_have else set()
+        if may_have and _names_only(request, machine):
+            approved.append(request)
+    return tuple(approved)
+
+
+def _is_well_formed(request: CertificateRequest) -> bool:
+    """True when it asks for exactly what a kubelet asks for.
+
+    Source: https://kubernetes.io/docs/reference/access-authn-authz/certificate-signing-requests/
+    """
+    needed, allowed = ("client auth", _CLIENT_USAGES)
+    if request.use is CertificateUse.SERVING:
+        needed, allowed = ("server auth", _SERVING_USAGES)
+    return (
+        request.common_name.startswith(NODE_USER)
+        and request.organizations == (NODES_GROUP,)
+        and needed in request.usages
+        and request.usages <= allowed
+        and not request.has_other_names
+    )
+
+
+def _names_only(request: CertificateRequest, machine: Machine) -> bool:
+    """True when the certificate would name nothing but this machine."""
+    if request.use is CertificateUse.CLIENT:
+        return not request.dns_names and not request.addresses
+    names = {machine.node_name, machine.id}
+    has_any = bool(request.dns_names or request.addresses)
+    return has_any and request.dns_names <= names and request.addresses <= set(machine.addresses)
