@@ -3,7 +3,7 @@
 SUPPLY   := .cache/supply-chain
 IMAGE    := $(SUPPLY)/image
 SBOM     := dist/sbom.cdx.json
-LICENCES := Apache-2.0;Apache Software License;Apache-2.0 AND BSD-2-Clause;Apache-2.0 AND MIT;MIT;MIT License;MIT OR Apache-2.0;BSD License;BSD-2-Clause;BSD-3-Clause;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;Python Software Foundation License
+LICENCES := Apache-2.0;Apache-2.0 OR BSD-3-Clause;Apache Software License;Apache-2.0 AND BSD-2-Clause;Apache-2.0 AND MIT;MIT;MIT License;MIT OR Apache-2.0;BSD License;BSD-2-Clause;BSD-3-Clause;Mozilla Public License 2.0 (MPL 2.0);PSF-2.0;Python Software Foundation License
 $(SUPPLY)/.installed: deploy/supply-chain/requirements.lock requirements.run.lock
 	$(PYTHON) -m venv $(SUPPLY)/tools
 	$(SUPPLY)/tools/bin/pip install --quiet --disable-pip-version-check --require-hashes -r deploy/supply-chain/requirements.lock

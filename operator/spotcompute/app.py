@@ -38,12 +38,14 @@ from spotcompute.kube.instance_client import InstanceClient
 from spotcompute.kube.instance_objects import InstanceObjects
 from spotcompute.kube.lease import LeaseClient
 from spotcompute.kube.names import ENVIRONMENT_ID
+from spotcompute.kube.node_client import NodeClient
 from spotcompute.kube.port import Forbidden, KubeError
 from spotcompute.kube.reachable import readable, watch_reach
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.mirror import Mirror
+from spotcompute.reconcile.node_keeper import NodeKeeper
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
@@ -112,13 +114,14 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     reconciler.views = mirror
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
     reach = partial(watch_reach, kube, settings.watched, namespaces, stop.set)
+    nodes = [NodeKeeper(cluster, NodeClient(connection), accounts, protocol, now).run] if settings.nodes else []
     shell = Shell(
         settings,
         login=connection.access,
         cluster=cluster,
         reconciler=reconciler,
         queue=queue,
-        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, mirror.run, reach], stop),
+        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, mirror.run, reach, *nodes], stop),
     )
     return App(cluster, shell, accounts)
 

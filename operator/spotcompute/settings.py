@@ -179,6 +179,10 @@ class Settings(BaseSettings):
         description="Watch only these namespaces, separated by commas; default: all namespaces, or the one of"
         " SPOTCOMPUTE_NAMESPACE. One that cannot be read is left out until it can.",
     )
+    nodes: bool = Field(
+        default=False,
+        description="Whether instances may join this cluster as nodes. It needs the rights of the overlay nodes.",
+    )
     listen_host: str = Field(
         default="::",
         description="Address of /healthz, /readyz and /metrics. `::` is every address, of IPv6 and of IPv4; `0.0.0.0`"

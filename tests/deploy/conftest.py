@@ -16,11 +16,12 @@ from localcluster.controlplane import ControlPlane
 def installed() -> Iterator[Cluster]:
     """A control plane of our own, even with USE_CLUSTER=1: what is installed here would stay in somebody's cluster.
 
-    `deploy/base` is applied, and there is a namespace spot-jobs.
+    `deploy/base` is applied, and there are the namespaces that samples and overlays name.
     """
     if os.environ.get("SKIP_E2E") == "1":
         pytest.skip("SKIP_E2E=1: no real control plane is wanted")
     with ControlPlane(crds=ROOT / "crds") as cluster:
         cluster.kubectl.run("apply", "--server-side", "-k", str(BASE))
-        cluster.kubectl.run("create", "namespace", "spot-jobs")
+        for namespace in ("spot-jobs", "render"):
+            cluster.kubectl.run("create", "namespace", namespace)
         yield cluster

@@ -16,6 +16,7 @@ BASE = ROOT / "deploy" / "base"
 ALL_SECRETS = ROOT / "deploy" / "overlays" / "all-namespaces-secrets"
 SINGLE = ROOT / "deploy" / "overlays" / "single-namespace"
 SEVERAL = ROOT / "deploy" / "overlays" / "several-namespaces"
+NODES = ROOT / "deploy" / "overlays" / "nodes"
 EXAMPLE = ROOT / "deploy" / "overlays" / "example"
 SAMPLES = ROOT / "deploy" / "samples"
 

@@ -16,7 +16,7 @@ import yaml
 
 from deploy import chart
 from deploy.chart import CHART, Helm, HelmError
-from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, ROOT, SEVERAL, SINGLE, Manifest, in_file, rendered
+from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, NODES, ROOT, SEVERAL, SINGLE, Manifest, in_file, rendered
 from localcluster.cluster import Cluster
 from spotcompute import __version__
 from spotcompute.settings import Settings
@@ -116,6 +116,10 @@ def test_the_default_is_the_base() -> None:
 
 def test_one_value_grants_all_secrets_as_its_overlay_does() -> None:
     assert_same(ALL_SECRETS, "rbac.scope=AllNamespacesSecrets")
+
+
+def test_one_setting_lets_instances_join_as_nodes_as_its_overlay_does() -> None:
+    assert_same(NODES, "settings.nodes=true")
 
 
 def test_three_values_hold_it_in_namespaces_as_their_overlay_does(overlay: Path, named: Path) -> None:
@@ -367,8 +371,8 @@ def paths(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "sets",
-    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, TWO, EVERYTHING],
-    ids=["default", "all-secrets", "one-namespace", "two-namespaces", "everything"],
+    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, TWO, ("settings.nodes=true",), EVERYTHING],
+    ids=["default", "all-secrets", "one-namespace", "two-namespaces", "nodes", "everything"],
 )
 def test_the_api_server_takes_every_field_of_the_chart(installed: Cluster, sets: tuple[str, ...]) -> None:
     text = chart.templated(*sets, release="beside")  # what is installed has other selectors, and those never change
@@ -378,7 +382,9 @@ def test_the_api_server_takes_every_field_of_the_chart(installed: Cluster, sets:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("kustomization", [BASE, ALL_SECRETS, SINGLE, SEVERAL, EXAMPLE], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "kustomization", [BASE, ALL_SECRETS, SINGLE, SEVERAL, NODES, EXAMPLE], ids=lambda path: path.name
+)
 def test_the_api_server_takes_every_field_of_the_kustomizations(installed: Cluster, kustomization: Path) -> None:
     options = ("--server-side", "--force-conflicts", "--validate=strict", "--dry-run=server", "-o", "name")
     answer = installed.kubectl.run("apply", *options, "-k", str(kustomization))

@@ -17,8 +17,8 @@ from spotcompute.plan.nodes import (
     STARTUP_TAINT,
     ZONE_LABEL,
     Bind,
-    Cordon,
     GiveUp,
+    KeepFree,
     Machine,
     next_steps,
     to_approve,
@@ -117,7 +117,7 @@ def test_the_label_of_another_environment_makes_it_another_node(change: dict[str
 )
 def test_a_node_with_notice_gets_no_new_pods(noticed: Node) -> None:
     (step,) = next_steps([noticed], [MINE])
-    assert isinstance(step, Cordon)
+    assert isinstance(step, KeepFree)
     assert INTERRUPTION_TAINT in step.taints
     assert set(noticed.taints) <= set(step.taints)
     after = replace(noticed, is_unschedulable=True, taints=step.taints)

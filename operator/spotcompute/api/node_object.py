@@ -56,24 +56,22 @@ def certificate_request_of(obj: Mapping[str, Any]) -> CertificateRequest | None:
     spec = obj.get("spec") or {}
     try:
         use = CertificateUse(spec.get("signerName", ""))
-        pem = base64.b64decode(spec.get("request", ""), validate=True)
-        asked = x509.load_pem_x509_csr(pem)
+        asked = x509.load_pem_x509_csr(base64.b64decode(spec.get("request", ""), validate=True))
         names = _other_names(asked)
     except (ValueError, binascii.Error, x509.DuplicateExtension):
         return None
     if not asked.is_signature_valid:
         return None
     conditions = {each["type"] for each in (obj.get("status") or {}).get("conditions") or ()}
-    common_names = [str(each.value) for each in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
-    organizations = asked.subject.get_attributes_for_oid(NameOID.ORGANIZATION_NAME)
+    common_names = _attributes(asked, NameOID.COMMON_NAME)
     return CertificateRequest(
         name=obj["metadata"]["name"],
         use=use,
         username=str(spec.get("username") or ""),
         common_name=common_names[0] if len(common_names) == 1 else "",
-        organizations=tuple(str(each.value) for each in organizations),
-        dns_names=frozenset(str(name.value) for name in names if isinstance(name, x509.DNSName)),
-        addresses=frozenset(str(name.value) for name in names if isinstance(name, x509.IPAddress)),
+        organizations=_attributes(asked, NameOID.ORGANIZATION_NAME),
+        dns_names=_values(names, x509.DNSName),
+        addresses=_values(names, x509.IPAddress),
         has_other_names=any(not isinstance(name, (x509.DNSName, x509.IPAddress)) for name in names),
         usages=frozenset(spec.get("usages") or ()),
         is_approved="Approved" in conditions,
@@ -120,3 +118,11 @@ def _other_names(asked: x509.CertificateSigningRequest) -> list[x509.GeneralName
         return list(asked.extensions.get_extension_for_class(x509.SubjectAlternativeName).value)
     except x509.ExtensionNotFound:
         return []
+
+
+def _attributes(asked: x509.CertificateSigningRequest, kind: x509.ObjectIdentifier) -> tuple[str, ...]:
+    return tuple(str(each.value) for each in asked.subject.get_attributes_for_oid(kind))
+
+
+def _values(names: list[x509.GeneralName], kind: type[x509.GeneralName]) -> frozenset[str]:
+    return frozenset(str(name.value) for name in names if isinstance(name, kind))

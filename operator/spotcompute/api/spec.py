@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
@@ -375,6 +376,11 @@ class Spec(SpecPart):
         default=None,
         description="All or nothing: fewer than minAvailable instances are not kept for long. Left out: every instance"
         " is useful alone.",
+    )
+    nodes: NodesSpec | None = Field(
+        default=None,
+        description="Instances join this cluster as nodes, by their user data. The installation must have the rights"
+        " of the overlay nodes, and SPOTCOMPUTE_NODES must be true. Left out: plain machines.",
     )
     template: TemplateSpec = Field(
         description="What one instance looks like. A change applies to instances launched from then on; running"

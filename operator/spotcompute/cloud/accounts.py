@@ -171,7 +171,7 @@ class Accounts:
             key.error = OutcomeUnknown("NoAnswer", f"no answer within {PATIENCE.total_seconds():g} s")
         else:
             key.error, key.failures = None, 0
-            # They note the number while the key is still in use. After a restart and another key nobody could tell it.
+            # They note the number while the key is still in use: after a restart, another key could not tell it.
             if key.users:
                 self._on_change(key.users)
             return

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from contextvars import Context
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -189,6 +189,10 @@ class Inventory:
         if self._sweep is None:
             return None, ()
         return self._sweep.started_at, tuple(self._sweep.instances)
+
+    def of_environment(self, environment_id: str) -> Mapping[str, Instance]:
+        """Returns what the latest sweep shows of one environment, by id. Empty before the first sweep."""
+        return self._sweep.slice(environment_id) if self._sweep else {}
 
     @property
     def latest_began(self) -> float | None:

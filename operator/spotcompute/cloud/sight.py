@@ -124,7 +124,7 @@ class Sight:
         return self._error or OutcomeUnknown("NoAnswer", "the cloud does not answer")
 
     def came(self, view: View) -> None:
-        """Takes in a complete view: whoever was told that there was none is told again."""
+        """Takes in a complete view: environments that were told that there was none are told again."""
         self._prune()
         was_lost, failures, before = self._is_lost, self._failures, self._view
         self._view, self._failures, self._error, self._is_lost = view, 0, None, False

@@ -1,7 +1,8 @@
 """Keeps which environments of one account wait for stock, and where a launch was last accepted.
 
 Apart from `inventory`, which shows instances: these are answers to launches, and one environment's answer is news for
-the others. In memory only: a fresh process asks as if nobody else waited, and learns with one run of each environment.
+the others. In memory only: a fresh process asks as if no other environment waited, and learns with one run of
+each.
 """
 
 from __future__ import annotations

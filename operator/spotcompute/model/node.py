@@ -74,7 +74,7 @@ class CertificateUse(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class CertificateRequest:
-    """`CertificateRequest` is one request for a certificate that waits for somebody's approval, or had it.
+    """`CertificateRequest` is one request for a certificate that waits for approval, or had it.
 
     `username` is who asks, by the API server's word. The rest is the asker's: common name, organizations, other names
     and addresses, and usages.

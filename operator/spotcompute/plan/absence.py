@@ -28,3 +28,10 @@ def may_soon_be_proven(member: Member, absence: Absence | None, seen_at: datetim
     if absence is None or not absence.was_listed or has_proof(absence, policy):
         return False
     return is_old_enough(member, seen_at, policy) and (absence.looks > 0 or absence.sweeps <= 1)
+
+
+def is_proven_gone(absence: Absence | None, policy: Policy) -> bool:
+    """True when an id of which nothing is remembered any more belongs to no instance that exists."""
+    if absence is None or not absence.looked_up:
+        return False
+    return absence.sweeps >= policy.absence_sweeps or has_proof(absence, policy)

@@ -81,22 +81,22 @@ class GiveUp:
 
 
 @dataclass(frozen=True, slots=True)
-class Cordon:
-    """`Cordon` keeps new pods from a node whose machine will be taken back."""
+class KeepFree:
+    """`KeepFree` keeps new pods from a node whose machine will be taken back."""
 
     node: Node
     machine: Machine
     taints: tuple[Taint, ...]
 
 
-NodeStep = Bind | GiveUp | Cordon
+NodeStep = Bind | GiveUp | KeepFree
 
 
 def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[NodeStep, ...]:
     """Returns what is to be done about nodes now, by name. Nodes that are no machine of ours are in none of it."""
     by_id, by_name = _by_id(machines), _by_name(machines)
     taken = {node.labels[INSTANCE_LABEL] for node in nodes if INSTANCE_LABEL in node.labels}
-    steps = []
+    steps: list[NodeStep] = []
     for node in sorted(nodes, key=lambda one: one.name):
         machine = machine_of(node, by_id, by_name)
         if machine is None:
@@ -109,6 +109,17 @@ def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[No
         elif (step := _bind(node, machine) or _cordon(node, machine)) is not None:
             steps.append(step)
     return tuple(steps)
+
+
+def to_drain(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[Node, ...]:
+    """Returns the cordoned nodes under notice whose pods are to leave, by name."""
+    by_id, by_name = _by_id(machines), _by_name(machines)
+    found = []
+    for node in sorted(nodes, key=lambda one: one.name):
+        machine = machine_of(node, by_id, by_name)
+        if machine is not None and machine.is_alive and machine.wishes.drains_on_notice and _is_noticed(node):
+            found += [node] if node.is_unschedulable and INSTANCE_LABEL in node.labels else []
+    return tuple(found)
 
 
 def machine_of(node: Node, by_id: Mapping[str, Machine], by_name: Mapping[str, Machine]) -> Machine | None:
@@ -142,7 +153,7 @@ def _bind(node: Node, machine: Machine) -> Bind | None:
     }
     missing = {key: value for key, value in labels.items() if node.labels.get(key) != value}
     staying = tuple(taint for taint in node.taints if taint.key != STARTUP_TAINT)
-    # Taints are put on when the node is bound. Whoever takes one off later, a person or a program, has a reason.
+    # Taints are put on when the node is bound. A person or a program that takes one off later has a reason.
     wanted = machine.wishes.taints if INSTANCE_LABEL not in node.labels else ()
     added = tuple(taint for taint in wanted if taint not in staying)
     if not missing and not added and len(staying) == len(node.taints):
@@ -150,13 +161,17 @@ def _bind(node: Node, machine: Machine) -> Bind | None:
     return Bind(node, machine, missing, (*staying, *added))
 
 
-def _cordon(node: Node, machine: Machine) -> Cordon | None:
+def _cordon(node: Node, machine: Machine) -> KeepFree | None:
     """Returns what keeps new pods from a node under notice. None without a notice, or when it is kept so already."""
-    is_noticed = node.notice is not None or any(taint.key == AGENT_TAINT for taint in node.taints)
-    if not is_noticed or (node.is_unschedulable and INTERRUPTION_TAINT in node.taints):
+    if not _is_noticed(node) or (node.is_unschedulable and INTERRUPTION_TAINT in node.taints):
         return None
     others = tuple(taint for taint in node.taints if taint.key != INTERRUPTION_TAINT.key)
-    return Cordon(node, machine, (*others, INTERRUPTION_TAINT))
+    return KeepFree(node, machine, (*others, INTERRUPTION_TAINT))
+
+
+def _is_noticed(node: Node) -> bool:
+    """True when the machine, or the vendor's agent on it, has reported the notice of its end."""
+    return node.notice is not None or any(taint.key == AGENT_TAINT for taint in node.taints)
 
 
 def _by_id(machines: Iterable[Machine]) -> dict[str, Machine]:
@@ -164,7 +179,7 @@ def _by_id(machines: Iterable[Machine]) -> dict[str, Machine]:
 
 
 def _by_name(machines: Iterable[Machine]) -> dict[str, Machine]:
-    """Returns living machines by the name of their node. A name that two of them have, such as an address, is nobody's.
+    """Returns living machines by the name of their node. A name that two of them have, such as an address, is left out.
 
     Two networks may use the same addresses.
     """
@@ -186,28 +201,37 @@ def to_approve(
     A first certificate is for a machine of the ledger that has no node and no certificate yet. So a token that was
     stolen makes no node, and none in place of one that exists.
     """
-    by_name = _by_name(machines)
-    by_id = _by_id(machines)
-    names = {node.name: node for node in nodes}
-    given = {one.common_name for one in requests if one.is_approved and one.use is CertificateUse.CLIENT}
+    by_name, given = _by_name(machines), {one.common_name for one in requests if _is_given(one)}
+    is_node = {
+        machine.id: node for node in nodes if (machine := machine_of(node, _by_id(machines), by_name)) is not None
+    }
+    taken = {f"{NODE_USER}{node.name}" for node in nodes}
     approved = []
-    for request in requests:
-        if request.is_approved or request.is_denied or not _is_well_formed(request):
-            continue
+    for request in filter(_is_open, requests):
         machine = by_name.get(request.common_name.removeprefix(NODE_USER))
-        node = names.get(request.common_name.removeprefix(NODE_USER))
-        if machine is None:
+        if machine is None or not _names_only(request, machine):
             continue
         if request.username == request.common_name:
             # A node asks for itself: to renew its certificate, or for one to serve with.
-            may_have = node is not None and machine_of(node, by_id, by_name) == machine
+            may_have = machine.id in is_node and is_node[machine.id].name == machine.node_name
         else:
-            is_first = request.use is CertificateUse.CLIENT and request.username.startswith(BOOTSTRAP_USER)
-            may_have = is_first and node is None and request.common_name not in given
+            may_have = _is_first(request) and request.common_name not in given | taken
             given |= {request.common_name} if may_have else set()
-        if may_have and _names_only(request, machine):
-            approved.append(request)
+        approved += [request] if may_have else []
     return tuple(approved)
+
+
+def _is_open(request: CertificateRequest) -> bool:
+    return not request.is_approved and not request.is_denied and _is_well_formed(request)
+
+
+def _is_given(request: CertificateRequest) -> bool:
+    return request.is_approved and request.use is CertificateUse.CLIENT
+
+
+def _is_first(request: CertificateRequest) -> bool:
+    """True when a bootstrap token asks for the certificate with which a node begins."""
+    return request.use is CertificateUse.CLIENT and request.username.startswith(BOOTSTRAP_USER)
 
 
 def _is_well_formed(request: CertificateRequest) -> bool:

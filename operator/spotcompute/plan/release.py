@@ -72,7 +72,7 @@ def due_releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tupl
 def _waiting(termination: Termination, obstacle: str, instance: Instance | None) -> Termination:
     """Returns the release with what it waits for. An earlier refusal counts as one of the present condition.
 
-    Otherwise nobody would see when that condition has ended, and that the cloud can be asked again.
+    Otherwise the end of that condition would not be seen, and that the cloud can be asked again.
     """
     refused_in = termination.refused_in
     if instance is not None and refused_in is not None:
