@@ -116,7 +116,7 @@ def settings(cluster: ControlPlane) -> list[Manifest]:
 
 def test_an_upgrade_brings_an_older_crd_to_the_present_one(empty: ControlPlane, helm: Run, tmp_path: Path) -> None:
     older = shutil.copytree(CHART, tmp_path / "older")
-    (copy,) = (older / "files").iterdir()
+    copy = older / "files" / "spotcompute.dev_spotcomputeenvironments.yaml"
     present = yaml.safe_load(copy.read_text())
     past = yaml.safe_load(copy.read_text())
     (version,) = past["spec"]["versions"]

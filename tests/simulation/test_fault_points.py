@@ -19,7 +19,7 @@ from simulation.world import AUDIT_SECONDS
 #: Every request the operator ever makes.
 REQUESTS = {
     *("kube " + what for what in ("cluster_id", "get", "list", "claim", "status", "release", "secret", "config map")),
-    *("kube " + what for what in ("protect", "unprotect", "notes", "note", "forget")),
+    *("kube " + what for what in ("protect", "unprotect", "notes", "note", "forget", "version")),
     *("cloud " + action for action in ("DescribeInstances", "DescribeZoneInstanceConfigInfos")),
     *("cloud " + action for action in ("RunInstances", "TerminateInstances", "InquiryPriceRunInstances")),
     "cloud GetCallerIdentity",
