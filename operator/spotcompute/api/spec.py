@@ -262,8 +262,9 @@ class Spec(SpecPart):
                 " the gang would be incomplete: remove one of the two",
             ),
             rule(
-                "!(has(self.onDemand) && (has(self.gang) || (has(self.requestPolicy)"
-                " && self.requestPolicy == 'OneTime')))",
+                # Not `has(self.onDemand)` alone: its defaults put it into every object.
+                "!has(self.onDemand) || (self.onDemand.base == 0 && self.onDemand.percentageAboveBase == 0)"
+                " || (!has(self.gang) && (!has(self.requestPolicy) || self.requestPolicy != 'OneTime'))",
                 "onDemand makes several launches, and a gang or requestPolicy OneTime is one: remove onDemand, or the"
                 " other",
             ),
