@@ -355,6 +355,12 @@ RULES = [
         where="",
     ),
     *refused(
+        "onDemand makes several launches",
+        {"onDemand.base": 1, "gang.minAvailable": 2},
+        {"onDemand.percentageAboveBase": 10, "requestPolicy": "OneTime"},
+        where="",
+    ),
+    *refused(
         "or use Persistent",
         {"requestPolicy": "OneTime", "onDemandFallback.maxReplicas": 2},
         {"requestPolicy": "OneTime", "gang.minAvailable": 2},
