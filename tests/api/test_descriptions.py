@@ -105,6 +105,8 @@ NOT_IN_CVM = {
     "spec.requestPolicy": "every request is one-time; asking again is the operator's part",
     "spec.market.allocationStrategy": "the order of requests",
     "spec.market.zonePolicy": "the order of requests",
+    "spec.limits.maxReplicas": "whether a request is sent",
+    "spec.limits.maxVcpu": "whether a request is sent",
     "spec.onDemand.base": "how many requests ask for another charge type",
     "spec.onDemand.percentageAboveBase": "how many requests ask for another charge type",
     "spec.scaleIn.order": "the caller names the instances",

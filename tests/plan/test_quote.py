@@ -37,8 +37,8 @@ EVEN = {"zone_policy": ZonePolicy.BALANCED}
         pytest.param(0, {}, {}, id="nothing-wanted"),
         pytest.param(9, {"paused": True}, {A: 9}, id="a-pause-is-no-obstacle"),
         pytest.param(9, {"pools": (C, B, A), **CHEAP}, {A: 9}, id="the-cheapest"),
-        pytest.param(9, {"share": 40}, {A: 3, B: 3, C: 3}, id="shares"),
-        pytest.param(9, {"share": 60}, {A: 5, B: 4}, id="shares-of-two"),
+        pytest.param(9, {"share": 40}, {A: 4, B: 4, C: 1}, id="shares"),
+        pytest.param(9, {"share": 60}, {A: 6, B: 3}, id="shares-of-two"),
         pytest.param(9, EVEN, {A: 3, B: 3, C: 3}, id="zones-evenly"),
         pytest.param(250, {}, {A: 250}, id="more-than-one-call-takes"),
         pytest.param(9, {"caps": Caps(in_total=Decimal("0.05"))}, {A: 2}, id="limit-of-the-whole"),
@@ -77,8 +77,8 @@ def test_rests_end_with_a_pause_so_they_do_not_count() -> None:
 
 def test_the_costs_are_of_what_is_chosen() -> None:
     found = quote(desired_of(9, share=60))
-    assert found.per_hour == Decimal("0.22")
-    assert found.on_demand_per_hour == Decimal("2.2")
+    assert found.per_hour == Decimal("0.21")
+    assert found.on_demand_per_hour == Decimal("2.1")
     assert found.saved_percent == 90
 
 

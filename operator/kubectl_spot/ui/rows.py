@@ -55,6 +55,7 @@ ASKED = {
     "OverBudget": "is not asked: one more instance would exceed a limit",
     "Full": "is not asked: it has its share of the instances",
     "Cordoned": "is not asked: a person has closed its zone for launches",
+    "OverLimit": "is not asked: one more instance would exceed limits.maxVcpu",
     "TooFew": "is not asked: it cannot give as many instances as the gang needs",
 }
 

@@ -143,6 +143,7 @@ class Environment:
             requirements=spec.instance_requirements.resolved() if spec.instance_requirements else None,
             fallback=spec.on_demand_fallback.resolved() if spec.on_demand_fallback else None,
             on_demand=spec.on_demand.resolved(),
+            limits=spec.limits.resolved(),
             gang=spec.gang.resolved() if spec.gang else None,
             scale_in=spec.scale_in.order,
             cordons=cordons_of(self.annotations),

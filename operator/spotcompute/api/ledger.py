@@ -27,6 +27,7 @@ from spotcompute.model.ledger import (
     Spending,
     StateRefusal,
     Termination,
+    TypeSize,
 )
 from spotcompute.model.offering import Pool
 
@@ -46,6 +47,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MEMBERS_MAX, BACKOFFS_MAX = 2 * MAX_REPLICAS + 1000, 1000
 
 #: More reclaims than there is time for.
+_VCPU = range(1, 10_000)
 _RECLAIMED = range(10**9)
 
 
@@ -104,6 +106,7 @@ class _LedgerModel(BaseModel):
     reputations: tuple[PoolTrust, ...] = ()
     spending: Spending | None = None
     last_prices: tuple[LastPrice, ...] = ()
+    type_sizes: tuple[TypeSize, ...] = ()
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None
@@ -140,6 +143,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         reputations=tuple(ledger.pool_trust[pool] for pool in sorted(ledger.pool_trust)),
         spending=ledger.spending,
         last_prices=ledger.last_prices,
+        type_sizes=ledger.type_sizes,
         short_since=ledger.short_since,
         spot_since=ledger.spot_since,
         switched_at=ledger.switched_at,
@@ -244,6 +248,7 @@ def decode(raw: Any) -> Ledger:
         pool_trust={one.pool: one for one in flat.reputations},
         spending=flat.spending,
         last_prices=flat.last_prices,
+        type_sizes=flat.type_sizes,
         short_since=flat.short_since,
         spot_since=flat.spot_since,
         switched_at=flat.switched_at,
@@ -339,6 +344,10 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
         lambda flat, _: flat.failed_trials not in _RECLAIMED,
     ),
     (
+        "an instance type without vCPU, or with more than any has",
+        lambda flat, _: any(one.vcpu not in _VCPU for one in flat.type_sizes),
+    ),
+    (
         "an impossible amount of money",
         lambda flat, _: not all(map(_is_payable, _amounts(flat))),
     ),
@@ -346,7 +355,7 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
         "more entries than any environment has",
         lambda flat, members: (
             max(len(members), len(flat.self_ends.held) if flat.self_ends else 0) > MEMBERS_MAX
-            or max(map(len, (flat.rests, flat.reputations, flat.last_prices))) > BACKOFFS_MAX
+            or max(map(len, (flat.rests, flat.reputations, flat.last_prices, flat.type_sizes))) > BACKOFFS_MAX
         ),
     ),
 )

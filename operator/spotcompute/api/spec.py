@@ -27,6 +27,7 @@ from spotcompute.model.desired import (
     Caps,
     Fallback,
     Gang,
+    Limits,
     Placement,
     ZonePolicy,
     first_of_each_zone,
@@ -131,6 +132,23 @@ class LimitsSpec(SpecPart):
         " is checked before each launch: nothing is launched that would exceed it or whose price is not"
         " quoted. When prices rise later, this is reported, but no instance is released. Left out: no limit.",
     )
+    max_replicas: int | None = Field(
+        default=None,
+        ge=1,
+        le=MAX_REPLICAS,
+        description="Most instances that launches may bring about, whatever replicas says, so that a wrong number there"
+        " buys nothing. Like all limits it releases no instance. Left out: replicas is the limit.",
+    )
+    max_vcpu: int | None = Field(
+        default=None,
+        ge=1,
+        le=1_000_000,
+        description="Most vCPU of all instances together, checked before each launch. Left out: no limit.",
+    )
+
+    def resolved(self) -> Limits:
+        """Returns the limits on number and size as the operator's `Limits`."""
+        return Limits(self.max_replicas, self.max_vcpu)
 
 
 def _moment(text: str) -> str:
@@ -260,6 +278,12 @@ class Spec(SpecPart):
                 "!(has(self.gang) && has(self.onDemandFallback))",
                 "gang and onDemandFallback exclude each other: to go back to spot, one instance is released first, and"
                 " the gang would be incomplete: remove one of the two",
+            ),
+            rule(
+                "!has(self.gang) || !has(self.limits) || !has(self.limits.maxReplicas)"
+                " || self.gang.minAvailable <= self.limits.maxReplicas",
+                "gang.minAvailable is above limits.maxReplicas, so the gang can never be complete: lower it, or raise"
+                " the limit",
             ),
             rule(
                 # Not `has(self.onDemand)` alone: its defaults put it into every object.

@@ -75,7 +75,7 @@ class InstanceStatus(StatusPart):
 
 
 PoolState = Literal[
-    "Available", "Resting", "Invalid", "Avoided", "Unpriced", "OverBudget", "Full", "TooFew", "Cordoned"
+    "Available", "Resting", "Invalid", "Avoided", "Unpriced", "OverBudget", "Full", "TooFew", "Cordoned", "OverLimit"
 ]
 
 
@@ -90,6 +90,7 @@ class PoolStatus(StatusPart):
         " takes instances back early. Unpriced: a limit needs its price, and the market does not quote it."
         " OverBudget: one more instance would exceed a limit. Full: it has reached its maxSharePerPool."
         " TooFew: it cannot give as many instances as the gang needs. Cordoned: its zone is closed for launches."
+        " OverLimit: one more instance would exceed limits.maxVcpu."
     )
     instances: int = Field(description="Instances of this environment in the pool.")
     price_per_hour: str | None = Field(

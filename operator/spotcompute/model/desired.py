@@ -143,6 +143,14 @@ class OnDemandShare:
 
 
 @dataclass(frozen=True, slots=True)
+class Limits:
+    """`Limits` are the most instances and the most vCPU that launches may bring about. None means no limit."""
+
+    count: int | None = None
+    vcpu: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Gang:
     """`Gang` says that fewer than `count_min` instances are of no use.
 
@@ -198,6 +206,7 @@ class Desired:
     unmet: str | None = None
     fallback: Fallback | None = None
     on_demand: OnDemandShare = OnDemandShare()
+    limits: Limits = Limits()
     gang: Gang | None = None
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
     cordons: Cordons = Cordons()

@@ -227,6 +227,14 @@ class SelfEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class TypeSize:
+    """`TypeSize` is the vCPU of an instance type, as the market last described it."""
+
+    instance_type: str
+    vcpu: int
+
+
+@dataclass(frozen=True, slots=True)
 class Spending:
     """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency."""
 
@@ -245,7 +253,7 @@ class Ledger:
     number of the account in which everything was launched, or names the key while that is not known.
     `out_of_reach_since` is since when the key in use has not shown that account. `state_refused` is the part of the
     stored state that was last refused. `last_prices` are kept while the spec limits costs, for what exists or is on its
-    way.
+    way, and `type_sizes` while it limits vCPU.
 
     Four clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
@@ -270,6 +278,7 @@ class Ledger:
     pool_trust: Mapping[Pool, PoolTrust] = field(default_factory=dict)
     spending: Spending | None = None
     last_prices: tuple[LastPrice, ...] = ()
+    type_sizes: tuple[TypeSize, ...] = ()
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None

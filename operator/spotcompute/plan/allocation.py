@@ -23,6 +23,7 @@ from spotcompute.plan.budget import bid_for, room_for
 from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
 from spotcompute.plan.cordon import cordon_of, in_force
 from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
+from spotcompute.plan.limits import room_in_vcpu
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 from spotcompute.plan.subnets import all_full, refusals
@@ -37,6 +38,7 @@ class Obstacle(StrEnum):
     RECLAIMS_EARLY = "ReclaimsEarly"
     NOT_QUOTED = "MarketUnreadable"
     OVER_BUDGET = "OverBudget"
+    OVER_LIMIT = "OverLimit"
     SHARE_FULL = "ShareFull"
     TOO_FEW = "GangIncomplete"
 
@@ -229,11 +231,19 @@ class _Judge:
             disks = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
             detail = f"one more at {bid.limit} per hour{disks} does not fit"
             return RejectedPool(pool, Obstacle.OVER_BUDGET, detail)
+        vcpu = room_in_vcpu(self.desired, self.ledger, self.market, pool.instance_type)
+        if vcpu.obstacle is not None:
+            return RejectedPool(pool, Obstacle.NOT_QUOTED, vcpu.obstacle)
+        if vcpu.count == 0:
+            detail = (
+                f"one more {pool.instance_type} would have more vCPU than limits.maxVcpu {self.desired.limits.vcpu}"
+            )
+            return RejectedPool(pool, Obstacle.OVER_LIMIT, detail)
         limit = most_in_one_pool(self.desired)
         share = limit - self._held[pool]
         if share <= 0:
             return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
-        most = share if room.count is None else min(share, room.count)
+        most = min(one for one in (share, room.count, vcpu.count) if one is not None)
         most = min(most, self._trial_room(pool)) if self._is_careful(pool) else most
         if self.count_min > 1 and min(most, self._missing) < self.count_min:
             detail = f"{min(most, self._missing)} at once, and {self.count_min} are needed"

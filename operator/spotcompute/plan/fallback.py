@@ -16,6 +16,7 @@ from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.cordon import cordon_of
+from spotcompute.plan.limits import room_in_vcpu
 from spotcompute.plan.mix import standing_in, to_give_way
 from spotcompute.plan.situation import Situation
 
@@ -209,8 +210,8 @@ def _room(situation: Situation, pool: Pool) -> int:
     limits = [(situation.desired.caps.in_total, hourly_cost(ledger, market))]
     if fallback is not None:
         limits.append((fallback.hourly, hourly_cost_on_demand(ledger, market)))
-    for limit, spent in limits:
-        left = room_under(limit, spent, unit)
+    rooms = [room_under(limit, spent, unit) for limit, spent in limits]
+    for left in (*rooms, room_in_vcpu(situation.desired, ledger, market, pool.instance_type)):
         room = 0 if left.obstacle else min(room, left.count if left.count is not None else room)
     return room
 

@@ -18,6 +18,7 @@ from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
 from spotcompute.plan.capacity import in_flight, occupying
 from spotcompute.plan.cordon import cordon_of
+from spotcompute.plan.limits import is_within_limits
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import subnet_to_ask
@@ -40,7 +41,8 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
         return False
     if cordon_of(desired, intent.pool.zone, now) is not None:
         return False
-    if not is_within(desired, ledger, intent, situation.market):
+    market = situation.market
+    if not is_within(desired, ledger, intent, market) or not is_within_limits(desired, ledger, market):
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
     fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas

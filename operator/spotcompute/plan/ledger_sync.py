@@ -21,6 +21,7 @@ from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.brake import after_self_end, with_brake_loosened
 from spotcompute.plan.budget import with_prices_noted
+from spotcompute.plan.limits import with_sizes_noted
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
 from spotcompute.plan.situation import Situation
@@ -84,8 +85,9 @@ def _with_fresh_backoffs(situation: Situation) -> Ledger:
 
 
 def _with_prices(situation: Situation) -> Ledger:
-    """Notes what the instances cost now, in case their type is quoted no more."""
-    return with_prices_noted(situation.desired, situation.ledger, situation.market)
+    """Notes what the instances cost now, and how large they are, in case their type is quoted no more."""
+    ledger = with_prices_noted(situation.desired, situation.ledger, situation.market)
+    return with_sizes_noted(situation.desired, ledger, situation.market)
 
 
 def _without_old_refusal(situation: Situation) -> Ledger:

@@ -180,7 +180,7 @@ def _launches(situation: Situation, learned: Learned) -> tuple[Ledger, tuple[Act
 
 def _choice(situation: Situation, learned: Learned) -> Choice | None:
     """Returns spot if any pool may be asked for it, on demand if that is wanted and due, and otherwise None."""
-    if situation.braked_until is not None:
+    if situation.braked_until is not None or situation.to_ask_for < situation.ranking.count_min:
         return None
     ledger, ranking = situation.ledger, situation.ranking
     count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)

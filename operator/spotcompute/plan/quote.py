@@ -116,7 +116,7 @@ def make_quote(situation: Situation) -> Quote:
         for pool, _ in desired.pools
     )
     hopeful = replace(desired, pools=tuple(pair for pair in desired.pools if pair[0] not in in_vain))
-    return Quote(situation.missing, lines, _chosen(replace(situation, desired=hopeful)))
+    return Quote(situation.missing_spot, lines, _chosen(replace(situation, desired=hopeful)))
 
 
 def _in_vain(offer: Offer, market: Market) -> str | None:
@@ -151,14 +151,14 @@ def _chosen(situation: Situation) -> tuple[Lot, ...]:
     market, now = situation.market, situation.now
     lots: dict[Pool, Lot] = {}
     step = 0
-    while situation.missing:
+    while min(situation.to_ask_for, situation.missing_spot):
         step += 1
         if step > _EVEN_STEPS:
             situation = replace(situation, desired=replace(situation.desired, zone_policy=ZonePolicy.RANKED))
         offer = next_offer(situation.ranking, situation.ledger, Learned(), now)
         if offer is None:
             break
-        wanted = how_many(situation.missing, offer, situation.ledger, market, Learned())
+        wanted = how_many(min(situation.to_ask_for, situation.missing_spot), offer, situation.ledger, market, Learned())
         count = max(situation.ranking.count_min, wanted)
         situation = situation.with_ledger(situation.ledger.with_intent(_bought(offer, count, step, now)))
         before = lots.get(offer.pool)

@@ -20,6 +20,7 @@ from spotcompute.plan.allocation import Ranking, next_attempt, rank
 from spotcompute.plan.backoff import end_of_backoffs
 from spotcompute.plan.brake import held_places
 from spotcompute.plan.capacity import held_on_demand, shortfall
+from spotcompute.plan.limits import room_in_number
 from spotcompute.plan.policy import Policy
 
 
@@ -72,8 +73,13 @@ class Situation:
 
     @property
     def to_ask_for(self) -> int:
-        """Returns how many of the missing may be asked for, without those whose places stay empty for a while."""
-        return max(0, self.missing - len(held_places(self.ledger, self.now, self.policy)))
+        """Returns how many of the missing may be asked for, without those that a limit holds.
+
+        Nor those whose places stay empty for a while.
+        """
+        room = room_in_number(self.desired, self.ledger)
+        open_places = max(0, self.missing - len(held_places(self.ledger, self.now, self.policy)))
+        return open_places if room is None else min(open_places, room)
 
     @property
     def braked_until(self) -> datetime | None:
@@ -85,6 +91,8 @@ class Situation:
     @property
     def next_attempt(self) -> datetime | None:
         """Returns when a pool may be asked again. `now` when one may be asked already, None when time does not help."""
+        if room_in_number(self.desired, self.ledger) == 0:
+            return None
         if self.missing and not self.missing_spot:
             at = end_of_backoffs(self.ledger, (None, ON_DEMAND), self.now)
         else:

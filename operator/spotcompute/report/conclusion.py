@@ -332,6 +332,7 @@ _STATES: dict[Obstacle, PoolState] = {
     Obstacle.RECLAIMS_EARLY: "Avoided",
     Obstacle.NOT_QUOTED: "Unpriced",
     Obstacle.OVER_BUDGET: "OverBudget",
+    Obstacle.OVER_LIMIT: "OverLimit",
     Obstacle.SHARE_FULL: "Full",
     Obstacle.TOO_FEW: "TooFew",
 }

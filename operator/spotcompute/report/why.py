@@ -18,6 +18,7 @@ from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
 from spotcompute.plan.brake import REMEDY
 from spotcompute.plan.fallback import due_at, is_due
+from spotcompute.plan.limits import room_in_number
 from spotcompute.plan.situation import Situation
 
 
@@ -52,6 +53,10 @@ def why_short(situation: Situation) -> Why | None:
 
 def _of_the_moment(situation: Situation) -> Why | None:
     """Says what keeps every pool from being asked. Returns None when one may be asked."""
+    desired = situation.desired
+    if situation.missing and room_in_number(desired, situation.ledger) == 0:
+        text = f"limits.maxReplicas {desired.limits.count} holds what replicas {desired.replicas} asks for"
+        return Why(Obstacle.OVER_LIMIT, f"{text}. Lower replicas, or raise it", stalled=True)
     if situation.braked_until is not None:
         return Why(Reason.STOPPING, f"{stopping(situation)}. {REMEDY}")
     if situation.missing and not situation.missing_spot:
@@ -159,7 +164,7 @@ _ADVICE = {
 }
 
 #: Obstacles that only a person can remove, unless they have an end.
-_LASTING = frozenset({Obstacle.CORDONED, Obstacle.SHARE_FULL})
+_LASTING = frozenset({Obstacle.CORDONED, Obstacle.SHARE_FULL, Obstacle.OVER_LIMIT})
 
 _ADVICE_ON_OBSTACLES = {
     Obstacle.CORDONED: "Take the zone out of the annotation spotcompute.dev/cordon-zone, or add other placements",
@@ -168,6 +173,7 @@ _ADVICE_ON_OBSTACLES = {
     Obstacle.RECLAIMS_EARLY: "More instanceTypes or placements would help",
     Obstacle.NOT_QUOTED: "Prices are read again every minute; a maxPrice alone needs none",
     Obstacle.OVER_BUDGET: "Raise limits.maxHourlyCost, or lower replicas",
+    Obstacle.OVER_LIMIT: "Raise limits.maxVcpu, or lower replicas",
     Obstacle.TOO_FEW: "No part of a gang is bought while the whole is not available",
     Obstacle.SHARE_FULL: "Raise market.maxSharePerPool, or add instanceTypes or placements",
 }
