@@ -48,9 +48,10 @@ class Settings(BaseSettings):
         default=10.0, gt=0, description="Connect and read timeout of one API call. A RunInstances call takes 1-3 s."
     )
     cloud_threads: int = Field(
-        default=16,
+        default=40,
         ge=1,
-        description="Threads for the synchronous SDK, which is the highest number of calls at the same time.",
+        description="Threads for the synchronous SDK, which is the highest number of calls at the same time. Launches"
+        " that take 3 seconds need 27 at the rate of one account. A thread is started when it is needed.",
     )
     allow_default_credentials: bool = Field(
         default=True,
@@ -109,7 +110,7 @@ class Settings(BaseSettings):
         description="Writes per second to objects of kind SpotInstance, of the whole operator. While environments are"
         " worked on, a tenth of it.",
     )
-    workers: int = Field(default=16, ge=1, description="Number of environments that are reconciled at the same time.")
+    workers: int = Field(default=32, ge=1, description="Number of environments that are reconciled at the same time.")
     rest_base_seconds: float = Field(
         default=5.0, gt=0, description="First backoff of a pool after a refusal. It doubles with each further refusal."
     )

@@ -78,7 +78,7 @@ def test_a_satisfied_environment_is_left_alone() -> None:
         (101, [100, 1]),
         (250, [100, 100, 50]),
         (500, [100] * 5),
-        pytest.param(2000, [100] * 5, id="five-calls-at-once-the-rest-in-the-next-round"),
+        pytest.param(2500, [100] * 20, id="twenty-calls-at-once-the-rest-in-the-next-round"),
     ],
 )
 def test_what_is_missing_is_asked_for_in_as_few_calls_as_possible(replicas: int, counts: list[int]) -> None:

@@ -22,7 +22,7 @@ from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
 from spotcompute.model.launch import LaunchRequest
 from spotcompute.plan.actions import Launch, Launched, Plan, Postponed
 from spotcompute.plan.launching import request_for
-from spotcompute.reconcile.act import Releases, perform
+from spotcompute.reconcile.act import LAUNCHES_UNDER_WAY, Releases, perform
 
 IDS = tuple(f"ins-{number}" for number in range(250))
 
@@ -149,5 +149,60 @@ async def test_what_is_not_sent_after_a_launch_has_failed(answers: list[CloudErr
     tokens = [launches[number - 1].intent.token for number in sent]
     assert market.asked == tokens
     told = [one.launch.intent.token for one in outcomes if isinstance(one, Launched) and one.result is not None]
-    assert told == tokens
+    assert sorted(told) == sorted(tokens)
     assert len(outcomes) == 4
+
+
+@dataclass
+class SlowMarket:
+    """Answers each launch after two seconds, and refuses those after the first `stock`."""
+
+    stock: int
+    asked: int = 0
+    under_way: int = 0
+    most_under_way: int = 0
+
+    async def launch(
+        self, request: LaunchRequest, user_data: str | None, token: str, on_behalf_of: str
+    ) -> LaunchReceipt:
+        self.asked += 1
+        number = self.asked
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        await asyncio.sleep(2.0)
+        self.under_way -= 1
+        if number > self.stock:
+            raise SOLD_OUT
+        return LaunchReceipt((f"ins-{number}",), "req-1")
+
+
+async def slowly_launched(market: SlowMarket, count: int) -> list[Launched]:
+    desired = desired_of(count)
+    launches = []
+    for number in range(1, count + 1):
+        request = request_for(desired, A, 1, number, None, False)
+        assert request is not None
+        launches.append(Launch(intent(desired, sequence=number), request, "missing"))
+    outcomes = await perform(Plan(ledger_of(), tuple(launches)), cast(CloudProvider, market), None, "default/web")
+    return [one for one in outcomes if isinstance(one, Launched)]
+
+
+@pytest.mark.looptime
+async def test_launches_that_take_seconds_do_not_wait_for_each_other() -> None:
+    market = SlowMarket(stock=20)
+    began = asyncio.get_running_loop().time()
+    answers = await slowly_launched(market, 20)
+    assert asyncio.get_running_loop().time() - began < 5.0
+    assert all(isinstance(one.result, LaunchReceipt) for one in answers)
+    assert market.most_under_way == LAUNCHES_UNDER_WAY
+
+
+@pytest.mark.looptime
+async def test_after_a_refusal_no_further_launch_begins_and_sales_are_told_first() -> None:
+    market = SlowMarket(stock=3)
+    answers = await slowly_launched(market, 40)
+    assert market.asked <= LAUNCHES_UNDER_WAY + 3
+    kinds = [type(one.result) for one in answers]
+    assert kinds[:3] == [LaunchReceipt] * 3
+    assert LaunchReceipt not in kinds[3:]
+    assert len({one.launch.intent.sequence for one in answers}) == 40

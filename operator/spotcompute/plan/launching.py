@@ -24,7 +24,7 @@ from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import subnet_to_ask
 
 #: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
-LAUNCHES_AT_ONCE = 5
+LAUNCHES_AT_ONCE = 20
 
 
 def may_be_repeated(intent: Intent, situation: Situation) -> bool:

@@ -8,14 +8,20 @@ from __future__ import annotations
 import asyncio
 import re
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown
-from spotcompute.cloud.provider import CloudProvider
+from spotcompute.cloud.few import few_at_once
+from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
 from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Postponed, Terminate, Terminated
 
 #: CVM's limit of ids per TerminateInstances call.
 TERMINATE_BATCH = 100
+
+#: Launches of one environment that wait for a turn or for an answer at the same time. A launch takes the cloud 1 to 3
+#: seconds, and the rate allows 9 a second.
+LAUNCHES_UNDER_WAY = 16
 
 #: Seconds after which a run begins no further release, so that no environment keeps a worker for long: hundreds of
 #: instances that the cloud does not release take hundreds of calls.
@@ -23,25 +29,42 @@ RELEASE_SECONDS = 2.0
 
 
 async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
-    """Carries out the actions in order. After a launch has failed, the next new launches are not sent (result None).
+    """Carries out the plan: releases first, one after the other, then launches, some at the same time.
 
-    After a launch was not answered, no open launch is repeated either: each could take as long.
+    A launch takes the cloud some seconds, so launches that waited for each other would not use the rate of the account.
+    What launches have brought comes before what was refused, because the refusal is about what was left after them.
     """
-    outcomes: list[Outcome] = []
-    failed = unanswered = False
-    releases = Releases(provider, environment)
+    releases, outcomes = Releases(provider, environment), list[Outcome]()
     for action in plan.actions:
         if isinstance(action, Terminate):
             for ids, result in await releases.terminate(action.instance_ids, action.together):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
-        elif unanswered or (failed and not action.replay):
-            outcomes.append(Launched(action, None))
-        else:
-            outcome = await _launch(action, provider, user_data, environment)
-            failed = failed or isinstance(outcome.result, CloudError)
-            unanswered = isinstance(outcome.result, OutcomeUnknown)
-            outcomes.append(outcome)
-    return outcomes
+    launches = [action for action in plan.actions if isinstance(action, Launch)]
+    answers = await _Launches(provider, user_data, environment).send(launches)
+    return outcomes + sorted(answers, key=lambda answer: not isinstance(answer.result, LaunchReceipt))
+
+
+class _Launches:
+    """`_Launches` sends launches of one environment. Each has an intent that was written before."""
+
+    def __init__(self, provider: CloudProvider, user_data: str | None, environment: str) -> None:
+        self._provider, self._user_data, self._environment = provider, user_data, environment
+        self._has_failed = self._is_unanswered = False
+
+    async def send(self, launches: Sequence[Launch]) -> list[Launched]:
+        """Sends them. When a launch has failed, no further new one is sent (result None).
+
+        When a launch was not answered, no open launch is repeated either: each could take as long.
+        """
+        return await few_at_once(LAUNCHES_UNDER_WAY, [partial(self._send, launch) for launch in launches])
+
+    async def _send(self, launch: Launch) -> Launched:
+        if self._is_unanswered or (self._has_failed and not launch.replay):
+            return Launched(launch, None)
+        answer = await _launch(launch, self._provider, self._user_data, self._environment)
+        self._has_failed = self._has_failed or isinstance(answer.result, CloudError)
+        self._is_unanswered = self._is_unanswered or isinstance(answer.result, OutcomeUnknown)
+        return answer
 
 
 async def _launch(action: Launch, provider: CloudProvider, user_data: str | None, environment: str) -> Launched:
