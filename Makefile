@@ -98,6 +98,10 @@ bench: $(READY) assets  ## measure simulator and operator, and print the figures
 	$(BIN)/python benchmarks/start_bench.py
 	$(BIN)/python benchmarks/operator_bench.py
 
+.PHONY: bench-scale
+bench-scale: $(READY) assets  ## measure fills, reactions and rest at scale beside their bounds (SCALE='fill-one': one row)
+	$(BIN)/python benchmarks/scale_bench.py $(SCALE)
+
 PICTURES := $(VENV)/.installed-pictures
 $(PICTURES): benchmarks/requirements.lock $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock
