@@ -113,6 +113,8 @@ NOT_IN_CVM = {
     "spec.market.maxSharePerPool": "where requests go",
     "spec.limits.maxHourlyCost": "whether a request is sent",
     "spec.onDemandFallback.afterSeconds": "when a request is sent",
+    "spec.onDemandFallback.afterInterruptions.count": "when a request is sent",
+    "spec.onDemandFallback.afterInterruptions.withinSeconds": "when a request is sent",
     "spec.onDemandFallback.maxReplicas": "whether a request is sent",
     "spec.onDemandFallback.maxHourlyCost": "whether a request is sent",
     "spec.onDemandFallback.stableForSeconds": "when instances are let go",

@@ -34,10 +34,12 @@ from plan.given import (
     released,
     seconds,
     situation_of,
+    synced,
     terminated_ids,
 )
 from plan.playing import Play, most_in_an_hour
-from spotcompute.model.desired import Caps, Desired
+from spotcompute.model.desired import Caps, Desired, Fallback
+from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
@@ -513,3 +515,55 @@ def test_nobody_is_released_for_a_limit_that_was_lowered() -> None:
     )
     observed = observed_of(*(instance(key) for key in ledger.members), market=MARKET)
     assert terminated_ids(planned(desired, ledger, observed).actions) == []
+
+
+# --- after too many interruptions -------------------------------------------------------------------------------------
+
+
+def shaky(**other: Any) -> Fallback:
+    """After three interruptions within an hour nothing waits for spot."""
+    return fallback(**({"interruptions": 3, "within": seconds(3600)} | other))
+
+
+@pytest.mark.parametrize(
+    ("ages", "remembered", "is_bought"),
+    [
+        pytest.param([10, 20, 30], {}, True, id="three-lately"),
+        pytest.param([10, 20], {}, False, id="two-lately"),
+        pytest.param([10, 20, 3601], {}, False, id="one-of-them-too-long-ago"),
+        pytest.param([10, 20, -30], {}, False, id="a-time-in-the-future-does-not-count"),
+        pytest.param([10, 20, 30], {"switched_at": ago(60)}, False, id="not-right-after-a-change-over"),
+    ],
+)
+def test_too_many_interruptions_make_on_demand_stand_in_at_once(
+    ages: list[float], remembered: dict[str, Any], is_bought: bool
+) -> None:
+    ledger = ledger_of(*ALL_BACK_OFF, short_since=ago(5), interruptions=tuple(ago(age) for age in ages), **remembered)
+    plan = planned(desired_of(3, fallback=shaky()), ledger, observed_of(market=MARKET))
+    assert bool(plan.actions) is is_bought
+    if is_bought:
+        assert asked(plan, on_demand=True) == [(B, 3)]
+
+
+def test_interruptions_alone_buy_nothing() -> None:
+    ledger = ledger_of(*(member(f"ins-{number}") for number in range(3)), interruptions=(ago(1), ago(2), ago(3)))
+    assert planned(desired_of(3, fallback=shaky()), ledger, all_running(ledger, MARKET)).actions == ()
+
+
+def test_spot_is_not_tried_again_before_it_is_steady() -> None:
+    desired = desired_of(3, fallback=shaky())
+    shaken = ledger_of(*MACHINES, **WELL, interruptions=(ago(10), ago(20), ago(30)))
+    assert released_ids(desired, shaken) == []
+    assert with_fallback_clocks(situation_of(desired, shaken, all_running(shaken, MARKET))).spot_since is None
+    calm = ledger_of(*MACHINES, **WELL, interruptions=(ago(4000), ago(5000), ago(6000)))
+    assert released_ids(desired, calm) == ["ins-0"]
+
+
+def test_what_the_cloud_takes_back_is_noted_as_often_as_the_fallback_asks() -> None:
+    ledger = ledger_of(
+        *(member(f"ins-{number}") for number in range(5)), member("ins-9", on_demand=True), interruptions=(ago(99),)
+    )
+    ended = observed_of(*(instance(key, InstanceState.SHUTDOWN) for key in ledger.members))
+    assert synced(ledger, desired_of(6, fallback=shaky()), ended).ledger.interruptions == (NOW, NOW, NOW)
+    assert synced(ledger, desired_of(6), ended).ledger.interruptions == (ago(99),)
+    assert planned(desired_of(6), ledger).ledger.interruptions == ()

@@ -20,26 +20,30 @@ MARKET = market_of({A: "0.1", B: "0.2"})
 HOUR = timedelta(hours=1)
 
 
-def spent(total: str, per_hour: str, until_ago: float = 0) -> Spending:
-    return Spending(Decimal(total), Decimal(per_hour), ago(until_ago))
+def spent(total: str, per_hour: str, until_ago: float = 0, rate: str = "0", saved: str = "0") -> Spending:
+    """What was spent, and by how much that is less than at list prices: `saved` so far, and `rate` an hour."""
+    return Spending(Decimal(total), Decimal(per_hour), ago(until_ago), Decimal(saved), Decimal(rate))
 
 
 @pytest.mark.parametrize(
     ("ledger", "market", "expected"),
     [
         pytest.param(ledger_of(), MARKET, None, id="nothing-was-ever-bought"),
-        pytest.param(ledger_of(member("ins-1")), MARKET, spent("0", "0.1"), id="the-first-one"),
+        pytest.param(ledger_of(member("ins-1")), MARKET, spent("0", "0.1", rate="0.9"), id="the-first-one"),
         pytest.param(ledger_of(member("ins-1", on_demand=True)), MARKET, spent("0", "1"), id="at-the-list-price"),
         pytest.param(ledger_of(member("ins-1")), Market(), None, id="no-price-is-known"),
         pytest.param(ledger_of(member("ins-1")), market_of({A: "0"}), None, id="no-price-is-not-free"),
         pytest.param(
-            ledger_of(member("ins-1"), spending=spent("5", "0.1", 3600)),
+            ledger_of(member("ins-1"), spending=spent("5", "0.1", 3600, "0.9")),
             MARKET,
-            spent("5", "0.1", 3600),
+            spent("5", "0.1", 3600, "0.9"),
             id="no-change",
         ),
         pytest.param(
-            ledger_of(member("ins-1"), spending=spent("5", "0.3", 3600)), MARKET, spent("5.3", "0.1"), id="another-rate"
+            ledger_of(member("ins-1"), spending=spent("5", "0.3", 3600, "0.7", "2")),
+            MARKET,
+            spent("5.3", "0.1", rate="0.9", saved="2.7"),
+            id="another-rate",
         ),
         pytest.param(ledger_of(spending=spent("5", "0.3", 3600)), MARKET, spent("5.3", "0"), id="all-have-gone"),
         pytest.param(
@@ -51,13 +55,13 @@ def spent(total: str, per_hour: str, until_ago: float = 0) -> Spending:
         pytest.param(
             ledger_of(member("ins-1"), spending=spent("5", "0.3", -60)),
             MARKET,
-            spent("5", "0.1", -60),
+            spent("5", "0.1", -60, "0.9"),
             id="a-clock-that-was-set-back-counts-nothing-twice",
         ),
         pytest.param(
             ledger_of(member("ins-1"), member("ins-2", lost=Cause.RECLAIMED), intent(desired_of(), 2)),
             MARKET,
-            spent("0", "0.1"),
+            spent("0", "0.1", rate="0.9"),
             id="only-what-exists",
         ),
     ],
@@ -108,6 +112,7 @@ def test_what_is_told() -> None:
         "savedPercent": 30,
         "accrued": "1.234568",
         "accruedAt": "2026-11-23T04:00:00Z",
+        "saved": "0",
         "currency": "CNY",
     }
 
@@ -161,5 +166,43 @@ def test_money_reads_as_people_write_it(amount: str, text: str) -> None:
 def test_a_sum_that_was_edited_into_the_future_goes_on_from_now() -> None:
     forged = replace(ledger_of(member("ins-1")), spending=Spending(Decimal(2), Decimal("0.12"), NOW + seconds(10**9)))
     healed = with_spending(forged, market_of({A: "0.12"}), NOW)
-    assert healed.spending == Spending(Decimal(2), Decimal("0.12"), NOW)
+    assert healed.spending == Spending(Decimal(2), Decimal("0.12"), NOW, saved_per_hour=Decimal("1.08"))
     assert with_spending(healed, market_of({A: "0.12"}), NOW + seconds(60)) is healed
+
+
+# --- after a loss of the ledger ---------------------------------------------------------------------------------------
+
+
+def found(*launched_ago: float, before: Spending | None = None) -> Ledger:
+    """A ledger in quarantine after its loss, in which instances were found that were launched so long ago."""
+    members = (member(f"ins-{number}", launched_at=ago(age)) for number, age in enumerate(launched_ago))
+    return ledger_of(*members, quarantine_until=NOW + seconds(480), spending=before)
+
+
+def test_after_a_loss_what_still_exists_counts_from_its_launch() -> None:
+    after = with_spending(found(3600, 7200), MARKET, NOW)
+    assert after.spending == replace(spent("0.3", "0.2", rate="1.8", saved="2.7"), lost_at=NOW)
+    told = cost_status(after, MARKET, "CNY") or {}
+    assert (told["accrued"], told["saved"], told["incompleteSince"]) == ("0.3", "2.7", "2026-11-23T04:00:00Z")
+    assert with_spending(after, MARKET, NOW + seconds(60)) is after
+
+
+def test_what_shows_up_later_in_the_quarantine_counts_from_its_launch_too() -> None:
+    first = with_spending(found(3600), MARKET, ago(60)).spending
+    after = with_spending(found(3600, 7200, before=first), MARKET, NOW).spending
+    assert after is not None
+    assert (after.total, after.lost_at) == (Decimal("0.3"), ago(60))
+
+
+def test_after_the_quarantine_the_sum_goes_on_as_always() -> None:
+    rebuilt = with_spending(found(3600), MARKET, NOW).spending
+    more = ledger_of(member("ins-0"), member("ins-1"), spending=rebuilt)
+    after = with_spending(more, MARKET, NOW + HOUR).spending
+    assert after is not None
+    assert (after.total, after.per_hour, after.lost_at) == (Decimal("0.2"), Decimal("0.2"), NOW)
+
+
+def test_a_new_environment_has_lost_nothing() -> None:
+    assert "incompleteSince" not in (
+        cost_status(with_spending(ledger_of(member("ins-1")), MARKET, NOW), MARKET, "C") or {}
+    )

@@ -49,7 +49,7 @@ from spotcompute.report.status import StatusExtras, full_status, intent_status, 
 DESIRED = desired_of(2)
 #: Of an environment that is seen for the first time.
 FREE = {"extrasPerHour": "0"}
-BEGUN = {"accrued": "0", "accruedAt": to_text(NOW), "currency": "CNY"}
+BEGUN = {"accrued": "0", "accruedAt": to_text(NOW), "saved": "0", "currency": "CNY"}
 SELECTOR = "spotcompute.dev/environment=0123456789-web001"
 MARKET = market_of({A: "0.12", B: "0.24", C: None})
 

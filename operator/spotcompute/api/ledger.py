@@ -112,6 +112,7 @@ class _LedgerModel(BaseModel):
     switched_at: datetime | None = None
     trial_since: datetime | None = None
     failed_trials: int = 0
+    interruptions: tuple[datetime, ...] = ()
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0
@@ -149,6 +150,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         switched_at=ledger.switched_at,
         trial_since=ledger.trial_since,
         failed_trials=ledger.failed_trials,
+        interruptions=ledger.interruptions,
         incomplete_since=ledger.incomplete_since,
         broken_up_at=ledger.broken_up_at,
         reclaimed=ledger.reclaimed,
@@ -254,6 +256,7 @@ def decode(raw: Any) -> Ledger:
         switched_at=flat.switched_at,
         trial_since=flat.trial_since,
         failed_trials=flat.failed_trials,
+        interruptions=flat.interruptions,
         incomplete_since=flat.incomplete_since,
         broken_up_at=flat.broken_up_at,
         reclaimed=flat.reclaimed,
@@ -286,7 +289,7 @@ def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime
     single = filter(None, (*terminations, flat.refused, flat.spending, flat.self_ends))
     for entry in (*flat.intents, *members, *flat.rests, *flat.reputations, *single):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
-    yield from flat.quarantine_looks
+    yield from (*flat.quarantine_looks, *flat.interruptions)
     yield from flat.self_ends.held if flat.self_ends is not None else ()
     yield from filter(None, (getattr(flat, name) for name in _MOMENTS[Ledger]))
 
@@ -310,7 +313,8 @@ def _amounts(flat: _LedgerModel) -> Iterator[Decimal]:
     for one in flat.last_prices:
         yield from (one.price, one.extra)
     if flat.spending is not None:
-        yield from (flat.spending.total, flat.spending.per_hour)
+        spending = flat.spending
+        yield from (spending.total, spending.per_hour, spending.saved, spending.saved_per_hour)
 
 
 #: What no ledger of ours holds: the sentence for it, and a test that finds it. The first that is found is reported.
@@ -355,7 +359,8 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
         "more entries than any environment has",
         lambda flat, members: (
             max(len(members), len(flat.self_ends.held) if flat.self_ends else 0) > MEMBERS_MAX
-            or max(map(len, (flat.rests, flat.reputations, flat.last_prices, flat.type_sizes))) > BACKOFFS_MAX
+            or max(map(len, (flat.rests, flat.reputations, flat.last_prices, flat.type_sizes, flat.interruptions)))
+            > BACKOFFS_MAX
         ),
     ),
 )

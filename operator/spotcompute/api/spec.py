@@ -160,6 +160,15 @@ def _moment(text: str) -> str:
     return text
 
 
+class InterruptionsSpec(SpecPart):
+    """`InterruptionsSpec` says how many interruptions make on demand stand in."""
+
+    count: int = Field(ge=1, le=100, description="Number of spot instances that the cloud takes back.")
+    within_seconds: int = Field(
+        default=3600, ge=60, le=86_400, description="Time within which so many are too many, in seconds. Default 3600."
+    )
+
+
 class FallbackSpec(SpecPart):
     """`FallbackSpec` allows on-demand instances, at the list price, when spot instances have been missing for long."""
 
@@ -196,6 +205,12 @@ class FallbackSpec(SpecPart):
         " delay, and no on-demand instance is replaced by spot. Left out: never.",
     )
 
+    after_interruptions: InterruptionsSpec | None = Field(
+        default=None,
+        description="Number of interruptions after which what is missing is bought on demand without waiting for"
+        " afterSeconds; spot is not tried again before there are fewer. Left out: only a shortage counts.",
+    )
+
     def resolved(self) -> Fallback:
         """Returns the fallback as the operator's `Fallback`."""
         return Fallback(
@@ -204,6 +219,8 @@ class FallbackSpec(SpecPart):
             hourly=_amount(self.max_hourly_cost),
             stable_for=timedelta(seconds=self.stable_for_seconds),
             deadline=from_text(self.deadline) if self.deadline is not None else None,
+            interruptions=many.count if (many := self.after_interruptions) else None,
+            within=timedelta(seconds=many.within_seconds) if many else timedelta(hours=1),
         )
 
 

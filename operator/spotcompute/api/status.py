@@ -200,6 +200,15 @@ class CostStatus(StatusPart):
     accrued: str | None = Field(
         default=None, description="Spent since creation until accruedAt. Since then perHour applies."
     )
+    saved: str | None = Field(
+        default=None, description="By how much accrued is less than at list prices, until accruedAt."
+    )
+    incomplete_since: Time | None = Field(
+        default=None,
+        json_schema_extra=TIME,
+        description="When status was lost. accrued and saved began anew then: they count the instances that still"
+        " existed, from their launch and at the prices of that time, and nothing that had ended before.",
+    )
     accrued_at: Time | None = Field(
         default=None, json_schema_extra=TIME, description="The time up to which accrued counts."
     )

@@ -119,7 +119,8 @@ class Caps:
 class Fallback:
     """`Fallback` says when and how many on-demand instances may replace missing spot instances.
 
-    `hourly` is the most that they may cost per hour together.
+    `hourly` is the most that they may cost per hour together. With `interruptions`, so many of them `within` a time
+    make it begin as well.
     """
 
     after: timedelta
@@ -127,6 +128,8 @@ class Fallback:
     hourly: Decimal | None
     stable_for: timedelta
     deadline: datetime | None = None
+    interruptions: int | None = None
+    within: timedelta = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True)

@@ -236,11 +236,18 @@ class TypeSize:
 
 @dataclass(frozen=True, slots=True)
 class Spending:
-    """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency."""
+    """`Spending` is the cost up to `until`, and the cost per hour since then, in the account's currency.
+
+    `saved` and `saved_per_hour` are what it is less than at list prices. `lost_at` is when the sum began anew because
+    the ledger was lost: then it counts only what still existed.
+    """
 
     total: Decimal
     per_hour: Decimal
     until: datetime
+    saved: Decimal = Decimal(0)
+    saved_per_hour: Decimal = Decimal(0)
+    lost_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -258,7 +265,8 @@ class Ledger:
     Four clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
     last went back to spot. `trial_since`: since when on-demand instances have been going for spot that has not come
-    yet. `failed_trials` counts how often in a row on-demand instances had to be bought again instead. Two are kept for
+    yet. `failed_trials` counts how often in a row on-demand instances had to be bought again instead.
+    `interruptions` are the last times at which spot was taken back, if the fallback counts them. Two are kept for
     gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
     `self_ends` is set while instances have ended by themselves lately.
@@ -284,6 +292,7 @@ class Ledger:
     switched_at: datetime | None = None
     trial_since: datetime | None = None
     failed_trials: int = 0
+    interruptions: tuple[datetime, ...] = ()
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
     reclaimed: int = 0

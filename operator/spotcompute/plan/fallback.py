@@ -7,7 +7,7 @@ for a fallback.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
@@ -31,6 +31,7 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
     ledger, now = situation.ledger, situation.now
     if situation.desired.fallback is None or situation.desired.deleting:
         after = replace(ledger, short_since=None, spot_since=None, switched_at=None, trial_since=None, failed_trials=0)
+        after = replace(after, interruptions=())
     else:
         after = replace(
             _with_trial_judged(situation),
@@ -66,6 +67,15 @@ def _has_fallen_short(situation: Situation) -> bool:
     return len(occupying(situation.ledger)) + situation.missing_on_demand < situation.desired.replicas
 
 
+def is_unsteady(situation: Situation) -> bool:
+    """True when the cloud has lately taken back as many spot instances as the fallback calls too many."""
+    fallback, now = situation.desired.fallback, situation.now
+    if fallback is None or fallback.interruptions is None:
+        return False
+    lately = [at for at in situation.ledger.interruptions if now - fallback.within <= at <= now]
+    return len(lately) >= fallback.interruptions
+
+
 def _since(before: datetime | None, holds: bool, now: datetime) -> datetime | None:
     """Returns since when something holds.
 
@@ -79,7 +89,7 @@ def _could_spot_replace(situation: Situation) -> bool:
 
     Without them their places, shares and money are free for spot: hence a ranking of its own.
     """
-    if not to_give_way(situation):
+    if not to_give_way(situation) or is_unsteady(situation):
         return False
     ranking = situation.with_ledger(without_on_demand(situation.ledger)).ranking
     return any(_sells(offer.pool, situation.market) for offer in ranking.kept)
@@ -117,7 +127,8 @@ def is_due(situation: Situation) -> bool:
         return False
     if situation.ledger.trial_since is not None:
         return True
-    has_waited = situation.now - since >= fallback.after and _is_calm(situation.ledger.switched_at, situation)
+    is_time = situation.now - since >= fallback.after or is_unsteady(situation)
+    has_waited = is_time and _is_calm(situation.ledger.switched_at, situation)
     return has_waited or _is_past_deadline(situation)
 
 
@@ -128,7 +139,7 @@ def due_at(situation: Situation) -> datetime | None:
         return None
     if ledger.trial_since is not None:
         return ledger.trial_since
-    at = ledger.short_since + fallback.after
+    at = ledger.short_since + (timedelta(0) if is_unsteady(situation) else fallback.after)
     if ledger.switched_at is not None:
         at = max(at, ledger.switched_at + situation.policy.switch_interval_min)
     return at if fallback.deadline is None else min(at, fallback.deadline)

@@ -374,12 +374,20 @@ class _LedgerSync:
         """Counts the loss against the pool, unless a person released the instance. Only an early one is a failure."""
         if cause in _RECLAIMS:
             self.ledger = replace(self.ledger, reclaimed=self.ledger.reclaimed + 1)
+            self._note_interruption()
         if cause is Cause.RELEASED_OUTSIDE:
             return
         self.ledger = after_loss(self.ledger, member, self._now, self._policy)
         if is_early(member, self._now, self._policy):
             trouble = Trouble.LAUNCH_FAILED if cause is Cause.LAUNCH_FAILED else Trouble.EARLY_LOSS
             self._back_off(Failure(member.pool, trouble, Unclassified(str(cause), message)))
+
+    def _note_interruption(self) -> None:
+        """Notes the time, if the fallback counts interruptions: as many of the last ones as it asks about."""
+        fallback = self._desired.fallback
+        if fallback is not None and fallback.interruptions is not None:
+            noted = (*self.ledger.interruptions, self._now)[-fallback.interruptions :]
+            self.ledger = replace(self.ledger, interruptions=noted)
 
     def _back_off(self, failure: Failure) -> None:
         """Lets the pool back off, unless the spec no longer names it. Losses seen in one run are one failure."""

@@ -28,18 +28,47 @@ def with_spending(ledger: Ledger, market: Market, now: datetime) -> Ledger:
     It is summed up only then, so that nothing is written while nothing changes. While a price is not known, the last
     sum per hour goes on.
     """
-    before = ledger.spending
-    per_hour = _per_hour(occupying(ledger), market)
-    if per_hour is None or (before is None and not per_hour):
+    before, members = ledger.spending, occupying(ledger)
+    per_hour = _per_hour(members, market)
+    if per_hour is None:
         return ledger
-    if before is None:
-        return replace(ledger, spending=Spending(Decimal(0), per_hour, now))
+    saved = _saved_per_hour(members, market, per_hour)
+    if before is None or _is_being_found_again(ledger, per_hour):
+        return _begun(ledger, market, now, per_hour, saved or Decimal(0))
+    saved = before.saved_per_hour if saved is None else saved
     if before.until > now + _HOUR:
         # No clock is set back that far: status was edited. Count from now on. Otherwise nothing would count for years.
-        return replace(ledger, spending=replace(before, per_hour=per_hour, until=now))
-    if per_hour == before.per_hour:
+        return replace(ledger, spending=replace(before, per_hour=per_hour, saved_per_hour=saved, until=now))
+    if (per_hour, saved) == (before.per_hour, before.saved_per_hour):
         return ledger
-    return replace(ledger, spending=replace(_until(before, now), per_hour=per_hour))
+    return replace(ledger, spending=replace(_until(before, now), per_hour=per_hour, saved_per_hour=saved))
+
+
+def _is_being_found_again(ledger: Ledger, per_hour: Decimal) -> bool:
+    """True when an instance has shown up after the ledger was lost, while others may still do so."""
+    before = ledger.spending
+    is_rebuilt = before is not None and before.lost_at is not None and ledger.quarantine_until is not None
+    return is_rebuilt and before is not None and per_hour > before.per_hour
+
+
+def _begun(ledger: Ledger, market: Market, now: datetime, per_hour: Decimal, saved: Decimal) -> Ledger:
+    """Returns the ledger with a sum that begins now.
+
+    After a loss of the ledger it holds what the instances that still exist have cost since their launch, at the prices
+    of now. What had ended before is known no more, and status says so.
+    """
+    if not per_hour:
+        return ledger
+    if ledger.quarantine_until is None:
+        return replace(ledger, spending=Spending(Decimal(0), per_hour, now, saved_per_hour=saved))
+    total = spared = Decimal(0)
+    for member in occupying(ledger):
+        cost = _per_hour([member], market) or Decimal(0)
+        hours = _hours(now - min(member.launched_at, now))
+        total += cost * hours
+        spared += (_saved_per_hour([member], market, cost) or Decimal(0)) * hours
+    lost_at = ledger.spending.lost_at if ledger.spending else now
+    return replace(ledger, spending=Spending(_rounded(total), per_hour, now, _rounded(spared), saved, lost_at))
 
 
 def summed_up(ledger: Ledger, now: datetime) -> Ledger:
@@ -50,10 +79,19 @@ def summed_up(ledger: Ledger, now: datetime) -> Ledger:
 def _until(spending: Spending, now: datetime) -> Spending:
     if now <= spending.until:
         return spending
-    # Whole microseconds: a float of hours would not add up the same way twice.
-    hours = Decimal((now - spending.until) // timedelta(microseconds=1)) / Decimal(_HOUR // timedelta(microseconds=1))
-    total = min(spending.total + spending.per_hour * hours, _MOST)
-    return replace(spending, total=total.quantize(_FINEST, ROUND_HALF_UP), until=now)
+    hours = _hours(now - spending.until)
+    total = _rounded(spending.total + spending.per_hour * hours)
+    saved = _rounded(spending.saved + spending.saved_per_hour * hours)
+    return replace(spending, total=total, saved=saved, until=now)
+
+
+def _hours(duration: timedelta) -> Decimal:
+    """Returns a duration in hours. Whole microseconds: a float of hours would not add up the same way twice."""
+    return Decimal(duration // timedelta(microseconds=1)) / Decimal(_HOUR // timedelta(microseconds=1))
+
+
+def _rounded(amount: Decimal) -> Decimal:
+    return min(amount, _MOST).quantize(_FINEST, ROUND_HALF_UP)
 
 
 _FINEST = Decimal("0.0000000001")
@@ -76,10 +114,21 @@ def cost_status(ledger: Ledger, market: Market, currency: str) -> dict[str, Any]
         extras_per_hour=optional_money(extras),
         on_demand_per_hour=optional_money(full),
         saved_percent=_saved_percent(spot, full),
-        accrued=money(spending.total) if spending else None,
-        accrued_at=to_text(spending.until) if spending else None,
         currency=currency,
+        **_so_far(spending),
     ).to_json()
+
+
+def _so_far(spending: Spending | None) -> dict[str, str | None]:
+    """Returns the part of `status.cost` that is past. Nothing while nothing was spent."""
+    if spending is None:
+        return {}
+    return {
+        "accrued": money(spending.total),
+        "saved": money(spending.saved),
+        "incomplete_since": to_text(spending.lost_at) if spending.lost_at else None,
+        "accrued_at": to_text(spending.until),
+    }
 
 
 def _last_known(per_hour: Decimal | None, spending: Spending | None) -> Decimal:
@@ -93,6 +142,13 @@ def _saved_percent(per_hour: Decimal | None, on_demand_per_hour: Decimal | None)
     if per_hour is None or not on_demand_per_hour:
         return None
     return int((1 - per_hour / on_demand_per_hour) * 100)
+
+
+def _saved_per_hour(members: Sequence[Member], market: Market, per_hour: Decimal) -> Decimal | None:
+    """Returns by how much members cost less per hour than on demand. Returns None when a list price is not known."""
+    full = _sum([market.list_price(member.pool) for member in members])
+    extras = _sum([market.extra_of(member.pool) for member in members])
+    return None if full is None else max(Decimal(0), full + (extras or 0) - per_hour)
 
 
 def _per_hour(members: Sequence[Member], market: Market) -> Decimal | None:

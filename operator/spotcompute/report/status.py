@@ -87,7 +87,7 @@ def problem_status(
 _SEEN_ONLY = ("readyReplicas", "updatedReplicas", "zones", "pools", "quote", "nextAttemptTime")
 
 #: The part of cost that is past.
-_PAID = ("accrued", "accruedAt", "currency")
+_PAID = ("accrued", "accruedAt", "saved", "incompleteSince", "currency")
 
 
 def is_concluded(status: Mapping[str, Any], generation: int) -> bool:
