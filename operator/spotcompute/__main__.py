@@ -20,6 +20,16 @@ from pydantic import ValidationError
 from spotcompute import __version__, app
 from spotcompute.api.crd import custom_resource_definition, json_schema
 from spotcompute.api.instance_object import instance_resource_definition
+from spotcompute.commands.check import (
+    Check,
+    Install,
+    State,
+    check_cluster,
+    check_endpoint,
+    identify,
+    no_cluster,
+    report,
+)
 from spotcompute.commands.market import (
     Order,
     Unreadable,
@@ -133,6 +143,43 @@ def _wanted(max_price: str | None, zones: Sequence[str], types: Sequence[str], *
     if price is not None and not (price.is_finite() and price > 0):
         raise click.BadParameter(f"{max_price} is no price: write it as 0.05", param_hint="--max-price")
     return Wanted(zones=tuple(zones), types=tuple(types), max_price=price, **limits)
+
+
+@main.command()
+@click.option(
+    "--kubeconfig", help="Path of the kubeconfig. Default: KUBECONFIG, the pod's own account, ~/.kube/config."
+)
+@click.option("--context", help="Context of the kubeconfig.")
+@click.option("-n", "--namespace", help="The operator's own namespace. Default: SPOTCOMPUTE_HOME_NAMESPACE.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def check(kubeconfig: str | None, context: str | None, namespace: str | None, output: str) -> None:
+    """Check the install as it is: CRD, operator, Lease, rights, Secrets, endpoint, clocks and versions.
+
+    It works on your machine with your own rights, and in the operator's pod. It changes nothing. Exit code 0: no check
+    failed; 1: one has failed, and the line below it says what to do; 2: an option or a setting is wrong.
+    """
+    settings = _settings(WRONG)
+    with _errors_in_one_line(WRONG):
+        found = asyncio.run(_checks(settings, namespace or settings.home_namespace, kubeconfig, context))
+    if output == "json":
+        click.echo(json.dumps({"checks": [one.to_json() for one in found]}, indent=2, ensure_ascii=False))
+    else:
+        click.echo(redaction.redact(report(found)), nl=False)
+    sys.exit(any(one.state is State.FAILED for one in found))
+
+
+async def _checks(settings: Settings, home: str, kubeconfig: str | None, context: str | None) -> list[Check]:
+    install = Install(home, __version__, settings.lease, settings.watched)
+    try:
+        async with app.inspection(kubeconfig, context) as inspection:
+            await identify(inspection, install)
+            found = await check_cluster(inspection, install, app.now)
+    except app.CannotRun as error:
+        found = [no_cluster(str(error))]
+    # What the operator in the cluster was told about the cloud counts more than what this shell says.
+    told = {name: install.settings.get(f"SPOTCOMPUTE_{name.upper()}") for name in ("site", "endpoint", "protocol")}
+    theirs = settings.model_copy(update={name: value for name, value in told.items() if value})
+    return [*found, *check_endpoint(await app.clock_of_the_cloud(theirs), app.endpoint(theirs), app.now())]
 
 
 @main.command()

@@ -12,9 +12,9 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -26,7 +26,9 @@ from spotcompute import __version__
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
 from spotcompute.cloud.endpoint import Endpoint
+from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.pace import IDLE, Pace
+from spotcompute.cloud.tencent import reach
 from spotcompute.cloud.tencent.client import UnsafeEndpoint, host_of
 from spotcompute.cloud.tencent.provider import LISTED_PER_SECOND, TencentProviders
 from spotcompute.kube.account_registry import AccountRegistry
@@ -34,6 +36,7 @@ from spotcompute.kube.announcement import announce
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Connection, NoCluster, connect
+from spotcompute.kube.inspection import Inspection
 from spotcompute.kube.instance_client import InstanceClient
 from spotcompute.kube.instance_objects import InstanceObjects
 from spotcompute.kube.lease import LeaseClient
@@ -253,6 +256,30 @@ def cloud(settings: Settings) -> Iterator[ProviderFactory]:
         except UnsafeEndpoint as error:
             raise CannotRun(f"settings are wrong:\n  {error}") from None
         yield providers
+
+
+@asynccontextmanager
+async def inspection(kubeconfig: str | None, context: str | None) -> AsyncIterator[Inspection]:
+    """Opens a connection for one command, as a person or as the pod. Raises CannotRun when there is no way to one."""
+    environ = {**os.environ, "KUBECONFIG": kubeconfig} if kubeconfig else os.environ
+    try:
+        connection = await connect(environ, context=context)
+    except NoCluster as error:
+        raise CannotRun(str(error)) from None
+    try:
+        yield Inspection(connection)
+    finally:
+        await connection.close()
+
+
+async def clock_of_the_cloud(settings: Settings) -> datetime | CloudError | None:
+    """Returns what time it is at the cloud's endpoint, or why it does not answer. Raises CannotRun if it is unsafe."""
+    try:
+        return await reach.read_clock(settings)
+    except UnsafeEndpoint as error:
+        raise CannotRun(str(error)) from None
+    except CloudError as error:
+        return error
 
 
 def endpoint(settings: Settings) -> Endpoint:

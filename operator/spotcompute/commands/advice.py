@@ -15,8 +15,11 @@ from spotcompute.cloud.errors import CloudError, InvalidConfiguration, InvalidCr
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|record layer failure|HTTP_REQUEST|UNKNOWN_PROTOCOL|PACKET_LENGTH_TOO_LONG")
 _BAD_CERTIFICATE = re.compile(r"CERTIFICATE_VERIFY_FAILED|certificate verify failed")
 _NO_NAME = re.compile(r"NameResolutionError|Name or service not known|nodename nor servname|getaddrinfo failed")
-_NOBODY = re.compile(r"NewConnectionError|ConnectTimeout|Connection refused|No route to host|Network is unreachable")
-_NOT_THE_API = re.compile(r"ServerNetworkError|RemoteDisconnected|BadStatusLine|Connection aborted")
+_NOBODY = re.compile(
+    r"NewConnectionError|ConnectTimeout|Connection refused|No route to host|Network is unreachable"
+    r"|Cannot connect to host|Connect call failed"
+)
+_NOT_THE_API = re.compile(r"ServerNetworkError|Disconnected|BadStatusLine|Connection aborted|ConnectionReset")
 
 _KEY = "TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY (and TENCENTCLOUD_TOKEN, if the key is temporary)"
 

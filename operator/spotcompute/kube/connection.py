@@ -7,6 +7,8 @@ while we run. A process that reads it only once would be locked out.
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,6 +33,13 @@ CONNECTIONS = 32
 REFRESH_SECONDS = 2.0
 
 
+#: How the sentence begins when the program that a kubeconfig names for credentials (`exec`) has failed.
+CREDENTIALS_PROGRAM_FAILED = "the program that the kubeconfig names for credentials failed"
+
+#: Characters of its words that are kept.
+WORDS_MAX = 300
+
+
 class NoCluster(Exception):
     """`NoCluster` means that there is no API server to find: no KUBECONFIG, no pod's service account, no
     ~/.kube/config.
@@ -51,6 +60,17 @@ class Access:
     key_path: str | None
     proxy: str | None
     authorization: str | None = field(repr=False)
+
+
+class _Heard(logging.Handler):
+    """`_Heard` keeps what the loader logs instead of raising: that the program for credentials has failed."""
+
+    failure: str | None = None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keeps the first error of the loader. What other parts log meanwhile is not its own."""
+        if record.levelno >= logging.ERROR and Path(record.pathname).stem == "kube_config":
+            self.failure = self.failure or record.getMessage()[:WORDS_MAX]
 
 
 class Connection:
@@ -112,16 +132,20 @@ class Connection:
             log.warning("credentials_unreadable", error=f"{type(error).__name__}: {error}")
 
 
-async def connect(environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT) -> Connection:
+async def connect(
+    environ: Mapping[str, str], service_account: Path = SERVICE_ACCOUNT, context: str | None = None
+) -> Connection:
     """Finds the API server: `KUBECONFIG` if set, otherwise the pod we run in, otherwise `~/.kube/config`.
+
+    `context` names one of the kubeconfig's; without it, its current one.
 
     Raises NoCluster when there is none, or when its configuration cannot be read.
     """
     named = environ.get("KUBECONFIG")
     try:
-        if not named and environ.get("KUBERNETES_SERVICE_HOST"):
+        if not named and not context and environ.get("KUBERNETES_SERVICE_HOST"):
             return _in_cluster(environ, service_account)
-        return await _from_kubeconfig(named or "~/.kube/config")  # the loader expands ~
+        return await _from_kubeconfig(named or "~/.kube/config", context)  # the loader expands ~
     except (OSError, ConfigException) as error:
         raise NoCluster(f"no way to an API server: {error}") from error
 
@@ -153,18 +177,31 @@ def _in_cluster(environ: Mapping[str, str], service_account: Path) -> Connection
     return Connection(configuration, reload)
 
 
-async def _from_kubeconfig(path: str) -> Connection:
+async def _from_kubeconfig(path: str, context: str | None = None) -> Connection:
     configuration = Configuration()
+    if not _exists(path):
+        raise ConfigException(f"there is no file {path}")
 
     async def reload(configuration: Configuration) -> None:
         # persist_config=False: we never write into a person's kubeconfig.
+        heard = _Heard()
+        logging.getLogger().addHandler(heard)
         try:
             await load_kube_config(  # type: ignore[no-untyped-call]  # the package has no types
-                config_file=path, client_configuration=configuration, persist_config=False
+                config_file=path, context=context, client_configuration=configuration, persist_config=False
             )
         except (AttributeError, LookupError, TypeError, ValueError, YAMLError) as error:
             # The loader does not check the file first, and fails somewhere inside. Its message may quote the file.
             raise ConfigException(f"{path} is empty, or no kubeconfig ({type(error).__name__})") from None
+        finally:
+            logging.getLogger().removeHandler(heard)
+        if heard.failure and not configuration.api_key and not configuration.cert_file:
+            raise ConfigException(f"{CREDENTIALS_PROGRAM_FAILED}: {heard.failure}")
 
     await reload(configuration)
     return Connection(configuration, reload)
+
+
+def _exists(path: str) -> bool:
+    """True when one of the files exists that `path` names, separated as in KUBECONFIG."""
+    return any(Path(one).expanduser().exists() for one in path.split(os.pathsep) if one)

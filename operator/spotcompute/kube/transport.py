@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncGenerator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 import aiohttp
@@ -27,6 +27,14 @@ MESSAGE_CHARACTERS = 500
 
 class Expired(KubeError):
     """`Expired` means that the pages of a list are no longer available (HTTP 410): begin the list again."""
+
+
+class _Answer(NamedTuple):
+    """`_Answer` holds what came back. `date` is the server's time, as HTTP writes it."""
+
+    status: int
+    body: bytes
+    date: str | None
 
 
 class Transport:
@@ -50,16 +58,21 @@ class Transport:
 
         It does not retry, because its callers do. Raises only KubeError.
         """
-        status, answer = await self._send(
-            method, f"{path}?{urlencode(query)}" if query else path, body, content_type, accept
-        )
-        if status == 401:
+        asked = f"{path}?{urlencode(query)}" if query else path
+        return await self._understood(f"{method} {path}", await self._send(method, asked, body, content_type, accept))
+
+    async def call_dated(self, method: str, path: str) -> tuple[Any, str | None]:
+        """Does the same without a body, and returns the API server's time besides, as it writes it."""
+        answer = await self._send(method, path, None, JSON, JSON)
+        return await self._understood(f"{method} {path}", answer), answer.date
+
+    async def _understood(self, what: str, answer: _Answer) -> Any:
+        if answer.status == 401:
             await self._connection.refused()
-        what = f"{method} {path}"
-        if not 200 <= status <= 299:
-            raise _error(what, status, answer)
+        if not 200 <= answer.status <= 299:
+            raise _error(what, answer.status, answer.body)
         try:
-            return json.loads(answer)
+            return json.loads(answer.body)
         except ValueError:
             # `from None`, here and below: an answer that could not be parsed may be half a Secret.
             raise ApiUnavailable(f"{what}: an answer that is no JSON") from None
@@ -104,11 +117,11 @@ class Transport:
         opened: aiohttp.ClientResponse = (await api.call_api(*prepared, _request_timeout=timeout)).response
         return opened
 
-    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> tuple[int, bytes]:
+    async def _send(self, method: str, path: str, body: Any, content_type: str, accept: str) -> _Answer:
         timeout = aiohttp.ClientTimeout(total=self._timeout_seconds)
         try:
             response = await self._open(method, path, body, content_type, accept, timeout)
-            return response.status, await response.read()
+            return _Answer(response.status, await response.read(), response.headers.get("Date"))
         except TimeoutError:
             raise ApiUnavailable(f"{method} {path}: no answer within {self._timeout_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:

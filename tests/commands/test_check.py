@@ -1,0 +1,170 @@
+"""`spotcompute check`: its table of rights, its sentences, and clusters that cannot be asked. tests/e2e asks one."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from cloud.grounds import SimulatedGround
+from spotcompute.__main__ import main
+from spotcompute.cloud.endpoint import Endpoint
+from spotcompute.cloud.errors import NotSent
+from spotcompute.commands.check import Check, State, check_endpoint, clock, report
+from spotcompute.commands.rights import Where, rights_needed
+
+BASE = Path(__file__).parents[2] / "deploy" / "base"
+NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
+ENDPOINT = Endpoint("cvm.tencentcloudapi.com", "https", is_default=True)
+
+
+def granted(manifest: str) -> set[tuple[str, str, str, str]]:
+    """Every right that a manifest grants: verb, group, resource with its subresource, name."""
+    return {
+        (verb, group, resource, name)
+        for document in yaml.safe_load_all((BASE / manifest).read_text())
+        for rule in document.get("rules", ())
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for name in rule.get("resourceNames", [""])
+        for verb in rule["verbs"]
+    }
+
+
+@pytest.mark.parametrize("manifest", sorted({right.manifest for right in rights_needed("spotcompute-operator")}))
+def test_the_rights_asked_for_are_those_of_the_manifest(manifest: str) -> None:
+    asked = {
+        (one.verb, one.group, f"{one.resource}/{one.subresource}".rstrip("/"), one.name)
+        for one in rights_needed("spotcompute-operator")
+        if one.manifest == manifest
+    }
+    assert asked == granted(manifest)
+
+
+def test_every_manifest_of_rights_that_the_operator_needs_is_asked_about() -> None:
+    """Those for people, for Secrets of one namespace and for guarding them are no need of every install."""
+    others = {"cluster-roles-users.yaml", "cluster-role-read-sources.yaml", "cluster-role-guard-credentials.yaml"}
+    shipped = {path.name for path in BASE.glob("*role*.yaml")} - others
+    assert shipped == {right.manifest for right in rights_needed("x")}
+    assert {right.where for right in rights_needed("x")} == set(Where)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "state", "words"),
+    [
+        (0, State.OK, "agree within 1 s"),
+        (59, State.OK, "agree within 59 s"),
+        (-59, State.OK, "agree within 59 s"),
+        (61, State.FAILED, "is 61 s behind that of the cloud"),
+        (-400, State.FAILED, "is 400 s ahead of that of the cloud"),
+    ],
+)
+def test_clocks_that_differ_are_told_with_their_direction(seconds: int, state: State, words: str) -> None:
+    found = clock("the cloud", NOW + timedelta(seconds=seconds), NOW)
+    assert (found.state, words in found.said) == (state, True)
+    assert bool(found.remedy) is (state is State.FAILED)
+
+
+def test_an_endpoint_that_does_not_answer_names_the_variable() -> None:
+    (found,) = check_endpoint(NotSent("ClientNetworkError", "Cannot connect to host x"), ENDPOINT, NOW)
+    assert (found.state, found.said) == (State.FAILED, "Nothing answers at https://cvm.tencentcloudapi.com")
+    assert "HTTPS_PROXY" in found.remedy
+    assert [one.state for one in check_endpoint(None, ENDPOINT, NOW)] == [State.OK]
+
+
+@pytest.mark.parametrize(
+    ("states", "end"),
+    [
+        ([State.OK], "1 check passed.\n"),
+        ([State.OK, State.OK, State.SKIPPED], "2 checks passed. 1 could not be made, or had nothing to check.\n"),
+        ([State.OK, State.FAILED], "1 check failed.\n"),
+    ],
+)
+def test_the_last_line_counts(states: list[State], end: str) -> None:
+    shown = report([Check("x", state, "said", "do this" if state is State.FAILED else "") for state in states])
+    assert shown.endswith(end)
+    assert ("✗ said\n    do this\n" in shown) is (State.FAILED in states)
+
+
+def kubeconfig(path: Path, user: dict[str, Any]) -> Path:
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "current-context": "it",
+        "clusters": [{"name": "it", "cluster": {"server": "https://127.0.0.1:9"}}],
+        "users": [{"name": "it", "user": user}],
+        "contexts": [{"name": "it", "context": {"cluster": "it", "user": "it"}}],
+    }
+    path.write_text(json.dumps(content))
+    return path
+
+
+def plugin(command: str, *arguments: str) -> dict[str, Any]:
+    version = "client.authentication.k8s.io/v1"
+    run = {"apiVersion": version, "command": command, "args": list(arguments), "interactiveMode": "Never"}
+    return {"exec": run}
+
+
+@pytest.fixture
+def check(simulated: SimulatedGround, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("SPOTCOMPUTE_ENDPOINT", simulated.sim.api)
+    monkeypatch.setenv("SPOTCOMPUTE_PROTOCOL", "http")
+    monkeypatch.delenv("KUBECONFIG", raising=False)
+
+    def run(*arguments: str) -> Result:
+        result = CliRunner().invoke(main, ["check", *arguments])
+        assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+        return result
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("user", "said", "remedy"),
+    [
+        pytest.param({"token": "x"}, "No cluster answers", "--context", id="no-cluster"),
+        pytest.param(
+            plugin("sh", "-c", "echo please log in >&2; exit 3"),
+            "the program that the kubeconfig names for credentials failed: exec: process returned 3",
+            "log in as it asks",
+            id="exec-fails",
+        ),
+        pytest.param(plugin("no-such-program"), "No such file or directory", "log in as it asks", id="exec-missing"),
+    ],
+)
+def test_a_cluster_that_cannot_be_asked_is_one_sentence_with_a_remedy(
+    check: Any, tmp_path: Path, user: dict[str, Any], said: str, remedy: str
+) -> None:
+    result = check("--kubeconfig", str(kubeconfig(tmp_path / "config", user)))
+    first, second, *others = result.output.splitlines()
+    assert result.exit_code == 1
+    assert first.startswith("✗ ")
+    assert said in first
+    assert remedy in second
+    assert any("answers, asked from here" in line for line in others), "the cloud is checked all the same"
+
+
+def test_a_kubeconfig_or_context_that_is_not_there_is_named(check: Any, tmp_path: Path) -> None:
+    assert "there is no file /nowhere/config" in check("--kubeconfig", "/nowhere/config").output
+    path = kubeconfig(tmp_path / "config", {"token": "x"})
+    assert "nope" in check("--kubeconfig", str(path), "--context", "nope").output
+
+
+def test_programs_get_every_check(check: Any) -> None:
+    found = json.loads(check("--kubeconfig", "/nowhere/config", "-o", "json").stdout)["checks"]
+    assert [(one["name"], one["state"]) for one in found] == [
+        ("kubernetes", "failed"),
+        ("endpoint", "ok"),
+        ("clock", "ok"),
+    ]
+
+
+def test_an_unsafe_endpoint_is_a_wrong_setting(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOTCOMPUTE_ENDPOINT", "cvm.example.com")
+    result = check("--kubeconfig", "/nowhere/config")
+    assert (result.exit_code, "Unset SPOTCOMPUTE_PROTOCOL" in result.output) == (2, True)
