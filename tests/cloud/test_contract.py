@@ -25,6 +25,7 @@ from cloud.grounds import (
     SUBNET_ELSEWHERE,
     VPC,
     Ground,
+    SimulatedGround,
 )
 from spotcompute.cloud.errors import (
     CloudError,
@@ -464,3 +465,11 @@ async def test_a_stopped_instance_is_still_there_and_can_be_terminated(ground: G
     assert instance.state is InstanceState.STOPPED
     assert not instance.has_ended
     await ground.provider.terminate([instance_id], ENV)
+
+
+async def test_a_launch_that_is_called_wrong_says_which_part_is(simulated: SimulatedGround) -> None:
+    """The backoff remembers it, so that the condition names the field of the spec."""
+    wrong = replace(ONE, template=replace(ONE.template, image_id="img-00000000"))
+    with pytest.raises(InvalidConfiguration) as failure:
+        await simulated.provider.launch(wrong, None, "a-token", ENV)
+    assert failure.value.about is Part.IMAGE

@@ -420,3 +420,18 @@ def test_what_a_person_is_told_of_a_key_that_shows_nothing(
     assert (found.phase, found.reason, found.stalled, found.ready) == (phase, reason, phase == "Stalled", False)
     expected = [*mentioned, "nothing is decided", *(["ins-1, ins-2", to_text(goes_at)] if goes_at else [])]
     assert [part for part in expected if part not in found.message] == []
+
+
+def test_the_reason_of_a_condition_that_is_false_is_explained_beside_it() -> None:
+    (stalled,) = [one for one in Conclusion("Ready", "R", "m", ready=True).conditions() if one.type == "Stalled"]
+    assert (stalled.status, stalled.reason) == ("False", "NothingForAPersonToDo")
+    assert "no person is needed" in stalled.message
+
+
+def test_one_is_one_instance() -> None:
+    def said(wanted: int, *ids: str) -> str:
+        observed = observed_of(*(instance(one) for one in ids))
+        return conclude(situation_of(desired_of(wanted), ledger_of(*map(member, ids)), observed)).message
+
+    assert said(1, "ins-1") == "1 of 1 instance runs"
+    assert said(2, "ins-1", "ins-2") == "2 of 2 instances run"

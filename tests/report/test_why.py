@@ -29,9 +29,11 @@ from plan.given import (
 from plan.worlds import situations
 from spotcompute.api.times import to_text
 from spotcompute.model.desired import Caps, Desired, Gang, Requirements
+from spotcompute.model.launch import Part
 from spotcompute.model.ledger import Ledger, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.field_errors import field_of_part
 from spotcompute.plan.situation import Situation
 from spotcompute.report.why import Why, why_short
 
@@ -231,3 +233,24 @@ def test_a_promised_moment_is_the_next_attempt_and_never_past(case: tuple[Situat
         assert ("Next attempt" in found.text) is (at is not None)
     elif situation.desired.pools:
         assert at == NOW
+
+
+@pytest.mark.parametrize(
+    ("about", "words"),
+    [
+        ("image", "Correct spec.template.imageId"),
+        ("login", "Correct spec.template.loginSettings"),
+        ("network", "Correct spec.placements[].subnetId"),
+        (None, "Correct the spec"),
+        ("a part of a later version", "Correct the spec"),
+    ],
+)
+def test_what_is_to_be_corrected_is_named_by_its_path(about: str | None, words: str) -> None:
+    wrong = backoff_of(A, Trouble.INVALID_CONFIGURATION, code="InvalidImageId.NotFound", message="no such", about=about)
+    found = why_short(situation_of(desired_of(1, [A]), ledger_of(wrong)))
+    assert found is not None
+    assert words in found.text
+
+
+def test_every_part_of_a_launch_stands_somewhere_in_the_spec() -> None:
+    assert all((field_of_part(str(part)) or "").startswith("spec.") for part in Part)

@@ -183,6 +183,8 @@ class Backoff:
     generation: int
     vcpu: int | None = None
     in_use: int | None = None
+    #: The part of the launch that the cloud calls wrong (`model.launch.Part`), as text: a later version may know more.
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

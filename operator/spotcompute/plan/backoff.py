@@ -110,6 +110,7 @@ def backoff_after(
         generation=generation,
         vcpu=failure.vcpu if is_quota else None,
         in_use=held_in_zone(ledger, failure.pool.zone) if is_quota else None,
+        about=str(failure.error.about) if failure.error.about is not None else None,
     )
 
 

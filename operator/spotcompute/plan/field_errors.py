@@ -50,6 +50,20 @@ _FIELDS = {
 }
 
 
+#: Where the parts stand that are lists, when it is not known which item is meant.
+_LISTS = {
+    Part.ZONE: "spec.placements[].zone",
+    Part.NETWORK: "spec.placements[].subnetId",
+    Part.INSTANCE_TYPE: "spec.instanceTypes",
+}
+
+
+def field_of_part(part: str | None) -> str | None:
+    """Returns where a part of a launch stands in the spec. None when it is not known, or of a later version."""
+    fields = {str(key): path for key, path in {**_FIELDS, **_LISTS}.items()}
+    return fields.get(part) if part is not None else None
+
+
 @dataclass(frozen=True, slots=True)
 class FieldError:
     """`FieldError` must be corrected by a person. `field` is where it stands in the spec, None when not known."""

@@ -26,7 +26,10 @@ from spotcompute.plan.mix import on_demand_members
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
-from spotcompute.report.why import Why, in_words, stopping, why_short
+from spotcompute.report.why import Why, correction, in_words, stopping, why_short
+
+#: What the condition Stalled says while it is false: its reason alone reads as a riddle.
+NOTHING_TO_DO = "no person is needed: the operator goes on by itself"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ class Conclusion:
                 ConditionType.STALLED,
                 _truth(self.stalled),
                 self.reason if self.stalled else Reason.NOT_STALLED,
-                self.message if self.stalled else "",
+                self.message if self.stalled else NOTHING_TO_DO,
             ),
         ]
 
@@ -125,7 +128,7 @@ def conclude(situation: Situation) -> Conclusion:
     if desired.deleting:
         return _deleting(ledger, blocked)
     ready = ready_count(ledger, situation.observed.instances)
-    counts = f"{ready} of {desired.replicas} instances run{_at_list_price(situation)}{_dearer(situation)}"
+    counts = f"{_running(ready, desired.replicas)}{_at_list_price(situation)}{_dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
@@ -145,6 +148,11 @@ def conclude(situation: Situation) -> Conclusion:
         return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {desired.replicas - ready} on their way")
     message = "; ".join(filter(None, (counts, stopping(situation))))
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
+
+
+def _running(ready: int, wanted: int, least: str = "") -> str:
+    """Returns `1 of 1 instance runs`, `2 of 3 instances run`."""
+    return f"{ready} of {least}{wanted} {'instance runs' if wanted == 1 else 'instances run'}"
 
 
 def _at_list_price(situation: Situation) -> str:
@@ -193,7 +201,8 @@ def _deleting(ledger: Ledger, blocked: Why | None) -> Conclusion:
     if members:
         reasons.append(f"{_counted(members, 'instance')} until the cloud confirms the end: {_listed(members)}")
     if ledger.intents:
-        reasons.append(f"{in_flight(ledger)} launches without an answer")
+        count = in_flight(ledger)
+        reasons.append(f"{count} launch without an answer" if count == 1 else f"{count} launches without an answer")
     if ledger.quarantine_until:
         reasons.append(f"{to_text(ledger.quarantine_until)}, since status was lost")
     message = f"waiting for {' and '.join(reasons) or 'nothing any more'}"
@@ -275,7 +284,7 @@ def gang_condition(situation: Situation) -> list[Condition]:
     if gang is None or situation.desired.deleting:
         return []
     ready = ready_count(situation.ledger, situation.observed.instances)
-    message = f"{ready} of at least {gang.count_min} instances run"
+    message = _running(ready, gang.count_min, "at least ")
     if ready >= gang.count_min:
         return [Condition(ConditionType.GANG_READY, "True", Reason.GANG_COMPLETE, message)]
     return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(situation))]
@@ -313,7 +322,8 @@ def _one_time_over(situation: Situation, counts: str) -> Conclusion:
     ]
     if backoffs:
         last = max(backoffs, key=lambda backoff: backoff.failed_at)
-        message = f"{counts}; the one attempt failed: {last.code}: {in_words(last)}. Change the spec for another one"
+        remedy = correction(last) or "Change the spec"
+        message = f"{counts}; the one attempt failed: {last.code}: {in_words(last)}. {remedy} for another one"
         return Conclusion("Failed", str(last.trouble), message, stalled=True)
     message = f"{counts}; instances were lost, and a OneTime request does not replace them. Change the spec for more"
     return Conclusion("Failed", Reason.LOST, message, stalled=True)

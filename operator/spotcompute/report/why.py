@@ -18,6 +18,7 @@ from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import FOR_A_PERSON, is_backing_off
 from spotcompute.plan.brake import REMEDY
 from spotcompute.plan.fallback import due_at, is_due
+from spotcompute.plan.field_errors import field_of_part
 from spotcompute.plan.limits import room_in_number
 from spotcompute.plan.situation import Situation
 
@@ -95,9 +96,20 @@ def _of_backoffs(backoffs: Sequence[Backoff], situation: Situation, is_all: bool
     decisive = decisive_backoff(backoffs)
     stalled = is_all and all(backoff.trouble in FOR_A_PERSON for backoff in backoffs)
     is_unbounded = decisive.trouble is Trouble.PRICE_TOO_LOW and _cap(decisive, situation) is None
-    advice = "" if is_unbounded else _ADVICE.get(decisive.trouble, "")
+    advice = "" if is_unbounded else _advice(decisive)
     text = _explained(decisive, situation)
     return Why(str(decisive.trouble), f"{text}. {advice}" if advice else text, stalled)
+
+
+def _advice(backoff: Backoff) -> str:
+    return correction(backoff) or _ADVICE.get(backoff.trouble, "")
+
+
+def correction(backoff: Backoff) -> str | None:
+    """Returns what to correct, with the path of the field where it is known. None when no correction is needed."""
+    if backoff.trouble is not Trouble.INVALID_CONFIGURATION:
+        return None
+    return f"Correct {field_of_part(backoff.about) or 'the spec'}"
 
 
 def decisive_backoff(backoffs: Sequence[Backoff]) -> Backoff:
@@ -159,7 +171,6 @@ _ADVICE = {
     Trouble.PRICE_TOO_LOW: "A higher maxPrice, or more types or placements, would help",
     Trouble.QUOTA_EXCEEDED: "Other placements, or a higher quota of spot vCPU in this zone, would help",
     Trouble.INSUFFICIENT_BALANCE: "Add money to the account",
-    Trouble.INVALID_CONFIGURATION: "Correct the spec",
     Trouble.INVALID_CREDENTIALS: "Correct the credentials Secret, or what its key may do",
 }
 

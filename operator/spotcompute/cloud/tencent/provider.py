@@ -17,7 +17,14 @@ from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import CloudError, InstanceGone, OutcomeUnknown, Throttled, Unavailable
+from spotcompute.cloud.errors import (
+    CloudError,
+    InstanceGone,
+    InvalidConfiguration,
+    OutcomeUnknown,
+    Throttled,
+    Unavailable,
+)
 from spotcompute.cloud.few import few_at_once
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.provider import LaunchReceipt
@@ -185,7 +192,11 @@ class TencentProvider:
 
         Raises OutcomeUnknown unless the answer has `count` ids, because it may hide a purchase.
         """
-        answer = await self._client.call("RunInstances", launch_parameters(request, user_data, token), on_behalf_of)
+        try:
+            answer = await self._client.call("RunInstances", launch_parameters(request, user_data, token), on_behalf_of)
+        except InvalidConfiguration as error:
+            error.about = part_named(error.code, error.message)
+            raise
         return _understood("RunInstances", answer, lambda: _receipt(answer, request.count))
 
     async def check(self, request: LaunchRequest, user_data: str | None, on_behalf_of: str) -> None:
