@@ -31,8 +31,8 @@ def rankings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     return made
 
 
-def report(situation: Situation) -> None:
-    full_status({}, situation, (), StatusExtras("spotcompute.dev/environment=x", "CNY"))
+def report(situation: Situation, previous: dict[str, Any] | None = None) -> dict[str, Any]:
+    return full_status(previous or {}, situation, (), StatusExtras("spotcompute.dev/environment=x", "CNY"))
 
 
 def report_and_wake(situation: Situation) -> None:
@@ -60,9 +60,14 @@ def test_pools_are_ranked_once(steps: Callable[[Situation], object], rankings: l
     assert len(rankings) == 1
 
 
-def test_nothing_is_ranked_while_nothing_is_missing(rankings: list[object]) -> None:
-    plan_report_and_wake(situation_of(desired_of(1), ledger_of(member("ins-1")), observed_of()))
-    assert rankings == []
+def test_nothing_is_ranked_while_nothing_is_missing_or_changes(rankings: list[object]) -> None:
+    situation = situation_of(desired_of(1), ledger_of(member("ins-1")), observed_of())
+    first = report(situation)
+    assert len(rankings) == 1, "the scores are shown once something has changed"
+    make_plan(situation, NOTHING_LEARNED)
+    assert report(situation, first) == first
+    next_wake(situation)
+    assert len(rankings) == 1
 
 
 def test_a_new_ledger_makes_a_new_situation_and_a_new_ranking() -> None:

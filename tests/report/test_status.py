@@ -219,6 +219,30 @@ def test_pools_say_why_they_rest_and_until_when() -> None:
     assert "nextAttemptTime" not in third
 
 
+def full(previous: dict[str, Any], *offerings: Any) -> dict[str, Any]:
+    market = market_of({A: "0.1", B: "0.2", C: "0.3"})
+    market = replace(market, offerings={**market.offerings, **{one.pool: one for one in offerings}})
+    seen = observed_of(instance("ins-1"), instance("ins-2"), market=market)
+    situation = situation_of(DESIRED, ledger_of(member("ins-1"), member("ins-2")), seen)
+    return full_status(previous, situation, (), StatusExtras("x=y", "CNY"))
+
+
+def test_stock_and_score_are_shown_when_nothing_is_missing_too() -> None:
+    pools = full({})["pools"]
+    assert [(one["stock"], float(one["score"]) >= 0) for one in pools] == [("Unknown", True)] * 3
+
+
+def test_another_stock_is_written_and_another_score_alone_is_not() -> None:
+    first = full({})
+    for one in first["pools"]:
+        one["score"] = "0.01"
+    assert full(first) == first, "the scores of the last change stay"
+    gone = replace(market_of({A: "0.1"}).offerings[A], sold_out=True)
+    again = full(first, gone)
+    assert again["pools"][0]["stock"] == "None"
+    assert again["pools"][0]["score"] != "0.01"
+
+
 # --- stillness -------------------------------------------------------------------------------------------------------
 
 BOTH = observed_of(instance("ins-1"), instance("ins-2"))

@@ -112,13 +112,12 @@ class PoolStatus(StatusPart):
     )
     score: str | None = Field(
         default=None,
-        description="From 0 to 1; the pool with the highest score is asked first. Present only while instances are"
-        " missing.",
+        description="From 0 to 1; the pool with the highest score is asked first. While nothing is missing, it is that"
+        " of the last change of the status.",
     )
     stock: str | None = Field(
         default=None,
-        description="How much stock the market says there is. Present only while instances are missing. CVM:"
-        " InstanceTypeQuotaItem.StatusCategory.",
+        description="How much stock the market says there is. CVM: InstanceTypeQuotaItem.StatusCategory.",
     )
     note: str | None = Field(
         default=None, description="Why the pool is not asked now, when the reason is not a refusal."

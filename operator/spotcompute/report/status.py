@@ -15,7 +15,7 @@ from spotcompute.api.status import InstanceStatus, PoolStatus
 from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Backoff, Ledger, Member
-from spotcompute.model.offering import Pool
+from spotcompute.model.offering import Offering, Pool, Stock
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count
@@ -148,8 +148,29 @@ def full_status(
         "ledger": encode(paid.ledger),
     }
     status = {key: value for key, value in sections.items() if value not in _NOTHING}
+    if situation.missing == 0 and "pools" in status:
+        status = _with_scores(status, previous, situation)
     status = _with_time(status, previous, situation.observed.observed_at)
     return status if status == previous else {**status, **_paid_until_now(paid, extras.currency)}
+
+
+def _with_scores(status: dict[str, Any], previous: Mapping[str, Any], situation: Situation) -> dict[str, Any]:
+    """Returns the status of a full environment with the score of each pool, for whoever thinks of scaling.
+
+    Scores move by themselves. While nothing is missing they alone are no reason to rank, or to write: those of the
+    last change stay.
+    """
+    if _unscored(status) == _unscored(previous):
+        return {**status, "pools": previous["pools"]}
+    scores = situation.ranking.scores
+    scored = [{**one, "score": f"{scores[Pool(one['zone'], one['instanceType'])]:.2f}"} for one in status["pools"]]
+    return {**status, "pools": scored}
+
+
+def _unscored(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the status without scores and without the time of the look."""
+    pools = [{key: value for key, value in one.items() if key != "score"} for one in status.get("pools") or ()]
+    return {**{key: value for key, value in status.items() if key != "observedTime"}, "pools": pools}
 
 
 #: What is left out of status. A count of 0 is not.
@@ -201,10 +222,7 @@ def _instances(situation: Situation) -> dict[str, Any]:
 
 
 def _pools(situation: Situation) -> dict[str, Any]:
-    """Returns one line for each pool. Score and stock are shown only while something is missing.
-
-    They move by themselves, and otherwise status would be written again and again.
-    """
+    """Returns one line for each pool. While nothing is missing, no pool is ranked: `_with_scores` adds the scores."""
     pools = [pool for pool, _ in situation.desired.pools]
     if situation.missing == 0:
         return {"pools": [_pool(pool, situation) for pool in pools]}
@@ -312,10 +330,14 @@ def _pool(
         on_demand_price_per_hour=optional_money(offering.on_demand_price_per_hour if offering else None),
         reclaims=trust.reclaims if trust else None,
         score=f"{score:.2f}" if score is not None else None,
-        stock=str(offering.stock) if offering and score is not None else None,
+        stock=str(stock) if (stock := _stock(offering)) else None,
         note=rejected.detail if rejected and rejected.backoff is None else None,
         **_pool_state(pool, situation, rejected),
     ).to_json()
+
+
+def _stock(offering: Offering | None) -> Stock | None:
+    return None if offering is None else Stock.NONE if offering.sold_out else offering.stock
 
 
 def _pool_state(pool: Pool, situation: Situation, rejected: RejectedPool | None) -> dict[str, Any]:
