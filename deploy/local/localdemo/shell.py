@@ -20,10 +20,10 @@ UNSET = ("TENCENTCLOUD_TOKEN", "CVMSIM_CONTROL", "CVMSIM_TOKEN", "SPOTCOMPUTE_CA
 
 #: The next commands, each with what it shows. They run in the root of the repository.
 NEXT = (
-    ("spotcompute quote -f deploy/samples/first.yaml", "what it would buy, and at what price; it buys nothing"),
-    ("kubectl apply --server-side -k deploy/samples", "three environments, and the key they use"),
-    ("kubectl get sce --watch", "how they fill; Ctrl-C ends the watch"),
-    ("cvmsim interrupt --count 1 --notice-seconds 0", "the cloud takes an instance back; it is replaced"),
+    ("spotcompute quote -f deploy/samples/first.yaml", "what it would buy, and at what price"),
+    ("kubectl apply --server-side -k deploy/samples", "three environments, and their key"),
+    ("kubectl get sce --watch", "how they fill; Ctrl-C ends it"),
+    ("cvmsim interrupt --name first- --count 1 --notice-seconds 0", "the cloud takes one back"),
     ("kubectl spot why", "what runs, what is missing, and why"),
 )
 
