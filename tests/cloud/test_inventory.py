@@ -119,6 +119,21 @@ async def test_an_instance_not_listed_yet_is_found_by_id_and_by_name() -> None:
     assert observed.absent == {}
 
 
+async def test_what_an_old_sweep_showed_in_pending_is_looked_up() -> None:
+    """In a large account sweeps are so rare that a fill would be known to be complete long after it is."""
+    pending = replace(MINE, state=InstanceState.PENDING)
+    cloud = ScriptedCloud(listed=[pending])
+    inventory = inventory_of(cloud)
+    first = await inventory.observe(ENV, ["ins-1"], [])
+    assert cloud.asked == []
+    cloud.listed = [MINE]
+    await asyncio.sleep(PACE.sweep.total_seconds() + 1)
+    second = await inventory.observe(ENV, ["ins-1"], [])
+    assert cloud.times("list") == [0]
+    assert (first.instances, second.instances) == ({"ins-1": pending}, {"ins-1": MINE})
+    assert second.absent == {}
+
+
 # --- failures --------------------------------------------------------------------------------------------------------
 
 

@@ -231,6 +231,12 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", ownership=None, created_at=ago(80))), 10),
         (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
     ],
+    "an instance starts": [
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(3))), 5),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(80))), 10),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", PENDING, created_at=ago(121))), None),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1", created_at=ago(3))), None),
+    ],
     "an instance is still starting, or between two states": [
         (
             DESIRED,

@@ -27,7 +27,7 @@ from spotcompute.cloud.sight import PATIENCE_SECONDS, Sight, View
 from spotcompute.cloud.sweep import Sweep, bound_to
 from spotcompute.cloud.waiting import Waiting
 from spotcompute.model.identity import binding_of
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.moments import age
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
@@ -120,17 +120,19 @@ class Inventory:
     ) -> Observation:
         """Returns what the cloud shows of one environment: its part of a fresh sweep, `ids` and `names`.
 
-        `ids` that the sweep lacks are looked up, and instances are searched by each of `names`. The observation is
-        complete, or CloudError is raised. With `fresh_quotes` the market is read now. Environments with a cost limit
-        need that. Look-ups are made with the key of `asking`, one of this account's.
+        `ids` that the sweep lacks, or showed in PENDING some seconds ago, are looked up, and instances are searched by
+        each of `names`. The observation is complete, or CloudError is raised. With `fresh_quotes` the market is read
+        now. Environments with a cost limit need that. Look-ups are made with the key of `asking`, one of this
+        account's.
         """
         asking, self._asked_at = asking or self.provider, self._clock()
         self.sight.looks(environment_id, asking.key)
         sweep = await self._fresh_sweep(asking)
         instances = dict(sweep.slice(environment_id))
+        wanted = set(ids) - (instances.keys() - self._may_run_by_now(sweep, environment_id))
         try:
             look, named, _ = await asyncio.gather(
-                self._look(environment_id, set(ids) - instances.keys(), sweep, asking),
+                self._look(environment_id, wanted, sweep, asking),
                 self._named(environment_id, names, asking),
                 self._market.refresh(timedelta(0) if fresh_quotes else self._pace.market),
             )
@@ -157,6 +159,12 @@ class Inventory:
             waiting=self.waiting.count,
             other_identities=others if all(one.has_ended for one in instances.values()) else frozenset(),
         )
+
+    def _may_run_by_now(self, sweep: Sweep, environment_id: str) -> set[str]:
+        """Returns what the sweep showed in PENDING, when it is older than sweeps of a small account ever are."""
+        if age(sweep.started_at, self._clock()) <= self._pace.sweep:
+            return set()
+        return {key for key, one in sweep.slice(environment_id).items() if one.state is InstanceState.PENDING}
 
     async def _look(self, environment_id: str, ids: Collection[str], sweep: Sweep, asking: CloudProvider) -> Look:
         """Looks up what the sweep lacks, together with witnesses that it shows. Raises CloudError."""

@@ -39,6 +39,9 @@ class Wake:
     reason: str
 
 
+#: Most instances run within this time after their launch. Sweeps show soon enough what becomes of the others.
+BOOTS_WITHIN = timedelta(minutes=2)
+
 #: How much rarer a vanished instance is asked for while no look-up has had a witness.
 UNWITNESSED = 2
 
@@ -221,6 +224,13 @@ def _kept(situation: Situation) -> datetime | None:
     return min((end for end in ends if end is not None and end > situation.now), default=None)
 
 
+def _booting(situation: Situation) -> datetime | None:
+    """Returns when to look at an instance that is likely to run by now. Sweeps of a large account are rarer."""
+    pending = (one.created_at for _, one in _tagged(situation) if one.state is InstanceState.PENDING)
+    young = (created_at for created_at in pending if situation.now - created_at < BOOTS_WITHIN)
+    return min((_next_look(created_at, situation) for created_at in young), default=None)
+
+
 def _unproven_loss(situation: Situation) -> datetime | None:
     """Returns when to look at a lost instance that is still listed."""
     lost = (
@@ -286,6 +296,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("an instance is not listed", _unlisted),
     ("an instance has vanished", _vanished),
     ("an instance has no tags", _untagged),
+    ("an instance starts", _booting),
     ("an instance is still starting, or between two states", _starting),
     ("a failed instance has been kept long enough", _kept),
     ("a lost instance is still listed", _unproven_loss),
