@@ -122,6 +122,22 @@ NOT_IN_CVM = {
     "spec.gang.minAvailable": "whether what was launched is kept",
     "spec.gang.holdSeconds": "whether what was launched is kept",
     "spec.credentialsSecretRef.name": "an object of Kubernetes",
+    "spec.strategy.type": "when instances are let go",
+    "spec.strategy.maxSurge": "when a request is sent",
+    "spec.strategy.maxUnavailable": "when instances are let go",
+    "spec.strategy.pauseSeconds": "when instances are let go",
+    **dict.fromkeys(
+        (
+            "spec.nodes.nameFrom",
+            "spec.nodes.labels",
+            "spec.nodes.taints.key",
+            "spec.nodes.taints.value",
+            "spec.nodes.taints.effect",
+            "spec.nodes.podsOfLostNodes",
+            "spec.nodes.drain.onNotice",
+        ),
+        "objects of Kubernetes",
+    ),
 }
 
 #: Leaves that a compute environment of BatchCompute has no setting for, and why.

@@ -33,6 +33,11 @@ def places_taken(ledger: Ledger) -> int:
     return may_come + sum(takes_a_place(member) for member in ledger.members.values())
 
 
+def most_alive(desired: Desired) -> int:
+    """The most that may live at once: during a roll-out some more than are wanted."""
+    return desired.replicas + (desired.rollout.surge_max if desired.rollout and not desired.deleting else 0)
+
+
 def complaints(situation: Situation, plan: Plan) -> list[str]:
     """Everything that is wrong with `plan`, made from `situation`; empty when it is a good plan."""
     desired, ledger, observed, now = situation.desired, situation.ledger, situation.observed, situation.now
@@ -54,8 +59,9 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
 
 def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:
     asked = launches(plan.actions)
-    if asked and places_taken(plan.ledger) > desired.replicas:
-        yield f"{places_taken(plan.ledger)} places taken after a launch, {desired.replicas} wanted"
+    most = most_alive(desired)
+    if asked and places_taken(plan.ledger) > most:
+        yield f"{places_taken(plan.ledger)} places taken after a launch, {most} allowed"
     if asked and desired.deleting:
         yield "a launch while deleting"
     if plan.actions and desired.paused and not desired.deleting:
@@ -64,7 +70,7 @@ def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
     if fresh and ledger.quarantine_until is not None:
         yield "a launch in quarantine"
     staying = sum(takes_a_place(member) and member.termination is None for member in ledger.members.values())
-    if fresh and staying > desired.replicas:
+    if fresh and staying > most:
         yield "a launch beside a surplus"
 
 
@@ -179,7 +185,7 @@ def _about_the_mix(desired: Desired, plan: Plan) -> Iterator[str]:
     members = [one for one in plan.ledger.members.values() if takes_a_place(one)]
     spot = sum(not one.on_demand for one in members)
     spot += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if not one.on_demand)
-    if fresh and spot > desired.replicas - _always_on_demand(desired):
+    if fresh and spot > most_alive(desired) - _always_on_demand(desired):
         yield f"{spot} spot instances take places that are wanted on demand"
 
 
@@ -190,7 +196,7 @@ def _about_shares(desired: Desired, plan: Plan) -> Iterator[str]:
         held = sum(takes_a_place(member) for member in members)
         intents = [one for one in plan.ledger.intents if one.pool == pool and not one.on_demand]
         held += sum(max(0, one.count - len(one.found)) for one in intents)
-        if held > max(1, math.ceil(desired.replicas * desired.share / 100)):
+        if held > max(1, math.ceil(most_alive(desired) * desired.share / 100)):
             yield f"{held} in {pool} are more than its share"
 
 
@@ -238,6 +244,7 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
         if desired.gang is None or len(staying) >= desired.gang.count_min:
             yield "a gang is given up that is complete"
     known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED}
+    known |= {Cause.ROLLED_OUT} if desired.rollout is not None else set()
     known |= {Cause.STOPPED_OUTSIDE, Cause.STUCK_PENDING, Cause.RECYCLE_BIN}
     if not chosen.keys() <= known:
         yield f"released for {sorted(chosen.keys() - known)}"

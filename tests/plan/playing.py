@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from plan.given import NOW, OURS, POLICY, seconds
-from plan.judge import complaints
+from plan.judge import complaints, most_alive
 from spotcompute.cloud.errors import CloudError, InsufficientCapacity
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.desired import Desired
@@ -98,7 +98,7 @@ class Play:
 
     def _reconcile(self) -> None:
         learned = Learned()
-        self.most_wanted = max(self.most_wanted, self.desired.replicas)
+        self.most_wanted = max(self.most_wanted, most_alive(self.desired))
         for _ in range(40):
             self.looks += 1
             situation = self._situation()
@@ -106,7 +106,8 @@ class Play:
             self.on_synced(situation, synced)
             situation = situation.with_ledger(synced.ledger)
             plan = make_plan(situation, learned)
-            assert complaints(situation, plan) == []
+            wrong = complaints(situation, plan)
+            assert wrong == [], wrong
             self.on_planned(situation, plan)
             self.ledger = plan.ledger
             if not plan.actions:

@@ -16,6 +16,7 @@ from plan.given import (
     C,
     accepted,
     ago,
+    all_running,
     backoff_of,
     desired_of,
     fallback,
@@ -29,7 +30,7 @@ from plan.given import (
     situation_of,
 )
 from plan.worlds import situations
-from spotcompute.model.desired import Cordon, Cordons, Desired, Gang
+from spotcompute.model.desired import Cordon, Cordons, Desired, Gang, Rollout
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
@@ -42,6 +43,10 @@ from spotcompute.report.wake import RULES, SOONEST, Rule, Wake, next_wake
 
 DESIRED = desired_of(1)
 ONE = member("ins-1")
+ROLLING = desired_of(1, pools=[A], rollout=Rollout(1, 0))
+PATIENT = replace(ROLLING, rollout=Rollout(1, 0, seconds(600)))
+ONE_OLD = (member("ins-1", template_digest="000000000000"),)
+TWO_RUN = all_running(ledger_of(*ONE_OLD, member("ins-4")))
 
 
 @pytest.mark.parametrize(
@@ -178,6 +183,13 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (GANG, ledger_of(broken_up_at=ago(2990)), observed_of(), 10),
         (GANG, ledger_of(broken_up_at=ago(3001)), observed_of(), None),
         (GANG, ledger_of(ONE, member("ins-2"), broken_up_at=ago(2990)), observed_of(), None),
+    ],
+    "a roll-out may go on": [
+        (ROLLING, ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), 0),
+        (ROLLING, ledger_of(*ONE_OLD, backoff_of(A)), all_running(ledger_of(*ONE_OLD)), 30),
+        (PATIENT, ledger_of(*ONE_OLD, member("ins-4"), rolled_at=ago(60)), TWO_RUN, 540),
+        (replace(ROLLING, rollout=None), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
+        (replace(ROLLING, paused=True), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
     ],
     "a cordon ends": [
         (replace(DESIRED, cordons=CORDONED), ledger_of(), observed_of(), 10),

@@ -193,9 +193,22 @@ class History:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
             **self._wishes_of_the_market(),
+            **self._strategy(name),
         }
         self.world.api.create("default", name, spec, **metadata)
         self.world.note(f"user creates {name} with {replicas}")
+
+    def _strategy(self, name: str) -> dict[str, Any]:
+        """A roll-out for some environments, by dice of its own."""
+        rng = random.Random(f"{self.world.seed}/strategy/{name}")
+        if not self._with_market or rng.random() >= 0.2:
+            return {}
+        self.world.features.add("roll-out")
+        surge, unavailable = rng.choice([(1, 0), (2, 1), (0, 1)])
+        self.world.surges[name] = surge
+        pause = rng.choice([0, 0, 60])
+        strategy = {"maxSurge": surge, "maxUnavailable": unavailable, "pauseSeconds": pause}
+        return {"strategy": {"type": "RollingUpdate", **strategy}}
 
     def _wishes_of_the_market(self) -> dict[str, Any]:
         """Strategies and stand-ins, by dice of their own: what else a seed draws stays as it was without them."""

@@ -243,6 +243,8 @@ class World:
         self.replicas: list[Replica] = []
         self.repairs: list[tuple[Instance, Mapping[str, str]]] = []
         self.features: set[str] = set()
+        #: How many more than are wanted may live while an environment rolls out, by name.
+        self.surges: dict[str, int] = {}
         self.longest_orphan = 0.0
 
     def set_pace(self, sweep_seconds: float) -> None:
@@ -283,7 +285,7 @@ class World:
         since = asyncio.get_running_loop().time() - window
         recent = [count for moment, count in history if moment >= since]
         before = [count for moment, count in history if moment < since][-1:]
-        return max([*before, *recent], default=0)
+        return max([*before, *recent], default=0) + self.surges.get(name or "", 0)
 
     def _owner_of_caller(self, caller: str) -> str:
         namespace, _, name = caller.partition("/")

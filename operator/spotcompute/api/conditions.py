@@ -60,6 +60,7 @@ class Reason(StrEnum):
     NO_MATCHING_TYPE = "NoMatchingType"
     GANG_INCOMPLETE = "GangIncomplete"
     GANG_COMPLETE = "GangComplete"
+    ROLLING_OUT = "RollingOut"
     CORDONED = "CordonInForce"
     CORDON_UNREADABLE = "CordonUnreadable"
     SUCCEEDED = "AsDesired"

@@ -147,6 +147,7 @@ class Environment:
             gang=spec.gang.resolved() if spec.gang else None,
             scale_in=spec.scale_in.order,
             cordons=cordons_of(self.annotations),
+            rollout=spec.strategy.resolved(),
             one_time=spec.request_policy == "OneTime",
             paused=spec.paused,
             instance_objects=spec.instance_objects,

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.alias_generators import to_camel
 
-from spotcompute.api.spec import MAX_REPLICAS
+from spotcompute.api.schema import MAX_REPLICAS
 from spotcompute.model.ledger import (
     Backoff,
     Intent,
@@ -115,6 +115,7 @@ class _LedgerModel(BaseModel):
     interruptions: tuple[datetime, ...] = ()
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
+    rolled_at: datetime | None = None
     reclaimed: int = 0
     self_ends: SelfEnds | None = None
 
@@ -153,6 +154,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         interruptions=ledger.interruptions,
         incomplete_since=ledger.incomplete_since,
         broken_up_at=ledger.broken_up_at,
+        rolled_at=ledger.rolled_at,
         reclaimed=ledger.reclaimed,
         self_ends=ledger.self_ends,
     )
@@ -259,6 +261,7 @@ def decode(raw: Any) -> Ledger:
         interruptions=flat.interruptions,
         incomplete_since=flat.incomplete_since,
         broken_up_at=flat.broken_up_at,
+        rolled_at=flat.rolled_at,
         reclaimed=flat.reclaimed,
         self_ends=flat.self_ends,
     )

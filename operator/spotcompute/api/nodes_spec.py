@@ -37,7 +37,7 @@ class TaintSpec(SpecPart):
     """`TaintSpec` keeps pods away from the nodes that do not tolerate it."""
 
     key: LabelKey = Field(description="Key of the taint, such as example.org/spot.")
-    value: LabelValue = Field(default="", description="Value of the taint. Left out: empty.")
+    value: LabelValue | None = Field(default=None, description="Value of the taint. Left out: empty.")
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
         description="What happens to pods that do not tolerate it, in Kubernetes' words."
     )
@@ -63,13 +63,13 @@ class NodesSpec(SpecPart):
 
     name_from: NodeNames = Field(
         default=NodeNames.INSTANCE_ID,
-        description="What a machine calls its node: InstanceID or PrivateIP. A node of another name is not believed to"
-        " be the machine. Default InstanceID.",
+        description="What a machine calls its node: InstanceID, the default, or PrivateIP. A node of another name is"
+        " not believed to be the machine.",
     )
     labels: dict[str, LabelValue] = Field(
         default={},
         max_length=20,
-        description="Labels of every node, in addition to zone, region, type and environment.",
+        description="Labels of every node. Left out: zone, region, type and environment alone.",
         json_schema_extra=checked(
             rule(
                 "self.all(k, !k.contains('kubernetes.io/') && !k.contains('k8s.io/')"
@@ -82,23 +82,26 @@ class NodesSpec(SpecPart):
     taints: list[TaintSpec] = Field(
         default=[],
         max_length=10,
-        description="Taints that every node gets when it is bound. One that is taken off later is not put on again.",
+        description="Taints that every node gets when it is bound. One that is taken off later is not put on again."
+        " Left out: none.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
     pods_of_lost_nodes: Literal["Fail", "Leave"] = Field(
         default="Fail",
-        description="What happens to the pods of a machine that is gone. Fail: they fail with condition"
+        description="What happens to the pods of a machine that is gone. Fail, the default: they fail with condition"
         " DisruptionTarget, so that their jobs start them anew at once. Leave: Kubernetes' own controllers find out,"
-        " which takes minutes. Default Fail.",
+        " which takes minutes.",
     )
-    drain: DrainSpec = Field(default=DrainSpec(), description="What happens to pods when a machine has notice.")
+    drain: DrainSpec = Field(
+        default=DrainSpec(), description="What happens to pods when a machine has notice. Left out: they are evicted."
+    )
 
     def resolved(self) -> NodeWishes:
         """Returns it as the operator's `NodeWishes`."""
         return NodeWishes(
             names=self.name_from,
             labels=tuple(sorted(self.labels.items())),
-            taints=tuple(Taint(one.key, one.effect, one.value) for one in self.taints),
+            taints=tuple(Taint(one.key, one.effect, one.value or "") for one in self.taints),
             fails_lost_pods=self.pods_of_lost_nodes == "Fail",
             drains_on_notice=self.drain.on_notice,
         )

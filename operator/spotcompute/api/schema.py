@@ -11,6 +11,9 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.alias_generators import to_camel
 
+#: BatchCompute's limit of nodes per compute environment.
+MAX_REPLICAS = 2000
+
 
 def rule(cel: str, message: str) -> dict[str, str]:
     """Returns one CEL rule with the sentence that a user reads when it fails."""

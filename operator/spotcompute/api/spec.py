@@ -15,28 +15,25 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from spotcompute.api.gang import GangSpec
 from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
-from spotcompute.api.schema import ObjectName, Price, SpecPart, checked, rule
+from spotcompute.api.schema import MAX_REPLICAS, ObjectName, Price, SpecPart, checked, rule
+from spotcompute.api.strategy import StrategySpec
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
 from spotcompute.model.desired import (
     AllocationStrategy,
     Caps,
     Fallback,
-    Gang,
     Limits,
     Placement,
     ZonePolicy,
     first_of_each_zone,
 )
 from spotcompute.model.offering import Pool
-
-#: BatchCompute's limit of nodes per compute environment.
-MAX_REPLICAS = 2000
-
 
 _REGION, _REGION_MESSAGE = "[a-z]{2,12}-[a-z]+(-[a-z0-9]+)*", "must be a region name such as ap-guangzhou"
 
@@ -224,28 +221,6 @@ class FallbackSpec(SpecPart):
         )
 
 
-class GangSpec(SpecPart):
-    """`GangSpec` asks for all or nothing: fewer than `minAvailable` instances are not kept."""
-
-    min_available: int = Field(
-        ge=1,
-        le=MAX_REPLICAS,
-        description="Number of instances that are of use only together. Fewer of them are released after holdSeconds.",
-    )
-    hold_seconds: int = Field(
-        default=300,
-        ge=0,
-        le=86_400,
-        description="How long part of a gang is kept while the other instances are asked for, in seconds. Then the part"
-        " is released. A gang may be built from parts again after ten times as long, and after at least five"
-        " minutes; a launch of the whole gang is tried at any time. Default 300.",
-    )
-
-    def resolved(self) -> Gang:
-        """Returns the gang as the operator's `Gang`."""
-        return Gang(self.min_available, timedelta(seconds=self.hold_seconds))
-
-
 class SecretRef(SpecPart):
     """`SecretRef` names a Secret in the object's own namespace. It deliberately has no namespace field."""
 
@@ -290,6 +265,16 @@ class Spec(SpecPart):
                 " || !has(self.replicas) || self.replicas <= 1",
                 "template.privateIpAddresses names the address of one instance, but replicas is above 1: remove it, or"
                 " set replicas to 1",
+            ),
+            rule(
+                "!has(self.gang) || !has(self.strategy) || self.strategy.type == 'OnDelete'",
+                "a gang is of use only together, so its instances are not replaced one after the other: remove gang, or"
+                " set strategy.type to OnDelete",
+            ),
+            rule(
+                "!has(self.requestPolicy) || self.requestPolicy != 'OneTime' || !has(self.strategy)"
+                " || self.strategy.type == 'OnDelete'",
+                "requestPolicy OneTime replaces nothing: set strategy.type to OnDelete, or use Persistent",
             ),
             rule(
                 "!(has(self.gang) && has(self.onDemandFallback))",
@@ -424,9 +409,14 @@ class Spec(SpecPart):
         description="Instances join this cluster as nodes, by their user data. The installation must have the rights"
         " of the overlay nodes, and SPOTCOMPUTE_NODES must be true. Left out: plain machines.",
     )
+    strategy: StrategySpec = Field(
+        default=StrategySpec(),
+        description="What becomes of running instances that are not as the spec asks for now. Left out: they stay.",
+    )
     template: TemplateSpec = Field(
         description="What one instance looks like. A change applies to instances launched from then on; running"
-        " instances stay as they are. BatchCompute: EnvData; CVM: the parameters of RunInstances."
+        " instances stay as they are, unless strategy says otherwise. BatchCompute: EnvData; CVM: the parameters of"
+        " RunInstances."
     )
     credentials_secret_ref: SecretRef | None = Field(
         default=None,

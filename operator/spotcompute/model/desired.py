@@ -181,6 +181,19 @@ class Cordons:
 
 
 @dataclass(frozen=True, slots=True)
+class Rollout:
+    """`Rollout` says how instances that are not as the spec asks for are replaced, one after the other.
+
+    `surge_max` more than `replicas` may live meanwhile, and `unavailable_max` of `replicas` need not run. After each
+    one is a `pause`.
+    """
+
+    surge_max: int
+    unavailable_max: int
+    pause: timedelta = timedelta(0)
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """`Desired` is what one environment asks for.
 
@@ -188,8 +201,8 @@ class Desired:
     order in which they are tried: all types of the first zone, then all of the second. `placements` may give a zone
     several times, each time with another subnet; `pools` then holds the first, and `within` gives the others. With
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
-    the highest percentage of `replicas` in one pool. With `one_time` each pool is asked once, and then not again until
-    the spec changes, as the cloud's own API does.
+    the highest percentage of `replicas` in one pool. `surge` of `replicas` are there for a roll-out only. With
+    `one_time` each pool is asked once, and then not again until the spec changes, as the cloud's own API does.
     """
 
     ownership: Ownership
@@ -213,6 +226,8 @@ class Desired:
     gang: Gang | None = None
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
     cordons: Cordons = Cordons()
+    rollout: Rollout | None = None
+    surge: int = 0
     one_time: bool = False
     paused: bool = False
     instance_objects: bool = True
@@ -255,7 +270,7 @@ class Desired:
     @property
     def on_demand_wanted(self) -> int:
         """Returns how many instances are to be on demand, whatever spot has."""
-        return self.on_demand.of(self.replicas)
+        return self.on_demand.of(self.replicas - self.surge)
 
     def placement(self, pool: Pool) -> Placement | None:
         """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""

@@ -30,6 +30,7 @@ class Cause(StrEnum):
     STUCK = "Stuck"
     RECYCLE_BIN = "InRecycleBin"
     BACK_TO_SPOT = "BackToSpot"
+    ROLLED_OUT = "RolledOut"
     GANG_INCOMPLETE = "GangIncomplete"
     UNHEALTHY = "Unhealthy"
     DELETED_BY_HAND = "DeletedByHand"
@@ -297,6 +298,7 @@ class Ledger:
     interruptions: tuple[datetime, ...] = ()
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None
+    rolled_at: datetime | None = None
     reclaimed: int = 0
     self_ends: SelfEnds | None = None
 

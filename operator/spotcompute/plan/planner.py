@@ -36,6 +36,7 @@ from spotcompute.plan.launching import (
 )
 from spotcompute.plan.release import due_releases, with_releases_taken_back
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
+from spotcompute.plan.rollout import surging, to_retire, with_retired
 from spotcompute.plan.situation import Situation
 
 
@@ -52,7 +53,7 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
         return Plan(situation.ledger)
     situation = situation.with_ledger(_with_clocks(situation))
     ledger, releases, activities = _releases(situation)
-    situation = situation.with_ledger(ledger)
+    situation = surging(situation.with_ledger(ledger))
     ledger, replays = _replays(situation)
     situation = situation.with_ledger(ledger)
     ledger, launches = _launches(situation, learned)
@@ -85,7 +86,9 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
 
 
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
-    """Returns the ledger with the time of this release, when it takes the environment back to spot or ends a gang."""
+    """Returns the ledger with the time of this release, when it goes back to spot, ends a gang or rolls out."""
+    if cause is Cause.ROLLED_OUT:
+        return with_retired(ledger, now)
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)
     if cause is Cause.BACK_TO_SPOT:
@@ -112,6 +115,8 @@ def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
         leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in incomplete}
     if not leaving:
         leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(situation)}
+    if not leaving:
+        leaving = {member.id: (member, Cause.ROLLED_OUT) for member in to_retire(situation)}
     return [leaving[key] for key in sorted(leaving)]
 
 
@@ -122,7 +127,7 @@ def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     """
     present = staying(situation.ledger)
     going_anyway = sum(member.id in leaving for member in present)
-    count = max(0, surplus(situation.ledger, situation.desired.replicas) - going_anyway)
+    count = max(0, surplus(situation.ledger, surging(situation).desired.replicas) - going_anyway)
     if count == 0:
         return []
     protected = [one for one in present if one.id not in leaving and is_protected(one, situation)]

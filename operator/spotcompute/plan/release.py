@@ -149,6 +149,7 @@ def _because(cause: Cause, desired: Desired) -> str:
         Cause.STUCK: "in a state between two others for too long",
         Cause.RECYCLE_BIN: "in the recycle bin",
         Cause.BACK_TO_SPOT: "spot is to be had again",
+        Cause.ROLLED_OUT: "replaced, because it is not as the spec asks for now",
         Cause.GANG_INCOMPLETE: "the gang was not completed in time",
         Cause.UNHEALTHY: "marked as unhealthy",
         Cause.DELETED_BY_HAND: "its object was deleted",

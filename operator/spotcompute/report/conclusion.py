@@ -21,8 +21,11 @@ from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
 from spotcompute.plan.capacity import in_flight, occupying, ready_count
 from spotcompute.plan.cordon import in_force
+from spotcompute.plan.drift import Asked, Drift
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.mix import on_demand_members
+from spotcompute.plan.retirement import staying
+from spotcompute.plan.rollout import outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.cost import money
@@ -142,17 +145,43 @@ def conclude(situation: Situation) -> Conclusion:
             f"{counts}; {in_flight(ledger)} asked for without an answer yet: finding out whether they were launched"
         )
         return Conclusion("Filling", Reason.SETTLING, message)
+    if old := outdated(situation):
+        return _rolling_out(situation, counts, len(old))
     if leaving:
         return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
     if ready < desired.replicas:
         return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {desired.replicas - ready} on their way")
-    message = "; ".join(filter(None, (counts, stopping(situation))))
+    message = "; ".join(filter(None, (counts, _left_as_they_are(situation), stopping(situation))))
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
 
 
 def _running(ready: int, wanted: int, least: str = "") -> str:
     """Returns `1 of 1 instance runs`, `2 of 3 instances run`."""
     return f"{ready} of {least}{wanted} {'instance runs' if wanted == 1 else 'instances run'}"
+
+
+def _rolling_out(situation: Situation, counts: str, old: int) -> Conclusion:
+    """Returns the state of an environment that replaces what is not as the spec asks for. It says what it waits for."""
+    counts += f"; rolling out, {_counted(range(old), 'instance')} left to replace"
+    wider = surging(situation)
+    why, resting = why_short(wider) if wider.missing else None, pause_end(situation)
+    if why is not None:
+        counts += f". The next waits: {why.text}. Nothing is ended meanwhile"
+    elif resting is not None and resting > situation.now:
+        counts += f", the next after the pause, at {to_text(resting)}"
+    return Conclusion("Filling", Reason.ROLLING_OUT, counts)
+
+
+def _left_as_they_are(situation: Situation) -> str:
+    """Says that instances differ from the spec and stay. Returns nothing when none does, or they will be replaced."""
+    asked = Asked(situation)
+    # What is charged otherwise gives way to spot by itself, and is told of above.
+    old = [one for one in staying(situation.ledger) if asked.drift_of(one) - {Drift.CHARGE_TYPE}]
+    if not old:
+        return ""
+    if situation.desired.rollout is not None:
+        return f"{_counted(old, 'protected instance')} not as the spec asks for now"
+    return f"{_counted(old, 'instance')} not as the spec asks for now, kept until lost or released (strategy OnDelete)"
 
 
 def _at_list_price(situation: Situation) -> str:

@@ -19,6 +19,7 @@ from spotcompute.plan.cordon import next_end
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
+from spotcompute.plan.rollout import outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
@@ -128,6 +129,20 @@ def _gang_parts(situation: Situation) -> datetime | None:
 
 def _is_idle(situation: Situation) -> bool:
     return situation.desired.deleting or situation.desired.paused
+
+
+# --- roll-outs -------------------------------------------------------------------------------------------------------
+
+
+def _roll_out(situation: Situation) -> datetime | None:
+    """Returns when a roll-out may go on: when a pool may be asked for the next instance, or after its pause."""
+    if _is_idle(situation) or not outdated(situation):
+        return None
+    wider = surging(situation)
+    if _is_asking(wider):
+        return wider.next_attempt or situation.now + situation.policy.backoff_max
+    at = pause_end(situation)
+    return at if at is not None and at > situation.now else None
 
 
 # --- cordons ---------------------------------------------------------------------------------------------------------
@@ -287,6 +302,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("spot and on demand may change places", _change_over),
     ("a gang has been incomplete for its hold", _gang_hold),
     ("a gang may be built from parts again", _gang_parts),
+    ("a roll-out may go on", _roll_out),
     ("a cordon ends", _cordon_ends),
     ("instances live under another identity", _other_identities),
     ("a refused state has been shown long enough", _refusal_shown),
