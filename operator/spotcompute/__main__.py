@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from typing import Any, TextIO
 
 import click
@@ -93,6 +95,78 @@ def _shown(found: Sequence[Quoted], currency: str, output: str) -> str:
     if output == "json":
         return json.dumps({"environments": [one.to_json(currency) for one in found]}, indent=2) + "\n"
     return "\n".join(one.to_text(currency) for one in found)
+
+
+_NETWORK = re.compile(r"(vpc-[0-9a-z]+)/(subnet-[0-9a-z]+)")
+
+
+@main.command()
+@click.option("--region", required=True, help="The region in which to buy, such as ap-guangzhou.")
+@click.option("--spend", help="The most that may be spent, in the currency of the site, such as 0.50.")
+@click.option("--yes", is_flag=True, help="Buy without asking again.")
+@click.option("--clean", is_flag=True, help="Buy nothing: end what earlier verifications have left.")
+@click.option(
+    "--minutes", type=click.FloatRange(10, 240), default=30.0, show_default=True, help="How long it may take."
+)
+@click.option("--watch", type=click.FloatRange(0, 720), default=0.0, help="Hours to watch one instance for a reclaim.")
+@click.option("--other-region", default="ap-singapore", show_default=True, help="Where rates are compared.")
+@click.option("--zone", help="Buy only in this zone.")
+@click.option("--type", "type_", help="Buy this instance type instead of the cheapest small one.")
+@click.option("--image", help="The image; by default a public Ubuntu.")
+@click.option("--network", help="vpc-…/subnet-…; by default the default network.")
+@click.option("--report", type=click.Path(file_okay=False), default="spotcompute-verify", show_default=True)
+def verify(**options: Any) -> None:
+    """Settle on a real account what the vendor does not document.
+
+    It buys small spot instances one after the other, ends them, and writes report.md and world.yaml for cvmsim into the
+    folder of --report. It touches nothing that it did not make. It reads the key from TENCENTCLOUD_SECRET_ID,
+    TENCENTCLOUD_SECRET_KEY and TENCENTCLOUD_TOKEN, and the site from SPOTCOMPUTE_SITE. Exit code 0: nothing is left;
+    1: it could not verify, or something is left; 2: usage.
+    """
+    settings, asked = _settings(), _verification(options)
+    key = app.key_of_the_environment()
+    if key is None:
+        raise click.UsageError("set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: this key buys and ends")
+    with _errors_in_one_line():
+        text, is_clean = app.run_verify(settings, key, asked)
+    click.echo(redaction.redact(text))
+    sys.exit(0 if is_clean else 1)
+
+
+def _verification(options: Mapping[str, Any]) -> app.Verification:
+    """Returns what was asked for. Raises UsageError."""
+    network = _NETWORK.fullmatch(options["network"] or "")
+    if options["network"] and network is None:
+        raise click.UsageError("--network must be vpc-…/subnet-…")
+    spend = None
+    if not options["clean"]:
+        spend = _amount(options["spend"])
+        if not options["yes"]:
+            raise click.UsageError(
+                f"this buys instances for at most {spend}: add --yes. Or use --clean to end what is left"
+            )
+    return app.Verification(
+        region=options["region"],
+        folder=Path(options["report"]),
+        spend=spend,
+        minutes=options["minutes"],
+        watch_hours=options["watch"],
+        other_region=options["other_region"],
+        zone=options["zone"],
+        instance_type=options["type_"],
+        image=options["image"],
+        network=(network[1], network[2]) if network else None,
+    )
+
+
+def _amount(text: str | None) -> Decimal:
+    try:
+        amount = Decimal(text or "")
+    except InvalidOperation:
+        amount = Decimal(0)
+    if not amount.is_finite() or amount <= 0:
+        raise click.UsageError("--spend must be an amount above 0, such as 0.50")
+    return amount
 
 
 @main.command()

@@ -12,12 +12,15 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import structlog
 from prometheus_client import REGISTRY
@@ -29,8 +32,12 @@ from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.pace import IDLE, Pace
 from spotcompute.cloud.tencent import reach
-from spotcompute.cloud.tencent.client import UnsafeEndpoint, host_of
+from spotcompute.cloud.tencent.client import UnsafeEndpoint, host_of, refuse_unsafe_endpoint, silence_sdk_logger
 from spotcompute.cloud.tencent.provider import LISTED_PER_SECOND, TencentProviders
+from spotcompute.cloud.tencent.verify import verifying
+from spotcompute.cloud.tencent.verify.asks import Preference
+from spotcompute.cloud.tencent.verify.course import Allowance
+from spotcompute.cloud.tencent.verify.line import CannotVerify, ClientLine
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.announcement import announce
 from spotcompute.kube.client import KubeClient
@@ -78,6 +85,22 @@ class App:
     cluster: Cluster
     shell: Shell
     accounts: Accounts
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """`Verification` is what a person asks `spotcompute verify` for. Without `spend` it only ends what is left."""
+
+    region: str
+    folder: Path
+    spend: Decimal | None = None
+    minutes: float = 30.0
+    watch_hours: float = 0.0
+    other_region: str = "ap-singapore"
+    zone: str | None = None
+    instance_type: str | None = None
+    image: str | None = None
+    network: tuple[str, str] | None = None
 
 
 async def build(settings: Settings, connection: Connection, stop: asyncio.Event) -> App:
@@ -285,6 +308,51 @@ async def clock_of_the_cloud(settings: Settings) -> datetime | CloudError | None
 def endpoint(settings: Settings) -> Endpoint:
     """Returns where the cloud is asked, for sentences to people."""
     return Endpoint(host_of(settings), settings.protocol, settings.endpoint is None)
+
+
+def run_verify(settings: Settings, key: Credentials, asked: Verification) -> tuple[str, bool]:
+    """Verifies the cloud, or ends what earlier verifications have left. Returns what to print, and whether nothing is
+    left.
+
+    SIGTERM and Ctrl-C end it early; it still ends what it has bought. Raises CannotRun.
+    """
+    with ThreadPoolExecutor(settings.cloud_threads, thread_name_prefix="cloud") as threads:
+        try:
+            refuse_unsafe_endpoint(settings)
+            silence_sdk_logger()
+            line = ClientLine(settings, key, asked.region, threads, now)
+            return asyncio.run(_until_interrupted(_verify(line, settings, asked)))
+        except UnsafeEndpoint as error:
+            raise CannotRun(f"settings are wrong:\n  {error}") from None
+        except CannotVerify as error:
+            raise CannotRun(str(error)) from None
+        except asyncio.CancelledError:
+            raise CannotRun(
+                "interrupted. What was bought has been asked to end; `spotcompute verify --clean"
+                f" --region {asked.region} --report {asked.folder}` makes sure of it"
+            ) from None
+
+
+async def _verify(line: ClientLine, settings: Settings, asked: Verification) -> tuple[str, bool]:
+    if asked.spend is None:
+        left = await verifying.clean(line, asked.folder)
+        return verifying.told(left), not left.living
+    wish = Preference(asked.zone, asked.instance_type, asked.image, asked.network)
+    limits = Allowance(asked.minutes * 60, asked.other_region)
+    job = verifying.Job(asked.folder, _nonce(), settings.site, asked.spend, wish, limits, asked.watch_hours * 3600)
+    done = await verifying.run_verification(line, job)
+    return (
+        f"{asked.folder / 'report.md'}\n{asked.folder / 'world.yaml'}\n{verifying.told(done.left)}",
+        not done.left.living,
+    )
+
+
+async def _until_interrupted(work: Coroutine[Any, Any, tuple[str, bool]]) -> tuple[str, bool]:
+    """Lets the first signal cancel the work, which then ends what it has bought."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
 
 
 def now() -> datetime:

@@ -1,0 +1,98 @@
+"""Whatever happens to a verification, nothing stays, nothing foreign is touched, and no secret is written."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from cloud.verify.grounds import Killed, SimulatedLine, foreign, living, ours, spent, verify, world
+from simulation.virtual import run_virtual
+from spotcompute.cloud.tencent.verify import verifying
+from spotcompute.cloud.tencent.verify.line import CannotVerify
+from spotcompute.cloud.tencent.verify.verifying import Job
+
+#: Settings under which what was bought is hard to see and hard to end.
+HARD = {"list-lag": "60", "id-lag": "60", "tag-lag": "180", "pending-seconds": "120", "recycle-bin": "yes"}
+POINTS = 200
+
+
+@pytest.mark.parametrize("settings", [{}, HARD], ids=["as-we-assume", "late-and-slow"])
+def test_after_a_kill_at_any_point_a_second_command_leaves_nothing(settings: dict[str, str], tmp_path: Path) -> None:
+    whole = SimulatedLine(world(settings))
+    verify(whole, tmp_path / "whole")
+    rng = random.Random(7)
+    points = sorted(rng.sample(range(1, min(whole.requests, 1200)), POINTS // 2))
+    left = []
+    for point in points:
+        folder = tmp_path / str(point)
+        line = SimulatedLine(world(settings), dies_at=point)
+        with pytest.raises(Killed):
+            verify(line, folder)
+        died_at = line.simulator.world.now
+        second = SimulatedLine(line.simulator)
+
+        async def clean(second: SimulatedLine = second, folder: Path = folder, died_at: float = died_at) -> None:
+            await asyncio.sleep(died_at - 1_800_000_000 + 1)
+            await verifying.clean(second, folder)
+
+        run_virtual(clean())
+        if living(line.simulator) or not all(one.is_live for one in foreign(line.simulator)):
+            left.append(point)
+    assert left == []
+
+
+def test_an_interrupted_verification_ends_what_it_has_bought(tmp_path: Path) -> None:
+    line = SimulatedLine(world({}))
+
+    async def interrupted() -> None:
+        task = asyncio.create_task(verifying.run_verification(line, Job(tmp_path, "r1", "mainland", Decimal("0.50"))))
+        await asyncio.sleep(90)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run_virtual(interrupted())
+    assert ours(line.simulator)
+    assert living(line.simulator) == []
+
+
+@pytest.mark.parametrize("spend", ["0.0001", "0.004", "0.02", "0.05"])
+def test_the_budget_is_never_passed(spend: str, tmp_path: Path) -> None:
+    simulator = world({"pending-seconds": "120"})
+    with contextlib.suppress(CannotVerify):
+        verify(SimulatedLine(simulator), tmp_path, spend=spend)
+    assert spent(simulator) <= Decimal(spend)
+    assert living(simulator) == []
+
+
+@pytest.mark.parametrize("action", ["RunInstances", "TerminateInstances", "DescribeInstances"])
+def test_a_key_that_may_not_buy_and_end_is_told_what_it_lacks_and_buys_nothing(action: str, tmp_path: Path) -> None:
+    simulator = world({})
+    with pytest.raises(CannotVerify, match=f"name/cvm:{action}.*cam-policy"):
+        verify(SimulatedLine(simulator, forbidden=frozenset({action})), tmp_path)
+    assert ours(simulator) == []
+
+
+def test_a_key_with_fewer_rights_leaves_their_questions_open_and_says_so(tmp_path: Path) -> None:
+    lacking = frozenset({"StopInstances", "InquiryPriceRunInstances", "GetCallerIdentity"})
+    verify(SimulatedLine(world({}), forbidden=lacking), tmp_path)
+    text = (tmp_path / "report.md").read_text()
+    for name in ("name/cvm:StopInstances", "name/cvm:InquiryPriceRunInstances", "name/sts:GetCallerIdentity"):
+        assert name in text
+
+
+def test_a_reclaim_is_seen_while_one_instance_is_watched(tmp_path: Path) -> None:
+    simulator = world({"reclaim-visible": "shutdown"})
+
+    def take_back() -> None:
+        simulator.world.reclaim([one for one in ours(simulator) if one.is_live], 0.0)
+
+    simulator.world.schedule(1_800_002_500 - simulator.world.now, take_back)
+    verify(SimulatedLine(simulator), tmp_path, watch_seconds=3600.0)
+    assert "| `reclaim-visible` | `shutdown` |" in (tmp_path / "report.md").read_text()
+    assert living(simulator) == []
