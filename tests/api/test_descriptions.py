@@ -100,6 +100,8 @@ def test_a_number_has_a_unit(path: str, unit: str) -> None:
 
 #: Leaves that no parameter of CVM is for, and why.
 NOT_IN_CVM = {
+    "spec.expiresAt": "instances end when they are ended",
+    "spec.ttlSeconds": "likewise",
     "spec.paused": "a request is sent or not",
     "spec.instanceObjects": "objects of Kubernetes",
     "spec.requestPolicy": "every request is one-time; asking again is the operator's part",

@@ -243,7 +243,7 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
         staying = [one for one in ledger.members.values() if takes_a_place(one) and one.termination is None]
         if desired.gang is None or len(staying) >= desired.gang.count_min:
             yield "a gang is given up that is complete"
-    known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED}
+    known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED, Cause.EXPIRED}
     known |= {Cause.ROLLED_OUT} if desired.rollout is not None else set()
     known |= {Cause.STOPPED_OUTSIDE, Cause.STUCK_PENDING, Cause.RECYCLE_BIN}
     if not chosen.keys() <= known:

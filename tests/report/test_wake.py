@@ -191,6 +191,12 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (replace(ROLLING, rollout=None), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
         (replace(ROLLING, paused=True), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
     ],
+    "the environment expires": [
+        (replace(DESIRED, expires_at=ago(-10)), ledger_of(), observed_of(), 10),
+        (replace(DESIRED, expires_at=ago(10), expired=True), ledger_of(), observed_of(), None),
+        (replace(DESIRED, expires_at=ago(-10), deleting=True), ledger_of(), observed_of(), None),
+        (DESIRED, ledger_of(), observed_of(), None),
+    ],
     "a cordon ends": [
         (replace(DESIRED, cordons=CORDONED), ledger_of(), observed_of(), 10),
         (replace(DESIRED, cordons=CORDONED, deleting=True), ledger_of(), observed_of(), None),

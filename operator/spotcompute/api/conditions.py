@@ -46,6 +46,7 @@ class Reason(StrEnum):
     STUCK = "InstancesStuck"
     STOPPING = "InstancesStopping"
     PAUSED = "Paused"
+    EXPIRED = "Expired"
     DELETING = "Deleting"
     LOST = "InstancesLost"
     IDENTITY_CONFLICT = "IdentityConflict"

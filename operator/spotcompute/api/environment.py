@@ -152,6 +152,7 @@ class Environment:
             paused=spec.paused,
             instance_objects=spec.instance_objects,
             deleting=self.deleting,
+            expires_at=spec.expires(self.created_at),
         )
 
     def spec_to_release(self) -> Spec:

@@ -16,6 +16,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from spotcompute.api.gang import GangSpec
+from spotcompute.api.lifetime import Lifetime, Moment
 from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
@@ -148,15 +149,6 @@ class LimitsSpec(SpecPart):
         return Limits(self.max_replicas, self.max_vcpu)
 
 
-def _moment(text: str) -> str:
-    """Checks a time again, because a stored object may be older than the rule."""
-    try:
-        from_text(text)
-    except (ValueError, OverflowError):
-        raise ValueError("must be a time such as 2026-12-24T18:00:00Z") from None
-    return text
-
-
 class InterruptionsSpec(SpecPart):
     """`InterruptionsSpec` says how many interruptions make on demand stand in."""
 
@@ -194,9 +186,7 @@ class FallbackSpec(SpecPart):
         " then the others. Two changes between spot and on demand are at least half an hour apart. Default"
         " 900.",
     )
-    deadline: (
-        Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"}), AfterValidator(_moment)] | None
-    ) = Field(
+    deadline: Moment | None = Field(
         default=None,
         description="From this moment on, such as 2026-12-24T18:00:00Z, missing instances are bought on demand without"
         " delay, and no on-demand instance is replaced by spot. Left out: never.",
@@ -227,7 +217,7 @@ class SecretRef(SpecPart):
     name: ObjectName = Field(description="Name of the Secret, in the namespace of this object.")
 
 
-class Spec(SpecPart):
+class Spec(Lifetime):
     """`Spec` says what is asked for: how many instances, where, of which types, at what price, and what each looks
     like.
     """
@@ -275,6 +265,10 @@ class Spec(SpecPart):
                 "!has(self.requestPolicy) || self.requestPolicy != 'OneTime' || !has(self.strategy)"
                 " || self.strategy.type == 'OnDelete'",
                 "requestPolicy OneTime replaces nothing: set strategy.type to OnDelete, or use Persistent",
+            ),
+            rule(
+                "!(has(self.expiresAt) && has(self.ttlSeconds))",
+                "expiresAt and ttlSeconds both say when the environment expires: remove one of the two",
             ),
             rule(
                 "!(has(self.gang) && has(self.onDemandFallback))",

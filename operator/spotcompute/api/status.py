@@ -311,7 +311,7 @@ class ConditionStatus(StatusPart):
     )
 
 
-Phase = Literal["Filling", "Waiting", "Ready", "Releasing", "Paused", "Failed", "Stalled", "Deleting"]
+Phase = Literal["Filling", "Waiting", "Ready", "Releasing", "Paused", "Expired", "Failed", "Stalled", "Deleting"]
 
 
 class Status(StatusPart):

@@ -203,6 +203,7 @@ class Desired:
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
     the highest percentage of `replicas` in one pool. `surge` of `replicas` are there for a roll-out only. With
     `one_time` each pool is asked once, and then not again until the spec changes, as the cloud's own API does.
+    `expired` is true once `expires_at` has passed: then `replicas` is 0.
     """
 
     ownership: Ownership
@@ -232,6 +233,8 @@ class Desired:
     paused: bool = False
     instance_objects: bool = True
     deleting: bool = False
+    expires_at: datetime | None = None
+    expired: bool = False
 
     @property
     def limits_costs(self) -> bool:

@@ -21,6 +21,7 @@ class Cause(StrEnum):
     SHORTFALL = "Shortfall"
     SCALED_DOWN = "ScaledDown"
     ENVIRONMENT_DELETED = "EnvironmentDeleted"
+    EXPIRED = "Expired"
     RECLAIMED = "Reclaimed"
     DISAPPEARED = "Disappeared"
     RELEASED_OUTSIDE = "ReleasedOutside"

@@ -16,7 +16,7 @@ from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.brake import after_self_end
 from spotcompute.plan.by_hand import to_replace, with_kept_clocks
-from spotcompute.plan.capacity import surplus
+from spotcompute.plan.capacity import occupies, surplus
 from spotcompute.plan.fallback import (
     is_spot_in_doubt,
     on_demand_part,
@@ -105,9 +105,8 @@ def _has_gone_back(ledger: Ledger) -> bool:
 def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
     """Returns the instances that are to go from now on, and why; by id."""
     desired, ledger = situation.desired, situation.ledger
-    if desired.deleting:
-        remaining = [ledger.members[key] for key in sorted(ledger.members)]
-        return [(member, Cause.ENVIRONMENT_DELETED) for member in remaining if member.termination is None]
+    if desired.deleting or desired.expired:
+        return _everything(situation, Cause.ENVIRONMENT_DELETED if desired.deleting else Cause.EXPIRED)
     leaving = to_replace(situation)
     leaving |= {member.id: (member, Cause.SCALED_DOWN) for member in _too_many(situation, leaving.keys())}
     if not leaving:
@@ -118,6 +117,13 @@ def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
     if not leaving:
         leaving = {member.id: (member, Cause.ROLLED_OUT) for member in to_retire(situation)}
     return [leaving[key] for key in sorted(leaving)]
+
+
+def _everything(situation: Situation, cause: Cause) -> list[tuple[Member, Cause]]:
+    """Returns all that does not go yet. What has ended already goes with its object only."""
+    members = (situation.ledger.members[key] for key in sorted(situation.ledger.members))
+    staying = (one for one in members if one.termination is None)
+    return [(one, cause) for one in staying if cause is Cause.ENVIRONMENT_DELETED or occupies(one)]
 
 
 def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:

@@ -144,6 +144,7 @@ def _because(cause: Cause, desired: Desired) -> str:
         return f"more than the {desired.replicas} wanted"
     return {
         Cause.ENVIRONMENT_DELETED: "the environment is deleted",
+        Cause.EXPIRED: "the environment has expired",
         Cause.STOPPED_OUTSIDE: "stopped outside; a stopped spot instance costs money and does nothing",
         Cause.STUCK_PENDING: "pending for too long",
         Cause.STUCK: "in a state between two others for too long",

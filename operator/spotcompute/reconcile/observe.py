@@ -17,6 +17,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.account_match import AccountMatch, judge_account, match_account
+from spotcompute.plan.expiry import with_expiry
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
 from spotcompute.plan.situation import Situation
@@ -39,7 +40,9 @@ class Observer:
         """
         observed = await self._observe(target, ledger, now)
         ledger, left_behind = await self._in_reach(target, ledger, observed, now)
-        situation = Situation(with_pools(target.desired, observed.market), ledger, observed, now, self._policy)
+        situation = Situation(
+            with_pools(with_expiry(target.desired, now), observed.market), ledger, observed, now, self._policy
+        )
         if situation.desired.limits_costs:
             situation = await self.with_equipment_prices(target, situation)
         return situation, left_behind

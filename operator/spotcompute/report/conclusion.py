@@ -51,7 +51,7 @@ class Conclusion:
 
     def conditions(self) -> list[Condition]:
         """Returns the three conditions. At most one of Ready, Reconciling and Stalled is True."""
-        reconciling = not self.ready and not self.stalled and self.phase != "Paused"
+        reconciling = not self.ready and not self.stalled and self.phase not in ("Paused", "Expired")
         return [
             Condition(
                 ConditionType.READY, "Unknown" if self.unknown else _truth(self.ready), self.reason, self.message
@@ -134,6 +134,8 @@ def conclude(situation: Situation) -> Conclusion:
     counts = f"{_running(ready, desired.replicas)}{_at_list_price(situation)}{_dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
+    if desired.expired:
+        return _expired(situation, blocked)
     leaving = [member for member in ledger.members.values() if _is_leaving(member)]
     if situation.missing > 0:
         short = _missing(situation, counts)
@@ -182,6 +184,19 @@ def _left_as_they_are(situation: Situation) -> str:
     if situation.desired.rollout is not None:
         return f"{_counted(old, 'protected instance')} not as the spec asks for now"
     return f"{_counted(old, 'instance')} not as the spec asks for now, kept until lost or released (strategy OnDelete)"
+
+
+def _expired(situation: Situation, blocked: Why | None) -> Conclusion:
+    """Returns the state of an environment that has expired, until all is released and from then on."""
+    ledger, at = situation.ledger, situation.desired.expires_at
+    message = f"expired at {to_text(at)}" if at is not None else "expired"
+    if blocked:
+        return Conclusion("Stalled", blocked.reason, f"{message}; {blocked.text}", stalled=True)
+    left = len(occupying(ledger)) + in_flight(ledger)
+    if left:
+        return Conclusion("Releasing", Reason.EXPIRED, f"{message}; releasing what is left: {left}")
+    remedy = "Nothing is launched any more. Set a later time, or delete the object"
+    return Conclusion("Expired", Reason.EXPIRED, f"{message}, and all is released. {remedy}")
 
 
 def _at_list_price(situation: Situation) -> str:

@@ -16,6 +16,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import occupies, stuck_since
 from spotcompute.plan.cordon import next_end
+from spotcompute.plan.expiry import expires_next
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
@@ -125,6 +126,11 @@ def _gang_parts(situation: Situation) -> datetime | None:
         return None
     at = parts_allowed_at(gang, broken_up_at, situation.policy)
     return at if at > situation.now else None
+
+
+def _expiry(situation: Situation) -> datetime | None:
+    """Returns when the environment expires. While paused that releases nothing, but is still told."""
+    return expires_next(situation)
 
 
 def _is_idle(situation: Situation) -> bool:
@@ -304,6 +310,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("a gang may be built from parts again", _gang_parts),
     ("a roll-out may go on", _roll_out),
     ("a cordon ends", _cordon_ends),
+    ("the environment expires", _expiry),
     ("instances live under another identity", _other_identities),
     ("a refused state has been shown long enough", _refusal_shown),
     ("the quarantine ends", _quarantine),
