@@ -3,6 +3,9 @@
 Prints the time until all are Ready, the calls it took, and what the steady state costs: CPU, memory, listings, writes.
 The settings are the operator's defaults. Run it as `make bench` does:
 `PYTHONPATH=operator:deploy/local:tests python benchmarks/operator_bench.py [environments] [seconds]`.
+
+With `objects [instances] [seconds]` it tells instead what objects of kind SpotInstance cost: environments of up to
+2,000 instances are filled without such objects and then, in another cluster, with them.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from localcluster.processes import Child  # noqa: E402 - after the paths
 
 ENVIRONMENTS, INSTANCES_EACH, STEADY_SECONDS = 200, 5, 120.0
 PATIENCE_SECONDS, LAST_WORDS_SECONDS = 600.0, 20.0
+#: Instances with objects, and how many of them one environment may have.
+INSTANCES_SHOWN, EACH_MAX = 10_000, 2000
 WRITES = {"create", "update", "patch", "delete"}
 CPU_TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
@@ -122,9 +127,11 @@ def writes(plane: ControlPlane) -> int:
     return sum(row["verb"] in WRITES for row in plane.audit_events())
 
 
-def fill(plane: ControlPlane, environments: int, replicas: int = INSTANCES_EACH) -> float:
+def fill(plane: ControlPlane, environments: int, replicas: int = INSTANCES_EACH, **spec: Any) -> float:
     """Apply all at once and return the seconds until the last is Ready."""
-    manifests = [manifest(f"web-{number}", "ap-guangzhou-3", replicas=replicas) for number in range(environments)]
+    manifests = [
+        manifest(f"web-{number}", "ap-guangzhou-3", replicas=replicas, **spec) for number in range(environments)
+    ]
     started = time.monotonic()
     plane.kubectl.run("create", "-f", "-", stdin="\n---\n".join(map(json.dumps, manifests)), timeout=PATIENCE_SECONDS)
     while (ready := ready_environments(plane)) < environments:
@@ -162,10 +169,63 @@ def measure(environments: int, steady_seconds: float) -> dict[str, Any]:
         }
 
 
+def shown_instances(plane: ControlPlane) -> int:
+    """How many instances have an object that says that they run."""
+    return plane.kubectl.run("get", "si", "-o", "jsonpath={.items[*].status.ready}", timeout=60).split().count("true")
+
+
+def object_writes(plane: ControlPlane) -> int:
+    rows = (row for row in plane.audit_events() if row["verb"] in WRITES)
+    return sum((row.get("objectRef") or {}).get("resource") == "spotinstances" for row in rows)
+
+
+def measure_objects(instances: int, steady_seconds: float) -> dict[str, Any]:
+    """What the objects of so many instances cost, beside the same fill without them."""
+    each = min(instances, EACH_MAX)
+    environments = instances // each
+    with fleet(environments, each) as (plane, _, _, operator):
+        without = fill(plane, environments, each, instanceObjects=False)
+        memory_without, cpu_without = memory_mib(operator.pid), cpu_seconds(operator.pid)
+    with fleet(environments, each) as (plane, _, _, operator):
+        began = time.monotonic()
+        filled = fill(plane, environments, each)
+        cpu_filled, at_fill = cpu_seconds(operator.pid), shown_instances(plane)
+        while (shown := shown_instances(plane)) < environments * each:
+            if time.monotonic() - began - filled > PATIENCE_SECONDS:
+                raise SystemExit(f"only {shown} of {environments * each} instances have an object")
+            time.sleep(2)
+        complete, cpu_complete = time.monotonic() - began - filled, cpu_seconds(operator.pid)
+        time.sleep(LAST_WORDS_SECONDS)
+        before = object_writes(plane), writes(plane), cpu_seconds(operator.pid)
+        time.sleep(steady_seconds)
+        after = object_writes(plane), writes(plane), cpu_seconds(operator.pid)
+        return {
+            "environments × instances": f"{environments} × {each}",
+            "until all are Ready, without objects": f"{without:.1f} s",
+            "until all are Ready, with objects": f"{filled:.1f} s ({100 * (filled / without - 1):+.1f} %)",
+            "objects at that time": at_fill,
+            "until all objects are complete, from then": f"{complete:.1f} s",
+            "writes to objects, for each": f"{after[0] / (environments * each):.2f}",
+            "CPU until all are Ready": f"{cpu_without:.1f} s without, {cpu_filled:.1f} s with objects",
+            "CPU for the objects after that": f"{cpu_complete - cpu_filled:.1f} s",
+            "resident memory": f"{memory_without:.0f} MiB without, {memory_mib(operator.pid):.0f} MiB with objects",
+            "steady: writes to objects": after[0] - before[0],
+            "steady: all writes": after[1] - before[1],
+            "steady: CPU of one core": f"{100 * (after[2] - before[2]) / steady_seconds:.1f} %",
+        }
+
+
 def main() -> None:
+    if sys.argv[1:2] == ["objects"]:
+        instances = int(sys.argv[2]) if len(sys.argv) > 2 else INSTANCES_SHOWN
+        show(measure_objects(instances, float(sys.argv[3]) if len(sys.argv) > 3 else STEADY_SECONDS))
+        return
     environments = int(sys.argv[1]) if len(sys.argv) > 1 else ENVIRONMENTS
     steady_seconds = float(sys.argv[2]) if len(sys.argv) > 2 else STEADY_SECONDS
-    figures = measure(environments, steady_seconds)
+    show(measure(environments, steady_seconds))
+
+
+def show(figures: dict[str, Any]) -> None:
     width = max(map(len, figures))
     for name, value in figures.items():
         print(f"{name:<{width}}  {value}")
