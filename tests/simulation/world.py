@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Coroutine, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -23,6 +23,7 @@ from cvmsim.instance import ON_DEMAND, Instance
 from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, CloudTrouble
 from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
+from simulation.objectworld import ObjectLine, ObjectServer
 from simulation.records import Records
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
@@ -31,11 +32,13 @@ from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
 from spotcompute.kube.cluster import Cluster
+from spotcompute.kube.instance_objects import InstanceObjects
 from spotcompute.kube.names import ENVIRONMENT_ID
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.model.identity import binding
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.mirror import Mirror
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.workqueue import WorkQueue
@@ -126,11 +129,21 @@ class Replica:
         audit = Audit(self.store, kube, AUDIT_SECONDS * world.calm)
         orphans = OrphanSweep(cluster, self.accounts, policy, self.clock, world.period(ORPHAN_SECONDS))
         parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
-        self._tasks = [asyncio.ensure_future(part) for part in parts]
+        self._tasks = [asyncio.ensure_future(part) for part in (*parts, *self._views(kube))]
         self._reached = world.api.version
         for obj in list(world.api.objects.values()):
             self.deliver("LISTED", obj)
         world.api.watchers.append(self._watch)
+
+    def _views(self, kube: KubeLine) -> list[Coroutine[Any, Any, None]]:
+        """What shows instances as objects, in plays that have such objects."""
+        if self._world.objects is None:
+            return []
+        line = ObjectLine(self._world.objects, self._world.kube_trouble, self._rng)
+        seen = InstanceObjects((), lambda _, uid: self.queue.add(uid))
+        mirror = Mirror(seen, line, kube, self.store, writes_per_second=100.0, is_busy=lambda: self.queue.is_busy)
+        self.reconciler.views = self.mirror = mirror
+        return [mirror.run()]
 
     def crash(self) -> None:
         """kill -9: nothing is finished, nothing is taken back."""
@@ -222,6 +235,8 @@ class World:
         minutes = timedelta(minutes=2)
         self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
         self._sweep_seconds, self.calm = sweep_seconds, 1
+        #: Objects of instances, in plays that have them. To be set before replicas start.
+        self.objects: ObjectServer | None = None
         self.skews: dict[int, float] = {}
         #: Whose each secret id is; those that are not named here are of `ACCOUNT`.
         self.accounts: dict[str, str] = {}

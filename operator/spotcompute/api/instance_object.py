@@ -78,7 +78,7 @@ class InstanceObjectStatus(StatusPart):
     price_per_hour: str | None = Field(
         default=None,
         description="Its price per hour, without disks and traffic, in the account's currency. A new price alone is"
-        " shown within ten minutes. Absent while the market does not quote it, and once the instance has ended.",
+        " shown within fifteen minutes. Absent while the market does not quote it, and once the instance has ended.",
     )
     launched_at: Time | None = Field(
         default=None,

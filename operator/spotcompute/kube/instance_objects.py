@@ -99,16 +99,17 @@ class InstanceObjects:
     """`InstanceObjects` keeps what was last seen of each object.
 
     `wake(namespace, uid)` is called when the wishes for an environment have changed, and `changed(key)` for each object
-    that has.
+    that has. `listed(scope)` is called when everything in a scope has been seen.
     """
 
     def __init__(self, scopes: Collection[str], wake: Callable[[str, str], None]) -> None:
         """`scopes` are the namespaces that are watched; empty for all."""
         self.scopes = tuple(scopes) or ("",)
         self.changed: Callable[[Key], None] = lambda key: None
+        self.listed: Callable[[str], None] = lambda scope: None
         #: Set once everything that can be known is known: all objects, or that there are none to be had.
         self.known = asyncio.Event()
-        self._wake = wake
+        self.wake = wake
         self._seen: dict[Key, Seen] = {}
         self._owned: dict[Key, set[str]] = {}  # by namespace and uid of the environment
         self._wishes: dict[Key, dict[str, Wish]] = {}
@@ -166,6 +167,7 @@ class InstanceObjects:
         self._listed[scope] = at
         self._absent.discard(scope)
         self._note_known()
+        self.listed(scope)
 
     def forget(self, scope: str) -> None:
         """Drops everything known of a namespace: its versions have gone back, so they say nothing any more."""
@@ -223,7 +225,7 @@ class InstanceObjects:
         if not self._wishes.get(home):
             self._wishes.pop(home, None)
         if home[1]:
-            self._wake(*home)
+            self.wake(*home)
 
 
 def _key(obj: KubeObject) -> Key:

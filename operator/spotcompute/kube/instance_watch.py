@@ -20,6 +20,9 @@ _log = structlog.get_logger(__name__)
 #: Time until the next look for a kind that is not installed, or that we may not read.
 ABSENT_SECONDS = 60.0
 
+#: So many answers in a row must say that the kind is not installed. An API server that starts says so for a moment.
+ABSENT_LOOKS = 4
+
 #: Pause after a failure. It doubles up to the second number.
 RETRY_SECONDS, RETRY_SECONDS_MAX = 1.0, 60.0
 
@@ -35,15 +38,20 @@ async def follow(port: InstanceObjectPort, objects: InstanceObjects) -> None:
 
 
 async def _follow(port: InstanceObjectPort, objects: InstanceObjects, scope: str) -> None:
-    pause = RETRY_SECONDS
+    pause, unserved = RETRY_SECONDS, 0
     while True:
         try:
             version = await _list(port, objects, scope)
-            pause = RETRY_SECONDS
+            pause, unserved = RETRY_SECONDS, 0
             await _watch(port, objects, scope, version)
         except Expired:
             continue
         except (NotServed, Forbidden) as error:
+            unserved += 1
+            if unserved < ABSENT_LOOKS:
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, RETRY_SECONDS_MAX)
+                continue
             if objects.on_absent(scope):
                 _log.warning(
                     "instance_objects_absent",

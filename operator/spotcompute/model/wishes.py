@@ -6,6 +6,7 @@ among what may be done anyway. It never makes us buy more, nor touch an instance
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -31,3 +32,23 @@ class Wish:
 
 #: What is asked for an instance that bears no mark.
 NO_WISH = Wish()
+
+
+class UnknownWishes(Mapping[str, Wish]):
+    """`UnknownWishes` stands for wishes that are not known yet. Any instance may be protected, so none is ended by
+    choice.
+    """
+
+    _PROTECTED = Wish(protect=True)
+
+    def __getitem__(self, instance_id: str) -> Wish:
+        """Returns the protection of any instance."""
+        return self._PROTECTED
+
+    def __iter__(self) -> Iterator[str]:
+        """Returns an iterator of no ids, because none is known."""
+        return iter(())
+
+    def __len__(self) -> int:
+        """Returns 0."""
+        return 0

@@ -7,6 +7,7 @@ goes on. Writes come one by one at a rate of their own, and give way while envir
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ from spotcompute.kube.instance_watch import follow
 from spotcompute.kube.port import Conflict, Forbidden, Invalid, KubeError, KubeObject, KubePort, NotFound
 from spotcompute.kube.store import Store
 from spotcompute.model.offering import Pool
-from spotcompute.model.wishes import Wish
+from spotcompute.model.wishes import UnknownWishes, Wish
 from spotcompute.plan.budget import price_of
 from spotcompute.plan.situation import Situation
 from spotcompute.report.instance_objects import (
@@ -67,8 +68,9 @@ LEAVING_SECONDS = 60.0
 #: How long an answer about an environment that no run has shown yet is believed, in seconds.
 JUDGED_SECONDS = 30.0
 
-#: Runs wait this long, in seconds, after a start for the wishes that are stored.
-KNOWN_SECONDS = 30.0
+#: Runs wait this long, in seconds, after a start for the wishes that are stored. Then they go on, and end nothing by
+#: choice until the wishes are known.
+KNOWN_SECONDS = 5.0
 
 
 @dataclass(slots=True)
@@ -125,26 +127,27 @@ class Mirror:
         self._next_write_at = 0.0
         self._paused_until: dict[str, float] = {}
         self._pauses: dict[str, float] = {}
+        self._writing: set[Key] = set()
         self._settled: dict[Key, tuple[int, int]] = {}
         self._unheld: dict[Key, float] = {}
+        self._known_by: float | None = None
         self._judged: dict[str, tuple[float, bool]] = {}
-        objects.changed = self._add
+        objects.changed, objects.listed = self._add, self._add_all
 
     # --- what runs hand over ------------------------------------------------------------------------------------------
 
     async def wishes(self, namespace: str, uid: str) -> Mapping[str, Wish]:
         """Returns what is asked for instances of this environment.
 
-        After a start it waits for the stored wishes, so that no protected instance is taken for one that is not.
+        After a start it waits a little for the stored ones. Until they are known, every instance counts as protected.
         """
-        if not self._objects.known.is_set():
-            try:
-                async with asyncio.timeout(KNOWN_SECONDS):
-                    await self._objects.known.wait()
-            except TimeoutError:
-                _log.warning("wishes_unknown", seconds=KNOWN_SECONDS)
-                self._objects.known.set()
-        return self._objects.wishes(namespace, uid)
+        known, loop = self._objects.known, asyncio.get_running_loop()
+        if not known.is_set():
+            self._known_by = loop.time() + KNOWN_SECONDS if self._known_by is None else self._known_by
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout_at(self._known_by):
+                    await known.wait()
+        return self._objects.wishes(namespace, uid) if known.is_set() else UnknownWishes()
 
     def show(self, obj: KubeObject, situation: Situation) -> None:
         """Takes in what a run has seen. It never waits."""
@@ -192,8 +195,16 @@ class Mirror:
         async with asyncio.TaskGroup() as group:
             group.create_task(follow(self._port, self._objects))
             group.create_task(self._compare_for_ever())
+            group.create_task(self._wake_when_known())
             for _ in range(WRITERS):
                 group.create_task(self._write_for_ever())
+
+    async def _wake_when_known(self) -> None:
+        """Wakes every environment once wishes are known that runs have gone on without."""
+        await self._objects.known.wait()
+        if self._known_by is not None and self._known_by <= asyncio.get_running_loop().time():
+            for obj in self._store.all():
+                self._objects.wake(obj["metadata"]["namespace"], obj["metadata"]["uid"])
 
     # --- comparing ----------------------------------------------------------------------------------------------------
 
@@ -251,6 +262,13 @@ class Mirror:
         if seen is None or not self._is_as_wanted(seen, shown, key):
             self._add(key)
 
+    def _add_all(self, scope: str) -> None:
+        """Queues what is missing there, now that it is known what there is."""
+        for shown in self._shown.values():
+            if scope in ("", shown.owner.namespace):
+                for name in shown.facts:
+                    self._add_if_different((shown.owner.namespace, name), shown)
+
     def _is_as_wanted(self, seen: Seen, shown: _Shown, key: Key) -> bool:
         """True when nothing is to be written, or when what was written did not come out as it was meant."""
         digest = shown.facts[key[1]][1]
@@ -273,9 +291,11 @@ class Mirror:
             await asyncio.sleep(0)
             if not self._objects.is_listed(key[0]) or self._set_aside(key):
                 continue
-            if self._has_work(key) and not self._was_just_let_go(key):
+            if key not in self._writing and self._has_work(key) and not self._was_just_let_go(key):
+                self._writing.add(key)
                 await self._turn()
                 await self._try(key)
+                self._writing.discard(key)
 
     def _has_work(self, key: Key) -> bool:
         seen, shown = self._objects.get(key), self._shown.get(self._wanted_by.get(key, ""))
@@ -327,6 +347,8 @@ class Mirror:
         else:
             self._pauses.pop(key[0], None)
             self._pauses.pop("", None)
+            if self._has_work(key):  # what it should show has changed while it was written
+                self._add(key)
 
     def _pause(self, key: Key, scope: str, error: Exception) -> None:
         """Lets writes of a namespace rest, or all of them: for a minute at most, and says so when it begins."""
@@ -346,12 +368,14 @@ class Mirror:
             shown = None
         if seen is None:
             if shown is not None:
-                await self._answered(key, shown, await self._port.create(self._object(key, shown)))
+                sent = shown.facts[key[1]][1]
+                self._answered(key, sent, await self._port.create(self._object(key, shown)))
         elif shown is None or seen.owner_uid != shown.owner.uid:
             if await self._may_go(key, seen) and self._objects.get(key) is seen:
                 await self._remove(key, seen)
         elif not self._is_as_wanted(seen, shown, key):
-            await self._answered(key, shown, await self._port.patch(key, self._change(key, seen, shown)))
+            sent = shown.facts[key[1]][1]
+            self._answered(key, sent, await self._port.patch(key, self._change(key, seen, shown)))
 
     def _object(self, key: Key, shown: _Shown) -> dict[str, Any]:
         return new_object(shown.facts[key[1]][0], shown.owner)
@@ -364,17 +388,14 @@ class Mirror:
             change["metadata"] |= {"finalizers": finalizers, "resourceVersion": str(seen.version)}
         return change
 
-    async def _answered(self, key: Key, shown: _Shown, answer: KubeObject) -> None:
-        """Takes in the answer to a write. What came out otherwise than it was meant is not written again."""
+    def _answered(self, key: Key, sent: int, answer: KubeObject) -> None:
+        """Takes in the answer to a write. What came out otherwise than it was sent is not sent again."""
         self._objects.on_object(answer)
-        known = shown.facts.get(key[1])
-        if known is None:
-            return
         written = shown_digest(answer)
-        if written == known[1]:
+        if written == sent:
             self._settled.pop(key, None)
         else:
-            self._settled[key] = known[1], written
+            self._settled[key] = sent, written
 
     async def _may_go(self, key: Key, seen: Seen) -> bool:
         """True when no environment can want the object: made by hand, of an ended instance, or of a gone environment.
