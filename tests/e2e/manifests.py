@@ -19,6 +19,9 @@ ZONE = "ap-guangzhou-3"
 BESIDE: dict[str, Any] = {
     "onDemandFallback": {"maxReplicas": 1},
     "gang": {"minAvailable": 1},
+    "onDemandFallback.afterInterruptions": {"count": 2},
+    "nodes.taints[0]": {"key": "example.org/spot", "effect": "NoSchedule"},
+    "strategy": {"type": "RollingUpdate"},
     "market.overrides[0]": {"instanceType": "S5.MEDIUM4", "maxPrice": "1"},
     "template.dataDisks[0]": {"diskSize": 10},
     "template.userDataFrom.secretKeyRef": {"name": "boot", "key": "script"},
@@ -180,6 +183,39 @@ OUTSIDE = [
     outside("onDemandFallback.deadline", "tomorrow", "date-time"),
     outside("gang.minAvailable", 0, "greater than or equal to 1"),
     outside("gang.minAvailable", 2001, "less than or equal to 2000"),
+    outside("limits.maxReplicas", 0, "greater than or equal to 1"),
+    outside("limits.maxReplicas", 2001, "less than or equal to 2000"),
+    outside("limits.maxVcpu", 0, "greater than or equal to 1"),
+    outside("limits.maxVcpu", 1_000_001, "less than or equal to 1000000"),
+    outside("onDemandFallback.afterInterruptions.count", 0, "greater than or equal to 1"),
+    outside("onDemandFallback.afterInterruptions.count", 101, "less than or equal to 100"),
+    outside("onDemandFallback.afterInterruptions.withinSeconds", 59, "greater than or equal to 60"),
+    outside("onDemandFallback.afterInterruptions.withinSeconds", 86_401, "less than or equal to 86400"),
+    without("onDemandFallback.afterInterruptions.count"),
+    outside("scaleIn.order", "Oldest", '"OldestFirst"'),
+    outside("onDemand.base", -1, "greater than or equal to 0"),
+    outside("onDemand.base", 2001, "less than or equal to 2000"),
+    outside("onDemand.percentageAboveBase", -1, "greater than or equal to 0"),
+    outside("onDemand.percentageAboveBase", 101, "less than or equal to 100"),
+    outside("nodes.nameFrom", "Hostname", '"PrivateIP"'),
+    outside("nodes.labels", {f"example.org/key-{number}": "x" for number in range(21)}, "at most 20 items"),
+    outside("nodes.labels", {"team": "v" * 64}, "may not be more than 63"),
+    outside(
+        "nodes.taints", [{"key": f"k{number}", "effect": "NoSchedule"} for number in range(11)], "at most 10 items"
+    ),
+    outside("nodes.taints[0].key", "k" * 318, "may not be more than 317"),
+    outside("nodes.taints[0].value", "v" * 64, "may not be more than 63"),
+    outside("nodes.taints[0].effect", "Never", '"NoExecute"'),
+    without("nodes.taints[0].key"),
+    without("nodes.taints[0].effect"),
+    outside("nodes.podsOfLostNodes", "Delete", '"Leave"'),
+    outside("strategy.type", "Recreate", '"RollingUpdate"'),
+    outside("strategy.maxSurge", -1, "greater than or equal to 0"),
+    outside("strategy.maxSurge", 101, "less than or equal to 100"),
+    outside("strategy.maxUnavailable", -1, "greater than or equal to 0"),
+    outside("strategy.maxUnavailable", 101, "less than or equal to 100"),
+    outside("strategy.pauseSeconds", -1, "greater than or equal to 0"),
+    outside("strategy.pauseSeconds", 86_401, "less than or equal to 86400"),
     outside("gang.holdSeconds", -1, "greater than or equal to 0"),
     outside("gang.holdSeconds", 86_401, "less than or equal to 86400"),
     outside("template.imageId", long("img-", 65), "may not be more than 64"),
@@ -447,6 +483,31 @@ RULES = [
         "bandwidthPackageId needs internetChargeType",
         {"template.internetAccessible": {"bandwidthPackageId": "bwp-1"}},
     ),
+    *refused(
+        "its instances are not replaced one after the other",
+        {"gang": {"minAvailable": 1}, "strategy": {"type": "RollingUpdate"}},
+        where="",
+    ),
+    *refused(
+        "requestPolicy OneTime replaces nothing",
+        {"requestPolicy": "OneTime", "strategy": {"type": "RollingUpdate"}},
+        where="",
+    ),
+    *refused(
+        "gang.minAvailable is above limits.maxReplicas", {"gang.minAvailable": 2, "limits.maxReplicas": 1}, where=""
+    ),
+    *refused(
+        "are not yours to set",
+        {"nodes.labels": {"kubernetes.io/os": "x"}},
+        {"nodes.labels": {"node-restriction.kubernetes.io/team": "x"}},
+        {"nodes.labels": {"spotcompute.dev/environment": "x"}},
+    ),
+    *refused("every key must be a label key", {"nodes.labels": {"a b": "x"}}),
+    *refused("must be a label value", {"nodes.labels": {"team": "a b"}}, where="nodes.labels.team"),
+    *refused("must be a label value", {"nodes.taints[0].value": "a b"}),
+    *refused("must be a label key", {"nodes.taints[0].key": "a b"}),
+    *refused("belong to type RollingUpdate", {"strategy": {"type": "OnDelete", "maxSurge": 2}}),
+    *refused("nothing could ever be replaced", {"strategy": {"type": "RollingUpdate", "maxSurge": 0}}),
     *refused("must be an IPv4 address", {"template.privateIpAddresses[0]": "10.0.0.256"}),
     *refused("metadata keys must be", {"template.metadata": {"a b": "c"}}),
     *refused(
@@ -593,6 +654,14 @@ ONE_OF = [
         for value in ("Prioritized", "LowestPrice", "CapacityOptimized", "PriceCapacityOptimized")
     ),
     *(accepted(market__zonePolicy=value) for value in ("Ranked", "Balanced")),
+    *(accepted(scaleIn__order=value) for value in ("CostliestFirst", "OldestFirst", "NewestFirst")),
+    *(accepted(nodes__nameFrom=value) for value in ("InstanceID", "PrivateIP")),
+    *(accepted(nodes__podsOfLostNodes=value) for value in ("Fail", "Leave")),
+    *(
+        accepted(nodes__taints=[{"key": "example.org/spot", "effect": value}])
+        for value in ("NoSchedule", "PreferNoSchedule", "NoExecute")
+    ),
+    *(accepted(strategy={"type": value}) for value in ("OnDelete", "RollingUpdate")),
     *(
         accepted(template__systemDisk__diskType=value, template__dataDisks=[{"diskSize": 10, "diskType": value}])
         for value in ("LOCAL_BASIC", "LOCAL_SSD", *(f"CLOUD_{kind}" for kind in CLOUD_DISKS))
@@ -605,6 +674,18 @@ ONE_OF = [
 
 #: What the rules must let pass.
 SENSE = [
+    accepted(strategy={"type": "RollingUpdate", "maxSurge": 0, "maxUnavailable": 100, "pauseSeconds": 86_400}),
+    accepted(strategy={"type": "RollingUpdate", "maxSurge": 100, "maxUnavailable": 0, "pauseSeconds": 0}),
+    accepted(nodes__labels={f"example.org/key-{number}": "v" * 63 for number in range(20)}),
+    accepted(nodes__labels={"team": ""}),
+    accepted(limits={"maxReplicas": 1, "maxVcpu": 1}),
+    accepted(limits={"maxReplicas": 2000, "maxVcpu": 1_000_000}),
+    accepted(nodes__taints=[{"key": f"{'p' * 253}/{'k' * 63}", "value": "v" * 63, "effect": "NoSchedule"}] * 10),
+    accepted(nodes__drain={"onNotice": False}),
+    accepted(onDemand={"base": 0, "percentageAboveBase": 0}),
+    accepted(onDemand={"base": 2000, "percentageAboveBase": 100}),
+    accepted(onDemandFallback=FALLBACK | {"afterInterruptions": {"count": 1, "withinSeconds": 60}}),
+    accepted(onDemandFallback=FALLBACK | {"afterInterruptions": {"count": 100, "withinSeconds": 86_400}}),
     Row({}, name="as it is"),
     accepted(credentialsSecretRef=None),
     *(accepted(template__tags={"team": value}) for value in ("渲染部", "org/app", "a:b", "CI Team", "(x)[y]_z@w=1+2")),
