@@ -197,7 +197,7 @@ REQUIRED = [
 
 def is_at(path: str, where: str) -> bool:
     """True when a field as the API server names it is one that `path` stands for."""
-    pattern = re.escape(path).replace(r"\[\]", r"\[\d+\]").replace(r"\.\*", r"\..+")
+    pattern = re.escape(path).replace(r"\[\]", r"\[\d+\]").replace(r"\.\*", r"(\..+|\[.+\])")
     return re.fullmatch(pattern, where) is not None
 
 
