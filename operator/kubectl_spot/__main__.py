@@ -17,6 +17,7 @@ import click
 
 from kubectl_spot import completion, views
 from kubectl_spot.flags import kubectl_flags, scope
+from kubectl_spot.machines import INSTANCES, completed, unshown
 from kubectl_spot.problems import NO_KUBECTL, problem_of
 from kubectl_spot.tree import tree
 from kubectl_spot.watched import CONFIG_MAP, is_unseen, operators, why_unseen
@@ -38,6 +39,9 @@ _HELP = {
     "cost": "Say what environments cost per hour, and what they have cost until now.",
     "quote": "Show what a paused environment would buy, and what must be corrected first.",
 }
+
+#: Commands that show every instance.
+EACH_INSTANCE = ("instances", "tree")
 
 _flags = kubectl_flags(
     {"namespace": completion.namespaces, "context": completion.contexts, "kubeconfig": completion.files}
@@ -62,7 +66,8 @@ def _command(name: str) -> click.Command:
     def run(names: tuple[str, ...], output: str, watch: bool) -> None:
         arguments = [*scope().arguments(), *names]
         for objects in _watched(arguments) if watch else [_listed(arguments)]:
-            _show(name, objects, output, is_again=watch)
+            shown = _with_every_instance(objects) if name in EACH_INSTANCE else objects
+            _show(name, shown, output, is_again=watch)
 
     return click.command(name, help=_HELP[name])(run)
 
@@ -121,6 +126,17 @@ def _show(name: str, objects: Sequence[views.Object], output: str, *, is_again: 
     else:
         shown = "\n".join([views.text(name, objects, now), *(_about_unseen(objects, now) if name == "why" else ())])
     click.echo((CLEAR if is_again and sys.stdout.isatty() else "") + shown)
+
+
+def _with_every_instance(objects: Sequence[views.Object]) -> Sequence[views.Object]:
+    """Returns the environments with all their instances. Those of small ones stand in their status; others are read.
+
+    Where the kind is not installed, or may not be read, the ids must do.
+    """
+    if not any(map(unshown, objects)):
+        return objects
+    done = _run("get", INSTANCES, *scope().arguments(selecting=False), "--output=json")
+    return completed(objects, json.loads(done.stdout)["items"]) if done.returncode == 0 else objects
 
 
 def _about_unseen(objects: Sequence[views.Object], now: datetime) -> Iterator[str]:
