@@ -46,6 +46,9 @@ BUSY_SHARE = 0.1
 #: take a twentieth of the time at most, however many instances there are.
 COMPARE_SECONDS, COMPARE_REST = 1.0, 20.0
 
+#: A comparison waits while environments are worked on: so many looks at most, and so many seconds between two.
+GIVE_WAY_LOOKS, GIVE_WAY_LOOK_SECONDS = 60, 0.25
+
 #: So many objects are compared before others have their turn.
 SLICE = 500
 
@@ -212,6 +215,7 @@ class Mirror:
         loop = asyncio.get_running_loop()
         while True:
             await self._news.wait()
+            await self._give_way()
             self._news.clear()
             began, uids = loop.time(), list(self._pending)
             self._pending.clear()
@@ -221,6 +225,13 @@ class Mirror:
                 except Exception:  # as for writes
                     _log.exception("instance_objects_not_compared", uid=uid)
             await asyncio.sleep(max(COMPARE_SECONDS, COMPARE_REST * (loop.time() - began)))
+
+    async def _give_way(self) -> None:
+        """Waits while environments are worked on, but not for ever. What they show meanwhile replaces what they did."""
+        for _ in range(GIVE_WAY_LOOKS):
+            if not self._is_busy():
+                return
+            await asyncio.sleep(GIVE_WAY_LOOK_SECONDS)
 
     async def _compare(self, uid: str) -> None:
         """Works out what the objects of an environment should show, and queues those that do not."""

@@ -15,6 +15,9 @@ import structlog
 
 log = structlog.get_logger(__name__)
 
+#: The queue counts as busy for so many seconds after its last run: between the runs of a fill there are gaps.
+QUIET_SECONDS = 0.5
+
 #: Does the work for a key. Returns the seconds until the key's next run, or None to wait for news.
 Handle = Callable[[str], Awaitable[float | None]]
 
@@ -56,6 +59,7 @@ class WorkQueue:
         self._started: dict[str, float] = {}  # keys in work, and since when
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, _Failures] = {}
+        self._worked_at = -QUIET_SECONDS
         self._workers = 0
         self._closed = False
 
@@ -65,8 +69,9 @@ class WorkQueue:
 
     @property
     def is_busy(self) -> bool:
-        """Returns True while a key is in work or waits for a worker."""
-        return bool(self._started or self._wanted)
+        """Returns True while a key is in work or waits for a worker, and for a moment after that."""
+        now = asyncio.get_running_loop().time()
+        return bool(self._started or self._wanted) or now - self._worked_at < QUIET_SECONDS
 
     def longest_run_seconds(self) -> float:
         """Returns for how many seconds the oldest run has been going on. 0.0 when nothing is in work.
@@ -153,6 +158,7 @@ class WorkQueue:
                 await self._run_once(key, handle)
             finally:
                 del self._started[key]
+                self._worked_at = asyncio.get_running_loop().time()
                 if key in self._wanted:
                     self._line.put_nowait(key)
 
