@@ -102,6 +102,10 @@ bench: $(READY) assets  ## measure simulator and operator, and print the figures
 bench-scale: $(READY) assets  ## measure fills, reactions and rest at scale beside their bounds (SCALE='fill-one': one row)
 	$(BIN)/python benchmarks/scale_bench.py $(SCALE)
 
+.PHONY: bench-peers
+bench-peers: $(READY) assets  ## measure a loop with the vendor's command line beside the operator (installs 0.6 GB of its own)
+	$(BIN)/python benchmarks/peers_bench.py $(PEERS)
+
 PICTURES := $(VENV)/.installed-pictures
 $(PICTURES): benchmarks/requirements.lock $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r benchmarks/requirements.lock

@@ -106,11 +106,16 @@ class Simulator:
         world: Row | None = None,
         switches: dict[str, str] | None = None,
         port: int = 0,
+        tls: tuple[Path, Path] | None = None,
     ) -> Self:
-        """Serve `world` (default: the shipped one) with QUICK_SWITCHES and `switches`, logging into `directory`."""
+        """Serve `world` (default: the shipped one) with QUICK_SWITCHES and `switches`, logging into `directory`.
+
+        `tls` is a certificate and its key.
+        """
         ready_file = directory / "simulator.json"
         command = [sys.executable, "-m", "cvmsim", "serve", "--seed", "1", "--ready-file", str(ready_file)]
         command += [f"--port={port}"] if port else []
+        command += ["--tls", *map(str, tls)] if tls else []
         if world is not None:
             (directory / "world.yaml").write_text(json.dumps(world))  # JSON is YAML too
             command += ["--world", str(directory / "world.yaml")]
@@ -127,8 +132,8 @@ class Simulator:
 
     @property
     def endpoint(self) -> str:
-        """host:port of the API, plain HTTP."""
-        return str(self._ready["api"]).removeprefix("http://")
+        """host:port of the API, which speaks plain HTTP unless it was started with `tls`."""
+        return str(self._ready["api"]).removeprefix("https://").removeprefix("http://")
 
     def new_account(self) -> Account:
         """An account of `world()` that no test has had yet."""

@@ -164,6 +164,7 @@ def test_an_unhealthy_instance_is_replaced_and_a_protected_one_stays(shared_oper
     stage.kubectl.run("annotate", "si", protected, f"{OWN}/do-not-terminate=true", f"{OWN}/unhealthy=true")
     stage.kubectl.run("annotate", "si", unhealthy, f"{OWN}/unhealthy=true")
     eventually(lambda: unhealthy not in running_ids(stage), "the unhealthy one has ended")
+    eventually(lambda: len(running_ids(stage)) == 2, "another one runs in its place")
     stage.until_ready(2)
     assert protected in running_ids(stage)
     assert OWN in until_shown(stage, 2)[protected]["status"]["note"]

@@ -37,13 +37,25 @@ TONES = {
     "Releasing": "busy",
     "Deleting": "busy",
     "Paused": "still",
+    "Expired": "still",
     "Waiting": "warn",
     "Stalled": "bad",
     "Failed": "bad",
 }
 
 #: The order of phases by how much they need a person.
-URGENCY = ("Stalled", "Failed", "Waiting", "Filling", "Releasing", "Deleting", "Not seen yet", "Paused", "Ready")
+URGENCY = (
+    "Stalled",
+    "Failed",
+    "Waiting",
+    "Filling",
+    "Releasing",
+    "Deleting",
+    "Not seen yet",
+    "Paused",
+    "Expired",
+    "Ready",
+)
 
 #: What a pool's state means for its next launch.
 ASKED = {
