@@ -93,6 +93,25 @@ def next_pool(desired: Desired, ledger: Ledger, market: Market, learned: Learned
     return offer.pool if offer else None
 
 
+@pytest.mark.parametrize(
+    ("doubts", "expected"),
+    [
+        pytest.param({A: 60}, B, id="the-others-first"),
+        pytest.param({A: 900, B: 60}, C, id="two-do-not-take-turns-for-ever"),
+        pytest.param({A: 900, B: 1500, C: 60}, B, id="then-the-one-that-has-waited-longest"),
+        pytest.param({A: 3000}, A, id="the-best-again-once-each-has-had-its-turn"),
+    ],
+)
+def test_a_pool_that_left_a_launch_in_doubt_lets_the_others_have_their_turn(
+    doubts: dict[Pool, float], expected: Pool
+) -> None:
+    rests = [
+        backoff_of(pool, Trouble.CLOUD_UNREACHABLE, failed_at=ago(since), until=ago(1))
+        for pool, since in doubts.items()
+    ]
+    assert next_pool(desired_of(pools=[A, B, C]), ledger_of(*rests), Market(), Learned()) == expected
+
+
 def test_a_quote_of_sold_out_never_vetoes_a_pool() -> None:
     market = market_of({A: "1"}, sold_out=[A])
     assert next_pool(desired_of(pools=[A], **CHEAPEST), ledger_of(), market, Learned()) == A

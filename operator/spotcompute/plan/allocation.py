@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from datetime import datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import cached_property
@@ -16,6 +16,7 @@ from functools import cached_property
 from spotcompute.model.desired import AllocationStrategy, Desired, ZonePolicy
 from spotcompute.model.ledger import Backoff, Ledger, Member, Trouble
 from spotcompute.model.market_readings import relative
+from spotcompute.model.moments import age
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import ends_at, is_backing_off
@@ -68,13 +69,15 @@ class RejectedPool:
 class Ranking:
     """`Ranking` holds every pool: those that may be asked for `count_min` or more at once, and those that may not.
 
-    `scores` holds the score of each, whether it may be asked or not.
+    `scores` holds the score of each, whether it may be asked or not. `doubted` holds when a launch in a pool was last
+    in doubt, for as long as the other pools may need to have their turn.
     """
 
     kept: tuple[Offer, ...]
     rejected: tuple[RejectedPool, ...]
     scores: Mapping[Pool, float]
     count_min: int = 1
+    doubted: Mapping[Pool, datetime] = field(default_factory=dict)
 
     @property
     def next_at(self) -> datetime | None:
@@ -94,7 +97,24 @@ def rank(desired: Desired, ledger: Ledger, market: Market, now: datetime, policy
     if desired.zone_policy is ZonePolicy.BALANCED:
         kept = _balanced(kept, ledger, desired, now)
     rejected = tuple(one for one in verdicts if isinstance(one, RejectedPool))
-    return Ranking(tuple(kept), rejected, judge.scores, judge.count_min)
+    doubted = _doubted(ledger, len(verdicts), now, policy)
+    return Ranking(tuple(kept), rejected, judge.scores, judge.count_min, doubted)
+
+
+def _doubted(ledger: Ledger, pools: int, now: datetime, policy: Policy) -> Mapping[Pool, datetime]:
+    """Returns when each pool last left a launch in doubt, unless every pool has had time for a doubt since.
+
+    Each doubt holds its place for minutes. Were the best pools asked again after it, two of them could take turns for
+    ever, and a third that sells would never be asked.
+    """
+    remembered = policy.launch_uncertain_for * (pools + 1)
+    return {
+        pool: backoff.failed_at
+        for pool, backoff in ledger.backoffs.items()
+        if pool is not None
+        and backoff.trouble is Trouble.CLOUD_UNREACHABLE
+        and age(backoff.failed_at, now) < remembered
+    }
 
 
 def _has_refused(desired: Desired, ledger: Ledger, verdict: Offer | RejectedPool) -> bool:
@@ -343,17 +363,24 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired, now: date
 # --- the next request ------------------------------------------------------------------------------------------------
 
 
+#: Before every doubt.
+_NEVER = datetime.min.replace(tzinfo=UTC)
+
+
 def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime) -> Offer | None:
     """Returns the best pool that may be asked and has not run dry in this run; None when there is none.
 
-    A pool with a launch in doubt comes last. Otherwise its doubts could keep one place after the other.
+    A pool with a launch in doubt comes last, and before it one whose launch was in doubt lately. Otherwise their doubts
+    could keep one place after the other.
     """
     if is_backing_off(ledger, None, now):
         return None
     count_min = ranking.count_min
     offers = [offer for offer in ranking.kept if learned.room_below.get(offer.pool, count_min + 1) > count_min]
     in_doubt = {intent.pool for intent in ledger.intents if intent.answer_lost and not intent.on_demand}
-    return min(offers, key=lambda offer: offer.pool in in_doubt, default=None)
+    return min(
+        offers, key=lambda offer: (offer.pool in in_doubt, ranking.doubted.get(offer.pool, _NEVER)), default=None
+    )
 
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
