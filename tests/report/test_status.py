@@ -439,6 +439,15 @@ def test_an_outage_says_when_the_cloud_was_last_seen_and_is_written_once() -> No
     assert again == status
 
 
+def test_another_key_in_an_outage_does_not_set_the_time_of_the_last_look_back() -> None:
+    previous = status_of(DESIRED, ledger_of(member("ins-1")), BOTH)
+    status = problem_status(previous, AWAY, ledger_of(member("ins-1")), 1, NOW, BOTH.observed_at - seconds(900))
+    assert status["observedTime"] == previous["observedTime"]
+    forged = {**previous, "observedTime": to_text(NOW + seconds(86_400))}
+    status = problem_status(forged, AWAY, ledger_of(member("ins-1")), 1, NOW, BOTH.observed_at)
+    assert status["observedTime"] == to_text(BOTH.observed_at)
+
+
 def test_trouble_before_anything_was_known() -> None:
     conclusion = Conclusion("Stalled", "InvalidSpec", "spec.region: missing", stalled=True)
     status = problem_status({}, conclusion, None, 1, NOW)

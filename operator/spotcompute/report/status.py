@@ -80,7 +80,17 @@ def problem_status(
         "cost": {key: value for key, value in (previous.get("cost") or {}).items() if key in _PAID},
         **({"environmentID": ledger.environment_id, "ledger": encode(ledger)} if ledger else {}),
     }
-    return _with_time({key: value for key, value in status.items() if value not in _NOTHING}, previous, seen_at)
+    told = {key: value for key, value in status.items() if value not in _NOTHING}
+    return _with_time(told, previous, _if_later(seen_at, previous, now))
+
+
+def _if_later(seen_at: datetime | None, previous: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Returns `seen_at`, or None when status knows of a later look: another key was in use until now.
+
+    A look that is still to come was written by a wrong clock or by hand.
+    """
+    known = previous.get("observedTime", "")
+    return seen_at if seen_at is not None and (to_text(seen_at) > known or known > to_text(now)) else None
 
 
 #: What is known only while the cloud is seen. Of instances and cost a part is known all the same.
