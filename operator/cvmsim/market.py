@@ -73,6 +73,11 @@ class Offering:
                 return quote
         return self._quotes[0]
 
+    def prices_since(self, moment: float) -> list[Decimal]:
+        """Returns every spot price that was in force at `moment` or later, the present one last."""
+        first = max(0, bisect_right(self._prices, moment, key=lambda entry: entry[0]) - 1)
+        return [price for _, price in self._prices[first:]]
+
     def category(self, moment: float, is_spot: bool) -> str:
         """Returns the vendor's StatusCategory of the quote at `moment`.
 

@@ -47,6 +47,7 @@ class Side(Cloud):
 
     def __init__(self, shared: Shared, cluster: str) -> None:
         self.simulator, self.violations = shared.simulator, shared.violations
+        self.pool_troubles, self.on_request, self.on_list = shared.pool_troubles, shared.on_request, shared.on_list
         self.cluster, self.mutations, self._shared = cluster, 0, shared
 
     def advance(self) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -48,6 +48,12 @@ class CloudTrouble:
     outage_until: float = 0.0
     revoked: bool = False
 
+    @property
+    def is_bad(self) -> bool:
+        """True when any single request may fail by chance, lie, or take long."""
+        by_chance = self.not_sent + self.throttle + self.fail_before + self.lose_after + self.late + self.garble
+        return by_chance + self.empty_list + self.partial_list + self.slow > 0
+
 
 class Cloud:
     """One simulated cloud, its clock tied to the loop's, and everything that must never happen in it."""
@@ -64,6 +70,12 @@ class Cloud:
         self.owner_of_caller: Callable[[str], str] = lambda caller: ""
         self.is_living: Callable[[str], bool] = lambda environment: False
         self.is_newcomer: Callable[[str], bool] = lambda environment: False
+        #: Told of each birth, with the seconds within which it may have been wanted; of each request; of each list.
+        self.on_birth: Callable[[Instance, float], None] = lambda instance, window: None
+        self.on_request: Callable[[str, str], None] = lambda action, caller: None
+        self.on_list: Callable[[], None] = lambda: None
+        #: The code with which each troubled pool, as zone and type, refuses every launch.
+        self.pool_troubles: dict[tuple[str, str], str] = {}
         self.violations: list[str] = []
         self.mutations = 0
         self._judged = 0
@@ -88,6 +100,20 @@ class Cloud:
         self._judge_births(60.0 + (330.0 if was_late else 0.0))
         return answer
 
+    def refusal_of(self, action: str, parameters: Mapping[str, Any]) -> dict[str, Any] | None:
+        """What a troubled pool answers to a launch; None for everything else."""
+        if action != "RunInstances" or not self.pool_troubles:
+            return None
+        code = self.pool_troubles.get((parameters["Placement"]["Zone"], parameters["InstanceType"]))
+        return {"Error": {"Code": code, "Message": "not in this pool"}, "RequestId": "r"} if code else None
+
+    def doubtful_pools(self, zones: Collection[str], types: Collection[str]) -> int:
+        """How many of these pools answer so that nobody knows whether something was launched."""
+        return sum(
+            zone in zones and kind in types and classify("RunInstances", code) is OutcomeUnknown
+            for (zone, kind), code in self.pool_troubles.items()
+        )
+
     def living(self, environment: str | None = None) -> list[Instance]:
         """Live instances by what they were born as, whatever their tags say now."""
         return [
@@ -104,6 +130,7 @@ class Cloud:
             environment = instance.order.tags.get(ENVIRONMENT_TAG)
             if environment is None:
                 continue
+            self.on_birth(instance, window)
             limit = self.allowed(environment, window)
             count = len(self.living(environment))
             if limit is not None and count > limit:
@@ -163,11 +190,9 @@ class CloudLine:
         """Send one request; raise as the real client does."""
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
-        if action == "InquiryPriceRunInstances" and not self._cloud.tells_prices:
-            raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
-        if action == "GetCallerIdentity" and not self._cloud.tells_accounts:
-            raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
+        self._refuse_untold(action)
         self._boundary(f"{action} before")
+        self._cloud.on_request(action, on_behalf_of)
         if action == "TerminateInstances":
             self._cloud.judge_sending(parameters.get("InstanceIds", []), on_behalf_of, self._knows)
         cell = self._fault.next(f"cloud {action}")
@@ -201,6 +226,8 @@ class CloudLine:
             respond({"Error": {"Code": "AuthFailure.SignatureExpire", "Message": "signed when?"}, "RequestId": "r"})
         elif trouble.revoked or self._is_revoked():
             respond({"Error": {"Code": "AuthFailure.SecretIdNotFound", "Message": "no such key"}, "RequestId": "r"})
+        elif refusal := self._cloud.refusal_of(action, parameters):
+            respond(refusal)
         elif strikes(trouble.throttle):
             respond({"Error": {"Code": "RequestLimitExceeded", "Message": "slow down"}, "RequestId": "r"})
         elif strikes(trouble.fail_before):
@@ -219,6 +246,15 @@ class CloudLine:
         finally:
             self._boundary(f"{action} after")
         return self._read(action, result)
+
+    def _refuse_untold(self, action: str) -> None:
+        """Raises what a cloud answers to a question that it never answers here, without any dice."""
+        is_told = {
+            "InquiryPriceRunInstances": self._cloud.tells_prices,
+            "GetCallerIdentity": self._cloud.tells_accounts,
+        }
+        if not is_told.get(action, True):
+            raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
 
     async def _strike(self, cell: Cell, action: str, parameters: dict[str, Any], caller: str) -> dict[str, Any]:
         def error(text: str) -> CloudError:
@@ -242,6 +278,8 @@ class CloudLine:
         error = result.get("Error")
         if error is not None:
             raise classify(action, error["Code"])(error["Code"], error["Message"], result["RequestId"])
+        if action == "DescribeInstances":
+            self._cloud.on_list()
         if self._trouble.garble and self._rng.random() < self._trouble.garble:
             return garbled(result, self._rng)
         if action == "DescribeInstances" and result.get("InstanceSet"):

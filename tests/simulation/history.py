@@ -14,6 +14,7 @@ from cvmsim.switches import TABLE
 from simulation.cloudworld import SIGNATURE_SECONDS, CloudTrouble
 from simulation.kubeworld import KubeTrouble, Snapshot
 from simulation.virtual import run_virtual
+from simulation.wishes import Wishes, keep_the_rules
 from simulation.world import (
     ACCOUNT,
     IMAGES,
@@ -35,11 +36,16 @@ SOLD_OUT_CODES = next(switch.settings for switch in TABLE if switch.name == "sol
 class History:
     """What happens in one world, drawn from one seed."""
 
-    def __init__(self, seed: int, with_market: bool = True, with_accounts: bool = True) -> None:
+    def __init__(
+        self, seed: int, with_market: bool = True, with_accounts: bool = True, with_wishes: bool = True
+    ) -> None:
         """`with_market` False plays seeds as they were before environments had strategies and stand-ins.
 
         `with_accounts` False plays them as they were before keys were asked for their account, and changed.
+        `with_wishes` False plays them as they were before gangs, shares, tight limits, requirements, single attempts,
+        troubles of single pools, and an install's default settings.
         """
+        self.wishes = Wishes(seed) if with_wishes else None
         self._with_market = with_market
         self.rng, self.market_rng = random.Random(f"{seed}/history"), random.Random(f"{seed}/market")
         names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [54, 25, 15, 5, 1])[0]]
@@ -47,6 +53,8 @@ class History:
         self._snapshots: list[Snapshot] = []
         self.world = World(seed, names, self._switches(), self.rng.choice([2.0, 5.0, 15.0, 30.0]))
         self.world.cloud.tells_prices, self.world.cloud.tells_accounts = with_market, with_accounts
+        if self.wishes is not None and self.wishes.has_defaults:
+            self.world.play_with_defaults()
         self._accounts_rng = random.Random(f"{seed}/accounts")
         self.deleted: set[str] = set()
         self.swarm: set[str] = set()
@@ -101,6 +109,7 @@ class History:
     async def play(self, quiet_seconds: float) -> None:
         """Trouble for a while, then heal, converge, and stay quiet."""
         self._draw_swarm()
+        self.world.judge_all_the_time()
         for name in self.world.names:
             self._create(name)
         self.world.start_replicas(self.rng.choices([1, 2, 3], [78, 13, 9])[0])
@@ -112,7 +121,10 @@ class History:
             self.world.check_alive()
         self.is_over = True
         self.world.heal()
+        if self.wishes is not None:
+            self.wishes.trouble_pools(self.world, leave_one=True)
         await self.world.converge()
+        self.world.cloud.pool_troubles.clear()
         await self.world.stay_quiet(quiet_seconds)
 
     def _plan_rotations(self) -> None:
@@ -129,7 +141,18 @@ class History:
         for _ in range(rng.choice([0, 0, 1, 3])):
             self.world.features.add("rotate")
             at = rng.uniform(120.0, self._fault_seconds)
-            loop.call_at(at, self.world.rotate_key, rng.random() < 0.5, rng.random() < 0.5)
+            loop.call_at(at, self._rotate, rng.random() < 0.5, rng.random() < 0.5)
+
+    def _rotate(self, is_temporary: bool, revokes: bool) -> None:
+        """Another key, once it is noted whose the present one is: before that nobody can tell a rotation from a change
+        of the account, and the docs name it among the limits.
+        """
+        ledgers = (obj["status"].get("ledger", {}) for obj in self.world.api.objects.values())
+        if self.wishes is not None and not all(ledger.get("account", "0").isdigit() for ledger in ledgers):
+            if not self.is_over:
+                asyncio.get_running_loop().call_later(60.0, self._rotate, is_temporary, revokes)
+            return
+        self.world.rotate_key(is_temporary, revokes)
 
     def _draw_swarm(self) -> None:
         kinds = [
@@ -195,6 +218,8 @@ class History:
             **self._wishes_of_the_market(),
             **self._strategy(name),
         }
+        if self.wishes is not None:
+            spec = self.wishes.added_to(spec, self.world)
         self.world.api.create("default", name, spec, **metadata)
         self.world.note(f"user creates {name} with {replicas}")
 
@@ -240,6 +265,8 @@ class History:
         return {**spec, "onDemandFallback": fallback}
 
     def _disturb(self) -> None:
+        if self.wishes is not None and self.wishes.is_time_for_trouble():
+            self.wishes.trouble_pools(self.world, leave_one=False)
         kind = self.rng.choice(sorted(self.swarm))
         name = self.rng.choice(self.world.names)
         self.world.note(f"event {kind} {name}")
@@ -252,7 +279,7 @@ class History:
         if name in self.deleted:
             return
         self.world.want(name, replicas)
-        self.world.api.change_spec("default", name, lambda obj: obj_set(obj, "replicas", replicas))
+        self._change(name, "replicas", replicas)
 
     def _do_pause(self, name: str) -> None:
         paused = self.rng.random() < 0.5
@@ -264,7 +291,19 @@ class History:
 
     def _do_types(self, name: str) -> None:
         types = list(self.rng.sample(TYPES, self.rng.randint(1, 3)))
-        self.world.api.change_spec("default", name, lambda obj: obj_set(obj, "instanceTypes", types))
+        obj = self.world.api.objects.get(("default", name))
+        if obj is not None and "instanceRequirements" not in obj["spec"]:
+            self._change(name, "instanceTypes", types)
+
+    def _change(self, name: str, key: str, value: Any) -> None:
+        """Edit one field of a spec, and others where the API server would refuse it otherwise."""
+
+        def change(spec: dict[str, Any]) -> None:
+            spec[key] = value
+            if self.wishes is not None:
+                keep_the_rules(spec)
+
+        self.world.api.change_spec("default", name, change)
 
     def _do_delete(self, name: str) -> None:
         if ("default", name) in self.world.api.objects:
@@ -383,6 +422,7 @@ class History:
     def _do_untag(self, name: str) -> None:
         for instance in self._some()[:1]:
             self.world.cloud.simulator.world.retag(instance, {})
+            self.world.confusions += 1
             self.world.repairs.append((instance, dict(instance.order.tags)))
 
     def _do_rename(self, name: str) -> None:
@@ -425,11 +465,17 @@ class History:
         self.world.cloud_trouble.revoked = not self.world.cloud_trouble.revoked
 
 
-def run(seed: int, quiet_seconds: float = DAY, with_market: bool = True, with_accounts: bool = True) -> Outcome:
+def run(
+    seed: int,
+    quiet_seconds: float = DAY,
+    with_market: bool = True,
+    with_accounts: bool = True,
+    with_wishes: bool = True,
+) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:
-        history = History(seed, with_market, with_accounts)
+        history = History(seed, with_market, with_accounts, with_wishes)
         await history.play(quiet_seconds)
         return history.world.outcome(str(seed))
 

@@ -1,6 +1,7 @@
 """Every play has a name, in which `make prove` reports a failure and regressions.json keeps it.
 
     history 3071250
+    history-without-wishes 978628407
     history-without-accounts 1010598
     history-without-market 30239
     attack 12
@@ -33,6 +34,14 @@ REGRESSIONS: dict[str, str] = {
 }
 
 
+#: Histories, and how they were before they drew more: so a seed plays for ever what it once showed.
+OF_HISTORY: dict[str, dict[str, bool]] = {
+    "history": {},
+    "history-without-wishes": {"with_wishes": False},
+    "history-without-accounts": {"with_wishes": False, "with_accounts": False},
+    "history-without-market": {"with_wishes": False, "with_accounts": False, "with_market": False},
+}
+
 #: Plays that are known by a seed alone.
 OF_FORGERY: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours": neighbours}
 
@@ -40,9 +49,9 @@ OF_FORGERY: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours
 def play_named(name: str) -> Outcome:
     """Play what `name` says, in virtual time. Raises ValueError or KeyError when no such play has that name."""
     kind, *words = name.split()
-    if kind in ("history", "history-without-accounts", "history-without-market"):
+    if kind in OF_HISTORY:
         (seed,) = words
-        return run(int(seed), with_market=kind != "history-without-market", with_accounts=kind == "history")
+        return run(int(seed), **OF_HISTORY[kind])
     if kind in OF_FORGERY:
         (seed,) = words
         return OF_FORGERY[kind](int(seed))

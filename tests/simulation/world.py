@@ -24,7 +24,9 @@ from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, Clou
 from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.objectworld import ObjectLine, ObjectServer
+from simulation.oracles import Oracles
 from simulation.records import Records
+from spotcompute.app import pace, policy
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.pace import IDLE, Pace
@@ -42,6 +44,7 @@ from spotcompute.reconcile.mirror import Mirror
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.workqueue import WorkQueue
+from spotcompute.settings import Settings
 
 CLUSTER = "cluster-1"
 ACCOUNT = "100000000001"
@@ -234,7 +237,7 @@ class World:
         # The memory of the market in the pace of the plays, whose troubles come every minute and not every hour.
         minutes = timedelta(minutes=2)
         self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
-        self._sweep_seconds, self.calm = sweep_seconds, 1
+        self._sweep_seconds, self.calm, self._has_defaults = sweep_seconds, 1, False
         #: Objects of instances, in plays that have them. To be set before replicas start.
         self.objects: ObjectServer | None = None
         self.skews: dict[int, float] = {}
@@ -250,7 +253,10 @@ class World:
         self.api = ApiServer(random.Random(f"{seed}/api"), self.clock, cluster)
         self.api.on_release = self._judge_release
         self.records = Records(self.cloud.violations.append)
-        self.api.on_status = self.records.judge
+        self.oracles: Oracles | None = None
+        self.api.on_status = self._judge_status
+        #: How often a person has taken a machine of ours for something else, or given it away.
+        self.confusions = 0
         self.cloud.is_living, self.cloud.is_newcomer = self._is_living, self._is_newcomer
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
@@ -262,6 +268,10 @@ class World:
         self.surges: dict[str, int] = {}
         self.longest_orphan = 0.0
 
+    def play_with_defaults(self) -> None:
+        """Replicas that start later have the settings of an install that has chosen none."""
+        self.policy, self._has_defaults = policy(Settings()), True
+
     def set_pace(self, sweep_seconds: float) -> None:
         """How often replicas that start later look at the cloud."""
         self._sweep_seconds = sweep_seconds
@@ -269,6 +279,8 @@ class World:
     @property
     def pace(self) -> Pace:
         """How often replicas that start now look at the cloud."""
+        if self._has_defaults and self.calm == 1:
+            return replace(pace(Settings()), idle=max(IDLE, 2 * RESYNC))
         sweep = self.period(self._sweep_seconds)
         return Pace(sweep, min(timedelta(seconds=5), sweep), timedelta(seconds=120), idle=max(IDLE, 2 * RESYNC))
 
@@ -290,12 +302,13 @@ class World:
         """Remember what the user asked for from now on."""
         self._wanted.setdefault(("default", name), []).append((asyncio.get_running_loop().time(), replicas))
 
-    def _name_of(self, environment_id: str) -> str | None:
+    def name_of(self, environment_id: str) -> str | None:
+        """The environment of this cluster that has such an identity; None for what is another's."""
         return self._bindings.get(environment_id.split("-")[0])
 
     def _allowed(self, environment_id: str, window: float) -> int | None:
         """The most that was wanted at any moment of the last `window` seconds."""
-        name = self._name_of(environment_id)
+        name = self.name_of(environment_id)
         history = self._wanted.get(("default", name or ""), [])
         since = asyncio.get_running_loop().time() - window
         recent = [count for moment, count in history if moment >= since]
@@ -313,6 +326,33 @@ class World:
         claimed_at = self.api.claimed_at.get(environment_id)
         return claimed_at is not None and self.clock() - claimed_at <= SLOWEST_ANSWER
 
+    def judge_all_the_time(self) -> None:
+        """From now on what users read and pay is judged too."""
+        self.oracles = Oracles(self)
+
+    def _judge_status(self, before: Object, after: Object) -> None:
+        self.records.judge(before, after)
+        if self.oracles is not None:
+            self.oracles.judge_status(before, after)
+
+    def can_write(self) -> bool:
+        """True when a process is alive whose clock is right, and the API server takes what it writes."""
+        now, trouble = asyncio.get_running_loop().time(), self.kube_trouble
+        is_reachable = now >= max(trouble.outage_until, trouble.forbidden_until, self.no_starts_until)
+        return is_reachable and not self.skews and all(replica.alive for replica in self.replicas)
+
+    def is_line_clean(self) -> bool:
+        """True when nothing but the pools themselves keeps launches from succeeding."""
+        cloud, kube = self.cloud_trouble, self.kube_trouble
+        is_heard = not cloud.is_bad and not cloud.revoked and asyncio.get_running_loop().time() >= cloud.outage_until
+        is_kube_good = not (kube.refuse or kube.lose_answer or kube.drop_event or kube.empty_list or kube.partial_list)
+        return self.can_write() and is_heard and is_kube_good
+
+    @property
+    def resync_seconds(self) -> float:
+        """The longest time between two looks at an environment, at the present pace."""
+        return RESYNC.total_seconds() * self.calm
+
     def _judge_release(self, obj: Object) -> None:
         environment_id = (obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID)
         self.cloud.advance()
@@ -326,6 +366,7 @@ class World:
     def use_key(self, secret_id: str, token: str = "", secret: str = SECRET) -> None:
         """The Secret holds that key from now on."""
         data = {"secretId": secret_id.encode(), "secretKey": b"k", **({"token": token.encode()} if token else {})}
+        self.features.add("rotate")
         self.note(f"Secret {secret} gets key {secret_id}")
         self.api.secrets["default", secret] = {"data": data}
 
@@ -403,6 +444,10 @@ class World:
         bin_seconds = 7200.0 if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
         settle = self.policy.launch_uncertain_for.total_seconds()
         # On demand gives way in its own time: each once what took the place of the one before has been seen to run.
+        # Each pool that leaves launches in doubt may hold a place for as long.
+        settle *= 1 + self.cloud.doubtful_pools(ZONES, TYPES)
+        # All pools may have taken instances back early, and are avoided for a while.
+        settle += 2 * self.policy.half_life.total_seconds() + self.policy.blocked_recheck.total_seconds()
         if "on-demand" in self.features:
             settle += 2 * (300.0 + self.policy.switch_interval_min.total_seconds()) + 7 * (slow + 60.0)
         return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
@@ -432,7 +477,7 @@ class World:
         unclaimed = {name for (_, name), obj in self.api.objects.items() if not obj["metadata"].get("annotations", {})}
         for instance in self.cloud.living():
             owner = instance.order.tags.get(ENVIRONMENT_TAG)
-            name = self._name_of(owner or "")  # None for what another cluster owns
+            name = self.name_of(owner or "")  # None for what another cluster owns
             if owner in claimed or name is None or name in unclaimed or instance.state not in BILLED:
                 continue
             visible = instance.created_at - EPOCH + max(lags("list-lag"), lags("tag-lag")) + lags("pending-seconds")
@@ -459,6 +504,10 @@ class World:
             living = [i for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
             running = [i for i in living if i.state == "RUNNING"]
             wanted = obj["spec"].get("replicas", 0)
+            if obj["spec"].get("requestPolicy") == "OneTime" and len(running) == len(living) <= wanted:
+                wanted = len(living)  # a single attempt replaces nothing, and its phase says how it went
+                if obj["status"].get("readyReplicas") == wanted and obj["status"].get("phase") in ("Ready", "Failed"):
+                    continue
             if len(living) != wanted or len(running) != wanted:
                 states = sorted(i.state for i in living)
                 message = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
@@ -474,7 +523,8 @@ class World:
             return
         lags = self.cloud.simulator.switches.number
         bin_seconds = lags("recycle-bin-seconds") if self.cloud.simulator.switches["recycle-bin"] == "yes" else 0.0
-        stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds)
+        forgets = self.policy.self_ends_memory.total_seconds()
+        stragglers = max(lags("terminating-seconds"), lags("launch-failed-lifetime"), bin_seconds, forgets)
         # Requests that were under way still arrive, and what they bring is seen; with everything periodic made rarer,
         # it would be given up before it was looked at.
         await asyncio.sleep(300.0 + max(lags("list-lag"), lags("tag-lag"), lags("pending-seconds")))
