@@ -90,6 +90,20 @@ def test_on_demand_stands_in(stands_in: dict, remembered: dict, expected: list) 
     assert bought(desired_with_fallback(stands_in=stands_in), ledger_of(*ALL_BACK_OFF, **remembered)) == expected
 
 
+@pytest.mark.parametrize(
+    ("trouble", "failed_at", "expected"),
+    [
+        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(800), {A, B, C}, id="in-doubt-lately"),
+        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(900), {B}, id="in-doubt-long-ago"),
+        pytest.param(Trouble.INSUFFICIENT_CAPACITY, ago(800), {B}, id="sold-out"),
+    ],
+)
+def test_after_a_doubt_on_demand_any_pool_is_tried(trouble: Trouble, failed_at: datetime, expected: set[Pool]) -> None:
+    refused = backoff_of(ON_DEMAND, trouble, failed_at=failed_at, until=ago(1))
+    ledgers = (ledger_of(*ALL_BACK_OFF, refused, sequence=sequence, **SHORT) for sequence in range(1, 30))
+    assert {bought(desired_with_fallback(), ledger)[0][0] for ledger in ledgers} == expected
+
+
 def test_a_launch_in_doubt_does_not_stop_the_time_that_spot_has_fallen_short() -> None:
     desired = desired_with_fallback()
     in_doubt = intent(desired, 3, answer_lost=True, sent_at=ago(20))
@@ -101,7 +115,7 @@ def test_a_launch_in_doubt_does_not_stop_the_time_that_spot_has_fallen_short() -
     ("trouble", "failed_at", "expected"),
     [
         pytest.param(Trouble.CLOUD_UNREACHABLE, ago(100), (B, 3, True), id="spot-in-doubt-lately"),
-        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(900), (A, 3, False), id="spot-in-doubt-long-ago"),
+        pytest.param(Trouble.CLOUD_UNREACHABLE, ago(900), (B, 3, False), id="spot-in-doubt-a-while-ago"),
         pytest.param(Trouble.INSUFFICIENT_CAPACITY, ago(100), (A, 1, False), id="spot-sold-out-lately"),
     ],
 )

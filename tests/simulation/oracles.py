@@ -266,7 +266,7 @@ class Oracles:
         if ready is not None and ready > ran:
             self._say(name, f"readyReplicas is {ready}, and {ran} ran within {window:.0f} s")
         policy = self._world.policy
-        remembered = window + policy.launch_uncertain_for.total_seconds()
+        remembered = window + (policy.launch_uncertain_for + 2 * policy.backoff_max).total_seconds()
         if self._now - max(self._unseen_until, self._unknown_until) < remembered:
             return
         # What was told to end counts until its end is proven, by a process that began after that, too.

@@ -6,6 +6,7 @@ for a fallback.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -177,7 +178,7 @@ def on_demand_part(situation: Situation, learned: Learned) -> Substitute | None:
 
 def _purchase(count: int, situation: Situation, learned: Learned) -> Substitute | None:
     """Returns the purchase of `count` instances, or of as many as the limits on money allow."""
-    pool = _cheapest_on_demand(situation, learned) if count > 0 else None
+    pool = _pool_on_demand(situation, learned) if count > 0 else None
     if pool is None:
         return None
     count = min(count, _room(situation, pool))
@@ -204,14 +205,28 @@ def _is_refused(situation: Situation, learned: Learned) -> bool:
     return is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand)
 
 
-def _cheapest_on_demand(situation: Situation, learned: Learned) -> Pool | None:
+def _pool_on_demand(situation: Situation, learned: Learned) -> Pool | None:
+    """Returns the pool with the lowest list price; after a doubt any pool, drawn anew for each launch."""
     desired, market = situation.desired, situation.market
     if market.unreliable_because is not None:
         return None
     open_pools = (pool for pool, _ in desired.pools if cordon_of(desired, pool.zone, situation.now) is None)
     pools = [pool for pool in open_pools if pool not in learned.not_on_demand]
-    quoted = [pool for pool in pools if market.list_price(pool)]
-    return min(quoted, key=lambda pool: market.list_price(pool) or 0, default=None)
+    quoted = sorted((pool for pool in pools if market.list_price(pool)), key=lambda pool: market.list_price(pool) or 0)
+    if not quoted or not _is_on_demand_in_doubt(situation):
+        return next(iter(quoted), None)
+    ledger = situation.ledger
+    return quoted[hashlib.sha256(f"{ledger.environment_id}/{ledger.sequence}".encode()).digest()[0] % len(quoted)]
+
+
+def _is_on_demand_in_doubt(situation: Situation) -> bool:
+    """True when the last purchase on demand lately got no usable answer: the next one is then tried in any pool.
+
+    Which pool it was is not remembered, and the cheapest could keep one place after the other in doubt.
+    """
+    backoff = situation.ledger.backoffs.get(ON_DEMAND)
+    recent = situation.now - situation.policy.failure_memory
+    return backoff is not None and backoff.trouble is Trouble.CLOUD_UNREACHABLE and backoff.failed_at > recent
 
 
 def _room(situation: Situation, pool: Pool) -> int:
