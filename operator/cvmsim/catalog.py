@@ -221,7 +221,7 @@ def load(path: Path = DEFAULT_WORLD) -> Catalog:
     """Reads a world file. Raises WorldFileError that names file and field."""
     try:
         text = path.read_text(encoding="utf-8")
-        return parse(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506  both are safe loaders
+        return parse(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))  # noqa: S506 - both are safe loaders
     except (OSError, yaml.YAMLError, WorldFileError) as problem:
         raise WorldFileError(f"{path}: {problem}") from problem
 

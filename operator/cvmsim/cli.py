@@ -59,9 +59,9 @@ class Remote:
         given = {name: value for name, value in (body or {}).items() if value is not None and value != ()}
         query = f"?{urllib.parse.urlencode(given)}" if given and method != "POST" else ""
         data = json.dumps(given).encode() if method == "POST" else None
-        request = urllib.request.Request(f"{control}/_sim/{path}{query}", data, {"X-Sim-Token": token}, method=method)  # noqa: S310  the URL is the user's own
+        request = urllib.request.Request(f"{control}/_sim/{path}{query}", data, {"X-Sim-Token": token}, method=method)  # noqa: S310 - the URL is the user's own
         try:
-            with urllib.request.urlopen(request, timeout=REMOTE_TIMEOUT_SECONDS) as answer:  # noqa: S310  as above
+            with urllib.request.urlopen(request, timeout=REMOTE_TIMEOUT_SECONDS) as answer:  # noqa: S310 - as above
                 found: dict[str, Any] = json.load(answer)
                 return found
         except urllib.error.HTTPError as refusal:

@@ -98,8 +98,8 @@ class Bench:
     def sim(self, method: str, path: str, **body: Any) -> dict[str, Any]:
         data = json.dumps(body).encode() if method == "POST" else None
         headers = {"X-Sim-Token": self.token}
-        request = urllib.request.Request(f"{self.control}/_sim/{path}", data, headers, method=method)  # noqa: S310  loopback
-        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  loopback
+        request = urllib.request.Request(f"{self.control}/_sim/{path}", data, headers, method=method)  # noqa: S310 - loopback
+        with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
             found: dict[str, Any] = json.load(answer)
             return found
 

@@ -39,7 +39,7 @@ def ask(api: str, service: str, action: str, params: dict[str, Any]) -> dict[str
         if method == "GET"
         else urllib.request.Request(f"http://{api}/", query.encode(), form)
     )
-    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310  loopback
+    with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310 - loopback
         found: dict[str, Any] = json.load(answer)["Response"]
         return found
 

@@ -138,9 +138,9 @@ class Served:
         headers = {"X-Sim-Token": self.address.token if token is None else token}
         data = json.dumps(body or {}).encode() if method == "POST" else None
         url = f"{self.address.control}/_sim/{path}"
-        request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310  loopback
+        request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310 - loopback
         try:
-            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310  loopback
+            with urllib.request.urlopen(request, timeout=10) as answer:  # noqa: S310 - loopback
                 return answer.status, json.load(answer)
         except urllib.error.HTTPError as refusal:
             return refusal.code, json.load(refusal)

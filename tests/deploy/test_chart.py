@@ -66,7 +66,7 @@ EVERYTHING = (
 
 @pytest.fixture(params=[pytest.param(SINGLE, id="one"), pytest.param(SEVERAL, id="several")])
 def overlay(request: pytest.FixtureRequest) -> Path:
-    return request.param  # type: ignore[no-any-return]
+    return request.param  # type: ignore[no-any-return]  # pytest types no parameter
 
 
 @pytest.fixture

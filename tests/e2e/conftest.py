@@ -79,8 +79,11 @@ def _delete_everything(cluster: Cluster, cloud: Simulator) -> None:
 
 
 @pytest.fixture
-def stage(cluster: Cluster, cloud: Simulator, tmp_path: Path) -> Iterator[Stage]:
-    """A fresh namespace with an account's Secret in it. Judged at the end, whatever the test looked at."""
+def stage(cluster: Cluster, operator_kubeconfig: Path, cloud: Simulator, tmp_path: Path) -> Iterator[Stage]:
+    """A fresh namespace with an account's Secret in it. Judged at the end, whatever the test looked at.
+
+    `operator_kubeconfig` stands for the shipped roles, without which the operator could not be let read the Secret.
+    """
     stage = Stage(cluster, cloud, f"test-{secrets.token_hex(4)}", tmp_path)
     yield stage
     stage.judge()

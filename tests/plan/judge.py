@@ -266,7 +266,7 @@ def _about_releases(
         seen = observed.instances.get(key)
         if seen is None or seen.ownership != desired.ownership or key not in ledger.members:
             yield f"{key} is not known to be ours"
-        if plan.ledger.members[key].termination.sent_at != now:  # type: ignore[union-attr] - a missing one is an error
+        if plan.ledger.members[key].termination.sent_at != now:  # type: ignore[union-attr]  # a missing one is an error
             yield f"release of {key} is not noted as sent"
     yield from _about_scaling_down(desired, ledger, plan)
 

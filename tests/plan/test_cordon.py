@@ -19,6 +19,7 @@ from plan.given import (
     fallback,
     instance,
     intent,
+    launches,
     ledger_of,
     market_of,
     member,
@@ -92,7 +93,7 @@ def test_what_runs_there_stays() -> None:
 def test_an_open_launch_there_is_not_repeated_but_looked_for() -> None:
     plain = desired_of(3, [A, B])
     ledger = ledger_of(intent(plain, 3, sent_at=ago(20), answer_lost=True))
-    assert [launch.replay for launch in planned(plain, ledger).actions] == [True]  # type: ignore[union-attr]
+    assert [launch.replay for launch in launches(planned(plain, ledger).actions)] == [True]
     plan = planned(cordoned(A.zone), ledger)
     assert (plan.actions, plan.ledger.intents) == ((), ledger.intents)
 
@@ -103,7 +104,7 @@ def test_nothing_is_bought_on_demand_there() -> None:
     desired = cordoned(A.zone, fallback=fallback(count_max=9))
     bought = planned(desired, ledger, observed_of(market=market))
     assert ON_DEMAND not in bought.ledger.backoffs
-    assert {launch.intent.pool for launch in bought.actions} == {B}  # type: ignore[union-attr]
+    assert {launch.intent.pool for launch in launches(bought.actions)} == {B}
 
 
 def test_the_other_zones_take_an_even_part_of_what_is_left() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import pytest
 
@@ -38,9 +39,9 @@ from spotcompute.report.why import why_short
 SMALL, LARGE = Placement(A.zone, "vpc-1", "subnet-small"), Placement(A.zone, "vpc-1", "subnet-large")
 
 
-def desired(replicas: int = 3, **other: object) -> Desired:
+def desired(replicas: int = 3, **other: Any) -> Desired:
     """One type in one zone with two subnets, as the spec makes it."""
-    return replace(desired_of(replicas, [A]), pools=((A, SMALL),), placements=(SMALL, LARGE), **other)  # type: ignore[arg-type]
+    return replace(desired_of(replicas, [A]), pools=((A, SMALL),), placements=(SMALL, LARGE), **other)
 
 
 @dataclass

@@ -78,7 +78,7 @@ def schema_with(paths: list[str]) -> dict[str, object]:
     for path in paths:
         at = root
         for name in path.split("."):
-            at = at.setdefault("properties", {}).setdefault(name, {})  # type: ignore[attr-defined]
+            at = at.setdefault("properties", {}).setdefault(name, {})  # type: ignore[attr-defined]  # objects all the way
     return {"dev.spotcompute.v1alpha1.SpotComputeEnvironment": root}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,8 @@ from spotcompute.api.times import to_text
 EXPIRES_AFTER = 600
 
 
-def status_of(stage: Stage) -> dict[str, object]:
-    status: dict[str, object] = stage.world.api.objects["default", NAME]["status"]
+def status_of(stage: Stage) -> dict[str, Any]:
+    status: dict[str, Any] = stage.world.api.objects["default", NAME]["status"]
     return status
 
 
@@ -37,7 +38,7 @@ def test_all_is_released_within_a_sweep_and_the_object_stays(field: str) -> None
         stage.world.cloud.advance()
         assert len(stage.world.cloud.simulator.world.instances) == 3
         assert (status_of(stage)["phase"], status_of(stage)["reason"]) == ("Expired", "Expired")
-        assert not any(one["status"] == "True" for one in status_of(stage)["conditions"])  # type: ignore[attr-defined]
+        assert not any(one["status"] == "True" for one in status_of(stage)["conditions"])
         assert stage.world.cloud.violations == []
 
     run_virtual(play())

@@ -117,7 +117,7 @@ def no_limit_is_kept(patch: pytest.MonkeyPatch) -> None:
 
 
 def every_stand_in_is_bought(patch: pytest.MonkeyPatch) -> None:
-    real = planner.on_demand_to_buy  # type: ignore[attr-defined]
+    real = planner.on_demand_to_buy  # type: ignore[attr-defined]  # imported there
     patch.setattr(planner, "on_demand_to_buy", lambda situation, *more: real(_without_a_cap(situation), *more))
 
 

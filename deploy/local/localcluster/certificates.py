@@ -23,41 +23,16 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 def write_authority(name: str, certificate: Path, key: Path) -> None:
     """Writes a new certificate authority called `name`: its certificate, and its key with mode 0600. Both are PEM."""
-    private, subject, now = _new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), datetime.now(UTC)
-    authority = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + VALID_FOR)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(_signs_certificates(), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(private.public_key()), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    certificate.write_bytes(authority.public_bytes(serialization.Encoding.PEM))
-    write_key(private, key)
+    private = _new_key()
+    authority = _signed_by_itself(name, private).add_extension(_signs_certificates(), critical=True)
+    identifier = x509.SubjectKeyIdentifier.from_public_key(private.public_key())
+    _write(authority.add_extension(identifier, critical=False), private, certificate, key)
 
 
 def write_self_signed(address: IPAddress, certificate: Path, key: Path) -> None:
     """Writes a certificate with which a program serves at `address`, and which its clients trust as it is."""
-    private, subject, now = _new_key(), x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "local")]), datetime.now(UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(subject)
-        .public_key(private.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - CLOCK_SKEW)
-        .not_valid_after(now + VALID_FOR)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(address)]), critical=False)
-        .sign(private, hashes.SHA256())
-    )
-    certificate.write_bytes(made.public_bytes(serialization.Encoding.PEM))
-    write_key(private, key)
+    private, served = _new_key(), x509.SubjectAlternativeName([x509.IPAddress(address)])
+    _write(_signed_by_itself("local", private).add_extension(served, critical=False), private, certificate, key)
 
 
 def new_request(
@@ -86,6 +61,26 @@ def write_key(private: ec.EllipticCurvePrivateKey, path: Path) -> None:
     )
     path.touch(mode=0o600)
     path.write_bytes(encoded)
+
+
+def _signed_by_itself(name: str, private: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    """Returns a certificate of `name` that its own key is to sign, as those of authorities are."""
+    subject, now = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)]), datetime.now(UTC)
+    return (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(private.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - CLOCK_SKEW)
+        .not_valid_after(now + VALID_FOR)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+    )
+
+
+def _write(built: x509.CertificateBuilder, private: ec.EllipticCurvePrivateKey, certificate: Path, key: Path) -> None:
+    certificate.write_bytes(built.sign(private, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))
+    write_key(private, key)
 
 
 def _new_key() -> ec.EllipticCurvePrivateKey:

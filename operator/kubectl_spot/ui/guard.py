@@ -35,7 +35,7 @@ HEADERS = {
 
 SAFE = frozenset({"GET", "HEAD"})
 
-NO_TOKEN = "Open the address that `kubectl spot ui` has printed: it holds the token of this start.\n"  # noqa: S105
+NO_TOKEN = "Open the address that `kubectl spot ui` has printed: it holds the token of this start.\n"  # noqa: S105 - a sentence, no password
 FOREIGN = "This page answers only to itself: the request came from another page.\n"
 STRANGE_HOST = "This page answers only under the address that `kubectl spot ui` has printed.\n"
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from spotcompute.api.schema import column
 from spotcompute.api.spec import Spec
 from spotcompute.api.status import Status
 
@@ -113,9 +114,6 @@ def _unknown(value: Any, schema: Mapping[str, Any], path: str) -> Iterator[tuple
 
 
 def _columns() -> list[dict[str, Any]]:
-    def column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any]:
-        return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
-
     return [
         column("Desired", "integer", ".spec.replicas"),
         column("Ready", "integer", ".status.readyReplicas"),

@@ -15,6 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from spotcompute.api.crd import GROUP, KIND, VERSION, structural
+from spotcompute.api.schema import column
 from spotcompute.api.status import TIME, StatusPart, Time
 from spotcompute.model.wishes import NO_WISH, Wish
 
@@ -142,9 +143,6 @@ def instance_resource_definition() -> dict[str, Any]:
 
 
 def _columns() -> list[dict[str, Any]]:
-    def column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any]:
-        return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
-
     return [
         column("Type", "string", ".status.instanceType"),
         column("Zone", "string", ".status.zone"),

@@ -25,6 +25,11 @@ def checked(*rules: dict[str, str], **extra: Any) -> dict[str, Any]:
     return {"x-kubernetes-validations": list(rules), **extra}
 
 
+def column(name: str, kind: str, path: str, priority: int = 0) -> dict[str, Any]:
+    """Returns one column of `kubectl get`; with a priority above 0 it stands in `-o wide` only."""
+    return {"name": name, "type": kind, "jsonPath": path} | ({"priority": priority} if priority else {})
+
+
 class SpecPart(BaseModel):
     """`SpecPart` is the base of all parts: camelCase outside, snake_case inside.
 

@@ -6,7 +6,6 @@ Apart from `client`, which asks about environments: their writes decide what is 
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
@@ -14,14 +13,10 @@ from spotcompute.api.instance_object import INSTANCE_PLURAL
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.instance_objects import Key, Page
 from spotcompute.kube.names import FIELD_MANAGER, GROUP, VERSION
-from spotcompute.kube.port import ApiUnavailable, KubeObject, NotFound
-from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Expired, Transport, segment
+from spotcompute.kube.port import KubeObject, NotFound
+from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Transport, segment
 
 PAGE = 500  # objects in one page of a list
-
-#: How long one watch lasts. A line that is silently dead is noticed soon after.
-WATCH_SECONDS = 60
-SILENCE_SECONDS = WATCH_SECONDS + 15.0
 
 _FIELDS = {"fieldManager": FIELD_MANAGER}
 
@@ -41,27 +36,9 @@ class InstanceClient:
         metadata = found["metadata"]
         return Page(found["items"] or (), metadata.get("continue") or None, str(metadata["resourceVersion"]))
 
-    async def watch(self, namespace: str, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
+    def watch(self, namespace: str, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
         """Sends one GET, and reads lines for a minute."""
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(WATCH_SECONDS),
-        }
-        lines = self._transport.lines(_collection(namespace), query, SILENCE_SECONDS)
-        async with contextlib.aclosing(lines):
-            async for line in lines:
-                try:
-                    event = json.loads(line)
-                except ValueError:
-                    raise ApiUnavailable(f"watch {_collection(namespace)}: a line that is no JSON") from None
-                if event["type"] != "ERROR":
-                    yield event["type"], event["object"]
-                elif event["object"].get("code") == 410:
-                    raise Expired(str(event["object"].get("message", "")))
-                else:
-                    raise ApiUnavailable(f"watch: {event['object'].get('message', 'an error without a message')}")
+        return self._transport.watch(_collection(namespace), version)
 
     async def create(self, obj: KubeObject) -> KubeObject:
         """Sends one POST."""

@@ -6,24 +6,19 @@ Apart from `client`, which asks about environments and in other rights.
 from __future__ import annotations
 
 import contextlib
-import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any
 
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.names import FIELD_MANAGER
 from spotcompute.kube.node_port import PodRef
-from spotcompute.kube.port import ApiUnavailable, Conflict, KubeObject, NotFound
-from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Expired, Transport, segment
+from spotcompute.kube.port import Conflict, KubeObject, NotFound
+from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Transport, segment
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PAGE = 500
-
-#: How long one watch lasts. A line that is silently dead is noticed soon after.
-WATCH_SECONDS = 60
-SILENCE_SECONDS = WATCH_SECONDS + 15.0
 
 #: Phases of a pod that does no work any more.
 ENDED = ("Succeeded", "Failed")
@@ -45,23 +40,9 @@ class NodeClient:
         """Lists page by page. Needs `list` on nodes."""
         return await self._list(NODES, {})
 
-    async def watch_nodes(self, version: str) -> AsyncIterator[tuple[str, KubeObject]]:
+    def watch_nodes(self, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
         """Sends one GET, and reads lines for a minute. Needs `watch` on nodes."""
-        query = {
-            "watch": "true",
-            "allowWatchBookmarks": "true",
-            "resourceVersion": version,
-            "timeoutSeconds": str(WATCH_SECONDS),
-        }
-        async with contextlib.aclosing(self._transport.lines(NODES, query, SILENCE_SECONDS)) as lines:
-            async for line in lines:
-                event = json.loads(line)
-                if event["type"] != "ERROR":
-                    yield event["type"], event["object"]
-                elif event["object"].get("code") == 410:
-                    raise Expired(str(event["object"].get("message", "")))
-                else:
-                    raise ApiUnavailable(f"watch of nodes: {event['object'].get('message', 'no message')}")
+        return self._transport.watch(NODES, version)
 
     async def patch_node(self, name: str, change: Mapping[str, Any]) -> KubeObject:
         """Sends one merge patch. Needs `patch` on nodes."""

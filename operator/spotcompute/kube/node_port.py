@@ -5,7 +5,7 @@ Apart from `port`, because an installation without nodes has none of these right
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -29,7 +29,7 @@ class NodePort(Protocol):
         """Returns all nodes, and the version of the list."""
         ...
 
-    def watch_nodes(self, version: str) -> AsyncIterator[tuple[str, KubeObject]]:
+    def watch_nodes(self, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
         """Yields each change since `version`, as its type and the node, for a while. Raises Expired."""
         ...
 

@@ -6,6 +6,7 @@ official client's transport (pool, TLS, credentials) as plain JSON, because its 
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import AsyncGenerator, Mapping
 from typing import Any, NamedTuple
@@ -23,6 +24,10 @@ MERGE_PATCH = "application/merge-patch+json"
 TIMEOUT_SECONDS = 10.0
 
 MESSAGE_CHARACTERS = 500
+
+#: How long one watch lasts. A line that is silently dead is noticed soon after.
+WATCH_SECONDS = 60
+SILENCE_SECONDS = WATCH_SECONDS + 15.0
 
 
 class Expired(KubeError):
@@ -102,6 +107,31 @@ class Transport:
             raise ApiUnavailable(f"{what}: silent for {silence_seconds:g} s") from None
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"{what}: {type(error).__name__}: {error}") from None
+
+    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Mapping[str, Any]]]:
+        """Yields each change in a collection since `version`, as its type and the object, for about a minute.
+
+        A BOOKMARK only tells a newer version. Raises Expired when the changes since then are no longer known.
+        """
+        query = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        async with contextlib.aclosing(self.lines(path, query, SILENCE_SECONDS)) as lines:
+            async for line in lines:
+                try:
+                    event = json.loads(line)
+                except ValueError:
+                    raise ApiUnavailable(f"watch {path}: a line that is no JSON") from None
+                if event["type"] != "ERROR":
+                    yield event["type"], event["object"]
+                elif event["object"].get("code") == 410:
+                    raise Expired(str(event["object"].get("message", "")))
+                else:
+                    words = event["object"].get("message", "an error without a message")
+                    raise ApiUnavailable(f"watch {path}: {words}")
 
     async def _open(
         self, method: str, path: str, body: Any, content_type: str, accept: str, timeout: aiohttp.ClientTimeout

@@ -36,7 +36,7 @@ from spotcompute.plan.launching import (
 )
 from spotcompute.plan.release import due_releases, with_releases_taken_back
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
-from spotcompute.plan.rollout import surging, to_retire, with_retired
+from spotcompute.plan.rollout import surging, to_retire
 from spotcompute.plan.situation import Situation
 
 
@@ -88,7 +88,7 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
     """Returns the ledger with the time of this release, when it goes back to spot, ends a gang or rolls out."""
     if cause is Cause.ROLLED_OUT:
-        return with_retired(ledger, now)
+        return replace(ledger, rolled_at=now)
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)
     if cause is Cause.BACK_TO_SPOT:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from spotcompute.model.ledger import Ledger, Member
+from spotcompute.model.ledger import Member
 from spotcompute.plan.capacity import is_ready
 from spotcompute.plan.drift import Asked
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
@@ -76,8 +76,3 @@ def pause_end(situation: Situation) -> datetime | None:
     if rollout is None or not rollout.pause or rolled_at is None:
         return None
     return min(rolled_at, situation.now) + rollout.pause
-
-
-def with_retired(ledger: Ledger, now: datetime) -> Ledger:
-    """Returns the ledger that remembers when an instance was last retired."""
-    return replace(ledger, rolled_at=now)

@@ -31,7 +31,7 @@ from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.node_port import NodePort
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError, KubeObject
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError, KubeObject, NotFound
 from spotcompute.kube.transport import Expired
 from spotcompute.model.instance import Instance
 from spotcompute.model.ledger import Ledger
@@ -120,7 +120,9 @@ class NodeKeeper:
         machines = [machine for farm in farms for machine in self._machines(farm)]
         machines += [gone async for gone in self._left_behind(farms, machines, nodes)]
         for step in next_steps(nodes, machines):
-            with contextlib.suppress(Conflict):  # it has changed: decided again from its new version
+            with contextlib.suppress(
+                Conflict, NotFound
+            ):  # it has changed, or is gone: decided again from what is there
                 await self._carry_out(step)
         for node in to_drain(nodes, machines):
             await self._drain(node)
@@ -142,6 +144,7 @@ class NodeKeeper:
         """Yields every member of the ledger. Its addresses are known once a sweep has shown it."""
         seen = self._seen(farm)
         assert farm.spec.nodes is not None  # noqa: S101 - that makes it a farm
+        wishes = farm.spec.nodes.resolved()
         for member in farm.ledger.members.values():
             instance = seen.get(member.id)
             yield Machine(
@@ -151,7 +154,7 @@ class NodeKeeper:
                 region=farm.spec.region,
                 zone=member.pool.zone,
                 instance_type=member.pool.instance_type,
-                wishes=farm.spec.nodes.resolved(),
+                wishes=wishes,
                 addresses=tuple(filter(None, (instance.private_ip, instance.public_ip))) if instance else (),
                 on_demand=member.on_demand,
                 is_alive=occupies(member),
@@ -263,7 +266,7 @@ class NodeKeeper:
             try:
                 items, version = await self._port.nodes()
                 self._nodes = {node.name: node for node in map(node_of, items)}
-                async with contextlib.aclosing(self._port.watch_nodes(version)) as events:  # type: ignore[type-var]
+                async with contextlib.aclosing(self._port.watch_nodes(version)) as events:
                     async for kind, obj in events:
                         if kind == "DELETED":
                             self._nodes.pop(obj["metadata"]["name"], None)
