@@ -314,6 +314,8 @@ def life(plane: ControlPlane, places: Sequence[Place], start: Callable[..., Oper
     eventually(
         lambda: Right("patch", "leases", "coordination.k8s.io", HOME, LEASE) in requests(), "the Lease is renewed"
     )
+    # Their writes give way while environments are worked on, so an environment could be gone before it has any.
+    eventually(lambda: _have_objects(requests(), places), "each environment has objects of its instances")
     for place in places:
         place.stage.delete(place.name)
     for place in places:
@@ -324,6 +326,12 @@ def life(plane: ControlPlane, places: Sequence[Place], start: Callable[..., Oper
     for place in places:
         asyncio.run(_tell_twice(kubeconfig, place))
     return plane.audit_events()[begun:]
+
+
+def _have_objects(asked: set[Right], places: Sequence[Place]) -> bool:
+    """True when objects of instances were created in each namespace."""
+    wanted = {Right("create", "spotinstances", "spotcompute.dev", place.stage.namespace, "") for place in places}
+    return wanted <= {right._replace(name="") for right in asked}
 
 
 async def _tell_twice(kubeconfig: Path, place: Place) -> None:
