@@ -16,7 +16,7 @@ from typing import Any
 
 from e2e.simulator import IMAGE, REGION, ROOT, Simulator
 from localcluster.cluster import Cluster
-from localcluster.kubectl import Kubectl
+from localcluster.kubectl import Kubectl, KubectlError
 from localcluster.processes import Child
 from waiting import PATIENCE_SECONDS, eventually
 
@@ -152,6 +152,27 @@ class Stage:
         """The Kubernetes Events about an object."""
         items: list[Object] = self.kubectl.json("get", "events")["items"]
         return [item for item in items if item["involvedObject"]["name"] == name]
+
+    def differs(self, text: str, *options: str, name: str = "web") -> bool:
+        """Whether `kubectl diff` finds a drift between a manifest and the object.
+
+        It reads the object first, and applies the manifest in a dry run after that: what somebody writes between the
+        two, as a status, shows as a difference too. So its answer counts only when the object has not changed since.
+        """
+        while True:
+            before = self._resource_version(name)
+            try:
+                self.kubectl.run("diff", "-f", "-", *options, stdin=text)
+            except KubectlError as error:
+                if error.code != 1:
+                    raise
+                if self._resource_version(name) == before:
+                    return True
+            else:
+                return False
+
+    def _resource_version(self, name: str) -> str:
+        return self.kubectl.run("get", "sce", name, "-o", "jsonpath={.metadata.resourceVersion}")
 
     # -- judging
 

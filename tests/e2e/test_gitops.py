@@ -95,7 +95,7 @@ def test_applied_again_and_again_by_both_nothing_moves(
     assert after["spec"] == before["spec"]
     assert after["metadata"]["generation"] == before["metadata"]["generation"] == 2
     assert owners(after, "spec", "replicas") <= {"autoscaler", "kubectl"}
-    assert stage.kubectl.run("diff", "-f", "-", *way, stdin=git) == ""
+    assert not stage.differs(git, *way)
     assert len(stage.cloud.instances(stage.account, gone=True)) == 2, "something was launched anew"
 
 
@@ -106,7 +106,7 @@ def test_what_the_operator_writes_is_no_drift(stage: Stage, way: tuple[str, ...]
     claimed = stage.until_ready(1)
     assert claimed["metadata"]["finalizers"]
     assert "spotcompute.dev/environment-id" in claimed["metadata"]["annotations"]
-    assert stage.kubectl.run("diff", "-f", "-", *way, stdin=git) == "", "kubectl diff ends with 1 when there is drift"
+    assert not stage.differs(git, *way)
     obj = live(stage)
     for path in (
         ("metadata", "finalizers"),
@@ -129,7 +129,7 @@ def test_the_autoscaler_of_kubernetes_moves_the_number_and_git_never_moves_it_ba
         autoscale(stage, least, most)
         stage.until_ready(min(max(least, wanted(stage)), most))
         stage.kubectl.apply(git, *ARGOCD)
-        assert stage.kubectl.run("diff", "-f", "-", *ARGOCD, stdin=git) == ""
+        assert not stage.differs(git, *ARGOCD)
     numbers = [event["object"]["spec"]["replicas"] for event in stage.history()]
     told = [one for index, one in enumerate(numbers) if index == 0 or numbers[index - 1] != one]
     assert told == [0, 1, 2, 3, 1], "somebody else has moved it"

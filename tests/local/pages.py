@@ -24,6 +24,10 @@ VARYING = (
 )
 
 
+#: A line of kubectl's own log, as of a watch that its server ended: kubectl goes on, and it is no answer.
+LOG_LINE = re.compile(r"^[IWE]\d{4} \d\d:\d\d:\d\d\.\d+ .*\n?", re.MULTILINE)
+
+
 @dataclass(frozen=True)
 class Command:
     """`Command` is what a newcomer types, and what the page shows below it; None when it shows nothing."""
@@ -74,7 +78,7 @@ def is_answer(shown: str, seen: str) -> bool:
             pattern += r"(?:.*\n)*?"
         else:
             pattern += ".*".join(map(re.escape, line.split(LEFT_OUT))) + r"\n"
-    return re.fullmatch(pattern, "".join(f"{line}\n" for line in _alike(seen))) is not None
+    return re.fullmatch(pattern, "".join(f"{line}\n" for line in _alike(LOG_LINE.sub("", seen)))) is not None
 
 
 def _alike(text: str) -> list[str]:

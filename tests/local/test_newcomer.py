@@ -64,6 +64,8 @@ def test_what_is_not_typed_stands_on_a_page() -> None:
         ("COST 0.0522", "COST 0.0523\n", False),
         ("ins-6cir11jr at 10.0.0.2", "ins-aaaaaaaa at 10.0.0.9\n", True),
         ("2 of 2 run", "2 of 3 run\n", False),
+        ("met", 'I1130 09:49:02.886072    7031 reflector.go:664] "Warning: watch ended"\nmet\n', True),
+        ("met", "E1130 was the number\nmet\n", False),
     ],
 )
 def test_an_answer_is_compared_word_by_word(shown: str, seen: str, same: bool) -> None:
