@@ -243,7 +243,7 @@ def check(kubeconfig: str | None, context: str | None, namespace: str | None, ou
 
 
 async def _checks(settings: Settings, home: str, kubeconfig: str | None, context: str | None) -> list[Check]:
-    install = Install(home, __version__, settings.lease, settings.watched)
+    install = Install(home, __version__, settings.lease, settings.watched, settings.nodes)
     try:
         async with app.inspection(kubeconfig, context) as inspection:
             await identify(inspection, install)

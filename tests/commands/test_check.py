@@ -15,10 +15,14 @@ from cloud.grounds import SimulatedGround
 from spotcompute.__main__ import main
 from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.errors import NotSent
-from spotcompute.commands.check import Check, State, check_endpoint, clock, report
+from spotcompute.commands.check import Check, Install, State, check_cluster, check_endpoint, clock, report
 from spotcompute.commands.rights import Where, rights_needed
+from spotcompute.kube.inspection import AccessQuestion, Inspection
+from spotcompute.kube.port import KubeObject
 
-BASE = Path(__file__).parents[2] / "deploy" / "base"
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "deploy"
+RIGHTS = rights_needed("spotcompute-operator", keeps_nodes=True)
 NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 ENDPOINT = Endpoint("cvm.tencentcloudapi.com", "https", is_default=True)
 
@@ -27,7 +31,7 @@ def granted(manifest: str) -> set[tuple[str, str, str, str]]:
     """Every right that a manifest grants: verb, group, resource with its subresource, name."""
     return {
         (verb, group, resource, name)
-        for document in yaml.safe_load_all((BASE / manifest).read_text())
+        for document in yaml.safe_load_all((DEPLOY / manifest).read_text())
         for rule in document.get("rules", ())
         for group in rule["apiGroups"]
         for resource in rule["resources"]
@@ -36,11 +40,11 @@ def granted(manifest: str) -> set[tuple[str, str, str, str]]:
     }
 
 
-@pytest.mark.parametrize("manifest", sorted({right.manifest for right in rights_needed("spotcompute-operator")}))
+@pytest.mark.parametrize("manifest", sorted({right.manifest for right in RIGHTS}))
 def test_the_rights_asked_for_are_those_of_the_manifest(manifest: str) -> None:
     asked = {
         (one.verb, one.group, f"{one.resource}/{one.subresource}".rstrip("/"), one.name)
-        for one in rights_needed("spotcompute-operator")
+        for one in RIGHTS
         if one.manifest == manifest
     }
     assert asked == granted(manifest)
@@ -49,9 +53,102 @@ def test_the_rights_asked_for_are_those_of_the_manifest(manifest: str) -> None:
 def test_every_manifest_of_rights_that_the_operator_needs_is_asked_about() -> None:
     """Those for people, for Secrets of one namespace and for guarding them are no need of every install."""
     others = {"cluster-roles-users.yaml", "cluster-role-read-sources.yaml", "cluster-role-guard-credentials.yaml"}
-    shipped = {path.name for path in BASE.glob("*role*.yaml")} - others
-    assert shipped == {right.manifest for right in rights_needed("x")}
-    assert {right.where for right in rights_needed("x")} == set(Where)
+    shipped = {f"base/{path.name}" for path in (DEPLOY / "base").glob("*role*.yaml") if path.name not in others}
+    assert shipped == {right.manifest for right in rights_needed("x", keeps_nodes=False)}
+    for_nodes = {f"overlays/nodes/{path.name}" for path in (DEPLOY / "overlays" / "nodes").glob("*role*.yaml")}
+    assert shipped | for_nodes == {right.manifest for right in RIGHTS}
+    assert {right.where for right in RIGHTS} == set(Where)
+
+
+class Canned(Inspection):
+    """A cluster with these schemas and settings, whose operator has every right that names none of `denied`."""
+
+    def __init__(
+        self, schemas: dict[str, Any] | None = None, settings: dict[str, str] | None = None, denied: str = "nothing"
+    ) -> None:
+        self._schemas = schemas or {}
+        self._settings, self._denied = settings or {}, denied
+
+    async def version(self) -> tuple[str, datetime | None]:
+        return "v1.36.0", None
+
+    async def schema(self, kind: str) -> dict[str, Any] | None:
+        return self._schemas.get(kind)
+
+    async def deployments(self, home: str) -> list[KubeObject]:
+        container = {"env": [{"name": name, "value": value} for name, value in self._settings.items()]}
+        spec = {"replicas": 1, "template": {"spec": {"containers": [container]}}}
+        return [{"metadata": {"name": "operator"}, "spec": spec, "status": {"availableReplicas": 1}}]
+
+    async def config_map(self, namespace: str, name: str = "") -> None:
+        return None
+
+    async def lease(self, home: str, name: str) -> None:
+        return None
+
+    async def environments(self, namespace: str | None = None) -> list[KubeObject]:
+        return []
+
+    async def may(self, question: AccessQuestion) -> bool:
+        return question.resource != self._denied
+
+
+async def checked(cluster: Canned, name: str) -> list[Check]:
+    found = await check_cluster(cluster, Install("spotcompute-system", "0"), lambda: NOW)
+    return [one for one in found if one.name == name]
+
+
+def published(plural: str) -> Any:
+    """What the API server publishes of our definition."""
+    definition = yaml.safe_load((ROOT / "crds" / f"spotcompute.dev_{plural}.yaml").read_text())
+    return definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
+
+
+async def test_each_of_both_definitions_is_missing_older_newer_or_right() -> None:
+    environments, instances = published("spotcomputeenvironments"), published("spotinstances")
+    ours = {"SpotComputeEnvironment": environments, "SpotInstance": instances}
+    assert [one.state for one in await checked(Canned(ours), "crd")] == [State.OK, State.OK]
+    first, second = await checked(Canned({"SpotComputeEnvironment": environments}), "crd")
+    assert (first.state, second.state) == (State.OK, State.FAILED)
+    assert second.said.startswith("The CRD spotinstances.spotcompute.dev is not installed, so instances are shown")
+    assert second.remedy == "kubectl apply --server-side -f crds/spotcompute.dev_spotinstances.yaml"
+    del instances["properties"]["status"]["properties"]["privateIP"]
+    environments["properties"]["spec"]["properties"]["later"] = {"type": "string"}
+    first, second = await checked(Canned(ours), "crd")
+    assert (first.state, "it has spec.later besides" in first.said) == (State.SKIPPED, True)
+    assert (second.state, "it lacks status.privateIP" in second.said) == (State.FAILED, True)
+    assert "spotcompute.dev_spotinstances.yaml, then update the operator" in second.remedy
+
+
+@pytest.mark.parametrize(
+    ("settings", "are_asked"),
+    [
+        ({}, False),
+        ({"SPOTCOMPUTE_NODES": "false"}, False),
+        ({"SPOTCOMPUTE_NODES": "perhaps"}, False),
+        ({"SPOTCOMPUTE_NODES": "true"}, True),
+        ({"SPOTCOMPUTE_NODES": "1", "SPOTCOMPUTE_NAMESPACES": "jobs"}, True),
+    ],
+)
+async def test_the_rights_for_nodes_are_asked_for_where_the_deployment_turns_them_on(
+    settings: dict[str, str], are_asked: bool
+) -> None:
+    found = await checked(Canned(settings=settings, denied="nodes"), "rights")
+    wrong = [one for one in found if one.state is State.FAILED]
+    assert bool(wrong) is are_asked
+    if are_asked:
+        words = "lacks rights of cluster-role-nodes.yaml: list nodes, watch nodes, patch nodes, delete nodes"
+        assert wrong[0].said == f"The operator {words}"
+        assert "kubectl apply -f deploy/overlays/nodes/cluster-role-nodes.yaml" in wrong[0].remedy
+
+
+async def test_the_rights_to_show_instances_are_asked_for_in_every_watched_namespace() -> None:
+    (wrong,) = (
+        one
+        for one in await checked(Canned(settings={"SPOTCOMPUTE_NAMESPACES": "jobs"}, denied="spotinstances"), "rights")
+        if one.state is State.FAILED
+    )
+    assert "create spotinstances in jobs" in wrong.said
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,11 @@ from waiting import eventually
 pytestmark = pytest.mark.e2e
 
 HOME = "spotcompute-system"
-CRD = CRDS / "spotcompute.dev_spotcomputeenvironments.yaml"
+DEFINITIONS = {
+    CRDS / "spotcompute.dev_spotcomputeenvironments.yaml": "observedTime",
+    CRDS / "spotcompute.dev_spotinstances.yaml": "privateIP",
+}
+NODES = ROOT / "deploy" / "overlays" / "nodes" / "cluster-role-nodes.yaml"
 
 
 class Place:
@@ -64,8 +68,8 @@ class Place:
             check=False,
         )
 
-    def check(self, kubeconfig: Path | None = None) -> subprocess.CompletedProcess[str]:
-        return self.run("check", "--kubeconfig", str(kubeconfig or self.cluster.kubectl.kubeconfig))
+    def check(self, kubeconfig: Path | None = None, **variables: str) -> subprocess.CompletedProcess[str]:
+        return self.run("check", "--kubeconfig", str(kubeconfig or self.cluster.kubectl.kubeconfig), **variables)
 
     def at(self, moment: datetime) -> list[Check]:
         """What the checks of the cluster say at another time."""
@@ -102,7 +106,8 @@ def test_a_healthy_install_passes_for_a_person_and_for_the_operator(place: Place
     done = place.check()
     assert done.returncode == 0, done.stdout + done.stderr
     for words in (
-        "is that of this release",
+        "The CRD spotcomputeenvironments.spotcompute.dev is that of this release",
+        "The CRD spotinstances.spotcompute.dev is that of this release",
         "leads, and renewed its Lease",
         "The operator has the 6 rights of role-home.yaml",
         "The operator has seen 1 environment",
@@ -143,17 +148,35 @@ def test_a_person_without_rights_is_told_what_could_not_be_checked(place: Place)
     assert "✗" not in done.stdout
 
 
-def test_an_old_definition_is_named_with_the_fields_that_it_lacks(place: Place) -> None:
-    old = yaml.safe_load(CRD.read_text())
-    (version,) = old["spec"]["versions"]
-    del version["schema"]["openAPIV3Schema"]["properties"]["status"]["properties"]["observedTime"]
-    place.cluster.kubectl.apply(yaml.safe_dump(old))
+def test_rights_for_nodes_are_missing_until_the_overlay_grants_them(place: Place) -> None:
+    done = place.check(place.account, SPOTCOMPUTE_NODES="true")
+    assert "✗ The operator lacks rights of cluster-role-nodes.yaml: list nodes, " in done.stdout, done.stdout
+    assert "approve signers kubernetes.io/kubelet-serving" in done.stdout
+    place.cluster.kubectl.run("apply", "-f", str(NODES))
     try:
-        said = "is older than this program: it lacks status.observedTime"
-        eventually(lambda: said in place.check().stdout, "the API server publishes it", 60)
+        said = "✔ The operator has the 11 rights of cluster-role-nodes.yaml"
+        eventually(lambda: said in place.check(place.account, SPOTCOMPUTE_NODES="true").stdout, "it has them")
     finally:
-        place.cluster.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(CRD))
-        eventually(lambda: "is that of this release" in place.check().stdout, "it is as before", 60)
+        place.cluster.kubectl.run("delete", "-f", str(NODES))
+
+
+def test_old_definitions_are_named_with_the_fields_that_they_lack(place: Place) -> None:
+    for path, field in DEFINITIONS.items():
+        old = yaml.safe_load(path.read_text())
+        (version,) = old["spec"]["versions"]
+        schema = version["schema"]["openAPIV3Schema"]
+        del schema["properties"]["status"]["properties"][field]
+        version["additionalPrinterColumns"] = []
+        place.cluster.kubectl.apply(yaml.safe_dump(old))
+    lacking = [f"is older than this program: it lacks status.{field}" for field in DEFINITIONS.values()]
+    try:
+        eventually(
+            lambda: (said := place.check().stdout) and all(one in said for one in lacking), "the server publishes", 60
+        )
+    finally:
+        for path in DEFINITIONS:
+            place.cluster.kubectl.run("apply", "--server-side", "--force-conflicts", "-f", str(path))
+        eventually(lambda: place.check().stdout.count("is that of this release") == 2, "it is as before", 60)
 
 
 def test_an_operator_that_is_down_is_named(place: Place) -> None:

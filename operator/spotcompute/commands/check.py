@@ -13,11 +13,14 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from spotcompute.api.crd import custom_resource_definition
+from pydantic import TypeAdapter, ValidationError
+
+from spotcompute.api.crd import KIND, custom_resource_definition
+from spotcompute.api.instance_object import INSTANCE_KIND, instance_resource_definition
 from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.errors import CloudError
 from spotcompute.commands.advice import advice_on
-from spotcompute.commands.rights import Right, Where, rights_needed
+from spotcompute.commands.rights import DISCOVERY, Right, Where, rights_needed
 from spotcompute.kube.connection import CREDENTIALS_PROGRAM_FAILED
 from spotcompute.kube.inspection import AccessQuestion, Inspection
 from spotcompute.kube.names import EVERYWHERE, RUNS, WATCHES
@@ -35,7 +38,7 @@ OLDEST = (1, 29)
 #: Names that are written out in one sentence.
 SHOWN = 3
 
-UPDATE = "kubectl apply --server-side -f crds/spotcompute.dev_spotcomputeenvironments.yaml"
+UPDATE = "kubectl apply --server-side -f crds/spotcompute.dev_{plural}.yaml"
 LEASE = "spotcompute-operator"
 
 
@@ -92,6 +95,7 @@ class Install:
     version: str
     lease: str | None = None
     namespaces: tuple[str, ...] = ()
+    keeps_nodes: bool = False
     #: The ServiceAccount of the operator as the API server calls it; None when we are it ourselves.
     user: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -124,7 +128,7 @@ async def check_cluster(inspection: Inspection, install: Install, now: Callable[
     if first[0].state is State.FAILED:
         return first
     parts: list[Callable[[], Awaitable[list[Check]]]] = [
-        lambda: _definition(inspection),
+        lambda: _definitions(inspection),
         lambda: _operator(inspection, install),
         lambda: _lease(inspection, install, now()),
         lambda: _rights(inspection, install),
@@ -166,25 +170,42 @@ def clock(whose: str, theirs: datetime, ours: datetime) -> Check:
     )
 
 
-async def _definition(inspection: Inspection) -> list[Check]:
-    """Compares the CRD in the cluster with that of this release, field by field."""
-    name, label = "crd", "The CRD spotcomputeenvironments.spotcompute.dev"
-    try:
-        schema = await inspection.schema()
-    except KubeError as error:
-        return [skipped(name, f"{label} was not looked at: {error}")]
-    if schema is None:
-        return [failed(name, f"{label} is not installed", UPDATE)]
-    (version,) = custom_resource_definition()["spec"]["versions"]
+async def _definitions(inspection: Inspection) -> list[Check]:
+    """Compares both CRDs in the cluster with those of this release, field by field."""
+    found = []
+    for kind, definition, without in (
+        (KIND, custom_resource_definition(), "nothing works"),
+        (
+            INSTANCE_KIND,
+            instance_resource_definition(),
+            "instances are shown in status only, and nobody can wish for one",
+        ),
+    ):
+        label = f"The CRD {definition['metadata']['name']}"
+        try:
+            schema = await inspection.schema(kind)
+        except KubeError as error:
+            found.append(skipped("crd", f"{label} was not looked at: {error}"))
+            continue
+        update = UPDATE.format(plural=definition["spec"]["names"]["plural"])
+        if schema is None:
+            found.append(failed("crd", f"{label} is not installed, so {without}", update))
+        else:
+            found.append(_compared(label, definition, schema, update))
+    return found
+
+
+def _compared(label: str, definition: Mapping[str, Any], schema: Mapping[str, Any], update: str) -> Check:
+    (version,) = definition["spec"]["versions"]
     ours, theirs = set(_paths(version["schema"]["openAPIV3Schema"])), set(_paths(schema))
     missing = sorted(ours - theirs)
     if missing:
         said = f"{label} is older than this program: it lacks {listed(missing)}"
-        return [failed(name, said, f"{UPDATE}, then update the operator")]
+        return failed("crd", said, f"{update}, then update the operator")
     newer = sorted(path for path in theirs - ours if path.startswith(("spec.", "status.")))
     if newer:
-        return [skipped(name, f"{label} is newer than this program: it has {listed(newer)} besides")]
-    return [ok(name, f"{label} is that of this release")]
+        return skipped("crd", f"{label} is newer than this program: it has {listed(newer)} besides")
+    return ok("crd", f"{label} is that of this release")
 
 
 def _paths(schema: Mapping[str, Any], path: str = "") -> list[str]:
@@ -250,8 +271,17 @@ async def _learn(inspection: Inspection, install: Install, deployment: KubeObjec
     install.lease = found.get("SPOTCOMPUTE_LEASE") or install.lease
     names = f"{found.get('SPOTCOMPUTE_NAMESPACE', '')},{found.get('SPOTCOMPUTE_NAMESPACES', '')}".replace(",", " ")
     install.namespaces = tuple(dict.fromkeys(names.split())) or install.namespaces
+    install.keeps_nodes = _is_on(found.get("SPOTCOMPUTE_NODES", ""))
     if not install.is_here:
         install.user = f"system:serviceaccount:{install.home}:{pod.get('serviceAccountName', 'default')}"
+
+
+def _is_on(text: str) -> bool:
+    """True when the operator would read the text as true. One that it would not read at all ends it, so it is off."""
+    try:
+        return TypeAdapter(bool).validate_python(text)
+    except ValidationError:
+        return False
 
 
 async def _settings_of(inspection: Inspection, home: str, container: Mapping[str, Any]) -> dict[str, str]:
@@ -297,11 +327,11 @@ def _logs(install: Install) -> str:
 async def _rights(inspection: Inspection, install: Install) -> list[Check]:
     """Asks for each right of the operator, and says by manifest which are missing."""
     needed: dict[str, list[tuple[Right, str]]] = {}
-    for right in rights_needed(install.lease or LEASE):
+    for right in rights_needed(install.lease or LEASE, install.keeps_nodes):
         if right.name == "kube-system" and install.settings.get("SPOTCOMPUTE_CLUSTER_ID"):
             continue
-        if right.where is Where.CLUSTER and install.namespaces:
-            continue  # an install for some namespaces has none in the whole cluster
+        if right.manifest == DISCOVERY and install.namespaces:
+            continue  # an install for some namespaces does without
         places = {Where.HOME: (install.home,), Where.WATCHED: install.namespaces or ("",)}.get(right.where, ("",))
         needed.setdefault(right.manifest, []).extend((right, place) for place in places)
     try:
@@ -325,10 +355,11 @@ async def _of_manifest(
         for (right, place), is_allowed in zip(pairs, answers, strict=True)
         if not is_allowed
     ]
+    label = manifest.rpartition("/")[-1]
     if missing:
-        said = f"The operator lacks rights of {manifest}: {listed(missing, shown=len(missing))}"
-        return failed("rights", said, f"kubectl apply -f deploy/base/{manifest}, or the same role of the chart")
-    return ok("rights", f"The operator has the {len(pairs)} rights of {manifest}")
+        said = f"The operator lacks rights of {label}: {listed(missing, shown=len(missing))}"
+        return failed("rights", said, f"kubectl apply -f deploy/{manifest}, or the same role of the chart")
+    return ok("rights", f"The operator has the {len(pairs)} rights of {label}")
 
 
 async def _environments(inspection: Inspection, install: Install, now: datetime) -> list[Check]:

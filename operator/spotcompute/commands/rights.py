@@ -1,4 +1,4 @@
-"""Lists the rights that an install needs, and the manifest that grants each. A test compares it with `deploy/base`.
+"""Lists the rights that an install needs, and the manifest that grants each. A test compares it with `deploy`.
 
 Apart from `check`, which asks for them: it is a table, and reads as one.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
+from spotcompute.api.instance_object import INSTANCE_PLURAL
 from spotcompute.kube.names import ACCOUNTS, CRD_NAME, GROUP, PLURAL
 
 
@@ -21,7 +22,7 @@ class Where(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Right:
-    """`Right` is one verb on one resource. `name` limits it to one object. `manifest` is the file that grants it."""
+    """`Right` is one verb on one resource. `name` limits it to one object. `manifest` is the file below `deploy`."""
 
     manifest: str
     where: Where
@@ -37,23 +38,31 @@ class Right:
         return f"{self.verb} {resource}" + (f" {self.name}" if self.name else "")
 
 
-_DISCOVERY, _ENVIRONMENTS, _HOME = "cluster-role-discovery.yaml", "cluster-role-environments.yaml", "role-home.yaml"
-INSTANCES = "spotinstances"
-_CRDS, _LEASES = "apiextensions.k8s.io", "coordination.k8s.io"
+#: The rights that an install for some namespaces does without.
+DISCOVERY = "base/cluster-role-discovery.yaml"
+_ENVIRONMENTS, _HOME, _NODES = (
+    "base/cluster-role-environments.yaml",
+    "base/role-home.yaml",
+    "overlays/nodes/cluster-role-nodes.yaml",
+)
+_CRDS, _LEASES, _CERTIFICATES = "apiextensions.k8s.io", "coordination.k8s.io", "certificates.k8s.io"
+_REQUESTS = "certificatesigningrequests"
+_SIGNERS = ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving")
 
 
-def rights_needed(lease: str) -> tuple[Right, ...]:
-    """Returns all rights of an install whose replicas agree by the Lease of this name.
+def rights_needed(lease: str, keeps_nodes: bool) -> tuple[Right, ...]:
+    """Returns all rights of an install whose replicas agree by the Lease of this name, with or without nodes."""
+    return (*_rights_of_all(lease), *(_rights_for_nodes() if keeps_nodes else ()))
 
-    Those of the discovery are none that an install for some namespaces has.
-    """
+
+def _rights_of_all(lease: str) -> tuple[Right, ...]:
     return (
-        *(Right(_DISCOVERY, Where.CLUSTER, verb, _CRDS, "customresourcedefinitions", name=CRD_NAME) for verb in _LOOK),
-        Right(_DISCOVERY, Where.CLUSTER, "get", "", "namespaces", name="kube-system"),
+        *(Right(DISCOVERY, Where.CLUSTER, verb, _CRDS, "customresourcedefinitions", name=CRD_NAME) for verb in _LOOK),
+        Right(DISCOVERY, Where.CLUSTER, "get", "", "namespaces", name="kube-system"),
         *(Right(_ENVIRONMENTS, Where.WATCHED, verb, GROUP, PLURAL) for verb in ("get", *_LOOK, "patch")),
         Right(_ENVIRONMENTS, Where.WATCHED, "patch", GROUP, PLURAL, "status"),
         *(
-            Right(_ENVIRONMENTS, Where.WATCHED, verb, GROUP, INSTANCES)
+            Right(_ENVIRONMENTS, Where.WATCHED, verb, GROUP, INSTANCE_PLURAL)
             for verb in (*_LOOK, "create", "patch", "delete")
         ),
         *(Right(_ENVIRONMENTS, Where.WATCHED, verb, "events.k8s.io", "events") for verb in ("create", "patch")),
@@ -61,6 +70,18 @@ def rights_needed(lease: str) -> tuple[Right, ...]:
         Right(_HOME, Where.HOME, "create", "", "configmaps"),
         *(Right(_HOME, Where.HOME, verb, _LEASES, "leases", name=lease) for verb in ("get", "patch")),
         Right(_HOME, Where.HOME, "create", _LEASES, "leases"),
+    )
+
+
+def _rights_for_nodes() -> tuple[Right, ...]:
+    return (
+        *(Right(_NODES, Where.CLUSTER, verb, "", "nodes") for verb in (*_LOOK, "patch", "delete")),
+        *(Right(_NODES, Where.CLUSTER, verb, "", "pods") for verb in ("list", "delete")),
+        Right(_NODES, Where.CLUSTER, "patch", "", "pods", "status"),
+        Right(_NODES, Where.CLUSTER, "create", "", "pods", "eviction"),
+        Right(_NODES, Where.CLUSTER, "list", _CERTIFICATES, _REQUESTS),
+        Right(_NODES, Where.CLUSTER, "update", _CERTIFICATES, _REQUESTS, "approval"),
+        *(Right(_NODES, Where.CLUSTER, "approve", _CERTIFICATES, "signers", name=signer) for signer in _SIGNERS),
     )
 
 

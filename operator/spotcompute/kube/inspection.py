@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from spotcompute.api.crd import GROUP, KIND, PLURAL, VERSION
+from spotcompute.api.crd import GROUP, PLURAL, VERSION
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.names import ACCOUNTS
 from spotcompute.kube.port import ApiUnavailable, KubeObject, NotFound
@@ -55,8 +55,8 @@ class Inspection:
         answer = await self._transport.call("POST", "/apis/authentication.k8s.io/v1/selfsubjectreviews", body=review)
         return str(answer["status"]["userInfo"]["username"])
 
-    async def schema(self) -> Mapping[str, Any] | None:
-        """Returns the schema of environments as the API server publishes it. None when it does not know them."""
+    async def schema(self, kind: str) -> Mapping[str, Any] | None:
+        """Returns the schema of a kind of ours as the API server publishes it. None when it does not know the kind."""
         try:
             found = await self._transport.call("GET", f"/openapi/v3/apis/{GROUP}/{VERSION}")
         except (ApiUnavailable, NotFound) as error:
@@ -64,7 +64,7 @@ class Inspection:
                 return None
             raise
         schemas = (found.get("components") or {}).get("schemas") or {}
-        return next((schema for name, schema in schemas.items() if name.endswith(f".{KIND}")), None)
+        return next((schema for name, schema in schemas.items() if name.endswith(f".{kind}")), None)
 
     async def deployments(self, home: str) -> Sequence[KubeObject]:
         """Returns the Deployments of the operator in its own namespace."""
