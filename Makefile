@@ -33,7 +33,7 @@ down: $(READY)  ## end what `make up` started
 # Three for each core of a small machine, because most of the time the end-to-end tests wait for real processes; each takes
 # up to 1 GB of memory. 0 runs the tests in order, in one process. At the end stand the slowest tests.
 WORKERS ?= 6
-test: check assets helm prometheus scheduler  ## check, then every test, those on a real control plane included
+test: check assets helm prometheus scheduler tools  ## check, then every test, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --durations=30
 
 FAST := plan report api model commands telemetry golden mutation/test_catalogue.py test_layout.py test_structure.py
@@ -84,6 +84,10 @@ kueue: $(READY)  ## build Kueue once and cache it: minutes, only for jobs that q
 .PHONY: helm
 helm: $(READY)
 	@$(BIN)/python -m localcluster helm
+
+.PHONY: tools
+tools: $(READY)
+	@$(BIN)/python -m localcluster tools
 
 .PHONY: prometheus
 prometheus: $(READY)

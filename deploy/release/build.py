@@ -1,6 +1,6 @@
 """Builds into dist/ what a release holds besides the image: packages, chart, CRD, one-file install, plugin, checksums.
 
-    python deploy/release/build.py --image ghcr.io/OWNER/spotcompute-operator@sha256:… --url https://…/releases/download/v0.1.0
+    python deploy/release/build.py --image ghcr.io/OWNER/spotcompute-operator --digest FILE --url https://…/download/v0.1.0
 
 Apart from `targets.mk`, which calls it, because an archive must be the same byte by byte whoever builds it: no time, no
 user and no order of a file system goes into one.
@@ -162,6 +162,16 @@ def checksums(dist: Path) -> None:
     (dist / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
+def named(image: str | None, digest: Path | None) -> str | None:
+    """The image's name: with the tag of this release and the digest in that file, where there is one."""
+    if not image or digest is None:
+        return image or None
+    repository, tag, known = parts_of(image)
+    if tag or known:
+        raise CannotBuild(f"{image} is to be a repository, without tag and digest: the release gives it both")
+    return f"{repository}:{version()}@{digest.read_text(encoding='utf-8').strip()}"
+
+
 def parts_of(image: str) -> tuple[str, str, str]:
     """Repository, tag and digest of `REPOSITORY[:TAG][@sha256:…]`; a registry may have a port."""
     found = re.fullmatch(r"(?P<name>[^@]+?)(?::(?P<tag>[\w.-]+))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?", image)
@@ -229,12 +239,16 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--dist", type=Path, default=ROOT / "dist")
     parser.add_argument("--image", help="REPOSITORY[:TAG][@sha256:DIGEST] that chart and install.yaml name")
+    parser.add_argument("--digest", type=Path, help="a file with the digest of the image: --image is its repository")
     parser.add_argument("--url", help="where the files of the release will lie")
     parser.add_argument(
         "--checksums", action="store_true", help="write SHA256SUMS of what is in dist, and nothing else"
     )
     given = parser.parse_args()
     try:
-        checksums(given.dist) if given.checksums else build(given.dist, given.image or None, given.url or None)
+        if given.checksums:
+            checksums(given.dist)
+        else:
+            build(given.dist, named(given.image, given.digest), given.url or None)
     except CannotBuild as error:
         sys.exit(f"{error}")

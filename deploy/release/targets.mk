@@ -1,42 +1,44 @@
 # What a release holds, into dist/. The workflows call the same targets. The Makefile includes them.
-# PUBLISHED names the published image in chart and install manifest; without it the chart asks for one. URL is where the files
-# will lie.
+# REPOSITORY is where the image will lie: chart and install manifest name it there, by its digest; without it the chart asks
+# for an image. URL is where the files will lie, and SOURCE the address of this repository.
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-EPOCH   := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 ARCHIVE := dist/spotcompute-operator-$(VERSION)-image.tar
+DIGEST  := .cache/image-digest
+LAYOUT  := .cache/image
 
 .PHONY: release image checksums
 release: $(READY) assets helm  ## build packages, image archive, chart, CRD, install manifest, plugin, SBOM and checksums into dist/
 	rm -rf dist && mkdir dist
-	$(BIN)/python deploy/release/build.py $(if $(PUBLISHED),--image '$(PUBLISHED)') $(if $(URL),--url '$(URL)')
+	$(MAKE) --no-print-directory image
+	$(BIN)/python deploy/release/build.py $(if $(REPOSITORY),--image '$(REPOSITORY)' --digest $(DIGEST)) $(if $(URL),--url '$(URL)')
 	$(MAKE) --no-print-directory sbom
-	@# Not $(MAKE), by which even a dry run would start a builder.
-	@if docker buildx inspect --bootstrap >/dev/null 2>&1; then make --no-print-directory image; \
-	 elif [ -n "$(CI_RELEASE)" ]; then echo "no builder answers: docker buildx inspect --bootstrap"; exit 1; \
-	 else echo "The image archive is left out, because no builder answers (docker buildx). Everything else is in dist/."; fi
 	$(MAKE) --no-print-directory checksums
 	@ls -l dist
 
-# Two builds of one commit on one base are the same: every file gets the commit's time. `docker load` takes the archive, and
-# so do `skopeo copy oci-archive:…` and `crane push`.
-image:  ## build the image for this machine's architecture into an OCI archive in dist/ (needs docker buildx)
-	@mkdir -p dist
-	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build --provenance=false \
-	  --output type=oci,dest=$(ARCHIVE),name=spotcompute-operator:$(VERSION),rewrite-timestamp=true .
+# It needs Linux, and neither Docker nor a registry nor root. Two builds of one commit are the same, on every machine.
+# `docker load`, `podman load`, `kind load image-archive` and `skopeo copy oci-archive:…` take the archive.
+image: $(READY)  ## build the image for x86-64 and arm64 into an OCI archive in dist/, without Docker
+	@$(BIN)/python deploy/image/build.py --out $(ARCHIVE) --digest $(DIGEST) $(if $(SOURCE),--source '$(SOURCE)')
 
 checksums: $(READY)
 	$(BIN)/python deploy/release/build.py --checksums
 
-.PHONY: version push push-chart
+.PHONY: version image-lock push push-chart actionlint
 version:
 	@echo $(VERSION)
 
-# For the workflow of a release: REPOSITORY and REGISTRY are where it may write.
-push:
-	@mkdir -p .cache
-	SOURCE_DATE_EPOCH=$(EPOCH) docker buildx build --platform linux/amd64,linux/arm64 --provenance=mode=max \
-	  --metadata-file .cache/image.json --output type=registry,name=$(REPOSITORY):$(VERSION),rewrite-timestamp=true .
-	@$(PYTHON) -c 'import json; print(json.load(open(".cache/image.json"))["containerimage.digest"])' > .cache/image-digest
+image-lock: $(READY)  ## write the lock of the image's Debian packages anew, with the newest versions (on Debian 12)
+	$(BIN)/python deploy/image/lock.py
+
+# `docker login` or `crane auth login` says who you are to the registry.
+push: $(READY)  ## push the image archive of dist/ to REPOSITORY=registry.example.com/your-team/spotcompute-operator
+	@test -n "$(REPOSITORY)" || { echo "say where to: make push REPOSITORY=registry.example.com/your-team/spotcompute-operator"; exit 1; }
+	@test -e $(ARCHIVE) || { echo "there is no $(ARCHIVE): make image"; exit 1; }
+	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT) && tar -xf $(ARCHIVE) -C $(LAYOUT)
+	@$$($(BIN)/python -m localcluster tools crane) push $(LAYOUT) $(REPOSITORY):$(VERSION)
 
 push-chart: helm
 	$$($(BIN)/python -m localcluster helm) push dist/spotcompute-operator-$(VERSION).tgz $(REGISTRY)
+
+actionlint: $(READY)  ## look for mistakes in the workflows
+	@$$($(BIN)/python -m localcluster tools actionlint)

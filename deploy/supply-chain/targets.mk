@@ -12,10 +12,11 @@ $(SUPPLY)/.installed: deploy/supply-chain/requirements.lock requirements.run.loc
 	@touch $@
 
 .PHONY: sbom audit licences lock
-sbom: $(SUPPLY)/.installed  ## write the CycloneDX bill of materials of the image's dependencies to dist/
+sbom: $(SUPPLY)/.installed  ## write the CycloneDX bill of materials of the image, Python's and Debian's packages, to dist/
 	@mkdir -p dist
 	@$(SUPPLY)/tools/bin/cyclonedx-py requirements requirements.run.lock --pyproject pyproject.toml --output-reproducible --spec-version 1.6 -o $(SBOM) 2>/dev/null
-	@$(PYTHON) deploy/supply-chain/check_sbom.py $(SBOM) requirements.run.lock
+	@$(PYTHON) deploy/supply-chain/add_debian.py $(SBOM) deploy/image/debian.lock
+	@$(PYTHON) deploy/supply-chain/check_sbom.py $(SBOM) requirements.run.lock deploy/image/debian.lock
 
 audit: $(SUPPLY)/.installed  ## look for known vulnerabilities in the image's dependencies; fails when that cannot be asked
 	$(SUPPLY)/tools/bin/pip-audit --strict --require-hashes --disable-pip -r requirements.run.lock

@@ -19,6 +19,7 @@ import yaml
 from deploy import chart
 from deploy.chart import HelmError
 from deploy.manifests import ROOT
+from localcluster import tools
 
 DIGEST = "sha256:" + "0" * 64
 IMAGE = f"ghcr.io/your-team/spotcompute-operator:1.2.3@{DIGEST}"
@@ -126,11 +127,41 @@ def test_the_workflows_call_targets_that_exist() -> None:
     assert {"release", "push", "push-chart", "docs"} <= called
 
 
-@pytest.mark.parametrize(("given", "is_named"), [((), False), ((f"PUBLISHED={IMAGE}",), True)])
-def test_make_names_an_image_only_when_it_is_told_one(given: tuple[str, ...], is_named: bool) -> None:
+def test_actionlint_finds_no_mistake_in_the_workflows() -> None:
+    actionlint = tools.ensure()["actionlint"]
+    done = subprocess.run([actionlint], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    wrong = "on: push\njobs: {test: {runs-on: ubuntu-latest, steps: [{run: 'echo ${{ github.no_such_thing }}'}]}}\n"
+    done = subprocess.run([actionlint, "-"], cwd=ROOT, input=wrong, capture_output=True, text=True, check=False)
+    assert "no_such_thing" in done.stdout, "it would have found one"
+
+
+def test_the_workflow_pushes_the_archive_that_the_release_holds() -> None:
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert text.index("make release REPOSITORY=") < text.index("make push REPOSITORY=") < text.index("cosign sign")
+    assert "docker build" not in text
+
+
+@pytest.mark.parametrize(("given", "is_named"), [((), False), (("REPOSITORY=ghcr.io/your-team/operator",), True)])
+def test_make_names_an_image_only_when_it_is_told_where_it_will_lie(given: tuple[str, ...], is_named: bool) -> None:
     plan = subprocess.run(
         ["make", "--dry-run", "release", *given], cwd=ROOT, capture_output=True, text=True, check=False
     ).stdout
     (line,) = [line for line in plan.splitlines() if "deploy/release/build.py" in line and "checksums" not in line]
-    assert (f"--image '{IMAGE}'" in line) == is_named
+    assert ("--image 'ghcr.io/your-team/operator' --digest .cache/image-digest" in line) == is_named
     assert ("--image" in line) == is_named
+    assert plan.index("deploy/image/build.py") < plan.index("deploy/release/build.py"), "its digest is known before"
+
+
+def test_an_image_is_named_by_the_digest_that_it_was_built_with(build: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "digest").write_text(f"{DIGEST}\n")
+    assert (
+        build.named("ghcr.io/your-team/operator", tmp_path / "digest") == f"ghcr.io/your-team/operator:0.1.0@{DIGEST}"
+    )
+    assert (build.named(None, tmp_path / "digest"), build.named("", None), build.named(IMAGE, None)) == (
+        None,
+        None,
+        IMAGE,
+    )
+    with pytest.raises(build.CannotBuild, match="without tag and digest"):
+        build.named(IMAGE, tmp_path / "digest")

@@ -174,13 +174,6 @@ def test_the_image_installs_the_versions_that_are_tested() -> None:
     assert pins("requirements.run.lock") <= pins("requirements.lock")
 
 
-def test_the_image_runs_as_the_user_the_deployment_names() -> None:
-    context = pod()["securityContext"]
-    user = re.search(r"^USER (\d+):(\d+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
-    assert user is not None
-    assert (int(user[1]), int(user[2])) == (context["runAsUser"], context["runAsGroup"])
-
-
 def pins(name: str) -> set[str]:
     found = set(re.findall(r"^([\w.-]+==[\w.]+)", (ROOT / name).read_text(), re.MULTILINE))
     assert len(found) > 20

@@ -9,7 +9,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -74,18 +74,18 @@ class Operator:
         self.log = log
         self.may_be_refused = False  # set by a test that takes rights away, or the memory of them
         self._environment = _environment(kubeconfig, endpoint, settings)
+        self._command = [sys.executable, "-m", "spotcompute", "run"]
         self._child: Child | None = None
 
     @classmethod
-    def within(cls, environment: Mapping[str, str], log: Path) -> Self:
-        """One whose process has these variables and no other."""
+    def within(cls, environment: Mapping[str, str], log: Path, command: Sequence[str]) -> Self:
+        """One that is started so, and whose process has these variables and no other."""
         operator = cls(Path(), "", log)
-        operator._environment = dict(environment)
+        operator._environment, operator._command = dict(environment), list(command)
         return operator
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "spotcompute", "run"]
-        self._child = Child.start("operator", command, log=self.log, env=self._environment, cwd=ROOT)
+        self._child = Child.start("operator", self._command, log=self.log, env=self._environment, cwd=ROOT)
 
     @property
     def is_running(self) -> bool:

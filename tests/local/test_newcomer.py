@@ -24,7 +24,8 @@ LONGEST_SECONDS = 600.0
 #: Commands that are read and not typed here, by how they begin, and why.
 NOT_TYPED = {
     "make test": "it runs this test",
-    "docker ": "it needs a builder of images, and a registry",
+    "make image": "tests/e2e/test_image.py builds one",
+    "make push": "it needs a registry; the same test pushes to one",
     "kubectl -n spotcompute-system rollout status": "this control plane has no nodes on which a pod could start",
     "helm install": "it is the other way beside `kubectl apply -k`; tests/deploy tries it",
 }

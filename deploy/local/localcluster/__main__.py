@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from localcluster import assets, helm, kueue, prometheus, scheduler
+from localcluster import assets, helm, kueue, pins, prometheus, scheduler, tools
 from localcluster.background import Background, end_politely, wait_for_end
 from localcluster.cluster import ClusterError
 from localcluster.controlplane import ControlPlane
@@ -62,6 +62,15 @@ def prometheus_command() -> None:
 def helm_command() -> None:
     """Find, fetch or build helm, which only the tests of the chart need, and print its path on stdout."""
     print(helm.ensure())
+
+
+@cli.command("tools")
+@click.argument("name", type=click.Choice(list(pins.TOOLS)), required=False)
+def tools_command(name: str | None) -> None:
+    """Find or build the tools that only a release and its tests need, and print their paths on stdout, or one."""
+    for tool, path in tools.ensure().items():
+        if name in (None, tool):
+            print(path)
 
 
 @cli.command()

@@ -28,9 +28,16 @@ PACKAGES = {
     "kubectl": "k8s.io/kubernetes/cmd/kubectl",
     "helm": "helm.sh/helm/v4/cmd/helm",
     "kueue": "sigs.k8s.io/kueue/cmd/kueue",
+    "crane": "github.com/google/go-containerregistry/cmd/crane",
+    "actionlint": "github.com/rhysd/actionlint/cmd/actionlint",
 }
 #: The modules from which these are built; the others come from `pins.MODULE`.
-MODULES = {"helm": pins.HELM_MODULE, "kueue": pins.KUEUE_MODULE}
+MODULES = {
+    "helm": pins.HELM_MODULE,
+    "kueue": pins.KUEUE_MODULE,
+    "crane": pins.TOOLS_MODULE,
+    "actionlint": pins.TOOLS_MODULE,
+}
 TAGS = "selinux,notest,grpcnotrace"  # as upstream's releases
 ERROR_LINES = 15
 
@@ -151,7 +158,7 @@ def _environment() -> dict[str, str]:
 
 
 def _tags(name: str) -> list[str]:
-    return [] if name in ("etcd", "helm", "kueue") else ["-tags", TAGS]
+    return ["-tags", TAGS] if name.startswith("kube") and name != "kueue" else []
 
 
 def _ldflags(name: str) -> str:
@@ -161,6 +168,9 @@ def _ldflags(name: str) -> str:
     """
     if name in ("etcd", "kueue"):
         return "-s -w"
+    if name in pins.TOOLS:
+        variable = {"crane": f"{PACKAGES[name]}/cmd.Version", "actionlint": "github.com/rhysd/actionlint.version"}[name]
+        return f"-s -w -X {variable}={'.'.join(map(str, pins.TOOLS[name]))}"
     if name == "helm":
         return f"-s -w -X helm.sh/helm/v4/internal/version.version={pins.HELM_VERSION}"
     major, minor = pins.KUBERNETES_MINOR

