@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from xdist.scheduler import LoadScopeScheduling
 
 from controlplane import control_plane, swept
@@ -91,7 +91,8 @@ def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
 
 
 # What a change must pass may not depend on luck: the same places each time, and new ones in `make explore`.
-# No deadline: how long an example takes says more about the machine than about the code.
-settings.register_profile("same", deadline=None, derandomize=True, database=None)
-settings.register_profile("explore", deadline=None, database=None)
+# No deadline, and no complaint that examples are slow to make: both say more about the machine than about the code.
+SLOW = (HealthCheck.too_slow,)
+settings.register_profile("same", deadline=None, derandomize=True, database=None, suppress_health_check=SLOW)
+settings.register_profile("explore", deadline=None, database=None, suppress_health_check=SLOW)
 settings.load_profile("same")

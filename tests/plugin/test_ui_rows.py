@@ -112,7 +112,7 @@ def test_every_number_of_a_page_leads_somewhere(asked: str | None, number: int) 
 
 def test_a_condition_says_what_it_means() -> None:
     obj = environment(
-        status={"conditions": [condition("Stalled", "True", "Correct the image."), condition("New", "True")]}
+        status={"conditions": [condition("Stalled", "True", "correct the image"), condition("New", "True")]}
     )
     stalled, unknown = rows.condition_rows(obj)
     assert (stalled.meaning, stalled.message, stalled.tone) == ("A person must act.", "Correct the image.", "bad")

@@ -79,7 +79,7 @@ MEANINGS = {
     ("Reconciling", "True"): "The operator is working, or waiting for the cloud.",
     ("Reconciling", "False"): "The operator has nothing to do.",
     ("Stalled", "True"): "A person must act.",
-    ("Stalled", "False"): "Nobody has to act.",
+    ("Stalled", "False"): "It is not stuck.",
     ("GangReady", "True"): "The gang is complete.",
     ("GangReady", "False"): "The gang is not complete.",
     ("ZonesCordoned", "True"): "Nothing is launched in some zones.",
@@ -288,24 +288,33 @@ _BAD_WHEN_TRUE = frozenset({"Stalled", "StateRefused"})
 def condition_rows(obj: Object) -> list[ConditionRow]:
     """Returns the conditions in words."""
     rows: list[ConditionRow] = []
+    told: set[str] = set()
     for one in items(status_of(obj).get("conditions")):
         kind, status = text(one.get("type")), text(one.get("status"))
         is_well = (status == "True") != (kind in _BAD_WHEN_TRUE)
         tone = "still" if kind == "Reconciling" else "good" if is_well else "warn"
         meaning = MEANINGS.get((kind, status), f"{kind} is {status}.")
-        message = text(one.get("message"))
+        message = as_sentence(text(one.get("message")))
         rows.append(
             ConditionRow(
                 type=kind,
                 status=status,
                 reason=text(one.get("reason")),
                 meaning=meaning,
-                message="" if message == meaning or message in [row.message for row in rows] else message,
+                message="" if message == meaning or message in told else message,
                 since=moment(one.get("lastTransitionTime")),
                 tone="bad" if kind == "Stalled" and status == "True" else tone,
             )
         )
+        told.add(message)
     return rows
+
+
+def as_sentence(message: str) -> str:
+    """Returns the message with a capital letter and a full stop, since it stands after another sentence."""
+    return (
+        f"{message[:1].upper()}{message[1:]}{'' if message.endswith(('.', '!', '?', '…')) else '.'}" if message else ""
+    )
 
 
 def cost_facts(obj: Object, now: datetime) -> list[tuple[str, str]]:
