@@ -56,6 +56,7 @@ from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.mirror import Mirror
 from spotcompute.reconcile.node_keeper import NodeKeeper
+from spotcompute.reconcile.node_states import NodeStates
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 from spotcompute.reconcile.reconciler import Reconciler
 from spotcompute.runtime.election import Elector
@@ -140,7 +141,9 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     reconciler.views = mirror
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
     reach = partial(watch_reach, kube, settings.watched, namespaces, stop.set)
-    nodes = [NodeKeeper(cluster, NodeClient(connection), accounts, protocol, now).run] if settings.nodes else []
+    states = reconciler.nodes = NodeStates(queue.add, is_kept=settings.nodes)
+    keeper = NodeKeeper(cluster, NodeClient(connection), accounts, states, protocol, now)
+    nodes = [keeper.run] if settings.nodes else []
     shell = Shell(
         settings,
         login=connection.access,

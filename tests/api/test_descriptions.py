@@ -137,6 +137,7 @@ NOT_IN_CVM = {
             "spec.nodes.taints.effect",
             "spec.nodes.podsOfLostNodes",
             "spec.nodes.drain.onNotice",
+            "spec.nodes.drain.timeoutSeconds",
         ),
         "objects of Kubernetes",
     ),

@@ -209,6 +209,8 @@ OUTSIDE = [
     without("nodes.taints[0].key"),
     without("nodes.taints[0].effect"),
     outside("nodes.podsOfLostNodes", "Delete", '"Leave"'),
+    outside("nodes.drain.timeoutSeconds", -1, "greater than or equal to 0"),
+    outside("nodes.drain.timeoutSeconds", 86_401, "less than or equal to 86400"),
     outside("strategy.type", "Recreate", '"RollingUpdate"'),
     outside("strategy.maxSurge", -1, "greater than or equal to 0"),
     outside("strategy.maxSurge", 101, "less than or equal to 100"),

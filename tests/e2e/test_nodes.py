@@ -143,18 +143,34 @@ def test_a_job_survives_two_machines_that_are_taken_one_without_notice(farm: Far
     assert node["metadata"]["labels"]["team"] == "render"
     assert node["metadata"]["labels"]["topology.kubernetes.io/zone"] == farm.stage.account.zones[0]
     assert all(taint["key"] != STARTUP_TAINT for taint in node["spec"].get("taints", []))
-    farm.stage.kubectl.apply(job(tasks=9, seconds=6))
+    farm.stage.kubectl.apply(job(tasks=9, seconds=15))
     eventually(lambda: all(farm.on(name) for name in farm.nodes()), "every machine works")
     noticed, taken = sorted(farm.bound())[:2]
-    farm.cloud.post("interrupt", instances=[noticed], notice_seconds=15)
+    farm.cloud.post("interrupt", instances=[noticed], notice_seconds=120)
     farm.cloud.post("interrupt", instances=[taken], notice_seconds=0)
     eventually(lambda: farm.nodes()[noticed]["spec"].get("unschedulable"), "it gets no new pods")
     eventually(lambda: not farm.on(noticed), "its pods leave before its end")
+    eventually(lambda: len(set(farm.bound()) - {taken}) == 4, "two new ones, one of them early")
     assert noticed in farm.nodes(), "and the machine itself lives on"
+    assert farm.stage.kubectl.json("get", "si", noticed)["status"]["note"].startswith("has notice")
+    farm.cloud.post("interrupt", instances=[noticed], notice_seconds=0)
     eventually(lambda: taken not in farm.nodes(), "the node of the machine that is gone is given up")
     eventually(lambda: farm.job("render").get("succeeded") == 9, "9 of 9")
     assert farm.job("render").get("failed", 0) == 0 or not farm.job("render").get("failedIndexes")
     eventually(lambda: len(farm.bound()) == 3 and noticed not in farm.nodes(), "both are replaced")
+
+
+def test_the_idle_machines_go_first_and_a_busy_one_when_its_work_has_ended(farm: Farm) -> None:
+    join(farm, 3)
+    eventually(lambda: len(farm.bound()) == 3, "three nodes are bound")
+    farm.stage.kubectl.apply(job(tasks=1, seconds=12))
+    (busy,) = eventually(lambda: [name for name in farm.bound() if farm.on(name)], "one works")
+    assert farm.stage.until(lambda obj: obj["status"].get("nodes", {}).get("ready") == 3, "status counts its nodes")
+    assert farm.stage.kubectl.json("get", "si", busy)["status"]["node"] == busy
+    farm.stage.patch(replicas=1)
+    eventually(lambda: list(farm.nodes()) == [busy], "the two idle ones go")
+    eventually(lambda: farm.job("render").get("succeeded") == 1, "its work is done")
+    assert farm.job("render").get("failed", 0) == 0
 
 
 def test_a_stolen_token_makes_no_node_and_a_strange_node_is_left_alone(farm: Farm) -> None:

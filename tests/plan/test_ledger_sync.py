@@ -464,6 +464,10 @@ def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:
     assert kept.ledger.quarantine_until == NOW + POLICY.signature_lifetime + POLICY.listing_lag_max
 
 
+#: What no look at the cloud brings to light: it comes of a decision.
+OF_DECISIONS = {ActivityType.TERMINATE, ActivityType.HOLD, ActivityType.NOTICE}
+
+
 def test_every_activity_of_a_sync_is_complete() -> None:
     launch = intent(DESIRED, 1)
     observed = observed_of(
@@ -475,7 +479,7 @@ def test_every_activity_of_a_sync_is_complete() -> None:
     )
     ended = member("ins-5", lost=Cause.RECLAIMED)
     kept = sync(ledger_of(launch, member("ins-3"), member("ins-4", verified=False), ended), observed)
-    assert {item.type for item in kept.activities} == set(ActivityType) - {ActivityType.TERMINATE, ActivityType.HOLD}
+    assert {item.type for item in kept.activities} == set(ActivityType) - OF_DECISIONS
     assert all(item.instance_ids for item in kept.activities)
     assert {item.type: item.ended_at for item in kept.activities if item.ended_at != NOW} == {ActivityType.LAUNCH: None}
     assert OURS.environment_id == kept.ledger.environment_id

@@ -3,31 +3,42 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 import pytest
 
-from spotcompute.model.node import CertificateRequest, CertificateUse, Node, NodeNames, NodeWishes, Taint
+from plan.given import NOW, ago
+from spotcompute.model.node import CertificateRequest, CertificateUse, Node, NodeNames, NodeWishes, Pod, Taint
+from spotcompute.plan import nodes as plan_nodes
 from spotcompute.plan.nodes import (
-    AGENT_TAINT,
     ENVIRONMENT_LABEL,
     INSTANCE_LABEL,
     INTERRUPTION_TAINT,
     NAMESPACE_LABEL,
+    RELEASE_TAINT,
     STARTUP_TAINT,
     ZONE_LABEL,
     Bind,
     GiveUp,
     KeepFree,
     Machine,
-    next_steps,
+    NodeStep,
+    OpenAgain,
+    states_of,
     to_approve,
+    to_drain,
+    to_evict,
 )
 
 STARTUP = Taint(STARTUP_TAINT, "NoSchedule")
 MINE = Machine("ins-1", "jobs", "farm", "ap-guangzhou", "ap-guangzhou-3", "S5.MEDIUM4", NodeWishes(), ("10.0.0.1",))
 OTHER = replace(MINE, id="ins-2", addresses=("10.0.0.2",))
 BOUND_LABELS = {ENVIRONMENT_LABEL: "farm", NAMESPACE_LABEL: "jobs", INSTANCE_LABEL: "ins-1"}
+
+
+def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[NodeStep, ...]:
+    return plan_nodes.next_steps(nodes, machines, NOW)
 
 
 def node(name: str = "ins-1", provider_id: str = "qcloud:///100003/ins-1", **more: object) -> Node:
@@ -110,18 +121,69 @@ def test_the_label_of_another_environment_makes_it_another_node(change: dict[str
     assert next_steps([replace(bound(), labels=labels)], [replace(MINE, is_alive=False)]) == ()
 
 
-@pytest.mark.parametrize(
-    "noticed",
-    [bound(notice="2026-11-30 12:00:00"), replace(bound(), taints=(Taint(AGENT_TAINT, "NoSchedule"),))],
-    ids=["the condition of the node", "the taint of the vendor's agent"],
-)
-def test_a_node_with_notice_gets_no_new_pods(noticed: Node) -> None:
+#: NOW is 04:00 in UTC, and noon where the cloud's clocks are.
+SOON, LATE = "2026-11-23 12:02:00", "2026-11-23 15:00:00"
+
+
+@pytest.mark.parametrize("notice", [SOON, ""], ids=["with a time", "by the vendor's agent, which tells none"])
+def test_a_node_with_notice_gets_no_new_pods_and_is_drained(notice: str) -> None:
+    noticed = bound(notice=notice)
     (step,) = next_steps([noticed], [MINE])
     assert isinstance(step, KeepFree)
     assert INTERRUPTION_TAINT in step.taints
     assert set(noticed.taints) <= set(step.taints)
+    assert to_drain([noticed], [MINE], NOW) == (), "first no new pod comes"
     after = replace(noticed, is_unschedulable=True, taints=step.taints)
     assert next_steps([after], [MINE]) == ()
+    assert to_drain([after], [MINE], NOW) == (after,)
+    assert to_drain([after], [replace(MINE, wishes=NodeWishes(drains_on_notice=False))], NOW) == ()
+
+
+@pytest.mark.parametrize("notice", [LATE, "2026-11-23 11:00:00", "soon, I think"])
+def test_a_notice_that_cannot_be_true_closes_no_node(notice: str) -> None:
+    assert next_steps([bound(notice=notice)], [MINE]) == ()
+
+
+def test_the_node_of_a_machine_to_be_released_is_closed_and_opened_again_when_it_stays() -> None:
+    leaving = replace(MINE, is_leaving=True)
+    (step,) = next_steps([bound()], [leaving])
+    assert isinstance(step, KeepFree)
+    closed = replace(bound(), is_unschedulable=True, taints=step.taints)
+    assert RELEASE_TAINT in step.taints
+    assert next_steps([closed], [leaving]) == ()
+    assert to_drain([closed], [leaving], NOW) == (closed,)
+    (step,) = next_steps([closed], [MINE])
+    assert isinstance(step, OpenAgain)
+    assert RELEASE_TAINT not in step.taints
+    assert to_drain([closed], [MINE], NOW) == ()
+
+
+def test_a_node_that_a_person_has_closed_stays_closed() -> None:
+    assert next_steps([replace(bound(), is_unschedulable=True)], [MINE]) == ()
+
+
+def test_pods_that_belong_to_the_node_or_must_not_be_disturbed_are_not_evicted() -> None:
+    work = Pod("jobs", "a", "1", "ins-1")
+    agent, kept = replace(work, uid="2", is_bound_to_node=True), replace(work, uid="3", is_kept=True)
+    assert to_evict([work, agent, kept]) == (work,)
+
+
+def test_the_work_on_a_node_is_counted_and_dated() -> None:
+    pods = [
+        Pod("jobs", "old", "1", "ins-1", started_at=ago(300)),
+        Pod("jobs", "new", "2", "ins-1", started_at=ago(20)),
+        Pod("jobs", "waiting", "3", "ins-1"),
+        Pod("kube-system", "agent", "4", "ins-1", is_bound_to_node=True, is_kept=True, started_at=ago(900)),
+        Pod("jobs", "elsewhere", "5", "worker-1", is_kept=True),
+    ]
+    states = states_of(
+        [bound(is_ready=True), node("worker-1", "aws:///eu/i-1"), node("ins-2", "")], pods, [MINE, OTHER]
+    )
+    assert states.keys() == {"ins-1"}, "a node is nobody's until it is bound"
+    state = states["ins-1"]
+    assert (state.name, state.is_ready, state.pods, state.working_since) == ("ins-1", True, 3, ago(300))
+    assert not state.is_kept
+    assert states_of([bound()], [replace(pods[0], is_kept=True)], [MINE])["ins-1"].is_kept
 
 
 # --- certificates ----------------------------------------------------------------------------------------------------

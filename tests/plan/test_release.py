@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,12 +19,15 @@ from plan.given import (
     planned,
     released,
     seconds,
+    situation_of,
     terminated_ids,
 )
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
-from spotcompute.plan.actions import Terminate
+from spotcompute.model.node import NodeState
+from spotcompute.plan.actions import Learned, Terminate
+from spotcompute.plan.planner import make_plan
 
 REFUSED = {"sent_at": ago(60), "attempts": 1, "together": 1}
 
@@ -55,6 +59,39 @@ def asked_for(seen: dict[str, Any], termination: dict[str, Any], **other: Any) -
 )
 def test_when_a_release_is_asked_for(seen: dict[str, Any], termination: dict[str, Any], is_asked: bool) -> None:
     assert asked_for(seen, termination) is is_asked
+
+
+#: A node that is open and at work, one that is closed and at work, and one that pods have left.
+OPEN, CLOSED = NodeState("ins-1", pods=1), NodeState("ins-1", pods=1, is_unschedulable=True)
+LEFT = NodeState("ins-1", is_unschedulable=True)
+
+
+@pytest.mark.parametrize(
+    ("node", "cause", "recorded", "is_asked"),
+    [
+        pytest.param(None, Cause.SCALED_DOWN, 10, True, id="it has no node"),
+        pytest.param(OPEN, Cause.SCALED_DOWN, 10, False, id="new pods may still come"),
+        pytest.param(replace(OPEN, pods=0), Cause.SCALED_DOWN, 10, False, id="to an idle one, too"),
+        pytest.param(CLOSED, Cause.SCALED_DOWN, 10, False, id="its pods leave"),
+        pytest.param(LEFT, Cause.SCALED_DOWN, 10, True, id="they have left"),
+        pytest.param(CLOSED, Cause.UNHEALTHY, 10, False, id="those of one that a person wants replaced, too"),
+        pytest.param(CLOSED, Cause.SCALED_DOWN, 300, True, id="the time to drain is over"),
+        pytest.param(CLOSED, Cause.EXPIRED, 10, True, id="an expired environment does not wait"),
+        pytest.param(replace(CLOSED, is_kept=True), Cause.ROLLED_OUT, 9999, False, id="a pod must not be disturbed"),
+        pytest.param(replace(CLOSED, is_kept=True), Cause.UNHEALTHY, 300, True, id="but a person wants it"),
+    ],
+)
+def test_a_release_waits_for_the_pods_on_its_node(
+    node: NodeState | None, cause: Cause, recorded: float, is_asked: bool
+) -> None:
+    desired = replace(desired_of(0), drain_limit=seconds(300))
+    ledger = ledger_of(member("ins-1", termination=released(cause, recorded_at=ago(recorded))))
+    situation = situation_of(desired, ledger, observed_of(instance("ins-1")))
+    situation = replace(situation, nodes={"ins-1": node} if node else {})
+    plan = make_plan(situation, Learned())
+    assert terminated_ids(plan.actions) == (["ins-1"] if is_asked else [])
+    deleted = replace(situation, desired=replace(desired, deleting=True))
+    assert terminated_ids(make_plan(deleted, Learned()).actions) == ["ins-1"], "who deletes it all waits for nothing"
 
 
 @pytest.mark.parametrize("state", ["STARTING", "STOPPING", "REBOOTING"])

@@ -148,6 +148,9 @@ LOST = member("ins-1", lost=Cause.RECLAIMED)
 RELEASED, ACCEPTED = member("ins-1", termination=released()), member("ins-1", termination=accepted())
 
 #: For each rule three situations, and the seconds until it wakes the loop; None when nothing of its kind is to come.
+#: One that runs, and has had its notice for ten seconds.
+NOTICED = ledger_of(member("ins-1", notice_at=ago(10)))
+
 CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
     "a pool may be asked again": [
         (DESIRED, ledger_of(backoff_of(A), backoff_of(B), backoff_of(C)), observed_of(), 30),
@@ -184,9 +187,21 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (GANG, ledger_of(broken_up_at=ago(3001)), observed_of(), None),
         (GANG, ledger_of(ONE, member("ins-2"), broken_up_at=ago(2990)), observed_of(), None),
     ],
-    "a roll-out may go on": [
+    "a pool may be asked for a replacement": [
         (ROLLING, ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), 0),
         (ROLLING, ledger_of(*ONE_OLD, backoff_of(A)), all_running(ledger_of(*ONE_OLD)), 30),
+        (replace(ROLLING, rollout=None), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
+        (replace(ROLLING, paused=True), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
+        (DESIRED, NOTICED, all_running(NOTICED), 0),
+        (replace(DESIRED, deleting=True), NOTICED, all_running(NOTICED), None),
+    ],
+    "an instance has outlived its notice": [
+        (DESIRED, NOTICED, all_running(NOTICED), 590),
+        (replace(DESIRED, paused=True), NOTICED, all_running(NOTICED), None),
+        (DESIRED, ledger_of(member("ins-1", notice_at=ago(600))), observed_of(), None),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
+    ],
+    "a roll-out may go on": [
         (PATIENT, ledger_of(*ONE_OLD, member("ins-4"), rolled_at=ago(60)), TWO_RUN, 540),
         (replace(ROLLING, rollout=None), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
         (replace(ROLLING, paused=True), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),

@@ -19,7 +19,7 @@ class ConditionType(StrEnum):
 
     READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
     STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs,
-    CORDONED only while a zone is closed for launches.
+    CORDONED only while a zone is closed for launches, NODES_KEPT only while nodes cannot be looked after.
     """
 
     READY = "Ready"
@@ -28,6 +28,7 @@ class ConditionType(StrEnum):
     STATE_REFUSED = "StateRefused"
     GANG_READY = "GangReady"
     CORDONED = "ZonesCordoned"
+    NODES_KEPT = "NodesKept"
 
 
 class Reason(StrEnum):
@@ -64,6 +65,7 @@ class Reason(StrEnum):
     ROLLING_OUT = "RollingOut"
     CORDONED = "CordonInForce"
     CORDON_UNREADABLE = "CordonUnreadable"
+    NODES_NOT_KEPT = "NodesNotKept"
     SUCCEEDED = "AsDesired"
     NOT_STALLED = "NothingForAPersonToDo"
 

@@ -153,6 +153,7 @@ class Environment:
             instance_objects=spec.instance_objects,
             deleting=self.deleting,
             expires_at=spec.expires(self.created_at),
+            drain_limit=spec.nodes.resolved().drain_limit if spec.nodes else None,
         )
 
     def spec_to_release(self) -> Spec:

@@ -90,6 +90,12 @@ class InstanceObjectStatus(StatusPart):
     updated: bool = Field(
         default=True, description="False when it was launched from an older template or older user data."
     )
+    node: str | None = Field(
+        default=None, description="Its node in this cluster, with spec.nodes; absent until it has joined."
+    )
+    node_ready: bool | None = Field(
+        default=None, description="True when its node is Ready; absent while it has no node."
+    )
     note: str | None = Field(
         default=None, description="Why it is leaving, or what keeps it although it should leave; absent when it stays."
     )
@@ -156,6 +162,8 @@ def _columns() -> list[dict[str, Any]]:
         column("Environment", "string", f".metadata.labels.{ENVIRONMENT_LABEL.replace('.', chr(92) + '.')}", 1),
         column("Charge", "string", ".status.chargeType", 1),
         column("Updated", "boolean", ".status.updated", 1),
+        column("Node", "string", ".status.node", 1),
+        column("Node-Ready", "boolean", ".status.nodeReady", 1),
     ]
 
 

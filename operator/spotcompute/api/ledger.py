@@ -167,7 +167,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
 
 def _stands_alone(member: Member) -> bool:
     """True when `member` is ending, has failed, or is in a state that should not last. Others are written in lots."""
-    marks = (member.termination, member.lost, member.transient, member.kept_since)
+    marks = (member.termination, member.lost, member.transient, member.kept_since, member.notice_at)
     return any(mark is not None for mark in marks)
 
 

@@ -13,27 +13,60 @@ from typing import Any
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from spotcompute.model.node import CertificateRequest, CertificateUse, Node, Taint
+from spotcompute.api.times import from_text
+from spotcompute.model.node import CertificateRequest, CertificateUse, Node, Pod, Taint
 
 #: The condition by which a machine reports the notice of its end on its own node. Its message is the time.
 NOTICE_CONDITION = "SpotInterruption"
+
+#: The taint that Tencent's own agent puts on a node whose machine has notice.
+AGENT_TAINT = "tke.cloud.tencent.com/tke-spot-agent"
+
+#: The annotations by which a pod asks not to be disturbed, of the cluster autoscaler and of Karpenter, with the value.
+KEEP_MARKS = {"cluster-autoscaler.kubernetes.io/safe-to-evict": "false", "karpenter.sh/do-not-disrupt": "true"}
+
+#: The annotation of pods that the kubelet itself runs from a file.
+MIRROR = "kubernetes.io/config.mirror"
 
 
 def node_of(obj: Mapping[str, Any]) -> Node:
     """Returns the node. Raises KeyError on an object that no API server would send."""
     metadata, spec = obj["metadata"], obj.get("spec") or {}
     conditions = {each["type"]: each for each in (obj.get("status") or {}).get("conditions") or ()}
-    notice = conditions.get(NOTICE_CONDITION, {})
+    taints = tuple(map(_taint, spec.get("taints") or ()))
     return Node(
         name=metadata["name"],
         uid=metadata["uid"],
         version=metadata["resourceVersion"],
         provider_id=spec.get("providerID") or "",
         labels=metadata.get("labels") or {},
-        taints=tuple(map(_taint, spec.get("taints") or ())),
+        taints=taints,
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         is_unschedulable=bool(spec.get("unschedulable")),
-        notice=str(notice.get("message") or "") if notice.get("status") == "True" else None,
+        notice=_notice(conditions.get(NOTICE_CONDITION, {}), taints),
+    )
+
+
+def _notice(condition: Mapping[str, Any], taints: tuple[Taint, ...]) -> str | None:
+    if condition.get("status") == "True":
+        return str(condition.get("message") or "")
+    return "" if any(taint.key == AGENT_TAINT for taint in taints) else None
+
+
+def pod_of(obj: Mapping[str, Any]) -> Pod | None:
+    """Returns the pod. None when no node has it yet, and when it has succeeded or failed."""
+    metadata, spec, status = obj["metadata"], obj.get("spec") or {}, obj.get("status") or {}
+    if not spec.get("nodeName") or status.get("phase") in ("Succeeded", "Failed"):
+        return None
+    marks, owners = metadata.get("annotations") or {}, metadata.get("ownerReferences") or ()
+    return Pod(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        node=spec["nodeName"],
+        is_bound_to_node=MIRROR in marks or any(owner["kind"] == "DaemonSet" for owner in owners),
+        is_kept=any(marks.get(key) == value for key, value in KEEP_MARKS.items()),
+        started_at=from_text(status["startTime"]) if status.get("startTime") else None,
     )
 
 
@@ -45,9 +78,11 @@ def binding_of_node(node: Node, labels: Mapping[str, str], taints: tuple[Taint, 
     }
 
 
-def cordon_of_node(node: Node, taints: tuple[Taint, ...]) -> dict[str, Any]:
-    """Returns the merge patch that makes a node unschedulable, with exactly these taints, if it is that version."""
-    spec = {"unschedulable": True, "taints": [_taint_object(taint) for taint in taints]}
+def cordon_of_node(node: Node, taints: tuple[Taint, ...], *, unschedulable: bool = True) -> dict[str, Any]:
+    """Returns the merge patch that makes a node unschedulable or schedulable, with exactly these taints, if it is that
+    version.
+    """
+    spec = {"unschedulable": unschedulable or None, "taints": [_taint_object(taint) for taint in taints]}
     return {"metadata": {"resourceVersion": node.version, "uid": node.uid}, "spec": spec}
 
 

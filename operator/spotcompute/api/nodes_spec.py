@@ -5,6 +5,7 @@ Apart from `spec`, which asks for instances, because most environments have plai
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -44,13 +45,21 @@ class TaintSpec(SpecPart):
 
 
 class DrainSpec(SpecPart):
-    """`DrainSpec` says what happens to the pods of a machine that will be taken back."""
+    """`DrainSpec` says what happens to the pods of a machine that will be taken back, or is to be released."""
 
     on_notice: bool = Field(
         default=True,
         description="When true, pods are evicted as soon as the machine reports the notice of its end, as far as"
         " PodDisruptionBudgets allow, until it ends. When false, they work to its last second. In both cases no new pod"
         " is scheduled there. Default true.",
+    )
+    timeout_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=86_400,
+        description="How long, in seconds, a machine that is to be released waits for its pods to leave. They are"
+        " evicted as far as PodDisruptionBudgets allow; after that time it is released whatever runs there. Default"
+        " 300.",
     )
 
 
@@ -93,7 +102,8 @@ class NodesSpec(SpecPart):
         " which takes minutes.",
     )
     drain: DrainSpec = Field(
-        default=DrainSpec(), description="What happens to pods when a machine has notice. Left out: they are evicted."
+        default=DrainSpec(),
+        description="What happens to pods when a machine has notice or is to be released. Left out: they are evicted.",
     )
 
     def resolved(self) -> NodeWishes:
@@ -104,4 +114,5 @@ class NodesSpec(SpecPart):
             taints=tuple(Taint(one.key, one.effect, one.value or "") for one in self.taints),
             fails_lost_pods=self.pods_of_lost_nodes == "Fail",
             drains_on_notice=self.drain.on_notice,
+            drain_limit=timedelta(seconds=self.drain.timeout_seconds),
         )

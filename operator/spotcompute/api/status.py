@@ -214,6 +214,14 @@ class CostStatus(StatusPart):
     currency: str | None = Field(default=None, description="CNY on the mainland site, USD on the international one.")
 
 
+class NodesStatus(StatusPart):
+    """`NodesStatus` counts the nodes that instances have become."""
+
+    joined: int = Field(description="Instances whose node has joined the cluster and is bound to them.")
+    ready: int = Field(description="Those of them whose node is Ready.")
+    under_notice: int = Field(default=0, description="Those of them that have reported the notice of their end.")
+
+
 class LotStatus(StatusPart):
     """`LotStatus` shows a number of instances of one pool that would be bought."""
 
@@ -299,8 +307,8 @@ class ConditionStatus(StatusPart):
     """`ConditionStatus` shows one standard Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling or Stalled; also GangReady for gangs, ZonesCordoned while a zone is closed, and"
-        " StateRefused while part of the stored state is refused."
+        description="Ready, Reconciling or Stalled; also GangReady for gangs, ZonesCordoned while a zone is closed,"
+        " NodesKept while nodes cannot be looked after, and StateRefused while part of the stored state is refused."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word for programs; docs/reference/conditions.md explains each.")
@@ -385,6 +393,10 @@ class Status(StatusPart):
     cost: CostStatus | None = Field(
         default=None,
         description="What the instances and their disks cost. Disks are never discounted; traffic is not included.",
+    )
+    nodes: NodesStatus | None = Field(
+        default=None,
+        description="The nodes of the instances, with spec.nodes; absent while they are not known.",
     )
     quote: QuoteStatus | None = Field(
         default=None,

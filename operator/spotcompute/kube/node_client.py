@@ -11,19 +11,17 @@ from typing import Any
 
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.names import FIELD_MANAGER
-from spotcompute.kube.node_port import PodRef
 from spotcompute.kube.port import Conflict, KubeObject, NotFound
 from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Transport, segment
+from spotcompute.model.node import Pod
 
 NODES, PODS = "/api/v1/nodes", "/api/v1/pods"
 REQUESTS = "/apis/certificates.k8s.io/v1/certificatesigningrequests"
 STRATEGIC_PATCH = "application/strategic-merge-patch+json"
 PAGE = 500
 
-#: Phases of a pod that does no work any more.
-ENDED = ("Succeeded", "Failed")
-#: The annotation of pods that the kubelet itself runs from a file.
-MIRROR = "kubernetes.io/config.mirror"
+#: Selects the pods that a node has, and that have not ended.
+AT_WORK = {"fieldSelector": "spec.nodeName!=,status.phase!=Succeeded,status.phase!=Failed"}
 
 _FIELDS = {"fieldManager": FIELD_MANAGER}
 
@@ -57,12 +55,19 @@ class NodeClient:
         with contextlib.suppress(NotFound):
             await self._transport.call("DELETE", f"{NODES}/{segment(name)}", body=body)
 
-    async def working_pods(self, node: str) -> Sequence[PodRef]:
-        """Lists by field selector. Needs `list` on pods."""
-        items, _ = await self._list(PODS, {"fieldSelector": f"spec.nodeName={node}"})
-        return [_pod(item) for item in items if (item.get("status") or {}).get("phase") not in ENDED]
+    async def pods(self) -> tuple[Sequence[KubeObject], str]:
+        """Lists page by page. Needs `list` on pods."""
+        return await self._list(PODS, AT_WORK)
 
-    async def fail_pod(self, pod: PodRef, status: Mapping[str, Any]) -> None:
+    def watch_pods(self, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
+        """Sends one GET, and reads lines for a minute. Needs `watch` on pods."""
+        return self._transport.watch(PODS, version, AT_WORK)
+
+    async def pods_on(self, node: str) -> Sequence[KubeObject]:
+        """Lists by field selector. Needs `list` on pods."""
+        return (await self._list(PODS, {"fieldSelector": f"spec.nodeName={node}"}))[0]
+
+    async def fail_pod(self, pod: Pod, status: Mapping[str, Any]) -> None:
         """Sends a strategic merge patch and a DELETE. Needs `patch` on pods/status and `delete` on pods."""
         path = _path(pod)
         change = {"metadata": {"uid": pod.uid}, **status}
@@ -73,7 +78,7 @@ class NodeClient:
             body = {"gracePeriodSeconds": 0, "preconditions": {"uid": pod.uid}}
             await self._transport.call("DELETE", path, body={"apiVersion": "v1", "kind": "DeleteOptions", **body})
 
-    async def evict_pod(self, pod: PodRef) -> None:
+    async def evict_pod(self, pod: Pod) -> None:
         """Sends one POST. Needs `create` on pods/eviction."""
         body = {
             "apiVersion": "policy/v1",
@@ -104,12 +109,5 @@ class NodeClient:
             more = {"continue": page["metadata"]["continue"]}
 
 
-def _pod(item: KubeObject) -> PodRef:
-    metadata = item["metadata"]
-    owners = [owner["kind"] for owner in metadata.get("ownerReferences") or ()]
-    belongs_there = "DaemonSet" in owners or MIRROR in (metadata.get("annotations") or {})
-    return PodRef(metadata["namespace"], metadata["name"], metadata["uid"], belongs_there)
-
-
-def _path(pod: PodRef) -> str:
+def _path(pod: Pod) -> str:
     return f"/api/v1/namespaces/{segment(pod.namespace)}/pods/{segment(pod.name)}"

@@ -6,20 +6,10 @@ Apart from `port`, because an installation without nodes has none of these right
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from spotcompute.kube.port import KubeObject
-
-
-@dataclass(frozen=True, slots=True)
-class PodRef:
-    """`PodRef` names one pod on a node. `is_bound_to_node` is True for pods that belong there, as of a DaemonSet."""
-
-    namespace: str
-    name: str
-    uid: str
-    is_bound_to_node: bool = False
+from spotcompute.model.node import Pod
 
 
 class NodePort(Protocol):
@@ -41,15 +31,23 @@ class NodePort(Protocol):
         """Deletes the node with this uid. Does nothing when it is gone."""
         ...
 
-    async def working_pods(self, node: str) -> Sequence[PodRef]:
-        """Returns the pods on a node that have neither succeeded nor failed."""
+    async def pods(self) -> tuple[Sequence[KubeObject], str]:
+        """Returns all pods that a node has and that have neither succeeded nor failed, and the version of the list."""
         ...
 
-    async def fail_pod(self, pod: PodRef, status: Mapping[str, Any]) -> None:
+    def watch_pods(self, version: str) -> AsyncGenerator[tuple[str, KubeObject]]:
+        """Yields each change among them since `version`, for a while. One that ends is DELETED. Raises Expired."""
+        ...
+
+    async def pods_on(self, node: str) -> Sequence[KubeObject]:
+        """Returns the pods that a node has at this moment."""
+        ...
+
+    async def fail_pod(self, pod: Pod, status: Mapping[str, Any]) -> None:
         """Writes a pod's status, and then deletes the pod without grace. Does nothing when that pod is gone."""
         ...
 
-    async def evict_pod(self, pod: PodRef) -> None:
+    async def evict_pod(self, pod: Pod) -> None:
         """Evicts a pod. Raises ApiUnavailable while a PodDisruptionBudget forbids it."""
         ...
 

@@ -108,12 +108,16 @@ class Transport:
         except (aiohttp.ClientError, OSError) as error:
             raise ApiUnavailable(f"{what}: {type(error).__name__}: {error}") from None
 
-    async def watch(self, path: str, version: str) -> AsyncGenerator[tuple[str, Mapping[str, Any]]]:
+    async def watch(
+        self, path: str, version: str, selection: Mapping[str, str] | None = None
+    ) -> AsyncGenerator[tuple[str, Mapping[str, Any]]]:
         """Yields each change in a collection since `version`, as its type and the object, for about a minute.
 
-        A BOOKMARK only tells a newer version. Raises Expired when the changes since then are no longer known.
+        `selection` names a part of the collection, as a list does. A BOOKMARK only tells a newer version. Raises
+        Expired when the changes since then are no longer known.
         """
         query = {
+            **(selection or {}),
             "watch": "true",
             "allowWatchBookmarks": "true",
             "resourceVersion": version,

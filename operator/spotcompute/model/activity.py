@@ -23,6 +23,7 @@ class ActivityType(StrEnum):
     DISOWN = "Disown"
     REFUSE = "Refuse"
     HOLD = "Hold"
+    NOTICE = "Notice"
 
 
 class ActivityState(StrEnum):

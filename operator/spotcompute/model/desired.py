@@ -203,7 +203,8 @@ class Desired:
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
     the highest percentage of `replicas` in one pool. `surge` of `replicas` are there for a roll-out only. With
     `one_time` each pool is asked once, and then not again until the spec changes, as the cloud's own API does.
-    `expired` is true once `expires_at` has passed: then `replicas` is 0.
+    `expired` is true once `expires_at` has passed: then `replicas` is 0. `drain_limit` is how long a node's pods have
+    to leave before its instance is released, and None without nodes.
     """
 
     ownership: Ownership
@@ -235,6 +236,12 @@ class Desired:
     deleting: bool = False
     expires_at: datetime | None = None
     expired: bool = False
+    drain_limit: timedelta | None = None
+
+    @property
+    def has_nodes(self) -> bool:
+        """True when instances join the cluster as nodes."""
+        return self.drain_limit is not None
 
     @property
     def limits_costs(self) -> bool:

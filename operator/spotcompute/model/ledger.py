@@ -33,6 +33,8 @@ class Cause(StrEnum):
     BACK_TO_SPOT = "BackToSpot"
     ROLLED_OUT = "RolledOut"
     GANG_INCOMPLETE = "GangIncomplete"
+    NOTICED = "InterruptionNotice"
+    NOT_INTERRUPTED = "NotInterrupted"
     UNHEALTHY = "Unhealthy"
     DELETED_BY_HAND = "DeletedByHand"
     ADOPTED = "Adopted"
@@ -139,7 +141,8 @@ class Member:
     the entry claims. It is found out anew in each run and never stored, because others can edit status. `on_demand` is
     how the cloud charges the instance, once it has been seen. `transient` is a state that should not last, in which the
     instance has been seen since `transient_since`. PENDING is left out: it lasts since the launch.
-    `kept_since` is when it failed, while a mark keeps it nevertheless.
+    `kept_since` is when it failed, while a mark keeps it nevertheless. `notice_at` is when the notice of its
+    interruption was first believed.
     """
 
     id: str
@@ -157,6 +160,7 @@ class Member:
     transient: str | None = None
     transient_since: datetime | None = None
     kept_since: datetime | None = None
+    notice_at: datetime | None = None
 
     @property
     def claims_end(self) -> bool:

@@ -50,10 +50,11 @@ def surplus(ledger: Ledger, replicas: int) -> int:
 
 
 def is_ready(member: Member, instance: Instance | None) -> bool:
-    """True when the instance runs and is meant to stay."""
+    """True when the instance runs and is meant to stay: it is not released, and the cloud has not announced its end."""
     return (
         occupies(member)
         and member.termination is None
+        and member.notice_at is None
         and instance is not None
         and instance.state is InstanceState.RUNNING
     )

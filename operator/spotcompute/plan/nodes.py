@@ -8,8 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
-from spotcompute.model.node import CertificateRequest, CertificateUse, Node, NodeNames, NodeWishes, Taint
+from spotcompute.model.node import (
+    CertificateRequest,
+    CertificateUse,
+    Node,
+    NodeNames,
+    NodeState,
+    NodeWishes,
+    Pod,
+    Taint,
+)
+from spotcompute.plan.notices import is_believable
 
 #: Labels that no node can set on itself: the API server's NodeRestriction keeps this prefix from the kubelet.
 RESTRICTED = "node-restriction.kubernetes.io"
@@ -28,8 +39,8 @@ STARTUP_TAINT = "spotcompute.dev/uninitialized"
 #: The taint of a node whose machine has reported the notice of its end.
 INTERRUPTION_TAINT = Taint("spotcompute.dev/interruption", "NoSchedule")
 
-#: The taint that Tencent's own agent puts on a node whose machine has notice.
-AGENT_TAINT = "tke.cloud.tencent.com/tke-spot-agent"
+#: The taint of a node whose machine is to be released.
+RELEASE_TAINT = Taint("spotcompute.dev/release", "NoSchedule")
 
 NODE_USER, BOOTSTRAP_USER, NODES_GROUP = "system:node:", "system:bootstrap:", "system:nodes"
 _CLIENT_USAGES = frozenset({"digital signature", "key encipherment", "client auth"})
@@ -40,7 +51,8 @@ _SERVING_USAGES = frozenset({"digital signature", "key encipherment", "server au
 class Machine:
     """`Machine` is an instance that an environment answers for, as far as nodes are concerned.
 
-    `is_alive` is False once its end is known: the ledger says so, and the cloud has confirmed it.
+    `is_alive` is False once its end is known: the ledger says so, and the cloud has confirmed it. `is_leaving` is True
+    from the decision to release it.
     """
 
     id: str
@@ -53,6 +65,7 @@ class Machine:
     addresses: tuple[str, ...] = ()
     on_demand: bool = False
     is_alive: bool = True
+    is_leaving: bool = False
 
     @property
     def node_name(self) -> str | None:
@@ -82,17 +95,26 @@ class GiveUp:
 
 @dataclass(frozen=True, slots=True)
 class KeepFree:
-    """`KeepFree` keeps new pods from a node whose machine will be taken back."""
+    """`KeepFree` keeps new pods from a node whose machine will be taken back, or is to be released."""
 
     node: Node
     machine: Machine
     taints: tuple[Taint, ...]
 
 
-NodeStep = Bind | GiveUp | KeepFree
+@dataclass(frozen=True, slots=True)
+class OpenAgain:
+    """`OpenAgain` lets pods come to a node again, because its machine is not to be released any more."""
+
+    node: Node
+    machine: Machine
+    taints: tuple[Taint, ...]
 
 
-def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[NodeStep, ...]:
+NodeStep = Bind | GiveUp | KeepFree | OpenAgain
+
+
+def next_steps(nodes: Iterable[Node], machines: Collection[Machine], now: datetime) -> tuple[NodeStep, ...]:
     """Returns what is to be done about nodes now, by name. Nodes that are no machine of ours are in none of it."""
     by_id, by_name = _by_id(machines), _by_name(machines)
     taken = {node.labels[INSTANCE_LABEL] for node in nodes if INSTANCE_LABEL in node.labels}
@@ -106,20 +128,52 @@ def next_steps(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[No
                 steps.append(GiveUp(node, machine))
         elif INSTANCE_LABEL not in node.labels and machine.id in taken:
             continue  # another node is this machine already
-        elif (step := _bind(node, machine) or _cordon(node, machine)) is not None:
+        elif (step := _bind(node, machine) or _cordon(node, machine, now) or _reopen(node, machine)) is not None:
             steps.append(step)
     return tuple(steps)
 
 
-def to_drain(nodes: Iterable[Node], machines: Collection[Machine]) -> tuple[Node, ...]:
-    """Returns the cordoned nodes under notice whose pods are to leave, by name."""
+def to_drain(nodes: Iterable[Node], machines: Collection[Machine], now: datetime) -> tuple[Node, ...]:
+    """Returns the cordoned nodes whose pods are to leave, by name: under notice, or of machines to be released."""
     by_id, by_name = _by_id(machines), _by_name(machines)
     found = []
     for node in sorted(nodes, key=lambda one: one.name):
         machine = machine_of(node, by_id, by_name)
-        if machine is not None and machine.is_alive and machine.wishes.drains_on_notice and _is_noticed(node):
-            found += [node] if node.is_unschedulable and INSTANCE_LABEL in node.labels else []
+        if machine is None or not machine.is_alive or INSTANCE_LABEL not in node.labels or not node.is_unschedulable:
+            continue
+        if machine.is_leaving or (machine.wishes.drains_on_notice and _is_noticed(node, now)):
+            found.append(node)
     return tuple(found)
+
+
+def to_evict(pods: Iterable[Pod]) -> tuple[Pod, ...]:
+    """Returns the pods of a node that are asked to leave. Those not to be disturbed have time until the end."""
+    return tuple(pod for pod in pods if not pod.is_bound_to_node and not pod.is_kept)
+
+
+def states_of(nodes: Iterable[Node], pods: Iterable[Pod], machines: Collection[Machine]) -> dict[str, NodeState]:
+    """Returns what the cluster shows of the bound node of each machine, by the instance's id."""
+    by_id, by_name = _by_id(machines), _by_name(machines)
+    work: dict[str, list[Pod]] = {}
+    for pod in pods:
+        if not pod.is_bound_to_node:
+            work.setdefault(pod.node, []).append(pod)
+    states = {}
+    for node in nodes:
+        machine = machine_of(node, by_id, by_name) if INSTANCE_LABEL in node.labels else None
+        if machine is None:
+            continue
+        there = work.get(node.name, [])
+        states[machine.id] = NodeState(
+            name=node.name,
+            is_ready=node.is_ready,
+            is_unschedulable=node.is_unschedulable,
+            notice=node.notice,
+            pods=len(there),
+            working_since=min((pod.started_at for pod in there if pod.started_at is not None), default=None),
+            is_kept=any(pod.is_kept for pod in there),
+        )
+    return states
 
 
 def machine_of(node: Node, by_id: Mapping[str, Machine], by_name: Mapping[str, Machine]) -> Machine | None:
@@ -161,17 +215,28 @@ def _bind(node: Node, machine: Machine) -> Bind | None:
     return Bind(node, machine, missing, (*staying, *added))
 
 
-def _cordon(node: Node, machine: Machine) -> KeepFree | None:
-    """Returns what keeps new pods from a node under notice. None without a notice, or when it is kept so already."""
-    if not _is_noticed(node) or (node.is_unschedulable and INTERRUPTION_TAINT in node.taints):
+def _cordon(node: Node, machine: Machine, now: datetime) -> KeepFree | None:
+    """Returns what keeps new pods from a node under notice, or of a machine to be released. None when nothing is
+    needed, or when it is kept so already.
+    """
+    wanted = [INTERRUPTION_TAINT] if _is_noticed(node, now) else []
+    wanted += [RELEASE_TAINT] if machine.is_leaving else []
+    if not wanted or (node.is_unschedulable and set(wanted) <= set(node.taints)):
         return None
-    others = tuple(taint for taint in node.taints if taint.key != INTERRUPTION_TAINT.key)
-    return KeepFree(node, machine, (*others, INTERRUPTION_TAINT))
+    keys = {taint.key for taint in wanted}
+    return KeepFree(node, machine, (*(taint for taint in node.taints if taint.key not in keys), *wanted))
 
 
-def _is_noticed(node: Node) -> bool:
-    """True when the machine, or the vendor's agent on it, has reported the notice of its end."""
-    return node.notice is not None or any(taint.key == AGENT_TAINT for taint in node.taints)
+def _reopen(node: Node, machine: Machine) -> OpenAgain | None:
+    """Returns what opens a node whose machine stays after all. Only our own taint tells that we have closed it."""
+    if machine.is_leaving or RELEASE_TAINT not in node.taints or INTERRUPTION_TAINT in node.taints:
+        return None
+    return OpenAgain(node, machine, tuple(taint for taint in node.taints if taint != RELEASE_TAINT))
+
+
+def _is_noticed(node: Node, now: datetime) -> bool:
+    """True when the machine, or the vendor's agent on it, has reported an end that is near."""
+    return node.notice is not None and is_believable(node.notice, now)
 
 
 def _by_id(machines: Iterable[Machine]) -> dict[str, Machine]:

@@ -5,7 +5,7 @@ One planner and not several controllers, because two loops that launch and relea
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import replace
 from datetime import datetime
 
@@ -34,6 +34,7 @@ from spotcompute.plan.launching import (
     may_be_repeated,
     may_launch,
 )
+from spotcompute.plan.notices import is_doomed, to_let_go, with_notices
 from spotcompute.plan.release import due_releases, with_releases_taken_back
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
 from spotcompute.plan.rollout import surging, to_retire
@@ -52,12 +53,13 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)
     situation = situation.with_ledger(_with_clocks(situation))
-    ledger, releases, activities = _releases(situation)
+    ledger, notices = with_notices(situation)
+    ledger, releases, activities = _releases(situation.with_ledger(ledger))
     situation = surging(situation.with_ledger(ledger))
     ledger, replays = _replays(situation)
     situation = situation.with_ledger(ledger)
     ledger, launches = _launches(situation, learned)
-    return Plan(ledger, (*releases, *replays, *launches), activities)
+    return Plan(ledger, (*releases, *replays, *launches), (*notices, *activities))
 
 
 def _with_clocks(situation: Situation) -> Ledger:
@@ -102,20 +104,25 @@ def _has_gone_back(ledger: Ledger) -> bool:
     return ledger.spot_since is not None and ledger.switched_at is not None and ledger.switched_at > ledger.spot_since
 
 
+#: Who goes when nothing else has to, and why: the first of these that names some.
+_IN_TURN: tuple[tuple[Cause, Callable[[Situation], list[Member]]], ...] = (
+    (Cause.GANG_INCOMPLETE, lambda at: gang_to_release(at.desired, at.ledger, at.now)),
+    (Cause.BACK_TO_SPOT, on_demand_to_release),
+    (Cause.NOT_INTERRUPTED, to_let_go),
+    (Cause.ROLLED_OUT, to_retire),
+)
+
+
 def _leaving(situation: Situation) -> list[tuple[Member, Cause]]:
     """Returns the instances that are to go from now on, and why; by id."""
-    desired, ledger = situation.desired, situation.ledger
+    desired = situation.desired
     if desired.deleting or desired.expired:
         return _everything(situation, Cause.ENVIRONMENT_DELETED if desired.deleting else Cause.EXPIRED)
     leaving = to_replace(situation)
     leaving |= {member.id: (member, Cause.SCALED_DOWN) for member in _too_many(situation, leaving.keys())}
-    if not leaving:
-        incomplete = gang_to_release(desired, ledger, situation.now)
-        leaving = {member.id: (member, Cause.GANG_INCOMPLETE) for member in incomplete}
-    if not leaving:
-        leaving = {member.id: (member, Cause.BACK_TO_SPOT) for member in on_demand_to_release(situation)}
-    if not leaving:
-        leaving = {member.id: (member, Cause.ROLLED_OUT) for member in to_retire(situation)}
+    for cause, chosen in _IN_TURN:
+        if not leaving:
+            leaving = {member.id: (member, cause) for member in chosen(situation)}
     return [leaving[key] for key in sorted(leaving)]
 
 
@@ -129,7 +136,8 @@ def _everything(situation: Situation, cause: Cause) -> list[tuple[Member, Cause]
 def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     """Returns the surplus beyond `replicas`; of that, `leaving` go anyway.
 
-    Protected ones are meant only when there are not enough others. They are not released, and the object says why.
+    Those that the cloud is about to take back go after all others. Protected ones are meant only when there are not
+    enough others. They are not released, and the object says why.
     """
     present = staying(situation.ledger)
     going_anyway = sum(member.id in leaving for member in present)
@@ -137,7 +145,8 @@ def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     if count == 0:
         return []
     protected = [one for one in present if one.id not in leaving and is_protected(one, situation)]
-    return [*in_order_of_leaving(situation, leaving), *protected][:count]
+    in_order = sorted(in_order_of_leaving(situation, leaving), key=lambda one: is_doomed(one, situation.now))
+    return [*in_order, *protected][:count]
 
 
 # --- settling --------------------------------------------------------------------------------------------------------

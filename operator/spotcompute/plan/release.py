@@ -13,6 +13,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.model.moments import age
+from spotcompute.model.node import NodeState
 from spotcompute.plan.actions import Action, Terminate
 from spotcompute.plan.capacity import is_stuck, surplus
 from spotcompute.plan.retirement import is_protected, staying
@@ -26,8 +27,31 @@ UNPROTECT = "Lift the protection in the console, or by ModifyInstancesAttribute 
 MARKED_PROTECTED = "protected by the annotation spotcompute.dev/do-not-terminate"
 UNMARK = "Take the annotation off its SpotInstance"
 
+#: The obstacle of an instance with a pod that must not be disturbed, and what would remove it.
+AT_WORK = "a pod on its node is not to be disturbed"
+LET_END = "It goes when that pod has ended, or no longer bears the annotation"
+
 #: What removes each kind of protection.
-REMEDIES = {PROTECTED: UNPROTECT, MARKED_PROTECTED: UNMARK}
+REMEDIES = {PROTECTED: UNPROTECT, MARKED_PROTECTED: UNMARK, AT_WORK: LET_END}
+
+#: The obstacles of an instance whose node is known too little, and whose pods are about to leave.
+NODE_UNREAD, DRAINING = "the nodes of the cluster have not been read yet", "the pods on its node leave first"
+
+#: Releases that have no time to wait for pods: what is asked for is the end, or nothing works there any more.
+_AT_ONCE = frozenset(
+    {
+        Cause.ENVIRONMENT_DELETED,
+        Cause.EXPIRED,
+        Cause.STOPPED_OUTSIDE,
+        Cause.STUCK_PENDING,
+        Cause.STUCK,
+        Cause.RECYCLE_BIN,
+        Cause.GANG_INCOMPLETE,
+    }
+)
+
+#: Releases that choose among instances, and may choose another one.
+_BY_CHOICE = frozenset({Cause.SCALED_DOWN, Cause.ROLLED_OUT, Cause.BACK_TO_SPOT, Cause.NOT_INTERRUPTED})
 
 #: The condition of a protected instance, whatever its state.
 _PROTECTED = "protected"
@@ -111,12 +135,31 @@ def _why_not_yet(member: Member, instance: Instance | None, situation: Situation
     if situation.wish(member.id).protect and not situation.desired.deleting:
         return MARKED_PROTECTED
     if instance.state not in TRANSIENT_STATES:
-        return None
+        return _why_not_yet_for_its_pods(member, situation)
     if is_stuck(member, instance, situation.now, situation.policy.launch_timeout):
         return None
     if instance.state is InstanceState.PENDING:
         return "still starting, and cannot be released before it runs"
     return f"{instance.state}, and cannot be released before that is over"
+
+
+def _why_not_yet_for_its_pods(member: Member, situation: Situation) -> str | None:
+    """Returns why the work on its node keeps an instance for now: None without a node, and after the time to drain."""
+    termination, limit, node = member.termination, situation.desired.drain_limit, situation.nodes.get(member.id)
+    if termination is None or limit is None or node is None or situation.desired.deleting:
+        return None
+    if termination.cause in _AT_ONCE:
+        return None
+    if node.is_kept and node.name and termination.cause in _BY_CHOICE:
+        return AT_WORK
+    is_over = age(termination.recorded_at, situation.now) >= limit
+    return None if is_over else _why_not_drained(node)
+
+
+def _why_not_drained(node: NodeState) -> str | None:
+    if not node.name:
+        return NODE_UNREAD
+    return DRAINING if node.pods or not node.is_unschedulable else None
 
 
 def _is_due(termination: Termination, instance: Instance | None, situation: Situation) -> bool:
@@ -151,6 +194,7 @@ def _because(cause: Cause, desired: Desired) -> str:
         Cause.RECYCLE_BIN: "in the recycle bin",
         Cause.BACK_TO_SPOT: "spot is to be had again",
         Cause.ROLLED_OUT: "replaced, because it is not as the spec asks for now",
+        Cause.NOT_INTERRUPTED: "its notice of interruption was false, and others run in its place",
         Cause.GANG_INCOMPLETE: "the gang was not completed in time",
         Cause.UNHEALTHY: "marked as unhealthy",
         Cause.DELETED_BY_HAND: "its object was deleted",

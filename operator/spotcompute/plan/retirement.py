@@ -48,13 +48,18 @@ def why_replace(member: Member, instance: Instance | None, seen_at: datetime, ti
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """`Facts` holds what the steps compare of one instance. `drift` is what differs from the spec."""
+    """`Facts` holds what the steps compare of one instance.
+
+    `pods` counts the pods that work on its node, and `working_since` is when the first of them started, in seconds.
+    """
 
     member: Member
     instance: Instance | None
     is_outside: bool
     is_older: bool
     is_marked: bool
+    pods: int
+    working_since: float
     deletion_cost: int
     price: Decimal
     order: ScaleInOrder
@@ -67,6 +72,11 @@ Step = Callable[[Facts], float | Decimal | str]
 def _useless(facts: Facts) -> float:
     """Puts first what does not run yet, or no longer."""
     return facts.instance is not None and facts.instance.state is InstanceState.RUNNING
+
+
+def _working(facts: Facts) -> float:
+    """Puts first what no pod works on, and what is to be deleted first in spite of its work."""
+    return facts.pods > 0 and not facts.is_marked
 
 
 def _outside(facts: Facts) -> float:
@@ -82,6 +92,16 @@ def _marked(facts: Facts) -> float:
 def _older(facts: Facts) -> float:
     """Puts first what differs from the spec in another way: an older template, another charge type."""
     return not facts.is_older
+
+
+def _pods(facts: Facts) -> float:
+    """Puts first what the fewest pods work on."""
+    return facts.pods
+
+
+def _newest_work(facts: Facts) -> float:
+    """Puts first what has worked for the shortest time."""
+    return -facts.working_since
 
 
 def _deletion_cost(facts: Facts) -> float:
@@ -108,15 +128,18 @@ def _id(facts: Facts) -> str:
 
 
 #: The steps before and after the one that looks at all instances together: what each zone and pool holds.
-BEFORE_BALANCE: tuple[Step, ...] = (_useless, _outside, _marked, _older)
+BEFORE_BALANCE: tuple[Step, ...] = (_useless, _working, _outside, _marked, _older, _pods, _newest_work)
 AFTER_BALANCE: tuple[Step, ...] = (_deletion_cost, _in_order, _youngest, _id)
 
 
 def is_protected(member: Member, situation: Situation) -> bool:
-    """True when nothing may choose the instance: the cloud protects it, or a person asks for that."""
-    instance = situation.observed.instances.get(member.id)
+    """True when nothing may choose the instance: the cloud protects it, a person asks for that, or a pod on its node
+    must not be disturbed.
+    """
+    instance, node = situation.observed.instances.get(member.id), situation.nodes.get(member.id)
     is_kept_by_cloud = instance is not None and instance.protected and not instance.has_ended
-    return is_kept_by_cloud or situation.wish(member.id).protect
+    is_kept_by_work = node is not None and node.is_kept
+    return is_kept_by_cloud or is_kept_by_work or situation.wish(member.id).protect
 
 
 def staying(ledger: Ledger) -> list[Member]:
@@ -187,12 +210,17 @@ class _Choice:
 
     def _facts(self, member: Member) -> Facts:
         situation, wish, drift = self._situation, self._situation.wish(member.id), self._asked.drift_of(member)
+        node = situation.nodes.get(member.id)
+        pods = node.pods if node is not None else 0
+        began = node.working_since if node is not None else None
         return Facts(
             member=member,
             instance=situation.observed.instances.get(member.id),
             is_outside=not OUTSIDE.isdisjoint(drift),
             is_older=not drift <= OUTSIDE,
             is_marked=wish.delete_first,
+            pods=pods,
+            working_since=(began or situation.now).timestamp() if pods else 0.0,
             deletion_cost=wish.deletion_cost,
             price=price_of(member.pool, member.on_demand, situation.market) or Decimal(0),
             order=situation.desired.scale_in,

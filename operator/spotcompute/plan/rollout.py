@@ -12,6 +12,7 @@ from datetime import datetime
 from spotcompute.model.ledger import Member
 from spotcompute.plan.capacity import is_ready
 from spotcompute.plan.drift import Asked
+from spotcompute.plan.notices import is_doomed, noticed
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
 from spotcompute.plan.situation import Situation
 
@@ -29,13 +30,14 @@ def outdated(situation: Situation) -> list[Member]:
 
 
 def surging(situation: Situation) -> Situation:
-    """Returns the situation in which as many more are wanted as a roll-out may have beside `replicas` now.
+    """Returns the situation in which as many more are wanted as may live beside `replicas` now.
 
-    It is unchanged when nothing is to be replaced. Each launch of a roll-out is one that replaces an instance: so no
-    more are wanted than are outdated.
+    It is unchanged when nothing is to be replaced. Each launch beside them replaces an instance: so no more are wanted
+    than are under notice, and than are outdated and a roll-out may have.
     """
-    rollout = situation.desired.rollout
-    more = min(rollout.surge_max, len(outdated(situation))) if rollout else 0
+    rollout, doomed = situation.desired.rollout, {member.id for member in noticed(situation)}
+    old = sum(member.id not in doomed for member in outdated(situation))
+    more = len(doomed) + (min(rollout.surge_max, old) if rollout else 0)
     if not more:
         return situation
     wider = replace(situation.desired, replicas=situation.desired.replicas + more, surge=more)
@@ -50,7 +52,7 @@ def to_retire(situation: Situation) -> list[Member]:
     """
     desired, ledger = situation.desired, situation.ledger
     rollout = desired.rollout
-    old = {member.id for member in outdated(situation)}
+    old = {member.id for member in outdated(situation) if not is_doomed(member, situation.now)}
     if rollout is None or not old or situation.now < (pause_end(situation) or situation.now):
         return []
     instances = situation.observed.instances

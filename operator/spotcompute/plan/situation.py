@@ -13,6 +13,7 @@ from functools import cached_property
 
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
+from spotcompute.model.node import NodeState
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import ON_DEMAND, Market
 from spotcompute.model.wishes import NO_WISH, Wish
@@ -29,7 +30,8 @@ class Situation:
     """`Situation` holds what is wanted, what is remembered, what is seen, the time, and the numbers to decide by.
 
     `now` is aware UTC and is read once a round; a situation is never kept for the next round. `wishes` holds
-    what is asked for single instances, by id.
+    what is asked for single instances, and `nodes` what the cluster shows of the node of each, by id. `nodes_problem`
+    says why nodes cannot be looked after.
     """
 
     desired: Desired
@@ -38,6 +40,8 @@ class Situation:
     now: datetime
     policy: Policy
     wishes: Mapping[str, Wish] = field(default_factory=dict)
+    nodes: Mapping[str, NodeState] = field(default_factory=dict)
+    nodes_problem: str | None = None
 
     def wish(self, instance_id: str) -> Wish:
         """Returns what is asked for this instance; `NO_WISH` when it bears no mark."""

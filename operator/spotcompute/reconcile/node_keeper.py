@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -24,6 +24,7 @@ from spotcompute.api.node_object import (
     cordon_of_node,
     failure_of_pod,
     node_of,
+    pod_of,
 )
 from spotcompute.api.spec import Spec
 from spotcompute.api.times import to_text
@@ -35,7 +36,7 @@ from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError
 from spotcompute.kube.transport import Expired
 from spotcompute.model.instance import Instance
 from spotcompute.model.ledger import Ledger
-from spotcompute.model.node import Node
+from spotcompute.model.node import Node, Pod
 from spotcompute.plan.absence import is_proven_gone
 from spotcompute.plan.capacity import occupies
 from spotcompute.plan.nodes import (
@@ -47,11 +48,15 @@ from spotcompute.plan.nodes import (
     KeepFree,
     Machine,
     NodeStep,
+    OpenAgain,
     next_steps,
+    states_of,
     to_approve,
     to_drain,
+    to_evict,
 )
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.node_states import REMEDY, NodeStates
 from spotcompute.reconcile.reach import Problem, Reach
 
 _log = structlog.get_logger(__name__)
@@ -69,6 +74,12 @@ ASK_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 
 
+#: How a kind of object is listed and watched, and who takes in what comes: what has happened, and the objects.
+_List = Callable[[], Awaitable[tuple[Sequence[KubeObject], str]]]
+_Watch = Callable[[str], AsyncGenerator[tuple[str, KubeObject]]]
+_Know = Callable[[str, Sequence[KubeObject]], None]
+
+
 @dataclass(frozen=True, slots=True)
 class _Farm:
     """`_Farm` is an environment with nodes, at one version of its object."""
@@ -83,11 +94,19 @@ class NodeKeeper:
     """`NodeKeeper` keeps the nodes of all environments. It forgets nothing that matters when it is restarted."""
 
     def __init__(
-        self, cluster: Cluster, port: NodePort, accounts: Accounts, policy: Policy, clock: Callable[[], datetime]
+        self,
+        cluster: Cluster,
+        port: NodePort,
+        accounts: Accounts,
+        states: NodeStates,
+        policy: Policy,
+        clock: Callable[[], datetime],
     ) -> None:
+        """`states` is told what the nodes of each environment are like."""
         self._cluster, self._port, self._accounts, self._policy, self._clock = cluster, port, accounts, policy, clock
-        self._reach = Reach(cluster.sources, accounts, policy)
+        self._reach, self._states = Reach(cluster.sources, accounts, policy), states
         self._nodes: dict[str, Node] | None = None  # by name; None before the first list
+        self._pods: dict[str, Pod] | None = None  # by uid; None before the first list
         self._farms: dict[str, tuple[str, _Farm | None]] = {}  # by uid, with the version
         self._look_at_requests_at = 0.0
         self._ask_again_at: dict[str, float] = {}  # by instance, by the loop's clock
@@ -96,7 +115,8 @@ class NodeKeeper:
     async def run(self) -> None:
         """Keeps nodes for ever. What the API server refuses is told to the environments, and tried again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow())
+            group.create_task(self._follow(self._port.nodes, self._port.watch_nodes, self._know_nodes))
+            group.create_task(self._follow(self._port.pods, self._port.watch_pods, self._know_pods))
             group.create_task(self._keep())
 
     async def _keep(self) -> None:
@@ -114,20 +134,28 @@ class NodeKeeper:
     async def once(self) -> None:
         """Does everything that is to be done now. Raises KubeError."""
         farms = self._current_farms()
-        if not farms or self._nodes is None:
+        if not farms or self._nodes is None or self._pods is None:
             return
         nodes = tuple(self._nodes.values())
-        machines = [machine for farm in farms for machine in self._machines(farm)]
+        by_farm = {farm.raw["metadata"]["uid"]: list(self._machines(farm)) for farm in farms}
+        machines = [machine for of_farm in by_farm.values() for machine in of_farm]
+        self._tell_states(nodes, by_farm)
         machines += [gone async for gone in self._left_behind(farms, machines, nodes)]
-        for step in next_steps(nodes, machines):
+        for step in next_steps(nodes, machines, self._clock()):
             with contextlib.suppress(
                 Conflict, NotFound
             ):  # it has changed, or is gone: decided again from what is there
                 await self._carry_out(step)
-        for node in to_drain(nodes, machines):
+        for node in to_drain(nodes, machines, self._clock()):
             await self._drain(node)
         await self._approve(nodes, machines)
         self._told.clear()
+
+    def _tell_states(self, nodes: Iterable[Node], by_farm: Mapping[str, list[Machine]]) -> None:
+        """Tells what the nodes of each environment are like. Those of one that is gone are forgotten."""
+        pods = tuple(self._pods.values()) if self._pods is not None else ()
+        nodes = tuple(nodes)
+        self._states.keep({uid: states_of(nodes, pods, machines) for uid, machines in by_farm.items()})
 
     # --- what is known -----------------------------------------------------------------------------------------------
 
@@ -158,6 +186,7 @@ class NodeKeeper:
                 addresses=tuple(filter(None, (instance.private_ip, instance.public_ip))) if instance else (),
                 on_demand=member.on_demand,
                 is_alive=occupies(member),
+                is_leaving=member.termination is not None,
             )
 
     def _seen(self, farm: _Farm) -> Mapping[str, Instance]:
@@ -218,6 +247,10 @@ class NodeKeeper:
         elif isinstance(step, KeepFree):
             self._took(await self._port.patch_node(node.name, cordon_of_node(node, step.taints)))
             _log.info("node_cordoned", notice=node.notice, **words)
+        elif isinstance(step, OpenAgain):
+            change = cordon_of_node(node, step.taints, unschedulable=False)
+            self._took(await self._port.patch_node(node.name, change))
+            _log.info("node_opened_again", **words)
         elif isinstance(step, GiveUp):
             await self._give_up(node, machine)
             _log.info("node_given_up", **words)
@@ -226,7 +259,7 @@ class NodeKeeper:
         """Ends a node in this order: otherwise the scheduler might put the pods that replace the lost ones there."""
         if not node.is_unschedulable:
             node = self._took(await self._port.patch_node(node.name, cordon_of_node(node, node.taints)))
-        pods = await self._port.working_pods(node.name)
+        pods = await self._pods_on(node)
         await self._port.delete_node(node.name, node.uid)
         if self._nodes is not None:
             self._nodes.pop(node.name, None)
@@ -236,10 +269,14 @@ class NodeKeeper:
                 await self._port.fail_pod(pod, failure)
 
     async def _drain(self, node: Node) -> None:
-        for pod in await self._port.working_pods(node.name):
-            if not pod.is_bound_to_node:
-                with contextlib.suppress(ApiUnavailable):  # a budget forbids it: tried again at the next look
-                    await self._port.evict_pod(pod)
+        known = self._pods.values() if self._pods is not None else ()
+        for pod in to_evict(pod for pod in known if pod.node == node.name):
+            with contextlib.suppress(ApiUnavailable):  # a budget forbids it: tried again at the next look
+                await self._port.evict_pod(pod)
+
+    async def _pods_on(self, node: Node) -> list[Pod]:
+        """Asks for the pods that a node has at this moment, and have not ended."""
+        return [pod for item in await self._port.pods_on(node.name) if (pod := pod_of(item)) is not None]
 
     async def _approve(self, nodes: Iterable[Node], machines: list[Machine]) -> None:
         now, nodes = asyncio.get_running_loop().time(), tuple(nodes)
@@ -258,20 +295,18 @@ class NodeKeeper:
                 await self._port.approve(approval_of(found[request.name], message, to_text(self._clock())))
                 _log.info("node_certificate_approved", request=request.name, subject=request.common_name)
 
-    # --- the nodes of the cluster ------------------------------------------------------------------------------------
+    # --- the nodes and pods of the cluster ---------------------------------------------------------------------------
 
-    async def _follow(self) -> None:
-        """Keeps what is known of all nodes, from a list and then from each change."""
+    async def _follow(self, ask: _List, watch: _Watch, know: _Know) -> None:
+        """Keeps what is known of all nodes, or of all pods, from a list and then from each change."""
         while True:
             try:
-                items, version = await self._port.nodes()
-                self._nodes = {node.name: node for node in map(node_of, items)}
-                async with contextlib.aclosing(self._port.watch_nodes(version)) as events:
+                items, version = await ask()
+                know("LISTED", items)
+                async with contextlib.aclosing(watch(version)) as events:
                     async for kind, obj in events:
-                        if kind == "DELETED":
-                            self._nodes.pop(obj["metadata"]["name"], None)
-                        elif kind != "BOOKMARK":
-                            self._took(obj)
+                        if kind != "BOOKMARK":
+                            know(kind, [obj])
             except Expired:
                 continue
             except Forbidden as error:
@@ -281,6 +316,25 @@ class NodeKeeper:
                 _log.info("nodes_out_of_reach", error=f"{type(error).__name__}: {error}")
                 await asyncio.sleep(RETRY_SECONDS)
 
+    def _know_nodes(self, kind: str, items: Sequence[KubeObject]) -> None:
+        if kind == "LISTED":
+            self._nodes = {}
+        for obj in items:
+            if kind == "DELETED" and self._nodes is not None:
+                self._nodes.pop(obj["metadata"]["name"], None)
+            else:
+                self._took(obj)
+
+    def _know_pods(self, kind: str, items: Sequence[KubeObject]) -> None:
+        if kind == "LISTED" or self._pods is None:
+            self._pods = {}
+        for obj in items:
+            pod = None if kind == "DELETED" else pod_of(obj)
+            if pod is None:
+                self._pods.pop(obj["metadata"]["uid"], None)
+            else:
+                self._pods[pod.uid] = pod
+
     def _took(self, obj: KubeObject) -> Node:
         node = node_of(obj)
         if self._nodes is not None:
@@ -288,11 +342,12 @@ class NodeKeeper:
         return node
 
     async def _tell(self, error: Forbidden) -> None:
-        """Tells every environment with nodes, once, that a right is missing."""
+        """Tells every environment with nodes that a right is missing: in its conditions, and once in an Event."""
+        self._states.fail(f"{error}. {REMEDY}", self._farms)
         for uid, (_, farm) in self._farms.items():
             if farm is not None and uid not in self._told:
                 self._told.add(uid)
-                message = f"nodes are not bound and not given up: {error}. Apply the overlay nodes"
+                message = f"nodes are not bound and not given up: {error}. {REMEDY}"
                 await self._cluster.kube.record(farm.raw, Event("Warning", "NodesNotKept", message))
         _log.warning("nodes_not_kept", error=str(error))
 

@@ -36,6 +36,7 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.act import perform
 from spotcompute.reconcile.identity import Identities
+from spotcompute.reconcile.node_states import NodeStates
 from spotcompute.reconcile.objects import Objects, holders_of, stored_ledger
 from spotcompute.reconcile.observe import Observer
 from spotcompute.reconcile.quoting import quote_while_paused
@@ -87,6 +88,8 @@ class Reconciler:
         self._identities = Identities(cluster, self._reach, policy, clock, nonce)
         #: Shows what each run has seen, and knows what is asked for single instances.
         self.views: Views = NoViews()
+        #: Knows the nodes of instances that have joined the cluster.
+        self.nodes = NodeStates(lambda _: None, is_kept=False)
 
     async def reconcile(self, uid: str) -> float | None:
         """Runs once. Returns the seconds until the next look, None when there is nothing to come back for.
@@ -177,7 +180,13 @@ class Reconciler:
         run.activities += left_behind
         environment = run.target.environment
         wishes = await self.views.wishes(environment.namespace, environment.uid)
-        run.situation = replace(situation, wishes=wishes if situation.desired.instance_objects else {})
+        nodes, problem = await self.nodes.of(environment.uid) if situation.desired.has_nodes else ({}, None)
+        run.situation = replace(
+            situation,
+            wishes=wishes if situation.desired.instance_objects else {},
+            nodes=nodes,
+            nodes_problem=problem,
+        )
 
     def _was_clock_ahead(self, run: _Run) -> bool:
         """True when the clock was ahead during the sweep and has been set right since: then another sweep is needed.

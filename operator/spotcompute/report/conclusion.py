@@ -24,6 +24,7 @@ from spotcompute.plan.cordon import in_force
 from spotcompute.plan.drift import Asked, Drift
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.mix import on_demand_members
+from spotcompute.plan.notices import noticed
 from spotcompute.plan.retirement import staying
 from spotcompute.plan.rollout import outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
@@ -136,7 +137,6 @@ def conclude(situation: Situation) -> Conclusion:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     if desired.expired:
         return _expired(situation, blocked)
-    leaving = [member for member in ledger.members.values() if _is_leaving(member)]
     if situation.missing > 0:
         short = _missing(situation, counts)
         return replace(short, message=f"{short.message}. Besides, {blocked.text}") if blocked else short
@@ -147,12 +147,9 @@ def conclude(situation: Situation) -> Conclusion:
             f"{counts}; {in_flight(ledger)} asked for without an answer yet: finding out whether they were launched"
         )
         return Conclusion("Filling", Reason.SETTLING, message)
-    if old := outdated(situation):
-        return _rolling_out(situation, counts, len(old))
-    if leaving:
-        return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
-    if ready < desired.replicas:
-        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {desired.replicas - ready} on their way")
+    changing = _changing(situation, counts, desired.replicas - ready)
+    if changing is not None:
+        return changing
     message = "; ".join(filter(None, (counts, _left_as_they_are(situation), stopping(situation))))
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
 
@@ -160,6 +157,30 @@ def conclude(situation: Situation) -> Conclusion:
 def _running(ready: int, wanted: int, least: str = "") -> str:
     """Returns `1 of 1 instance runs`, `2 of 3 instances run`."""
     return f"{ready} of {least}{wanted} {'instance runs' if wanted == 1 else 'instances run'}"
+
+
+def _changing(situation: Situation, counts: str, not_ready: int) -> Conclusion | None:
+    """Returns the state of an environment in which instances come, go or are replaced. None when none does."""
+    leaving = [member for member in situation.ledger.members.values() if _is_leaving(member)]
+    if old := outdated(situation):
+        return _rolling_out(situation, counts, len(old))
+    if leaving:
+        return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
+    if not_ready > 0 and (doomed := noticed(situation)):
+        return _awaiting_ends(situation, counts, len(doomed))
+    if not_ready > 0:
+        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}; {not_ready} on their way")
+    return None
+
+
+def _awaiting_ends(situation: Situation, counts: str, doomed: int) -> Conclusion:
+    """Returns the state of an environment of which the cloud has announced to take some back."""
+    counts += f"; {_counted(range(doomed), 'more instance')} with notice of interruption"
+    wider = surging(situation)
+    why = why_short(wider) if wider.missing else None
+    if why is None:
+        return Conclusion("Filling", Reason.PROVISIONING, f"{counts}, and others are on their way")
+    return Conclusion("Waiting", why.reason, f"{counts}, and others are not to be had: {why.text}")
 
 
 def _rolling_out(situation: Situation, counts: str, old: int) -> Conclusion:
@@ -347,6 +368,15 @@ def cordon_condition(situation: Situation) -> list[Condition]:
         )
     reason = Reason.CORDON_UNREADABLE if unread else Reason.CORDONED
     return [Condition(ConditionType.CORDONED, _truth(bool(closed)), reason, ". ".join(said))]
+
+
+def nodes_condition(situation: Situation) -> list[Condition]:
+    """Returns one condition more while the nodes of the instances cannot be looked after; none otherwise."""
+    problem = situation.nodes_problem
+    if problem is None or not situation.desired.has_nodes or situation.desired.deleting:
+        return []
+    message = f"nodes are not bound, and not given up when their instance is gone: {problem}"
+    return [Condition(ConditionType.NODES_KEPT, "False", Reason.NODES_NOT_KEPT, message)]
 
 
 def _said_of_cordons(closed: Sequence[Cordon], desired: Desired) -> list[str]:

@@ -194,7 +194,7 @@ def _event(activity: Activity) -> Event | None:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
         case ActivityType.TERMINATE, ActivityState.FAILED:
             return Event("Warning", "ReleaseRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
-        case ActivityType.LOSS | ActivityType.HOLD, _:
+        case ActivityType.LOSS | ActivityType.HOLD | ActivityType.NOTICE, _:
             return Event("Warning", _reason_of_end(activity), f"{ids}{where}: {activity.message}")
         case ActivityType.ADOPT, _:
             return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
@@ -219,6 +219,8 @@ def _launch_event(activity: Activity, ids: str, where: str) -> Event:
 def _reason_of_end(activity: Activity) -> str:
     if activity.type is ActivityType.HOLD:
         return "InstancesStopping"
+    if activity.type is ActivityType.NOTICE:
+        return "InterruptionNotice"
     return _LOSS_REASONS.get(Cause(activity.cause), "InstanceLost")
 
 

@@ -25,11 +25,14 @@ from spotcompute.api.instance_object import (
     owner_reference,
 )
 from spotcompute.api.times import to_text
+from spotcompute.model.instance import Instance
 from spotcompute.model.launch import template_digest
 from spotcompute.model.ledger import Member
+from spotcompute.model.node import NodeState
 from spotcompute.model.offering import Pool
 from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import is_ready
+from spotcompute.plan.notices import is_doomed
 from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import leaving_note
 from spotcompute.report.cost import optional_money
@@ -54,6 +57,7 @@ class InstanceFacts(NamedTuple):
     public_ip: str | None = None
     updated: bool = True
     note: str | None = None
+    node: NodeState | None = None
 
 
 class EnvironmentRef(NamedTuple):
@@ -86,11 +90,21 @@ def facts_of(situation: Situation, price: Price) -> Iterator[InstanceFacts]:
             on_demand=member.on_demand,
             launched_at=instance.created_at if instance else member.launched_at,
             price=None if has_ended else price(member.pool, member.on_demand),
-            private_ip=instance.private_ip if instance else None,
-            public_ip=instance.public_ip if instance else None,
+            **_addresses(instance),
             updated=member.template_digest in (None, present),
             note=_note(member, situation),
+            node=_node_of(member, situation),
         )
+
+
+def _addresses(instance: Instance | None) -> dict[str, Any]:
+    return {} if instance is None else {"private_ip": instance.private_ip, "public_ip": instance.public_ip}
+
+
+def _node_of(member: Member, situation: Situation) -> NodeState | None:
+    """Returns the node of an instance, as far as its object shows it. None without one, and while none is read."""
+    node = situation.nodes.get(member.id)
+    return NodeState(node.name, node.is_ready) if node is not None and node.name else None
 
 
 def out_of_sight(facts: InstanceFacts) -> InstanceFacts:
@@ -108,6 +122,8 @@ def _note(member: Member, situation: Situation) -> str | None:
         return "its object was deleted: it goes once the environment is no longer paused"
     if wish.protect and (wish.ended or wish.unhealthy):
         return f"protected by {DO_NOT_TERMINATE}: take the mark off to let it go"
+    if is_doomed(member, situation.now):
+        return "has notice of its interruption; another one is asked for"
     until = kept_until(member, wish)
     if until is not None and until > situation.now:
         return f"failed, and kept until {to_text(until)} because of {KEEP}"
@@ -163,4 +179,6 @@ def _status(facts: InstanceFacts) -> InstanceObjectStatus:
         launched_at=to_text(facts.launched_at),
         updated=facts.updated,
         note=facts.note,
+        node=facts.node.name if facts.node else None,
+        node_ready=facts.node.is_ready if facts.node else None,
     )

@@ -11,10 +11,11 @@ from typing import Any, NamedTuple
 
 from spotcompute.api.conditions import Condition, ConditionType, carry_over
 from spotcompute.api.ledger import encode
-from spotcompute.api.status import InstanceStatus, PoolStatus
+from spotcompute.api.status import InstanceStatus, NodesStatus, PoolStatus
 from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Backoff, Ledger, Member
+from spotcompute.model.node import UnknownNodes
 from spotcompute.model.offering import Offering, Pool, Stock
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
@@ -28,6 +29,7 @@ from spotcompute.report.conclusion import (
     gang_condition,
     instances_in,
     leaving_note,
+    nodes_condition,
     pool_state,
     state_refusal_condition,
 )
@@ -94,7 +96,7 @@ def _if_later(seen_at: datetime | None, previous: Mapping[str, Any], now: dateti
 
 
 #: What is known only while the cloud is seen. Of instances and cost a part is known all the same.
-_SEEN_ONLY = ("readyReplicas", "updatedReplicas", "zones", "pools", "quote", "nextAttemptTime")
+_SEEN_ONLY = ("readyReplicas", "updatedReplicas", "zones", "pools", "nodes", "quote", "nextAttemptTime")
 
 #: The part of cost that is past.
 _PAID = ("accrued", "accruedAt", "saved", "incompleteSince", "currency")
@@ -152,6 +154,7 @@ def full_status(
         **_counts(situation),
         **_instances(situation),
         **_pools(situation),
+        **_nodes(situation),
         **_cost(paid, extras.currency),
         **_history(previous, situation, activities),
         "quote": extras.quote,
@@ -192,8 +195,8 @@ _NOTHING: tuple[object, ...] = (None, [], {})
 
 def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
     """Returns the state of the environment in one word, one reason and conditions, and when the next attempt is."""
-    others = (*gang_condition(situation), *cordon_condition(situation), *state_refusal_condition(situation.ledger))
-    found = [*conclusion.conditions(), *others]
+    others = (*gang_condition(situation), *cordon_condition(situation), *nodes_condition(situation))
+    found = [*conclusion.conditions(), *others, *state_refusal_condition(situation.ledger)]
     before = previous.get("conditions") or []
     return {
         "phase": conclusion.phase,
@@ -239,6 +242,16 @@ def _pools(situation: Situation) -> dict[str, Any]:
     ranking = situation.ranking
     rejected = {one.pool: one for one in ranking.rejected}
     return {"pools": [_pool(pool, situation, rejected.get(pool), ranking.scores[pool]) for pool in pools]}
+
+
+def _nodes(situation: Situation) -> dict[str, Any]:
+    """Returns how many instances are nodes. Nothing without `spec.nodes`, and while nodes are not known."""
+    if not situation.desired.has_nodes or situation.nodes_problem or isinstance(situation.nodes, UnknownNodes):
+        return {}
+    found = [node for key, node in situation.nodes.items() if key in situation.ledger.members]
+    notices = sum(node.notice is not None for node in found)
+    nodes = NodesStatus(joined=len(found), ready=sum(node.is_ready for node in found), under_notice=notices)
+    return {"nodes": nodes.to_json()}
 
 
 def _cost(situation: Situation, currency: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from spotcompute.plan.expiry import expires_next
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
+from spotcompute.plan.notices import lives_on_at
 from spotcompute.plan.rollout import outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
 
@@ -137,18 +138,28 @@ def _is_idle(situation: Situation) -> bool:
     return situation.desired.deleting or situation.desired.paused
 
 
-# --- roll-outs -------------------------------------------------------------------------------------------------------
+# --- replacements that are launched first ----------------------------------------------------------------------------
+
+
+def _replacement(situation: Situation) -> datetime | None:
+    """Returns when a pool may be asked for an instance that is to replace one which still lives."""
+    wider = situation if _is_idle(situation) else surging(situation)
+    if wider is situation or not _is_asking(wider):
+        return None
+    return wider.next_attempt or situation.now + situation.policy.backoff_max
 
 
 def _roll_out(situation: Situation) -> datetime | None:
-    """Returns when a roll-out may go on: when a pool may be asked for the next instance, or after its pause."""
+    """Returns when a roll-out may go on after its pause."""
     if _is_idle(situation) or not outdated(situation):
         return None
-    wider = surging(situation)
-    if _is_asking(wider):
-        return wider.next_attempt or situation.now + situation.policy.backoff_max
     at = pause_end(situation)
     return at if at is not None and at > situation.now else None
+
+
+def _false_notice(situation: Situation) -> datetime | None:
+    """Returns when an instance has outlived the notice of its interruption."""
+    return lives_on_at(situation)
 
 
 # --- cordons ---------------------------------------------------------------------------------------------------------
@@ -308,7 +319,9 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("spot and on demand may change places", _change_over),
     ("a gang has been incomplete for its hold", _gang_hold),
     ("a gang may be built from parts again", _gang_parts),
+    ("a pool may be asked for a replacement", _replacement),
     ("a roll-out may go on", _roll_out),
+    ("an instance has outlived its notice", _false_notice),
     ("a cordon ends", _cordon_ends),
     ("the environment expires", _expiry),
     ("instances live under another identity", _other_identities),
