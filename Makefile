@@ -33,7 +33,7 @@ down: $(READY)  ## end what `make up` started
 # Three for each core of a small machine, because most of the time the end-to-end tests wait for real processes; each takes
 # up to 1 GB of memory. 0 runs the tests in order, in one process. At the end stand the slowest tests.
 WORKERS ?= 6
-test: check assets helm prometheus scheduler tools  ## check, then every test, those on a real control plane included
+test: check assets helm prometheus scheduler tools  ## check, then all tests but the rare ones, those on a real control plane included
 	$(BIN)/pytest -n $(WORKERS) --durations=30
 
 FAST := plan report api model commands telemetry golden mutation/test_catalogue.py test_layout.py test_structure.py

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import gc
+import os
+from collections.abc import Iterator
 from typing import Any
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -12,28 +16,49 @@ from controlplane import control_plane, swept
 
 __all__ = ["control_plane", "swept"]
 
-#: Modules of independent tests that take long: each of their tests is a portion. These wait for real processes.
-WAITING = (
-    "runtime/test_shell.py",
-    "local/test_demo.py",
-    "e2e/test_kills.py",
-    "e2e/test_crashes.py",
-    "e2e/test_alerts.py",
-    "e2e/test_election.py",
-    "e2e/test_drills.py",
-    "local/test_controlplane.py",
-)
+#: Modules and folders that share something costly, with the name of the portion they are together: an installed base,
+#: and what every scenario asks for.
+TOGETHER = {
+    "deploy/": "deploy",
+    "simulation/test_fault_points.py": "scenarios",
+    "simulation/test_prove.py": "scenarios",
+    "simulation/test_regressions.py": "scenarios",
+}
+#: Modules that take long, with the number of portions their tests are dealt into: each portion makes what the tests of
+#: a module share once more. The tests of a module with None share nothing: each is a portion. These wait for processes.
+WAITING: dict[str, int | None] = {
+    "deploy": 1,
+    "local/test_newcomer.py": None,
+    "local/test_demo.py": None,
+    "e2e/test_crashes.py": 2,
+    "e2e/test_alerts.py": 2,
+    "e2e/test_several_namespaces.py": 1,
+    "runtime/test_shell.py": 2,
+    "e2e/test_kills.py": 1,
+    "e2e/test_election.py": 2,
+    "e2e/test_drills.py": 2,
+    "e2e/test_story.py": 1,
+    "e2e/test_market.py": 1,
+    "e2e/test_truth.py": 1,
+    "e2e/test_kstatus.py": 1,
+    "e2e/test_nodes.py": 1,
+    "e2e/test_rights.py": 1,
+    "local/test_demo_installation.py": 1,
+    "local/test_controlplane.py": 1,
+    "hostile/test_hostile.py": 1,
+}
 #: The same of those that compute: they fill the time in which the others wait.
-COMPUTING = (
-    "benchmarks/test_told.py",
-    "forgery/test_clusters.py",
-    "simulation/test_histories.py",
-    "simulation/test_fault_points.py",
-    "forgery/test_attack.py",
-    "simulation/test_prove.py",
-)
-#: Every other module is a portion. These take so long that they must not begin last.
-WHOLE = ("e2e/test_story.py", "e2e/test_market.py", "deploy/test_chart_release.py")
+COMPUTING: dict[str, int | None] = {
+    "scenarios": 1,
+    "simulation/test_histories.py": 2,
+    "cloud/verify/test_safety.py": 2,
+    "forgery/test_clusters.py": 1,
+    "forgery/test_attack.py": 1,
+    "benchmarks/test_told.py": 1,
+    "plan/test_convergence.py": 1,
+    "plan/test_properties.py": 1,
+}
+LONG = WAITING | COMPUTING
 
 
 def module_of(nodeid: str) -> str:
@@ -44,7 +69,9 @@ def module_of(nodeid: str) -> str:
 def portion_of(nodeid: str) -> str:
     """Returns the name of what is handed out together with a test."""
     module = module_of(nodeid)
-    return nodeid if module in WAITING + COMPUTING else module
+    name = next((TOGETHER[begin] for begin in TOGETHER if module.startswith(begin)), module)
+    parts = LONG.get(name, 1)
+    return f"{module} {nodeid}" if parts is None else f"{name} {crc32(nodeid.encode()) % parts}"
 
 
 class Portions(LoadScopeScheduling):
@@ -60,6 +87,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Collect without collecting garbage: nothing is, and what is imported and listed here is never looked at again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
+
+
 @pytest.hookimpl(optionalhook=True)  # the gate of mutants runs without xdist
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Portions:
     config.option.loadscopereorder = False  # the order is that of `in_order`
@@ -69,8 +107,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Portions:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Order the tests for processes that share them. A single process keeps the order of the files."""
-    named = (*WAITING, *COMPUTING, *WHOLE)
-    stale = [name for name in named if not (config.rootpath / "tests" / name).is_file()]
+    named = {*LONG, *TOGETHER} - {*TOGETHER.values()}
+    stale = sorted(name for name in named if not (config.rootpath / "tests" / name).exists())
     if stale:
         raise pytest.UsageError(f"tests/conftest.py names modules that are not there: {stale}")
     if hasattr(config, "workerinput"):
@@ -79,16 +117,16 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def in_order(items: list[pytest.Item]) -> list[pytest.Item]:
     """Returns the tests with the long ones first, and among those that wait, evenly, those that compute."""
+    found = dict.fromkeys(portion_of(item.nodeid) for item in items)
     places: dict[str, float] = {}
-    for modules in ((*WHOLE, *WAITING), COMPUTING):
-        found = sorted(
-            (item.nodeid for item in items if module_of(item.nodeid) in modules),
-            key=lambda nodeid: modules.index(module_of(nodeid)),
-        )
-        portions = list(dict.fromkeys(map(portion_of, found)))
+    for names in (WAITING, COMPUTING):
+        portions = [portion for name in names for portion in found if portion.startswith(f"{name} ")]
         places |= {portion: (number + 0.5) / len(portions) for number, portion in enumerate(portions)}
     return sorted(items, key=lambda item: places.get(portion_of(item.nodeid), 1.0))
 
+
+# kubectl and the control planes spend a quarter of their time on garbage if they keep to little memory.
+os.environ.setdefault("GOGC", "400")
 
 # What a change must pass may not depend on luck: the same places each time, and new ones in `make explore`.
 # No deadline, and no complaint that examples are slow to make: both say more about the machine than about the code.

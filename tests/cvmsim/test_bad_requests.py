@@ -1,4 +1,4 @@
-"""Ten thousand requests that no client should send: each gets one of the vendor's codes, none an exception."""
+"""Thousands of requests that no client should send: each gets one of the vendor's codes, none an exception."""
 
 import base64
 import hashlib
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
+import pytest
 from multidict import CIMultiDict
 
 from cvmsim import catalog, wire
@@ -21,7 +22,6 @@ from cvmsim.simulator import Simulator, envelope
 
 SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"
 NOW = 1_800_000_000.0
-REQUESTS = 10_000
 ODD = (
     "",
     "0",
@@ -171,11 +171,12 @@ def answer_to(simulator: Simulator, message: Message) -> bytes:
     return body
 
 
-def test_ten_thousand_bad_requests_get_an_answer_each() -> None:
+@pytest.mark.parametrize("count", [2_500, pytest.param(10_000, marks=pytest.mark.rare)])
+def test_thousands_of_bad_requests_get_an_answer_each(count: int) -> None:
     simulator, fuzz = Simulator(catalog.load(), seed=1, now=NOW), Fuzz(7)
     simulator.limits.rates.clear()
     codes: dict[str, int] = {}
-    for number in range(REQUESTS):
+    for number in range(count):
         message = fuzz.message()
         try:
             answer = json.loads(answer_to(simulator, message))["Response"]
@@ -184,5 +185,5 @@ def test_ten_thousand_bad_requests_get_an_answer_each() -> None:
         code = answer.get("Error", {}).get("Code", "OK")
         codes[code] = codes.get(code, 0) + 1
         assert answer["RequestId"]
-    assert codes["OK"] > 500, codes
+    assert codes["OK"] > count / 20, codes
     assert len(codes) > 35, codes

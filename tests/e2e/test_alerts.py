@@ -15,7 +15,7 @@ import yaml
 
 from e2e.alerts import HOUR, RULES, firing, recorded, rules, scrape
 from e2e.running import Operator
-from e2e.stage import Stage
+from e2e.stage import Stage, manifest
 from e2e.test_crashes import add_fault
 from localcluster import prometheus
 from localcluster.cluster import Cluster
@@ -113,16 +113,30 @@ LASTS, ENDS = True, False
         pytest.param(nothing, LASTS, set(), id="calm"),
         pytest.param(sold_out, LASTS, {"SpotComputeNotFilled"}, id="sold-out"),
         pytest.param(
-            unknown_image, LASTS, {"SpotComputeStalled", "SpotComputeNotFilled", "SpotComputeLaunchesFail"}, id="image"
+            unknown_image,
+            LASTS,
+            {"SpotComputeStalled", "SpotComputeNotFilled", "SpotComputeLaunchesFail"},
+            marks=pytest.mark.rare,
+            id="image",
         ),
         # Not SpotComputeNotFilled: with a refused key it is not known how many run.
         pytest.param(key_revoked, LASTS, {"SpotComputeKeyRefused", "SpotComputeStalled"}, id="key"),
         pytest.param(cloud_away, LASTS, {"SpotComputeCloudUnreachable"}, id="cloud-away"),
         pytest.param(rights_gone, LASTS, {"SpotComputeReconcileErrors", "SpotComputeNotFilled"}, id="rights-gone"),
         pytest.param(many_taken_back, ENDS, {"SpotComputeReclaimStorm"}, id="many-taken-back"),
-        pytest.param(price_above_limit, LASTS, {"SpotComputeOverHourlyLimit"}, id="above-the-limit"),
-        pytest.param(quota_used_up, LASTS, {"SpotComputeLaunchesFail", "SpotComputeNotFilled"}, id="quota"),
-        pytest.param(deletion_that_hangs, LASTS, {"SpotComputeDeletionStuck"}, id="deletion-hangs"),
+        pytest.param(
+            price_above_limit, LASTS, {"SpotComputeOverHourlyLimit"}, marks=pytest.mark.rare, id="above-the-limit"
+        ),
+        pytest.param(
+            quota_used_up,
+            LASTS,
+            {"SpotComputeLaunchesFail", "SpotComputeNotFilled"},
+            marks=pytest.mark.rare,
+            id="quota",
+        ),
+        pytest.param(
+            deletion_that_hangs, LASTS, {"SpotComputeDeletionStuck"}, marks=pytest.mark.rare, id="deletion-hangs"
+        ),
     ],
 )
 def test_a_fault_fires_its_alerts_and_no_other(
@@ -184,8 +198,8 @@ def test_instances_of_a_vanished_environment_are_told(stage: Stage, own_operator
 def test_more_work_than_workers_is_told(stage: Stage, own_operator: Start, tmp_path: Path) -> None:
     add_fault(stage, "hang", "DescribeInstances", times=0)
     _, port = watched(own_operator, WORKERS="1", REQUEST_TIMEOUT_SECONDS="60")
-    for number in range(60):
-        stage.apply(f"web-{number}", replicas=0)
+    items = [manifest(f"web-{number}", stage.account.zones[0], replicas=0) for number in range(60)]
+    stage.kubectl.apply(json.dumps({"apiVersion": "v1", "kind": "List", "items": items}))
     eventually(lambda: scrape(port)[_depth(port)] > 50, "work piles up")
     fires = firing(recorded(port, count=3), tmp_path, is_lasting=True)
     stage.cloud.clear_faults()

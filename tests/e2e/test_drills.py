@@ -34,7 +34,7 @@ VERSIONS_LOST = 200 if IS_LONG else 0
 AT_ONCE = 50
 
 
-@pytest.mark.parametrize("kind", ["hang", "hang_after_commit"])
+@pytest.mark.parametrize("kind", [pytest.param("hang", marks=pytest.mark.rare), "hang_after_commit"])
 def test_a_replica_frozen_in_mid_create_does_no_harm_when_it_thaws(
     stage: Stage, own_operator: Start, kind: str
 ) -> None:
@@ -58,6 +58,7 @@ def test_a_replica_frozen_in_mid_create_does_no_harm_when_it_thaws(
     assert len(stage.cloud.instances(stage.account, gone=True)) == 5
 
 
+@pytest.mark.rare
 def test_killed_again_and_again_in_mid_create_it_ends_with_the_number_wanted(stage: Stage, own_operator: Start) -> None:
     """The first attempt was carried out, but no answer ever comes, and lists lag: only the token can settle it."""
     stage.cloud.post("switches", **{"list-lag": "3600"})

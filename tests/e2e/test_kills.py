@@ -1,8 +1,8 @@
-"""kill -9 at the requests of recorded rounds: some in `make test`, others in `make prove`, and those that once failed.
+"""kill -9 at the requests of recorded rounds: a few in `make test`, all scenarios in `make prove`.
 
-`KILLS` is how many points of each scenario, drawn by `KILLS_SEED`. With `KILLS_SECONDS` there are as many as that time
-allows; each is a line of the file `KILLS_LOG`. `KILLS_ONLY` repeats one: `create: kube PATCH status #2, reply received,
-then`.
+`KILLS` is how many points of each scenario, drawn by `KILLS_SEED`, beside those that once failed. With `KILLS_SECONDS`
+there are as many as that time allows; each is a line of the file `KILLS_LOG`. `KILLS_ONLY` repeats one: `create: kube
+PATCH status #2, reply received, then`.
 """
 
 from __future__ import annotations
@@ -34,6 +34,13 @@ COUNT = int(os.environ.get("KILLS", "1" if math.inf == SECONDS else "10000"))
 #: In another order for each seed, as a short time box may end before the last; the slowest is always last.
 NAMES = sorted(random.Random(SEED).sample(sorted(SCENARIOS), len(SCENARIOS)), key=SLOWEST.__eq__)
 BOX = TimeBox(SECONDS, len(NAMES))
+#: One of each shape, for `make test`: bought, replaced, adopted without status, deleted, orphaned.
+SHORT = {"create", "replace-reclaimed", "adopt", "delete", "orphans"}
+CHOSEN = (
+    NAMES
+    if ONLY or math.inf != SECONDS
+    else [pytest.param(name, marks=[] if name in SHORT else pytest.mark.rare) for name in NAMES]
+)
 
 
 @pytest.fixture
@@ -52,7 +59,7 @@ def around(stage: Stage, cloud: Simulator, operator_kubeconfig: Path, tmp_path: 
         stage.kubectl.run("patch", name, "--type=merge", "-p", '{"metadata":{"finalizers":null}}')
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", CHOSEN)
 def test_killed_at_requests_of(name: str, around: Round) -> None:
     until = BOX.open_next()
     if time.monotonic() >= until:

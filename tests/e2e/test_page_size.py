@@ -17,7 +17,7 @@ from localcluster.kubectl import Kubectl
 from plugin.ui_objects import large
 from waiting import allowed, eventually
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.rare]
 
 COUNT, TEAMS = 1000, 20
 

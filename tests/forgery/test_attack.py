@@ -6,7 +6,7 @@ import pytest
 
 from forgery.attack import attack
 
-ATTACKS = 45
+ATTACKS = 15
 CHUNK = 15
 
 

@@ -11,7 +11,7 @@ from forgery.clusters import CLUSTERS, Clusters, neighbours
 from simulation.virtual import run_virtual
 from simulation.world import ACCOUNT
 
-HISTORIES = 8
+HISTORIES = 4
 ONE, OTHER = CLUSTERS
 
 

@@ -14,7 +14,7 @@ from localcluster.controlplane import ControlPlane
 
 ROOT = Path(__file__).resolve().parents[2]
 BASES = bases(("ap-guangzhou-3", "ap-guangzhou-4"), "img-pmqg1cw7", "tencent")
-SEED, COUNT = 1, 1_000
+SEED, COUNT = 1, 400
 
 
 def test_the_same_seed_makes_the_same_manifests() -> None:
@@ -25,7 +25,7 @@ def test_the_same_seed_makes_the_same_manifests() -> None:
 
 
 def test_most_are_manifests_still_and_every_field_is_spoilt() -> None:
-    manifests = list(Forge(SEED, BASES).manifests(10_000))
+    manifests = list(Forge(SEED, BASES).manifests(3_000))
     parsed = 0
     for manifest in manifests:
         try:
@@ -33,7 +33,7 @@ def test_most_are_manifests_still_and_every_field_is_spoilt() -> None:
         except (ValueError, RecursionError):
             continue
         parsed += 1
-    assert parsed > 9_000
+    assert parsed > 2_700
     fields = {place.split()[0] for manifest in manifests for place in manifest.label.partition(": ")[2].split("; ")}
     assert {"spec.replicas", "spec.market.maxPrice", "spec.template.userData", "spec.template.tags.team"} <= fields
     assert len({field for field in fields if field.startswith("spec.")}) > 100

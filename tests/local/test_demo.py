@@ -65,6 +65,7 @@ def run(tmp_path: Path) -> Run:
     return Run(tmp_path)
 
 
+@pytest.mark.rare  # a newcomer of test_newcomer.py sees it too
 def test_the_story_comes_true(run: Run, tmp_path: Path) -> None:
     shown = run.run("demo", f"--transcript={tmp_path / 'transcript'}")
     assert (tmp_path / "transcript").read_text() == shown
@@ -76,7 +77,13 @@ def test_the_story_comes_true(run: Run, tmp_path: Path) -> None:
     eventually(lambda: not run.processes())
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.rare, id="Ctrl-C"),
+        pytest.param(signal.SIGKILL, id="kill -9"),
+    ],
+)
 def test_nothing_survives_a_demo_that_is_broken_off(run: Run, number: signal.Signals) -> None:
     demo = run.start("demo")
     try:

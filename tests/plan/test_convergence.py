@@ -1,5 +1,5 @@
 """If the spec stays still and the cloud stays honest, the environment becomes what the spec says, and then nothing
-more happens: in hundreds of small worlds that were anything but honest before.
+more happens: in many small worlds that were anything but honest before.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from plan.given import desired_of
 from plan.tiny import SHORT, Cloud, Loop, change
 from plan.worlds import POOLS, Dice
 
-WORLDS, BATCHES = 60, 8
+WORLDS, BATCHES = 20, 8
 
 #: By then every doubt is over (the horizon), every wait too (the longest rest), and what is gone is proven gone.
 CALM_SECONDS = 2 * int(SHORT.launch_uncertain_for.total_seconds()) + 60

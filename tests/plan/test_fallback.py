@@ -467,7 +467,7 @@ def changes(play: Play) -> list[datetime]:
     return found
 
 
-@settings(max_examples=6, deadline=None, phases=[Phase.generate])
+@settings(max_examples=3, deadline=None, phases=[Phase.generate])
 @given(st.integers(1, 4), st.sampled_from([0, 60, 600]), st.sampled_from([60, 300]), st.sampled_from([1, 3]))
 def test_in_a_market_that_flaps_there_are_two_changes_an_hour_at_most(
     replicas: int, after: int, stable_for: int, most: int

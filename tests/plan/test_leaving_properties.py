@@ -1,4 +1,4 @@
-"""Who goes, in ten thousand random specs and states: laws of the whole decision, and not of one step of it.
+"""Who goes, in thousands of random specs and states: laws of the whole decision, and not of one step of it.
 
 Counted by hand here. What could be better is what one other choice would make better: an instance that goes changes
 places with one that stays, of the same class.
@@ -10,6 +10,8 @@ import math
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+
+import pytest
 
 from plan.given import PRESENT, Pool, ago, desired_of, instance, ledger_of, market_of, member, observed_of, planned
 from plan.given import situation_of as plainly
@@ -23,7 +25,6 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.situation import Situation
 
-SEEDS = 10_000
 ZONES = ["ap-guangzhou-3", "ap-guangzhou-4", "ap-guangzhou-6", "ap-guangzhou-7"]
 TYPES = ["S5.MEDIUM4", "SA2.MEDIUM4", "S2.MEDIUM4"]
 POOLS = [Pool(zone, name) for zone in ZONES for name in TYPES]
@@ -109,10 +110,6 @@ def scene_of(seed: int) -> Scene:
     return Scene(situation, frozenset(gone), frozenset(ended))
 
 
-def scenes() -> Iterator[Scene]:
-    return (scene_of(seed) for seed in range(SEEDS))
-
-
 def spread_over_zones(members: list[Member], scene: Scene) -> int:
     """By how many the fullest and the emptiest zone of the spec differ."""
     zones = Counter(one.pool.zone for one in members)
@@ -145,9 +142,10 @@ def swaps(scene: Scene) -> Iterator[list[Member]]:
                 yield [one for one in left if one.id != stays.id] + [goes]
 
 
-def test_the_laws_of_leaving_hold_in_ten_thousand_situations() -> None:
+@pytest.mark.parametrize("count", [2_000, pytest.param(10_000, marks=pytest.mark.rare)])
+def test_the_laws_of_leaving_hold_in_thousands_of_situations(count: int) -> None:
     met: Counter[str] = Counter()
-    for scene in scenes():
+    for scene in map(scene_of, range(count)):
         members = scene.situation.ledger.members
         left = [one for one in members.values() if one.id not in scene.gone]
         free, wanted = scene.may_choose(), max(0, len(members) - scene.desired.replicas)
@@ -173,12 +171,12 @@ def test_the_laws_of_leaving_hold_in_ten_thousand_situations() -> None:
                 assert unevenness(other) >= balance
         met["balanced"] += bool(balance and chosen and spread_over_zones(left, scene) <= 1)
         met["share"] += worst == 0 < above_share(list(members.values()), scene)
-    assert all(met[each] > 100 for each in ("protected", "outside", "marked", "balanced", "share")), met
+    assert all(met[each] > count / 100 for each in ("protected", "outside", "marked", "balanced", "share")), met
 
 
 def test_balanced_zones_differ_by_one_at_most_afterwards() -> None:
     """Whatever number goes, from zones that were as even as can be."""
-    for seed in range(2000):
+    for seed in range(500):
         dice = Dice(f"{seed} level")
         zones = dice.sample(ZONES, dice.randint(1, 4))
         count = dice.randint(1, 24)

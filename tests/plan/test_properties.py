@@ -43,7 +43,7 @@ from spotcompute.plan.situation import Situation
 Case = tuple[Situation, Learned]
 K, V = TypeVar("K"), TypeVar("V")
 
-many = settings(max_examples=400, deadline=None)
+many = settings(max_examples=200, deadline=None)
 
 
 @many

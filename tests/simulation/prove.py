@@ -3,9 +3,9 @@
     python tests/simulation/prove.py --minutes 30
 
 Single faults, pairs of them, attacks by forgery, two clusters in one account, and histories are played in virtual time
-on all cores, in fixed shares of the minutes. Beside them, all the time, the real operator is killed at its requests. A
-violation is printed with the command that plays it again, and makes the exit code 1. A run that was interrupted begins
-anew.
+on all cores, in fixed shares of the minutes. Beside them, all the time, the real operator is killed at its requests,
+and the tests run that are marked `rare`. A violation is printed with the command that plays it again, and makes the
+exit code 1. A run that was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ import structlog
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
-from simulation.killing import Kills, play_kill  # noqa: E402 - after the path is set
+from simulation.killing import Kills, RareTests, play_kill  # noqa: E402 - after the path is set
 from simulation.plays import attacks, fault_pairs, histories, neighbourhoods, play_named, singles  # noqa: E402 - after the path is set
 from simulation.tally import Tally, play_all  # noqa: E402 - after the path is set
 
@@ -69,7 +69,7 @@ class Progress:
 @click.option("--minutes", default=30.0, show_default=True, help="How long to play.")
 @click.option("--seed", type=int, help="What to play; drawn from the time and the commit if not given.")
 @click.option("--processes", default=os.cpu_count() or 2, show_default=True)
-@click.option("--kills/--no-kills", default=True, help="Also kill the real operator, which needs a control plane.")
+@click.option("--kills/--no-kills", default=True, help="Also kill the real operator and run rare tests.")
 @click.option("--play", "name", help="Play this again, say what it came to, and no more.")
 def main(minutes: float, seed: int | None, processes: int, kills: bool, name: str | None) -> None:
     """Play until the minutes are over, then print the table."""
@@ -83,14 +83,16 @@ def main(minutes: float, seed: int | None, processes: int, kills: bool, name: st
     seed = 100_000_000 + drawn % 900_000_000 if seed is None else seed
     click.echo(f"seed {seed}; to play the same: make prove MINUTES={minutes:g} SEED={seed}")
     everything, progress = Tally(), Progress(60 * minutes)
-    killing = Kills(seed, progress.began + progress.seconds) if kills else None
+    until = progress.began + progress.seconds
+    beside = [Kills(seed, until), RareTests(until)] if kills else []
     with ProcessPoolExecutor(processes, initializer=os.nice, initargs=(10,)) as pool:
         for kind in KINDS:
             _play(kind, seed, pool, 2 * processes, everything, progress)
-    while killing is not None and not killing.is_over():
-        progress.show("waiting for the last kills")
+    while not all(run.is_over() for run in beside):
+        progress.show("waiting for the last kills and rare tests")
         time.sleep(0.5)
-    everything.add(Tally(*killing.result()) if killing is not None else Tally())
+    for run in beside:
+        everything.add(Tally(*run.result()))
     _report(everything, f"{commit} · {seed} · {datetime.now(UTC):%Y-%m-%d} · {minutes:g}")
     sys.exit(1 if everything.violations else 0)
 
@@ -137,6 +139,7 @@ def _report(tally: Tally, run: str) -> None:
         "histories · with 2 or 3 replicas": f"{counts['histories']:,} · {counts['histories with replicas']:,}",
         "attacks by forgery · two clusters in one account": f"{counts['attacks']:,} · {counts['neighbours']:,}",
         "kill -9 on real parts · of which struck": f"{counts['kills']:,} · {counts['struck']:,}",
+        "rare tests passed": f"{counts['rare']:,}",
         "instances launched · requests to the cloud": f"{counts['launched']:,} · {counts['calls']:,}",
         "records promised": f"{counts['records']:,}",
         "longest life of a visible orphan, seconds": f"{tally.longest_orphan:.0f}",
@@ -147,8 +150,15 @@ def _report(tally: Tally, run: str) -> None:
     )
     for name, text in tally.violations[:20]:
         row = json.dumps({"play": name, "why": "…"}, ensure_ascii=False)
-        click.echo(f"\nFAILED {text}\n  play it again: make prove PLAY='{name}'")
+        click.echo(f"\nFAILED {text}\n  play it again: {again(name, text)}")
+        if name == "rare":
+            continue
         click.echo(f"  once mended, add to tests/simulation/regressions.json: {row}")
+
+
+def again(name: str, text: str) -> str:
+    """Returns the command that plays a violation again."""
+    return f"pytest -m rare '{text}'" if name == "rare" else f"make prove PLAY='{name}'"
 
 
 if __name__ == "__main__":

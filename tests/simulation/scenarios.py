@@ -630,16 +630,16 @@ def _cells(name: str, request: str) -> list[Cell]:
     return [cell for cell in cells_of(request) if SCENARIOS[name].killable or cell[1] is not Kind.CRASH]
 
 
-#: These requests change what is paid for: every scenario plays each way in which they fail.
+#: These requests change what is paid for.
 PAID_REQUESTS = frozenset({"cloud RunInstances", "cloud TerminateInstances"})
-#: Of the other requests every scenario plays one way of so many, and another scenario the next.
-SHARED_BY = 4
+#: A scenario plays one way to fail of so many, and another scenario the next: for these requests, and for all others.
+PAID_SHARED_BY, SHARED_BY = 3, 8
 
 
 def one_of_each(name: str) -> Iterator[Cells]:
     """Returns a part of them: kinds of requests in ways they can fail, alternately an early and a later one.
 
-    `PAID_REQUESTS` fail in every way. The ways of the others are dealt out to the scenarios that make the request.
+    The ways in which a request can fail are dealt out to the scenarios that make it; `make prove` plays all of them.
     """
     places: dict[tuple[str, Cell], list[int]] = {}
     for number, request in enumerate(reference(name)[1]):
@@ -648,7 +648,8 @@ def one_of_each(name: str) -> Iterator[Cells]:
     for at, ((request, cell), numbers) in enumerate(places.items()):
         sharing = _sharing(request, cell)
         turn = sharing.index(name) + cells_of(request).index(cell)
-        if request in PAID_REQUESTS or turn % min(SHARED_BY, len(sharing)) == 0:
+        shared_by = PAID_SHARED_BY if request in PAID_REQUESTS else SHARED_BY
+        if turn % min(shared_by, len(sharing)) == 0:
             yield {numbers[at * 7 % len(numbers)]: cell}
 
 

@@ -18,15 +18,16 @@ from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
 
-HISTORIES = 75
+HISTORIES = 50
 CHUNK = 25
+HOUR = 3600.0
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    one, two = run(7, quiet_seconds=60), run(7, quiet_seconds=60)
+    one, two = run(7, HOUR), run(7, HOUR)
     assert one.digest == two.digest
     assert one.log == two.log
-    assert run(8, quiet_seconds=60).digest != one.digest
+    assert run(8, HOUR).digest != one.digest
 
 
 def test_tasks_end_in_an_order_that_does_not_come_from_where_they_lie_in_memory() -> None:
@@ -185,10 +186,11 @@ def test_the_judge_misses_who_has_lived(seconds: float, is_missed: bool) -> None
 
 @pytest.mark.parametrize("first", range(0, HISTORIES, CHUNK))
 def test_histories_from(first: int) -> None:
-    failures = {seed: run(seed, 3600).violations for seed in range(first, first + CHUNK)}
+    failures = {seed: run(seed, HOUR).violations for seed in range(first, first + CHUNK)}
     assert not {seed: violations for seed, violations in failures.items() if violations}
 
 
-def test_a_day_without_news_writes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("seconds", [4 * HOUR, pytest.param(DAY, marks=pytest.mark.rare)], ids=["hours", "a-day"])
+def test_without_news_nothing_is_written(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("simulation.world.UNCALMED", 1)
-    assert run(11, quiet_seconds=DAY).violations == ()
+    assert run(11, quiet_seconds=seconds).violations == ()
