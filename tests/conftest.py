@@ -28,7 +28,7 @@ TOGETHER = {
 #: a module share once more. The tests of a module with None share nothing: each is a portion. These wait for processes.
 WAITING: dict[str, int | None] = {
     "deploy": 1,
-    "local/test_newcomer.py": None,
+    "local/test_newcomer.py": 2,
     "local/test_demo.py": None,
     "e2e/test_crashes.py": 2,
     "e2e/test_alerts.py": 2,
