@@ -15,7 +15,11 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
-setup: $(READY)  ## install exactly the locked dependencies into .venv
+set.PHONY: demo-jobs
+demo-jobs: $(READY)  ## a job on spot machines: it waits for stock, loses two machines, ends, and leaves nothing (make kueue: in a queue)
+	@$(BIN)/python -m localdemo jobs
+
+up: $(READY)  ## install exactly the locked dependencies into .venv
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed (make PYTHON=python3.x …)")'
 	@$(PYTHON) deploy/local/localsetup.py $(VENV) requirements.lock

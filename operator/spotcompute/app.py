@@ -12,7 +12,7 @@ import random
 import secrets
 import signal
 import socket
-from collections.abc import AsyncIterator, Collection, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -40,6 +40,7 @@ from spotcompute.cloud.tencent.verify.course import Allowance
 from spotcompute.cloud.tencent.verify.line import CannotVerify, ClientLine
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.announcement import announce
+from spotcompute.kube.claim_client import ClaimClient
 from spotcompute.kube.client import KubeClient
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Connection, NoCluster, connect
@@ -54,6 +55,8 @@ from spotcompute.kube.reachable import readable, watch_reach
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.plan.policy import Policy
+from spotcompute.reconcile.claim_keeper import ClaimKeeper
+from spotcompute.reconcile.claims import NoClaimViews
 from spotcompute.reconcile.mirror import Mirror
 from spotcompute.reconcile.node_keeper import NodeKeeper
 from spotcompute.reconcile.node_states import NodeStates
@@ -141,18 +144,26 @@ async def build(settings: Settings, connection: Connection, stop: asyncio.Event)
     reconciler.views = mirror
     orphans = OrphanSweep(cluster, accounts, protocol, now, timedelta(seconds=settings.orphan_seconds))
     reach = partial(watch_reach, kube, settings.watched, namespaces, stop.set)
+    parts: list[Callable[[], Awaitable[None]]] = [accounts.run, kube.events.run, orphans.run, mirror.run, reach]
     states = reconciler.nodes = NodeStates(queue.add, is_kept=settings.nodes)
-    keeper = NodeKeeper(cluster, NodeClient(connection), accounts, states, protocol, now)
-    nodes = [keeper.run] if settings.nodes else []
+    nodes = NodeKeeper(cluster, NodeClient(connection), accounts, states, protocol, now)
+    claims = ClaimKeeper(cluster, ClaimClient(connection), nodes.known, now, wake=queue.add)
+    reconciler.claims = claims if settings.claims else NoClaimViews()
+    supervisor = Supervisor([*parts, *_of_nodes(settings, nodes, claims)], stop)
     shell = Shell(
-        settings,
-        login=connection.access,
-        cluster=cluster,
-        reconciler=reconciler,
-        queue=queue,
-        supervisor=Supervisor([accounts.run, kube.events.run, orphans.run, mirror.run, reach, *nodes], stop),
+        settings, login=connection.access, cluster=cluster, reconciler=reconciler, queue=queue, supervisor=supervisor
     )
     return App(cluster, shell, accounts)
+
+
+def _of_nodes(settings: Settings, nodes: NodeKeeper, claims: ClaimKeeper) -> list[Callable[[], Awaitable[None]]]:
+    """Returns the parts for machines that join the cluster, as far as they are wanted.
+
+    Raises CannotRun when claims are wanted without nodes.
+    """
+    if settings.claims and not settings.nodes:
+        raise CannotRun("settings are wrong:\n  SPOTCOMPUTE_CLAIMS needs SPOTCOMPUTE_NODES: set both to true")
+    return [*([nodes.run] if settings.nodes else []), *([claims.run] if settings.claims else [])]
 
 
 async def _uid_of_the_cluster(kube: KubeClient) -> str:

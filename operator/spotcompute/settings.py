@@ -184,6 +184,11 @@ class Settings(BaseSettings):
         default=False,
         description="Whether instances may join this cluster as nodes. It needs the rights of the overlay nodes.",
     )
+    claims: bool = Field(
+        default=False,
+        description="Whether work decides how many instances there are (spec.capacity). It needs the rights of the"
+        " overlay jobs, and the setting for nodes as well.",
+    )
     listen_host: str = Field(
         default="::",
         description="Address of /healthz, /readyz and /metrics. `::` is every address, of IPv6 and of IPv4; `0.0.0.0`"

@@ -22,7 +22,7 @@ from spotcompute.kube.port import KubeObject
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
-RIGHTS = rights_needed("spotcompute-operator", keeps_nodes=True)
+RIGHTS = rights_needed("spotcompute-operator", keeps_nodes=True, follows_claims=True)
 NOW = datetime(2026, 11, 24, 4, 0, tzinfo=UTC)
 ENDPOINT = Endpoint("cvm.tencentcloudapi.com", "https", is_default=True)
 
@@ -55,7 +55,11 @@ def test_every_manifest_of_rights_that_the_operator_needs_is_asked_about() -> No
     others = {"cluster-roles-users.yaml", "cluster-role-read-sources.yaml", "cluster-role-guard-credentials.yaml"}
     shipped = {f"base/{path.name}" for path in (DEPLOY / "base").glob("*role*.yaml") if path.name not in others}
     assert shipped == {right.manifest for right in rights_needed("x", keeps_nodes=False)}
-    for_nodes = {f"overlays/nodes/{path.name}" for path in (DEPLOY / "overlays" / "nodes").glob("*role*.yaml")}
+    overlays = [
+        *(DEPLOY / "overlays" / "nodes").glob("*role*.yaml"),
+        *(DEPLOY / "overlays" / "jobs").glob("*role*.yaml"),
+    ]
+    for_nodes = {f"overlays/{path.parent.name}/{path.name}" for path in overlays}
     assert shipped | for_nodes == {right.manifest for right in RIGHTS}
     assert {right.where for right in RIGHTS} == set(Where)
 

@@ -17,6 +17,7 @@ ALL_SECRETS = ROOT / "deploy" / "overlays" / "all-namespaces-secrets"
 SINGLE = ROOT / "deploy" / "overlays" / "single-namespace"
 SEVERAL = ROOT / "deploy" / "overlays" / "several-namespaces"
 NODES = ROOT / "deploy" / "overlays" / "nodes"
+JOBS = ROOT / "deploy" / "overlays" / "jobs"
 EXAMPLE = ROOT / "deploy" / "overlays" / "example"
 SAMPLES = ROOT / "deploy" / "samples"
 

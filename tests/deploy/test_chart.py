@@ -16,7 +16,7 @@ import yaml
 
 from deploy import chart
 from deploy.chart import CHART, Helm, HelmError
-from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, NODES, ROOT, SEVERAL, SINGLE, Manifest, in_file, rendered
+from deploy.manifests import ALL_SECRETS, BASE, EXAMPLE, JOBS, NODES, ROOT, SEVERAL, SINGLE, Manifest, in_file, rendered
 from localcluster.cluster import Cluster
 from spotcompute import __version__
 from spotcompute.settings import Settings
@@ -30,6 +30,9 @@ IMAGE = "controller.image.repository=registry.example.com/your-team/spotcompute-
 #: Helm's own: which release made an object, and with which chart. They are also in the chart's selectors.
 OF_HELM = {"app.kubernetes.io/managed-by", "helm.sh/chart", "app.kubernetes.io/instance"}
 DIGEST = re.compile(r"(?<=^spotcompute-settings)-[a-z0-9]{10}$")
+
+#: What lets work decide how many instances there are.
+QUEUED = ("settings.nodes=true", "settings.claims=true")
 
 #: Every value at once, as somebody with all of Karpenter's habits would set them.
 EVERYTHING = (
@@ -120,6 +123,10 @@ def test_one_value_grants_all_secrets_as_its_overlay_does() -> None:
 
 def test_one_setting_lets_instances_join_as_nodes_as_its_overlay_does() -> None:
     assert_same(NODES, "settings.nodes=true")
+
+
+def test_one_setting_more_lets_work_decide_as_its_overlay_does() -> None:
+    assert_same(JOBS, *QUEUED)
 
 
 def test_three_values_hold_it_in_namespaces_as_their_overlay_does(overlay: Path, named: Path) -> None:
@@ -371,8 +378,8 @@ def paths(values: dict[str, Any], *above: str) -> Iterator[tuple[str, ...]]:
 @pytest.mark.e2e
 @pytest.mark.parametrize(
     "sets",
-    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, TWO, ("settings.nodes=true",), EVERYTHING],
-    ids=["default", "all-secrets", "one-namespace", "two-namespaces", "nodes", "everything"],
+    [(), ("rbac.scope=AllNamespacesSecrets",), ALONE, TWO, ("settings.nodes=true",), QUEUED, EVERYTHING],
+    ids=["default", "all-secrets", "one-namespace", "two-namespaces", "nodes", "jobs", "everything"],
 )
 def test_the_api_server_takes_every_field_of_the_chart(installed: Cluster, sets: tuple[str, ...]) -> None:
     text = chart.templated(*sets, release="beside")  # what is installed has other selectors, and those never change

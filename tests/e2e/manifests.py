@@ -22,6 +22,7 @@ BESIDE: dict[str, Any] = {
     "onDemandFallback.afterInterruptions": {"count": 2},
     "nodes.taints[0]": {"key": "example.org/spot", "effect": "NoSchedule"},
     "strategy": {"type": "RollingUpdate"},
+    "capacity": {"from": "Claims", "maxReplicas": 2},
     "market.overrides[0]": {"instanceType": "S5.MEDIUM4", "maxPrice": "1"},
     "template.dataDisks[0]": {"diskSize": 10},
     "template.userDataFrom.secretKeyRef": {"name": "boot", "key": "script"},
@@ -108,6 +109,9 @@ def long(prefix: str, length: int) -> str:
     """An id or name of exactly that length."""
     return prefix + "1" * (length - len(prefix))
 
+
+#: What lets work decide how many instances there are.
+CLAIMED = {"from": "Claims", "maxReplicas": 2}
 
 #: Access through a bandwidth package.
 PACKAGE = {"internetChargeType": "BANDWIDTH_PACKAGE", "internetMaxBandwidthOut": 5}
@@ -211,6 +215,18 @@ OUTSIDE = [
     outside("nodes.podsOfLostNodes", "Delete", '"Leave"'),
     outside("nodes.drain.timeoutSeconds", -1, "greater than or equal to 0"),
     outside("nodes.drain.timeoutSeconds", 86_401, "less than or equal to 86400"),
+    outside("capacity.from", "Pods", '"Claims"'),
+    outside("capacity.maxReplicas", 0, "greater than or equal to 1"),
+    outside("capacity.maxReplicas", 2001, "less than or equal to 2000"),
+    outside("capacity.minAvailable", "Most", '"Any"'),
+    outside("capacity.idleSeconds", -1, "greater than or equal to 0"),
+    outside("capacity.idleSeconds", 86_401, "less than or equal to 86400"),
+    outside("capacity.reserved.cpuMillis", -1, "greater than or equal to 0"),
+    outside("capacity.reserved.cpuMillis", 1_000_001, "less than or equal to 1000000"),
+    outside("capacity.reserved.memoryMiB", -1, "greater than or equal to 0"),
+    outside("capacity.reserved.memoryMiB", 10_000_001, "less than or equal to 10000000"),
+    without("capacity.from"),
+    without("capacity.maxReplicas"),
     outside("strategy.type", "Recreate", '"RollingUpdate"'),
     outside("strategy.maxSurge", -1, "greater than or equal to 0"),
     outside("strategy.maxSurge", 101, "less than or equal to 100"),
@@ -499,6 +515,23 @@ RULES = [
         {"requestPolicy": "OneTime", "strategy": {"type": "RollingUpdate"}},
         where="",
     ),
+    *refused("add nodes, or remove capacity", {"capacity": CLAIMED}, where=""),
+    *refused("and remove gang", {"nodes": {}, "capacity": CLAIMED, "gang": {"minAvailable": 1}}, where=""),
+    *refused(
+        "asks once, and claims come at any time",
+        {"nodes": {}, "capacity": CLAIMED, "requestPolicy": "OneTime"},
+        where="",
+    ),
+    *refused(
+        "capacity.maxReplicas is above limits.maxReplicas",
+        {"nodes": {}, "capacity": CLAIMED, "limits.maxReplicas": 1},
+        where="",
+    ),
+    *refused(
+        "or set capacity.maxReplicas to 1",
+        {"nodes": {}, "capacity": CLAIMED, "replicas": None, "template.privateIpAddresses": ["10.0.0.7"]},
+        where="",
+    ),
     *refused(
         "gang.minAvailable is above limits.maxReplicas", {"gang.minAvailable": 2, "limits.maxReplicas": 1}, where=""
     ),
@@ -734,6 +767,9 @@ SENSE = [
     Row(REQUIREMENTS | {"instanceRequirements.gpu": {"max": 0}}, name="no GPU"),
     Row(REQUIREMENTS | {"instanceRequirements.cpu": {"min": 2, "max": 2}}, name="exactly two vCPU"),
     Row(REQUIREMENTS | {"limits.maxHourlyCost": "0.5"}, name="requirements and a limit"),
+    accepted(nodes={}, capacity=CLAIMED),
+    accepted(nodes={}, capacity={"from": "Claims", "maxReplicas": 2000, "minAvailable": "Any", "idleSeconds": 0}),
+    accepted(nodes={}, capacity=CLAIMED, limits={"maxReplicas": 2}),
     accepted(gang={"minAvailable": 2}),
     accepted(gang={"minAvailable": 2}, replicas=0),
     accepted(gang={"minAvailable": 2}, replicas=None),

@@ -1,6 +1,6 @@
 """Defines the command line:
 
-`python -m localdemo demo | up | down`, which `make demo`, `make up` and `make down` call.
+`python -m localdemo demo | jobs | up | down`, which `make demo`, `make demo-jobs`, `make up` and `make down` call.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from typing import Any, TextIO
 
 import click
 
-from localcluster import assets
+from localcluster import assets, scheduler
 from localcluster.background import Background, end_politely
 from localcluster.cluster import ClusterError
 from localcluster.kubectl import KubectlError
 from localcluster.processes import ProcessError
 from localdemo import installation, shell
+from localdemo.jobs import JobStory, open_jobs_stage
 from localdemo.stage import PACE, Stage, open_stage, uses_existing_cluster
 from localdemo.story import Story, StoryBroken
 from localdemo.surroundings import REPOSITORY
@@ -56,6 +57,43 @@ def demo(transcript: Path | None) -> None:
         assets.ensure()  # takes minutes when they must be built, which is not part of the time shown
     with _transcribing(transcript) as file:
         sys.exit(0 if play(Terminal(sys.stdout, file)) else 1)
+
+
+@cli.command()
+@click.option("--transcript", type=click.Path(path_type=Path), help="Also write the output to this file.")
+def jobs(transcript: Path | None) -> None:
+    """Play the story of a job on spot machines. The exit code is 0 only when all of it came true."""
+    leave_on_signals()
+    assets.ensure()
+    scheduler.ensure()
+    with _transcribing(transcript) as file:
+        sys.exit(0 if play_jobs(Terminal(sys.stdout, file)) else 1)
+
+
+def play_jobs(terminal: Terminal) -> bool:
+    """Starts everything, plays the story of a job, shows the bill. True when everything came true."""
+    begun = time.monotonic()
+    terminal.heading("A cluster that machines can join, a simulated cloud, and the operator")
+    with open_jobs_stage(terminal.say) as stage:
+        terminal.say(
+            f"Started in {time.monotonic() - begun:.0f} s: Kubernetes {server_version(stage)} with its scheduler and"
+            f" its controller of jobs, {'Kueue, ' if stage.has_queue else ''}cvmsim, and the operator. The inside of"
+            " the machines is played: they join with a bootstrap token, run pods for 12 s, and read their notice."
+        )
+        if not stage.has_queue:
+            terminal.say("Kueue is not built here (`make kueue`, minutes, once): so the job waits without a queue.")
+        story = JobStory(stage, terminal)
+        try:
+            story.tell()
+        except (StoryBroken, KubectlError, ProcessError, subprocess.SubprocessError, OSError) as error:
+            terminal.failed(str(error))
+            terminal.output("\n".join(stage.operator.log_text().splitlines()[-LOG_LINES:]))
+            return False
+        terminal.heading("The ledger of the simulated cloud")
+        account = stage.simulator.account(story.environment_id)
+        terminal.output(table([("farm", story.most_wanted, account)]))
+    terminal.say(f"Everything came true, in {time.monotonic() - begun:.0f} s. Nothing is left running.")
+    return True
 
 
 def play(terminal: Terminal) -> bool:

@@ -31,21 +31,21 @@ NAMESPACE_MANIFEST: Manifest = {"apiVersion": "v1", "kind": "Namespace", "metada
 
 
 @contextlib.contextmanager
-def installed(cluster: Cluster) -> Iterator[None]:
+def installed(cluster: Cluster, kustomization: str = "base") -> Iterator[None]:
     """Installs CRD, rights and the demo's namespace for the time of the block. Objects that the cluster already has
-    stay.
+    stay. `kustomization` is the directory below `deploy` whose rights they are.
 
     Leave the block while operator and simulator live, because they release the instances as in any deletion. Our own
     control plane is not cleaned, because it ends with us. Raises ClusterError when an existing cluster cannot be used.
     """
     if not isinstance(cluster, ExistingCluster):
-        _install(cluster.kubectl)
+        _install(cluster.kubectl, kustomization)
         yield
         return
     _refuse_conflicts(cluster.kubectl)
     _remove(cluster.kubectl)  # left by a demo that was killed
     try:
-        _install(cluster.kubectl)
+        _install(cluster.kubectl, kustomization)
         yield
     finally:
         with contextlib.suppress(KubectlError):  # what the operator does not release in time is removed below
@@ -54,8 +54,8 @@ def installed(cluster: Cluster) -> Iterator[None]:
         _remove(cluster.kubectl)
 
 
-def _install(kubectl: Kubectl) -> None:
-    manifests = [*_base(kubectl), NAMESPACE_MANIFEST]
+def _install(kubectl: Kubectl, kustomization: str) -> None:
+    manifests = [*_rendered(kubectl, kustomization), NAMESPACE_MANIFEST]
     foreign = _foreign(kubectl, manifests)
     ours = [_labelled(each) for each in manifests if _key(each) not in foreign]
     kubectl.apply(_list_of(ours), "--server-side", "--force-conflicts")
@@ -87,8 +87,8 @@ def _remove(kubectl: Kubectl) -> None:
     kubectl.run("delete", kinds, f"--selector={LABEL}", f"--timeout={REMOVAL_SECONDS}s", timeout=REMOVAL_SECONDS + 10)
 
 
-def _base(kubectl: Kubectl) -> list[Manifest]:
-    rendered = yaml.safe_load_all(kubectl.run("kustomize", str(REPOSITORY / "deploy" / "base")))
+def _rendered(kubectl: Kubectl, kustomization: str) -> list[Manifest]:
+    rendered = yaml.safe_load_all(kubectl.run("kustomize", str(REPOSITORY / "deploy" / kustomization)))
     return [manifest for manifest in rendered if manifest["kind"] in KINDS]
 
 

@@ -46,8 +46,9 @@ class Stage:
     `kubectl` is admin in the demo's namespace; `operator` has its ServiceAccount's rights.
     """
 
-    def __init__(self, cluster: Cluster, children: contextlib.ExitStack, say: Say) -> None:
-        self.cluster = cluster
+    def __init__(self, cluster: Cluster, children: contextlib.ExitStack, say: Say, **settings: str) -> None:
+        """`settings` are variables of the operator beside those of every demo."""
+        self.cluster, self._settings = cluster, settings
         self.kubectl = Kubectl(cluster.kubectl.binary, _kubeconfig(cluster))
         say("[3/4] the simulated cloud")
         self.simulator = Simulator(cluster.directory)
@@ -64,6 +65,7 @@ class Stage:
         env = surroundings(
             OPERATOR_SOURCES,
             **PACE,
+            **self._settings,
             KUBECONFIG=str(kubeconfig),
             SPOTCOMPUTE_ENDPOINT=self.simulator.endpoint,
             SPOTCOMPUTE_PROTOCOL="http",

@@ -146,6 +146,7 @@ class Environment:
             limits=spec.limits.resolved(),
             gang=spec.gang.resolved() if spec.gang else None,
             scale_in=spec.scale_in.order,
+            capacity=spec.capacity.resolved() if spec.capacity else None,
             cordons=cordons_of(self.annotations),
             rollout=spec.strategy.resolved(),
             one_time=spec.request_policy == "OneTime",

@@ -44,6 +44,7 @@ def node_of(obj: Mapping[str, Any]) -> Node:
         is_ready=conditions.get("Ready", {}).get("status") == "True",
         is_unschedulable=bool(spec.get("unschedulable")),
         notice=_notice(conditions.get(NOTICE_CONDITION, {}), taints),
+        allocatable=(obj.get("status") or {}).get("allocatable") or {},
     )
 
 

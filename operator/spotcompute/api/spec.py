@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from spotcompute.api.capacity_spec import CAPACITY_RULES, CapacitySpec
 from spotcompute.api.gang import GangSpec
 from spotcompute.api.lifetime import Lifetime, Moment
 from spotcompute.api.nodes_spec import NodesSpec
@@ -270,6 +271,7 @@ class Spec(Lifetime):
                 "!(has(self.expiresAt) && has(self.ttlSeconds))",
                 "expiresAt and ttlSeconds both say when the environment expires: remove one of the two",
             ),
+            *CAPACITY_RULES,
             rule(
                 "!(has(self.gang) && has(self.onDemandFallback))",
                 "gang and onDemandFallback exclude each other: to go back to spot, one instance is released first, and"
@@ -402,6 +404,11 @@ class Spec(Lifetime):
         default=None,
         description="Instances join this cluster as nodes, by their user data. The installation must have the rights"
         " of the overlay nodes, and SPOTCOMPUTE_NODES must be true. Left out: plain machines.",
+    )
+    capacity: CapacitySpec | None = Field(
+        default=None,
+        description="Work decides how many instances there are: jobs that wait for them. It needs nodes, the rights of"
+        " the overlay jobs, and SPOTCOMPUTE_CLAIMS. Left out: replicas says how many.",
     )
     strategy: StrategySpec = Field(
         default=StrategySpec(),

@@ -303,6 +303,22 @@ class QuoteStatus(StatusPart):
     )
 
 
+class ClaimStatus(StatusPart):
+    """`ClaimStatus` shows one piece of work that wants instances of this environment, or has them."""
+
+    kind: str = Field(description="Workload, of Kueue, or Job.")
+    namespace: str = Field(description="Namespace of that object.")
+    name: str = Field(description="Name of that object.")
+    pods: int = Field(description="Pods that it has still to run.")
+    state: Literal["Ready", "Coming", "Behind", "TooMuch", "FitsNowhere", "Unknown"] = Field(
+        description="Ready: it may run. Coming: its nodes are on their way. Behind: older claims use all that there may"
+        " be. TooMuch: it needs more than capacity.maxReplicas. FitsNowhere: a type is too small for its pods. Unknown:"
+        " the sizes of types are not known yet."
+    )
+    nodes: int = Field(description="Nodes that it needs.")
+    ready_nodes: int = Field(description="How many of them are ready.")
+
+
 class ConditionStatus(StatusPart):
     """`ConditionStatus` shows one standard Kubernetes condition."""
 
@@ -402,6 +418,11 @@ class Status(StatusPart):
         default=None,
         description="While the environment is paused and instances are missing: what would be bought if the pause ended"
         " now, and at what cost. No decision reads it.",
+    )
+    claims: list[ClaimStatus] | None = Field(
+        default=None,
+        description="Work that wants instances, in its turn; at most 30 lines. Absent without capacity, and while there"
+        " is none.",
     )
     next_attempt_time: Time | None = Field(
         default=None,

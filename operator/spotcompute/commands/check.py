@@ -96,6 +96,7 @@ class Install:
     lease: str | None = None
     namespaces: tuple[str, ...] = ()
     keeps_nodes: bool = False
+    follows_claims: bool = False
     #: The ServiceAccount of the operator as the API server calls it; None when we are it ourselves.
     user: str | None = None
     settings: dict[str, str] = field(default_factory=dict)
@@ -272,6 +273,7 @@ async def _learn(inspection: Inspection, install: Install, deployment: KubeObjec
     names = f"{found.get('SPOTCOMPUTE_NAMESPACE', '')},{found.get('SPOTCOMPUTE_NAMESPACES', '')}".replace(",", " ")
     install.namespaces = tuple(dict.fromkeys(names.split())) or install.namespaces
     install.keeps_nodes = _is_on(found.get("SPOTCOMPUTE_NODES", ""))
+    install.follows_claims = _is_on(found.get("SPOTCOMPUTE_CLAIMS", ""))
     if not install.is_here:
         install.user = f"system:serviceaccount:{install.home}:{pod.get('serviceAccountName', 'default')}"
 
@@ -327,7 +329,7 @@ def _logs(install: Install) -> str:
 async def _rights(inspection: Inspection, install: Install) -> list[Check]:
     """Asks for each right of the operator, and says by manifest which are missing."""
     needed: dict[str, list[tuple[Right, str]]] = {}
-    for right in rights_needed(install.lease or LEASE, install.keeps_nodes):
+    for right in rights_needed(install.lease or LEASE, install.keeps_nodes, install.follows_claims):
         if right.name == "kube-system" and install.settings.get("SPOTCOMPUTE_CLUSTER_ID"):
             continue
         if right.manifest == DISCOVERY and install.namespaces:

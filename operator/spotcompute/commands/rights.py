@@ -40,19 +40,23 @@ class Right:
 
 #: The rights that an install for some namespaces does without.
 DISCOVERY = "base/cluster-role-discovery.yaml"
-_ENVIRONMENTS, _HOME, _NODES = (
+_ENVIRONMENTS, _HOME, _NODES, _JOBS = (
     "base/cluster-role-environments.yaml",
     "base/role-home.yaml",
     "overlays/nodes/cluster-role-nodes.yaml",
+    "overlays/jobs/cluster-role-jobs.yaml",
 )
 _CRDS, _LEASES, _CERTIFICATES = "apiextensions.k8s.io", "coordination.k8s.io", "certificates.k8s.io"
 _REQUESTS = "certificatesigningrequests"
 _SIGNERS = ("kubernetes.io/kube-apiserver-client-kubelet", "kubernetes.io/kubelet-serving")
 
 
-def rights_needed(lease: str, keeps_nodes: bool) -> tuple[Right, ...]:
-    """Returns all rights of an install whose replicas agree by the Lease of this name, with or without nodes."""
-    return (*_rights_of_all(lease), *(_rights_for_nodes() if keeps_nodes else ()))
+def rights_needed(lease: str, keeps_nodes: bool, follows_claims: bool = False) -> tuple[Right, ...]:
+    """Returns all rights of an install whose replicas agree by the Lease of this name, with or without nodes, and with
+    or without claims.
+    """
+    nodes = _rights_for_nodes() if keeps_nodes else ()
+    return (*_rights_of_all(lease), *nodes, *(_rights_for_claims() if follows_claims else ()))
 
 
 def _rights_of_all(lease: str) -> tuple[Right, ...]:
@@ -82,6 +86,16 @@ def _rights_for_nodes() -> tuple[Right, ...]:
         Right(_NODES, Where.CLUSTER, "list", _CERTIFICATES, _REQUESTS),
         Right(_NODES, Where.CLUSTER, "update", _CERTIFICATES, _REQUESTS, "approval"),
         *(Right(_NODES, Where.CLUSTER, "approve", _CERTIFICATES, "signers", name=signer) for signer in _SIGNERS),
+    )
+
+
+def _rights_for_claims() -> tuple[Right, ...]:
+    kinds = ("workloads", "admissionchecks", "resourceflavors")
+    return (
+        Right(_JOBS, Where.CLUSTER, "patch", GROUP, PLURAL, "scale"),
+        *(Right(_JOBS, Where.CLUSTER, verb, "batch", "jobs") for verb in _LOOK),
+        *(Right(_JOBS, Where.CLUSTER, verb, "kueue.x-k8s.io", kind) for kind in kinds for verb in _LOOK),
+        *(Right(_JOBS, Where.CLUSTER, "patch", "kueue.x-k8s.io", kind, "status") for kind in kinds[:2]),
     )
 
 

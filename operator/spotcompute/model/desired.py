@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 
+from spotcompute.model.claim import CapacityWishes
 from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import Template
 from spotcompute.model.offering import Offering, Pool
@@ -201,10 +202,10 @@ class Desired:
     order in which they are tried: all types of the first zone, then all of the second. `placements` may give a zone
     several times, each time with another subnet; `pools` then holds the first, and `within` gives the others. With
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
-    the highest percentage of `replicas` in one pool. `surge` of `replicas` are there for a roll-out only. With
-    `one_time` each pool is asked once, and then not again until the spec changes, as the cloud's own API does.
-    `expired` is true once `expires_at` has passed: then `replicas` is 0. `drain_limit` is how long a node's pods have
-    to leave before its instance is released, and None without nodes.
+    the highest percentage of `replicas` in one pool. With `capacity`, claims decide `replicas`. `surge` of `replicas`
+    are there for a roll-out only. With `one_time` each pool is asked once, and then not again until the spec changes,
+    as the cloud's own API does. `expired` is true once `expires_at` has passed: then `replicas` is 0. `drain_limit` is
+    how long a node's pods have to leave before its instance is released, and None without nodes.
     """
 
     ownership: Ownership
@@ -227,6 +228,7 @@ class Desired:
     limits: Limits = Limits()
     gang: Gang | None = None
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
+    capacity: CapacityWishes | None = None
     cordons: Cordons = Cordons()
     rollout: Rollout | None = None
     surge: int = 0

@@ -48,8 +48,9 @@ class NodeWishes:
 class Node:
     """`Node` is one node as the API server shows it, at `version`.
 
-    `provider_id` is what the machine says of its instance. `notice` is the time of its end as the machine or the
-    vendor's agent on it reports it, empty when they tell no time, and None without a notice.
+    `provider_id` is what the machine says of its instance. `allocatable` is what it says that pods can have, by
+    resource and as Kubernetes writes quantities. `notice` is the time of its end as the machine or the vendor's agent
+    on it reports it, empty when they tell no time, and None without a notice.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Node:
     is_ready: bool = False
     is_unschedulable: bool = False
     notice: str | None = None
+    allocatable: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def instance_id(self) -> str | None:

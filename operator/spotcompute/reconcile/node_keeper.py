@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -118,6 +127,10 @@ class NodeKeeper:
             group.create_task(self._follow(self._port.nodes, self._port.watch_nodes, self._know_nodes))
             group.create_task(self._follow(self._port.pods, self._port.watch_pods, self._know_pods))
             group.create_task(self._keep())
+
+    def known(self) -> Collection[Node] | None:
+        """Returns all nodes of the cluster as they are known now. None before the first list."""
+        return None if self._nodes is None else self._nodes.values()
 
     async def _keep(self) -> None:
         while True:

@@ -35,6 +35,7 @@ from spotcompute.plan.planner import make_plan
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.reconcile.act import perform
+from spotcompute.reconcile.claims import ClaimViews, NoClaimViews
 from spotcompute.reconcile.identity import Identities
 from spotcompute.reconcile.node_states import NodeStates
 from spotcompute.reconcile.objects import Objects, holders_of, stored_ledger
@@ -90,6 +91,8 @@ class Reconciler:
         self.views: Views = NoViews()
         #: Knows the nodes of instances that have joined the cluster.
         self.nodes = NodeStates(lambda _: None, is_kept=False)
+        #: Is told what each run has seen, and says who wants room on the machines.
+        self.claims: ClaimViews = NoClaimViews()
 
     async def reconcile(self, uid: str) -> float | None:
         """Runs once. Returns the seconds until the next look, None when there is nothing to come back for.
@@ -255,7 +258,8 @@ class Reconciler:
         previous = run.raw.get("status") or {}
         quote = await quote_while_paused(target, run.situation, previous.get("quote") or {}, self._currency)
         selector = f"spotcompute.dev/environment={ledger.environment_id}"
-        extras = StatusExtras(selector, self._currency, quote)
+        self.claims.look(target.environment.uid, run.situation)
+        extras = StatusExtras(selector, self._currency, quote, self.claims.shown(target.environment.uid))
         status = full_status(previous, run.situation, run.activities, extras)
         await self._save(run, status)
         self.views.show(run.raw, run.situation)

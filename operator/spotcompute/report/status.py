@@ -134,11 +134,14 @@ def _with_time(status: dict[str, Any], previous: Mapping[str, Any], seen_at: dat
 
 @dataclass(frozen=True, slots=True)
 class StatusExtras:
-    """Extras are what status shows besides the situation: selector of the scale subresource, currency, and a quote."""
+    """Extras are what status shows besides the situation: selector of the scale subresource, currency, a quote, and
+    claims.
+    """
 
     selector: str
     currency: str
     quote: Mapping[str, Any] | None = None
+    claims: Sequence[Mapping[str, Any]] = ()
 
 
 def full_status(
@@ -158,6 +161,7 @@ def full_status(
         **_cost(paid, extras.currency),
         **_history(previous, situation, activities),
         "quote": extras.quote,
+        "claims": list(extras.claims),
         "ledger": encode(paid.ledger),
     }
     status = {key: value for key, value in sections.items() if value not in _NOTHING}
