@@ -122,7 +122,7 @@ class JobStory:
         """Plays: a job waits while the market has nothing."""
         self.terminal.heading("The market is dry, and a job waits")
         for pool in POOLS:
-            self.market("stock", *pool, "0")
+            self.market("stock", *pool, "0", is_shown=False)
         self.kubectl("apply", "-f", str(self.job))
         self.until("the job knows why it waits", lambda: "ResourceInsufficient" in self.reason())
         if self.stage.has_queue:
@@ -134,7 +134,7 @@ class JobStory:
         """Plays: stock returns, and machines join."""
         self.terminal.heading("Stock returns")
         for pool in POOLS:
-            self.market("stock", *pool, "100")
+            self.market("stock", *pool, "100", is_shown=False)
         begun = time.monotonic()
         self.until(f"{MACHINES} machines join", lambda: len(self.ready_nodes()) == MACHINES)
         self.terminal.say(f"{MACHINES} nodes are ready after {time.monotonic() - begun:.0f} s.")
@@ -187,10 +187,12 @@ class JobStory:
             return True
         return False
 
-    def market(self, *words: str) -> None:
-        """Runs cvmsim as a person would, and shows command and output."""
+    def market(self, *words: str, is_shown: bool = True) -> None:
+        """Runs cvmsim as a person would, and shows the command, and its output if `is_shown`."""
         self.terminal.command("cvmsim", *words)
-        self.terminal.output(self.stage.simulator.command(*words))
+        output = self.stage.simulator.command(*words)
+        if is_shown:
+            self.terminal.output(output)
 
     def environment(self) -> dict[str, Any]:
         """Returns the environment's status."""
