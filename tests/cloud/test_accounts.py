@@ -265,6 +265,37 @@ async def test_whose_a_key_is_gets_asked_in_the_background_and_told_to_all_who_u
         assert len(clouds["id-rotated", "r-1"].times("identify")) == 2
 
 
+@pytest.mark.parametrize(
+    ("error", "awaited"),
+    [
+        pytest.param(OutcomeUnknown("NoAnswer", "-"), 60, id="no-answer"),
+        pytest.param(NotSent("ClientNetworkError", "-"), 60, id="not-sent"),
+        pytest.param(NOT_ALLOWED, 0, id="refused"),
+    ],
+)
+async def test_the_number_is_awaited_for_a_minute_after_the_key_has_shown_something(
+    error: CloudError, awaited: int
+) -> None:
+    clouds = two_keys(identify=error)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        access = await accounts.open(ROTATED, "r-1")
+        await asyncio.sleep(600)  # what shows nothing is not counted
+        assert access.awaits_number is (awaited > 0)
+        asked = len(clouds["id-rotated", "r-1"].times("identify"))
+        for _ in range(12):
+            await (await accounts.open(ROTATED, "r-1")).observe(ENV, [], [])
+            assert access.awaits_number is (awaited > 0)
+            await asyncio.sleep(4.9)
+        assert not awaited or len(clouds["id-rotated", "r-1"].times("identify")) >= asked + 2
+        await asyncio.sleep(5)
+        assert not access.awaits_number
+        if awaited:
+            clouds["id-rotated", "r-1"].trouble.clear()
+            await asyncio.sleep(21)
+            assert access.provider.account == "1"
+
+
 async def test_a_key_that_nobody_uses_any_more_is_not_asked_about() -> None:
     clouds = two_keys(identify=NOT_ALLOWED)
     accounts = accounts_of(clouds)

@@ -22,11 +22,13 @@ from plan.given import (
     seconds,
     synced,
 )
+from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.plan.account_match import (
     AccountMatch,
     account_to_note,
+    awaits_number,
     judge_account,
     leave_behind,
     left_behind_at,
@@ -146,23 +148,52 @@ def test_what_is_left_behind_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("observed", "deleted_at", "waits", "goes_at"),
+    ("observed", "deleted_at", "waits", "until"),
     [
         pytest.param(seen_by(NUMBER), None, False, None, id="its-account-is-shown"),
         pytest.param(seen_by(NUMBER), ago(10**6), False, None, id="its-account-is-shown-while-it-goes"),
         pytest.param(seen_by(ANOTHER), None, True, None, id="kept-it-waits-for-ever"),
+        pytest.param(seen_by(""), None, True, NOW + seconds(86_400), id="kept-it-waits-a-day-for-an-answer"),
         pytest.param(seen_by(ANOTHER), ago(60), True, NOW + seconds(86_400), id="deleted-it-waits-a-day"),
         pytest.param(seen_by(""), ago(60), True, NOW + seconds(1800), id="deleted-it-waits-half-an-hour-for-an-answer"),
     ],
 )
 def test_who_waits_for_another_key(
-    observed: Observation, deleted_at: datetime | None, waits: bool, goes_at: datetime | None
+    observed: Observation, deleted_at: datetime | None, waits: bool, until: datetime | None
 ) -> None:
     ledger = noted(NUMBER)
     verdict = judge_account(ledger, observed, deleted_at, NOW, POLICY)
-    assert (verdict.waits, verdict.goes_at, verdict.left_behind) == (waits, goes_at, ())
+    assert (verdict.waits, verdict.waits_until, verdict.left_behind) == (waits, until, ())
     assert verdict.ledger.members == ledger.members
     assert (verdict.ledger.out_of_reach_since == NOW) is waits
+
+
+def test_who_is_kept_begins_anew_after_a_day_without_an_answer_and_says_what_it_leaves() -> None:
+    ledger = with_reach(noted(OLD_KEY), UNKNOWN, ago(86_400))
+    verdict = judge_account(ledger, seen_by(NUMBER), None, NOW, POLICY)
+    assert (verdict.waits, verdict.ledger.is_empty) == (False, True)
+    assert [line.instance_ids for line in verdict.left_behind] == [("ins-1", "ins-2")]
+    assert account_to_note(verdict.ledger, seen_by(NUMBER)) == NUMBER
+    assert judge_account(with_reach(noted(NUMBER), OTHER, ago(10**6)), seen_by(ANOTHER), None, NOW, POLICY).waits
+
+
+@pytest.mark.parametrize(
+    ("desired", "ledger", "observed", "awaits"),
+    [
+        pytest.param(desired_of(1), ledger_of(), seen_by(""), True, id="nothing-is-owned-yet"),
+        pytest.param(desired_of(1), ledger_of(), seen_by(NUMBER), False, id="it-is-told"),
+        pytest.param(desired_of(1), replace(ledger_of(), account=NUMBER), seen_by(""), False, id="it-was-told"),
+        pytest.param(desired_of(1), noted(KEY), seen_by(""), False, id="what-is-lost-is-replaced-at-once"),
+        pytest.param(desired_of(1), ledger_of(), seen_by("", "ins-1"), False, id="what-shows-is-adopted-at-once"),
+        pytest.param(desired_of(0), ledger_of(), seen_by(""), False, id="nothing-is-wanted"),
+        pytest.param(desired_of(1, paused=True), ledger_of(), seen_by(""), False, id="paused"),
+        pytest.param(desired_of(1, deleting=True), ledger_of(), seen_by(""), False, id="deleted"),
+    ],
+)
+def test_who_waits_for_the_number_of_its_account(
+    desired: Desired, ledger: Ledger, observed: Observation, awaits: bool
+) -> None:
+    assert awaits_number(desired, ledger, observed) is awaits
 
 
 def test_who_has_waited_long_enough_goes_and_says_what_it_leaves() -> None:

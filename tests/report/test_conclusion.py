@@ -405,7 +405,14 @@ NOT_ALLOWED = InvalidCredentials("UnauthorizedOperation", "not with this key")
         pytest.param(KEY_NAME, None, NOT_ALLOWED, "Stalled", "AccountUnknown", ["former key"], id="neither"),
     ],
 )
-@pytest.mark.parametrize("goes_at", [None, NOW])
+@pytest.mark.parametrize(
+    ("waits_until", "deleting", "then"),
+    [
+        pytest.param(None, False, [], id="for-ever"),
+        pytest.param(NOW, True, ["the object goes at", "ins-1, ins-2", to_text(NOW)], id="deleted"),
+        pytest.param(NOW, False, ["begins anew", "ins-1, ins-2", to_text(NOW)], id="kept"),
+    ],
+)
 def test_what_a_person_is_told_of_a_key_that_shows_nothing(
     noted: str,
     account: str | None,
@@ -413,12 +420,14 @@ def test_what_a_person_is_told_of_a_key_that_shows_nothing(
     phase: str,
     reason: str,
     mentioned: list[str],
-    goes_at: datetime | None,
+    waits_until: datetime | None,
+    deleting: bool,
+    then: list[str],
 ) -> None:
     ledger = replace(ledger_of(ONE, TWO), account=noted)
-    found = out_of_reach(ledger, account, unknown_because, goes_at)
+    found = out_of_reach(ledger, account, unknown_because, waits_until, deleting=deleting)
     assert (found.phase, found.reason, found.stalled, found.ready) == (phase, reason, phase == "Stalled", False)
-    expected = [*mentioned, "nothing is decided", *(["ins-1, ins-2", to_text(goes_at)] if goes_at else [])]
+    expected = [*mentioned, "nothing is decided", *then]
     assert [part for part in expected if part not in found.message] == []
 
 

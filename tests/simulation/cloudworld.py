@@ -64,6 +64,9 @@ class Cloud:
     #: False: nobody may ask whose a key is, likewise.
     tells_accounts = True
 
+    #: Until then, in the loop's time, nobody can be asked whose a key is, while everything else answers.
+    accounts_away_until = 0.0
+
     def __init__(self, catalog: Catalog, seed: int, switches: Mapping[str, object]) -> None:
         self.simulator = Simulator(catalog, seed=seed, now=EPOCH, switches=switches)
         self.allowed: Callable[[str, float], int | None] = lambda environment, now: None
@@ -255,6 +258,8 @@ class CloudLine:
         }
         if not is_told.get(action, True):
             raise classify(action, "UnauthorizedOperation")("UnauthorizedOperation", "not with this key", "r")
+        if action == "GetCallerIdentity" and asyncio.get_running_loop().time() < self._cloud.accounts_away_until:
+            raise NotSent("ClientNetworkError", "connection refused")
 
     async def _strike(self, cell: Cell, action: str, parameters: dict[str, Any], caller: str) -> dict[str, Any]:
         def error(text: str) -> CloudError:

@@ -130,7 +130,8 @@ class History:
     def _plan_rotations(self) -> None:
         """Other keys of the same account now and then, temporary ones too; or a cloud that tells no account.
 
-        By dice of their own, and not before the first key can have been asked for its account.
+        By dice of their own, and not before the first key can have been asked for its account. Before that nothing is
+        launched, or a minute has passed.
         """
         rng, loop = self._accounts_rng, asyncio.get_running_loop()
         if not self.world.cloud.tells_accounts:
@@ -138,21 +139,16 @@ class History:
         if rng.random() < 0.2:
             self.world.cloud.simulator.switches.set("caller-identity", "UnauthorizedOperation")
             return
+        away = 0.0
+        if self.wishes is not None:
+            # Longer than launches wait for it now and then. Who changes the key then is told that nobody knows whose
+            # account it was: the docs name it among the limits.
+            away = random.Random(f"{self.world.seed}/accounts-away").choice([0.0, 0.0, 0.0, 40.0, 150.0])
+            self.world.cloud.accounts_away_until = away
         for _ in range(rng.choice([0, 0, 1, 3])):
             self.world.features.add("rotate")
-            at = rng.uniform(120.0, self._fault_seconds)
-            loop.call_at(at, self._rotate, rng.random() < 0.5, rng.random() < 0.5)
-
-    def _rotate(self, is_temporary: bool, revokes: bool) -> None:
-        """Another key, once it is noted whose the present one is: before that nobody can tell a rotation from a change
-        of the account, and the docs name it among the limits.
-        """
-        ledgers = (obj["status"].get("ledger", {}) for obj in self.world.api.objects.values())
-        if self.wishes is not None and not all(ledger.get("account", "0").isdigit() for ledger in ledgers):
-            if not self.is_over:
-                asyncio.get_running_loop().call_later(60.0, self._rotate, is_temporary, revokes)
-            return
-        self.world.rotate_key(is_temporary, revokes)
+            at = rng.uniform(max(120.0, away + 60.0), max(self._fault_seconds, away + 60.0))
+            loop.call_at(at, self.world.rotate_key, rng.random() < 0.5, rng.random() < 0.5)
 
     def _draw_swarm(self) -> None:
         kinds = [

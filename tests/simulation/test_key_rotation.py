@@ -60,11 +60,11 @@ def reclaim_all(stage: Stage) -> None:
     stage.world.cloud.simulator.world.reclaim(stage.living(), 0.0)
 
 
-async def filled(title: str, replicas: int = 2, tells: bool = True, **switches: str) -> Stage:
-    """An environment that is Ready."""
-    stage = Stage(title, {}, (NAME, OTHER), switches)
+async def filled(title: str, replicas: int = 2, tells: bool = True, waits: float = 24 * HOUR) -> Stage:
+    """An environment that is Ready. It `waits` so many seconds for a key that shows its instances."""
+    stage = Stage(title, {}, (NAME, OTHER), {})
     tell_accounts(stage, tells)
-    stage.world.policy = replace(stage.world.policy, other_account_wait_max=timedelta(hours=1))
+    stage.world.policy = replace(stage.world.policy, other_account_wait_max=timedelta(seconds=waits))
     stage.create(replicas)
     stage.start()
     await stage.until(lambda: living(stage) == replicas)
@@ -224,7 +224,7 @@ def test_a_key_of_another_account_buys_nothing(loses: bool) -> None:
 
 def test_a_delete_under_another_account_waits_for_a_key_and_names_what_it_leaves() -> None:
     async def play() -> None:
-        stage = await filled("deleted-under-another-account")
+        stage = await filled("deleted-under-another-account", waits=HOUR)
         ids = [instance.id for instance in stage.living()]
         stage.world.accounts["AKIDother"] = ANOTHER
         stage.world.use_key("AKIDother")
@@ -333,6 +333,54 @@ def test_a_key_of_another_account_buys_nothing_although_nobody_tells_whose_it_is
         assert living(stage) == 2
 
     played(play)
+
+
+@pytest.mark.parametrize("tells", [False, True], ids=["never-told", "told-too-late"])
+def test_an_environment_whose_account_nobody_can_tell_begins_anew_after_a_day_and_says_so(tells: bool) -> None:
+    """The number was not told while its key was in use, and everything is gone."""
+
+    async def play() -> None:
+        stage = await filled(f"nobody-can-tell-{tells}", tells=False)
+        ids = [instance.id for instance in stage.living()]
+        stage.world.crash(0, 60.0)
+        tell_accounts(stage, tells)
+        stage.world.use_key("AKIDy")
+        stage.world.revoked.add("AKIDx")
+        reclaim_all(stage)
+        await asyncio.sleep(23 * HOUR)
+        reason, message = told(stage)
+        assert reason == "AccountUnknown"
+        assert "begins anew in the account of this key at 20" in message
+        assert living(stage) == 0
+        await asyncio.sleep(1.1 * HOUR)
+        assert (living(stage), told(stage)[0], noted(stage) == ACCOUNT) == (2, "AllReplicasReady", tells)
+        (event,) = events(stage, "InstancesLeftBehind")
+        assert all(instance_id in event for instance_id in ids)
+        await end(stage)
+
+    played(play)
+
+
+def test_nothing_is_bought_before_the_account_is_told_unless_that_takes_more_than_a_minute() -> None:
+    async def filled_after(is_told: bool, away: float) -> tuple[float, bool]:
+        stage = Stage(f"awaited-{is_told}-{away}", {}, (NAME,), {})
+        tell_accounts(stage, is_told)
+        stage.world.cloud.accounts_away_until = away
+        stage.create(1)
+        stage.start()
+        await asyncio.sleep(9)
+        if away:
+            assert told(stage)[0] == "AccountUnknown"
+            assert "asked again" in told(stage)[1]
+        await stage.until(lambda: living(stage) == 1)
+        return asyncio.get_running_loop().time(), noted(stage) == ACCOUNT
+
+    assert run_virtual(filled_after(True, 0.0)) == (10, True)
+    assert run_virtual(filled_after(False, 0.0)) == (10, False), "who may not ask has nothing to wait for"
+    after, is_noted = run_virtual(filled_after(True, 30.0))
+    assert (30 < after < 55, is_noted) == (True, True)
+    after, is_noted = run_virtual(filled_after(True, 3600.0))
+    assert (60 < after < 75, is_noted) == (True, False), "never gives up"
 
 
 def test_a_delete_ends_within_the_hour_when_nobody_tells_whose_the_key_is() -> None:

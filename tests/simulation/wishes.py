@@ -123,7 +123,6 @@ def keep_the_rules(spec: Spec) -> None:
         spec["gang"] = {**spec["gang"], "minAvailable": min(spec["gang"]["minAvailable"], wanted)}
     if "gang" in spec:
         spec.pop("strategy", None)
-        market.pop("maxSharePerPool", None)  # no pool could be asked for the whole of it
     share = market.get("maxSharePerPool", 100)
     pools = len(spec["placements"]) * len(spec.get("instanceTypes") or ())
     if share * pools < 100 or max(1, wanted * share // 100) * pools < wanted:

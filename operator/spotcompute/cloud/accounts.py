@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 import structlog
 
 from spotcompute.cloud.credentials import Credentials, ProviderFactory
-from spotcompute.cloud.errors import CloudError, OutcomeUnknown
+from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown, Throttled, Unavailable
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import CloudProvider
@@ -29,8 +29,33 @@ _log = structlog.get_logger(__name__)
 #: The longest wait for the answer to which account a key belongs. What the key shows can be read without it.
 PATIENCE = timedelta(seconds=5)
 
-#: The longest pause before the same question is asked again.
-PAUSE_MAX = timedelta(minutes=5)
+#: The longest pause before the same question is asked again: after a refusal, and after no answer.
+PAUSE_MAX, PAUSE_WITHOUT_ANSWER = timedelta(minutes=5), timedelta(seconds=20)
+
+#: How long a key shows instances before nobody waits any more for the number of its account.
+NUMBER_AWAITED = timedelta(seconds=60)
+
+#: Failures that say nothing: the next answer may tell it.
+_PASSING = (OutcomeUnknown, NotSent, Throttled, Unavailable)
+
+
+@dataclass(slots=True)
+class Key:
+    """`Key` is one key in one region, with the answer to which account it belongs. Times are the loop's.
+
+    `users` are the environments that have looked with it, `shown_at` is when the first of them saw something, and
+    `learning` asks again while there is no answer.
+    """
+
+    provider: CloudProvider
+    users: set[str] = field(default_factory=set)
+    learning: asyncio.Task[None] | None = None
+    named_at: float = 0.0
+    shown_at: float | None = None
+    ask_again_at: float = 0.0
+    failures: int = 0
+    error: CloudError | None = None
+    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,20 +64,41 @@ class AccountAccess:
 
     Launches, releases and look-ups are made with `provider`, so that no environment acts with the key of another
     Secret. `unknown_because` is why the cloud does not tell to which account the key belongs, None when it does.
-    `users` are the environments that have looked with this key.
     """
 
     inventory: Inventory
-    provider: CloudProvider
-    unknown_because: CloudError | None = None
-    users: set[str] = field(default_factory=set)
+    key: Key
+
+    @property
+    def provider(self) -> CloudProvider:
+        """Returns what makes calls with the key."""
+        return self.key.provider
+
+    @property
+    def unknown_because(self) -> CloudError | None:
+        """Returns why the cloud does not tell to which account the key belongs. Returns None when it does."""
+        return self.key.error
+
+    @property
+    def awaits_number(self) -> bool:
+        """True while the number of the account is likely to be told soon, and the key has not shown instances for long.
+
+        What is launched before that is of an account that nobody can name, should the key be changed at that time.
+        """
+        key, now = self.key, asyncio.get_running_loop().time()
+        if key.provider.account is not None or not isinstance(key.error, _PASSING):
+            return False
+        return key.shown_at is None or now - key.shown_at < NUMBER_AWAITED.total_seconds()
 
     async def observe(
         self, environment_id: str, ids: Collection[str], names: Collection[str], fresh_quotes: bool = False
     ) -> Observation:
         """Returns what the cloud shows of one environment; see `Inventory.observe`. Raises CloudError."""
-        self.users.add(environment_id)
-        return await self.inventory.observe(environment_id, ids, names, fresh_quotes, self.provider)
+        self.key.users.add(environment_id)
+        observed = await self.inventory.observe(environment_id, ids, names, fresh_quotes, self.provider)
+        if self.key.shown_at is None:
+            self.key.shown_at = asyncio.get_running_loop().time()
+        return observed
 
     def named(self, observed: Observation) -> Observation:
         """Returns the observation with the number of the account, when the cloud has told it since."""
@@ -73,23 +119,6 @@ class AccountAccess:
         return self.inventory.sight.blindness_of(environment_id, is_refused=self.inventory.refuses(self.provider))
 
 
-@dataclass(slots=True)
-class _Key:
-    """`_Key` is one key in one region, with the answer to which account it belongs. Times are the loop's.
-
-    `users` are the environments that have looked with it, and `learning` asks again while there is no answer.
-    """
-
-    provider: CloudProvider
-    users: set[str] = field(default_factory=set)
-    learning: asyncio.Task[None] | None = None
-    named_at: float = 0.0
-    ask_again_at: float = 0.0
-    failures: int = 0
-    error: CloudError | None = None
-    asking: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-
 class Accounts:
     """`Accounts` keeps one inventory per account and region, and sweeps each in a task."""
 
@@ -104,7 +133,7 @@ class Accounts:
         """Asks the cloud nothing until the first call of `open`."""
         self._providers, self._cluster_id, self._clock, self._pace = providers, cluster_id, clock, pace
         self._on_change = on_change
-        self._keys: dict[tuple[str, str], _Key] = {}
+        self._keys: dict[tuple[str, str], Key] = {}
         self._inventories: dict[tuple[str, str], Inventory] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._failure: asyncio.Future[None] | None = None
@@ -122,7 +151,7 @@ class Accounts:
             key.learning = self._start(self._learn(key), f"account of {key.provider.name}")
         inventory = self._inventory(key.provider, region)
         inventory.admit(key.provider)
-        return AccountAccess(inventory, key.provider, key.error, key.users)
+        return AccountAccess(inventory, key)
 
     async def number_behind(self, key_name: str | None) -> str | None:
         """Returns the number of the account to which the key of that name belongs. Returns None when it is not known.
@@ -148,16 +177,16 @@ class Accounts:
         """Returns the latest reading of each market in use. May be called from another thread."""
         return [inventory.market for inventory in self.in_use]
 
-    def _key(self, credentials: Credentials, region: str) -> _Key:
+    def _key(self, credentials: Credentials, region: str) -> Key:
         now, name = asyncio.get_running_loop().time(), (credentials.fingerprint, region)
         if name not in self._keys:
             oldest = now - self._pace.idle.total_seconds()
             self._keys = {other: key for other, key in self._keys.items() if key.named_at >= oldest}
-            self._keys[name] = _Key(self._providers(credentials, region))
+            self._keys[name] = Key(self._providers(credentials, region))
         self._keys[name].named_at = now
         return self._keys[name]
 
-    async def _identify(self, key: _Key) -> None:
+    async def _identify(self, key: Key) -> None:
         """Asks to which account the key belongs, unless that is known or was asked a moment ago. It never changes."""
         loop = asyncio.get_running_loop()
         if key.provider.account is not None or loop.time() < key.ask_again_at:
@@ -171,17 +200,19 @@ class Accounts:
             key.error = OutcomeUnknown("NoAnswer", f"no answer within {PATIENCE.total_seconds():g} s")
         else:
             key.error, key.failures = None, 0
-            # They note the number while the key is still in use: after a restart, another key could not tell it.
+            # They note the number while the key is still in use: after a restart, another key could not tell it. And
+            # who has waited for it goes on.
             if key.users:
                 self._on_change(key.users)
             return
         key.failures += 1
-        pause = min(PAUSE_MAX, self._pace.suspect * (1 << min(key.failures - 1, 10)))
+        longest = PAUSE_WITHOUT_ANSWER if isinstance(key.error, _PASSING) else PAUSE_MAX
+        pause = min(longest, self._pace.suspect * (1 << min(key.failures - 1, 10)))
         key.ask_again_at = loop.time() + pause.total_seconds()
         if key.failures == 1:
             _log.warning("account_unknown", key=key.provider.key, error=str(key.error))
 
-    async def _learn(self, key: _Key) -> None:
+    async def _learn(self, key: Key) -> None:
         """Asks until the cloud has told whose the key is, or nobody uses the key any more."""
         loop = asyncio.get_running_loop()
         while key.provider.account is None and loop.time() - key.named_at < self._pace.idle.total_seconds():

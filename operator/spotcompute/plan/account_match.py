@@ -11,6 +11,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
 from spotcompute.model.identity import is_of_launch
 from spotcompute.model.ledger import Cause, Ledger
 from spotcompute.model.observation import Observation
@@ -30,14 +31,14 @@ class AccountMatch(StrEnum):
 class AccountVerdict:
     """`AccountVerdict` says whether a run goes on with what the key shows.
 
-    It `waits` while the key does not show the account of the ledger. `goes_at` is when a deleted object stops waiting.
-    `left_behind` tells what was in its ledger then.
+    It `waits` while the key does not show the account of the ledger. `waits_until` is when it stops waiting: a deleted
+    object goes then, and another begins anew. `left_behind` tells what was in its ledger then.
     """
 
     match: AccountMatch
     ledger: Ledger
     waits: bool = False
-    goes_at: datetime | None = None
+    waits_until: datetime | None = None
     left_behind: tuple[Activity, ...] = ()
 
 
@@ -46,15 +47,16 @@ def judge_account(
 ) -> AccountVerdict:
     """Decides whether to go on with what the key shows, to wait for another key, or to leave instances behind.
 
-    An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied.
+    An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied. So does an
+    environment when nobody can tell whose account it was. Where the number is known to be another, it waits for ever.
     """
     match = match_account(ledger, observed)
     ledger = with_reach(ledger, match, now)
     if match is AccountMatch.SAME:
         return AccountVerdict(match, ledger)
-    goes_at = left_behind_at(ledger, match, deleted_at, policy) if deleted_at is not None else None
-    if goes_at is None or now < goes_at:
-        return AccountVerdict(match, ledger, waits=True, goes_at=goes_at)
+    until = _waits_until(ledger, match, deleted_at, now, policy)
+    if until is None or now < until:
+        return AccountVerdict(match, ledger, waits=True, waits_until=until)
     ledger, activity = leave_behind(ledger, now)
     return AccountVerdict(match, ledger, left_behind=(activity,))
 
@@ -95,6 +97,26 @@ def with_reach(ledger: Ledger, match: AccountMatch, now: datetime) -> Ledger:
         return ledger if since is None else replace(ledger, out_of_reach_since=None)
     # The clock was set back, or status was edited: count from now on.
     return replace(ledger, out_of_reach_since=now) if since is None or since > now else ledger
+
+
+def awaits_number(desired: Desired, ledger: Ledger, observed: Observation) -> bool:
+    """True when nothing should be launched before the cloud has told the account, as long as it is likely to tell it.
+
+    Only where nothing is owned yet, and nothing shows: what is lost is replaced at once.
+    """
+    wants = desired.replicas > 0 and not (desired.paused or desired.deleting or desired.expired)
+    is_told = bool(observed.account) or is_number(ledger.account)
+    return wants and not is_told and not _has_stake(ledger) and not observed.instances
+
+
+def _waits_until(
+    ledger: Ledger, match: AccountMatch, deleted_at: datetime | None, now: datetime, policy: Policy
+) -> datetime | None:
+    """Returns when nobody waits any more for a key that shows the instances. Returns None when that never comes."""
+    if deleted_at is not None:
+        return left_behind_at(ledger, match, deleted_at, policy)
+    is_other = match is AccountMatch.OTHER
+    return None if is_other else (ledger.out_of_reach_since or now) + policy.other_account_wait_max
 
 
 def left_behind_at(ledger: Ledger, match: AccountMatch, deleted_at: datetime, policy: Policy) -> datetime:

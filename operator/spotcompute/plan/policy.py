@@ -34,7 +34,8 @@ class Policy:
     #: How long a deletion with an empty ledger waits for credentials before it skips the check for forgotten instances.
     key_wait_max: timedelta = timedelta(seconds=15)
     #: How long a deletion waits for a key that shows its instances: when the key in use belongs to another account, and
-    #: when the cloud does not tell to which account it belongs.
+    #: when the cloud does not tell to which account it belongs. In the latter case an environment that is not deleted
+    #: waits for the former time: so a person has a working day to put the former key back.
     other_account_wait_max: timedelta = timedelta(hours=24)
     unknown_account_wait_max: timedelta = timedelta(minutes=30)
     #: An instance that is lost sooner than this after its launch counts as a failure of its pool.

@@ -16,7 +16,7 @@ from spotcompute.model.activity import Activity
 from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.plan.account_match import AccountMatch, judge_account, match_account
+from spotcompute.plan.account_match import AccountMatch, awaits_number, judge_account, match_account
 from spotcompute.plan.expiry import with_expiry
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
@@ -54,14 +54,17 @@ class Observer:
 
         Raises `Problem` while it waits.
         """
+        deleted_at = target.environment.deleted_at
+        if awaits_number(target.desired, ledger, observed) and target.access.awaits_number:
+            raise self._reach.nameless(target.access, observed.observed_at)
         number = None
         if match_account(ledger, observed) is AccountMatch.UNKNOWN:
             # The account was noted by the name of a key, and what that key belongs to may have been learned later.
             number = await self._reach.number_behind(ledger.account)
         noted = ledger if number is None else replace(ledger, account=number)
-        verdict = judge_account(noted, observed, target.environment.deleted_at, now, self._policy)
+        verdict = judge_account(noted, observed, deleted_at, now, self._policy)
         if verdict.waits:
-            raise self._reach.elsewhere(verdict.match, verdict.ledger, target.access, verdict.goes_at)
+            raise self._reach.elsewhere(verdict, target.access, deleting=target.environment.deleting)
         if verdict.left_behind:
             _log.warning("instances_left_behind", account=noted.account, instances=sorted(noted.members))
         return verdict.ledger, verdict.left_behind

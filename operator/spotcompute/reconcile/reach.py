@@ -17,9 +17,9 @@ from spotcompute.cloud.accounts import AccountAccess, Accounts
 from spotcompute.cloud.errors import CloudError, InvalidCredentials
 from spotcompute.kube.sources import Sources, SourceUnavailable, UserData
 from spotcompute.model.ledger import Ledger
-from spotcompute.plan.account_match import AccountMatch
+from spotcompute.plan.account_match import AccountMatch, AccountVerdict
 from spotcompute.plan.policy import Policy
-from spotcompute.report.conclusion import Conclusion, cloud_unreadable, out_of_reach
+from spotcompute.report.conclusion import Conclusion, account_awaited, cloud_unreadable, out_of_reach
 
 _log = structlog.get_logger(__name__)
 
@@ -111,13 +111,12 @@ class Reach:
             retry_after = max(retry_after, access.inventory.next_view_in)
         return Problem(conclusion, retry_after, seen_at=blindness.last_seen, is_passing=blindness.is_passing)
 
-    def elsewhere(
-        self, match: AccountMatch, ledger: Ledger, access: AccountAccess, goes_at: datetime | None
-    ) -> Problem:
-        """Returns the problem of a key that does not show the account of the instances, or may not show it.
+    def nameless(self, access: AccountAccess, seen_at: datetime) -> Problem:
+        """Returns the problem of a key of which the cloud has not told the account yet, and is likely to."""
+        return Problem(account_awaited(access.unknown_because), self._policy.poll_interval, seen_at=seen_at)
 
-        `goes_at` is when a deleted object stops waiting for another key.
-        """
-        seen = access.provider.account if match is AccountMatch.OTHER else None
-        conclusion = out_of_reach(ledger, seen, access.unknown_because, goes_at)
-        return Problem(conclusion, self._policy.backoff_max, ledger)
+    def elsewhere(self, verdict: AccountVerdict, access: AccountAccess, *, deleting: bool) -> Problem:
+        """Returns the problem of a key that does not show the account of the instances, or may not show it."""
+        seen = access.provider.account if verdict.match is AccountMatch.OTHER else None
+        conclusion = out_of_reach(verdict.ledger, seen, access.unknown_because, verdict.waits_until, deleting=deleting)
+        return Problem(conclusion, self._policy.backoff_max, verdict.ledger)

@@ -94,12 +94,28 @@ def cloud_unreadable(error: CloudError, last_seen: datetime | None, *, is_lastin
     return Conclusion(phase, str(trouble), message, stalled=stalled, unknown=unknown)
 
 
+def account_awaited(error: CloudError | None) -> Conclusion:
+    """Says how an environment stands that has bought nothing yet while the cloud does not tell whose its key is."""
+    why = f": {error.code}" if error is not None else ""
+    message = (
+        f"the cloud has not told yet to which account the key belongs{why}. It is asked again, and after a minute"
+        " instances are launched without that answer"
+    )
+    return Conclusion("Waiting", Reason.ACCOUNT_UNKNOWN, message)
+
+
 def out_of_reach(
-    ledger: Ledger, account: str | None, unknown_because: CloudError | None, goes_at: datetime | None
+    ledger: Ledger,
+    account: str | None,
+    unknown_because: CloudError | None,
+    waits_until: datetime | None,
+    *,
+    deleting: bool,
 ) -> Conclusion:
     """Says how an environment stands whose instances the key in use does not show: it may be of another account.
 
-    `account` is that of the key. When it is None, `unknown_because` is why the cloud does not tell it.
+    `account` is that of the key. When it is None, `unknown_because` is why the cloud does not tell it. `waits_until` is
+    when the object goes, or begins anew.
     """
     stalled = True
     if account is not None:
@@ -115,11 +131,12 @@ def out_of_reach(
     else:
         reason, remedy = Reason.ACCOUNT_UNKNOWN, "Put back the former key, or delete the object and create it again"
         message = "the key was changed, shows no instance, and it was not noted in which account they were launched"
-    if goes_at is not None:
+    if waits_until is not None:
         ids = [member.id for member in occupying(ledger)]
         named = ", ".join(ids[:10]) + (", …" if len(ids) > 10 else "")
         what = named or "what was launched"
-        remedy += f". Otherwise the object goes at {to_text(goes_at)}, and you must end {what} by hand"
+        then = "the object goes" if deleting else "it begins anew in the account of this key"
+        remedy += f". Otherwise {then} at {to_text(waits_until)}, and you must end {what} by hand"
     return Conclusion(
         "Stalled" if stalled else "Waiting", reason, f"{message}: nothing is decided. {remedy}", stalled=stalled
     )
