@@ -97,7 +97,7 @@ def test_without_fallback_nothing_is_bought_at_the_list_price(stage: Stage) -> N
 
 def test_a_gang_is_taken_whole_or_not_for_long(stage: Stage) -> None:
     set_stock(stage, 2)
-    stage.apply(replicas=3, gang={"minAvailable": 3, "holdSeconds": 3})
+    stage.apply(replicas=3, gang={"minAvailable": 3, "holdSeconds": 15})
     stage.until(lambda obj: obj["status"].get("replicas") == 2, "a part is held")
     found = stage.until(lambda obj: obj["status"].get("replicas") == 0, "and let go")
     assert condition(found, "GangReady")["status"] == "False"

@@ -377,6 +377,23 @@ def test_a_trial_of_spot_fails_with_the_first_purchase_on_demand(
     assert (after.trial_since, after.failed_trials) == (trial_since, failed)
 
 
+@pytest.mark.parametrize(
+    ("limit", "expected"),
+    [
+        pytest.param("2.5", ["ins-0"], id="what-is-missing-fits-only-without-it"),
+        pytest.param("4.5", [], id="what-is-missing-fits-beside-it"),
+        pytest.param("0.05", [], id="it-does-not-fit-without-it-either"),
+    ],
+)
+def test_on_demand_gives_way_first_where_it_leaves_no_room_for_the_spot_that_is_missing(
+    limit: str, expected: list[str]
+) -> None:
+    """A machine costs more on demand than several do on spot. Nothing else could ever be bought under the limit."""
+    machines = [member("ins-0", on_demand=True), member("ins-1", on_demand=True)]
+    desired = replace(desired_with_fallback(), caps=Caps(in_total=Decimal(limit)))
+    assert released_ids(desired, ledger_of(*machines, **WELL)) == expected
+
+
 #: Spot has recovered, and one instance has been replaced since.
 REPLACED_ONE = WELL | {"spot_since": ago(1000), "switched_at": ago(60)}
 

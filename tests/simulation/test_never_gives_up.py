@@ -309,3 +309,22 @@ def test_environments_that_wait_together_keep_to_a_tenth_of_the_rate_and_notice_
         assert not stage.world.cloud.violations
 
     run_virtual(play())
+
+
+@pytest.mark.parametrize("hold_seconds", [0, 300])
+def test_a_gang_of_which_no_pool_may_hold_the_whole_is_built_from_parts_at_once(hold_seconds: int) -> None:
+    async def play() -> None:
+        stage = Stage(f"gang-in-parts-{hold_seconds}", {}, (NAME,), {})
+        stage.create(
+            4,
+            types=2,
+            market={"maxPrice": "0.5", "maxSharePerPool": 50},
+            gang={"minAvailable": 4, "holdSeconds": hold_seconds},
+        )
+        stage.start()
+        await asyncio.sleep(60)
+        assert living(stage) == 4
+        assert len(stage.world.cloud.simulator.world.instances) == 4
+        assert not stage.world.cloud.violations
+
+    run_virtual(play())

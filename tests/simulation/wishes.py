@@ -60,8 +60,7 @@ class Wishes:
             spec["gang"] = {"minAvailable": rng.choice([1, 2, 3]), "holdSeconds": rng.choice([0, 30, 300])}
         if draws[1] < SHARE:
             spec["market"]["maxSharePerPool"] = rng.choice([34, 50, 75])
-        # What an earlier environment of that name left on demand does not fit under a tight limit, nor does a surge.
-        if draws[2] < LIMIT and "on-demand" not in world.features and "strategy" not in spec:
+        if draws[2] < LIMIT and "strategy" not in spec:  # a surge does not fit under a tight limit
             spec["limits"] = {"maxHourlyCost": TIGHT[world.cloud.simulator.switches["price-currency"]]}
         if draws[3] < ONE_TIME:
             spec["requestPolicy"] = "OneTime"

@@ -26,6 +26,7 @@ from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
 from simulation.objectworld import ObjectLine, ObjectServer
 from simulation.oracles import Oracles
 from simulation.records import Records
+from spotcompute.api.gang import ASKED_SECONDS
 from spotcompute.app import pace, policy
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
@@ -450,7 +451,16 @@ class World:
         settle += 2 * self.policy.half_life.total_seconds() + self.policy.blocked_recheck.total_seconds()
         if "on-demand" in self.features:
             settle += 2 * (300.0 + self.policy.switch_interval_min.total_seconds()) + 7 * (slow + 60.0)
+        settle += max(map(self._pause_of, self.api.objects.values()), default=0.0)
         return 2 * RESYNC.total_seconds() + AUDIT_SECONDS + settle + slow + 120.0 + min(bin_seconds, 600.0)
+
+    def _pause_of(self, obj: Object) -> float:
+        """How long a gang is not tried again that no pool may be asked for as a whole, after it was given up."""
+        gang, spec = obj["spec"].get("gang"), obj["spec"]
+        if gang is None or spec.get("market", {}).get("maxSharePerPool", 100) == 100:
+            return 0.0
+        hold = max(ASKED_SECONDS, gang["holdSeconds"])
+        return hold + max(self.policy.gang_pause * hold, self.policy.blocked_recheck.total_seconds())
 
     async def converge(self) -> None:
         """All as wanted within the bound, orphans gone in less."""

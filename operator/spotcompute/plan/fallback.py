@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
 from spotcompute.plan.capacity import in_flight, occupying
@@ -260,9 +261,23 @@ def on_demand_to_release(situation: Situation) -> list[Member]:
 
 
 def _has_settled(situation: Situation) -> bool:
-    """True when nothing is missing or on its way, nothing is still starting, and no release for spot is open."""
+    """True when nothing is missing or on its way, nothing is still starting, and no release for spot is open.
+
+    What is missing because on-demand instances leave no room under a limit comes only when they give way.
+    """
     ledger = situation.ledger
-    return situation.missing == 0 and in_flight(ledger) == 0 and not any(map(_is_unsettled, occupying(ledger)))
+    if in_flight(ledger) > 0 or any(map(_is_unsettled, occupying(ledger))):
+        return False
+    return situation.missing == 0 or _leaves_no_room(situation)
+
+
+def _leaves_no_room(situation: Situation) -> bool:
+    """True when no pool may be asked, and one of them only because the limit on costs or on vCPU is reached."""
+    ranking = situation.ranking
+    return not ranking.kept and any(one.why in _LIMITS for one in ranking.rejected)
+
+
+_LIMITS = (Obstacle.OVER_BUDGET, Obstacle.OVER_LIMIT)
 
 
 def _is_unsettled(member: Member) -> bool:
