@@ -336,6 +336,21 @@ async def test_an_inventory_that_turns_out_to_be_of_a_known_account_is_given_up_
         assert sum(len(cloud.times("list")) for cloud in clouds.values()) - before <= 11
 
 
+async def test_no_view_goes_back_when_an_inventory_is_given_up_for_another() -> None:
+    clouds = two_keys(identify=NOT_ALLOWED)
+    accounts = accounts_of(clouds)
+    async with kept(accounts):
+        known = await accounts.open(KEY, "r-1")
+        await known.observe(ENV, [], [])
+        await asyncio.sleep(1)
+        alone = await (await accounts.open(ROTATED, "r-1")).observe(ENV, [], [])
+        clouds["id-rotated", "r-1"].trouble.clear()
+        await asyncio.sleep(6)
+        told = await accounts.open(ROTATED, "r-1")
+        assert told.inventory is known.inventory
+        assert (await told.observe(ENV, [], [])).observed_at >= alone.observed_at
+
+
 async def test_nobody_waits_long_for_a_cloud_that_does_not_answer_whose_a_key_is() -> None:
     clouds = two_keys()
     clouds["id-1", "r-1"].latency = 3600.0

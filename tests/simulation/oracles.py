@@ -215,9 +215,7 @@ class Oracles:
         if spent[1] < spent[0]:
             yield f"accrued falls from {spent[0]} to {spent[1]}"
         times = [from_text(status["observedTime"]) for status in (old, new) if "observedTime" in status]
-        # Two replicas have two views, and a new key has one of its own until its account is known.
-        has_one_view = len(self._world.replicas) <= 1 and "rotate" not in self._world.features
-        if sorted(times) != times and has_one_view:
+        if sorted(times) != times and len(self._world.replicas) <= 1:  # two replicas have two views
             yield f"observedTime goes back from {times[0]} to {times[1]}"
         if "observedTime" in new and times[-1].timestamp() - EPOCH > self.seen_at + 1.0:
             yield f"observedTime is {times[-1]}, and the last list came at second {self.seen_at:.0f}"

@@ -229,7 +229,7 @@ class Accounts:
         if name != by_key and (alone := self._inventories.pop(by_key, None)) is not None:
             # The account is known only now. If it has an inventory already, that one is used, and otherwise this one.
             if name in self._inventories:
-                alone.retire()
+                alone.retire(self._inventories[name])
             else:
                 self._inventories[name] = alone
         if name not in self._inventories:

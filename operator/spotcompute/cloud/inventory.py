@@ -79,7 +79,7 @@ class Inventory:
         self._alive_lately: deque[tuple[float, frozenset[str]]] = deque(maxlen=AGREEING_SWEEPS)
         self._asked_at = clock()
         self._hurry = asyncio.Event()
-        self._is_retired = False
+        self._is_retired, self._not_before = False, 0.0
 
     # --- keys --------------------------------------------------------------------------------------------------------
 
@@ -93,8 +93,9 @@ class Inventory:
         if self._keyring.add(provider):
             self._tempo.forgive()  # what the other keys were refused says nothing about this one
 
-    def retire(self) -> None:
-        """Ends the sweeps, because another inventory shows the same account."""
+    def retire(self, heir: Inventory) -> None:
+        """Ends the sweeps, because `heir` shows the same account. That serves no view older than the last one here."""
+        heir._not_before = max(heir._not_before, self.latest_began or 0.0)
         self._is_retired = True
         self.sight.close()
         self._hurry.set()
@@ -233,7 +234,7 @@ class Inventory:
         if (refusal := self.refusal_of(asking)) is not None:
             raise refusal.with_traceback(None)
         if not self.refuses(asking):
-            if self._sweep is not None and age(self._sweep.started_at, self._clock()) <= self._tempo.oldest_view:
+            if self._sweep is not None and self._is_fresh(self._sweep):
                 return self._sweep
             if self._tempo.error is not None and self.next_view_in > timedelta(0):
                 raise self._tempo.error.with_traceback(None)
@@ -245,6 +246,10 @@ class Inventory:
         if (refusal := self._keyring.refusal_of(asking)) is not None:
             raise refusal.with_traceback(None)
         return sweep
+
+    def _is_fresh(self, sweep: Sweep) -> bool:
+        is_young = age(sweep.started_at, self._clock()) <= self._tempo.oldest_view
+        return is_young and sweep.began >= self._not_before
 
     async def _shared_sweep(self) -> Sweep:
         if self._sweeping is None or self._sweeping.done():

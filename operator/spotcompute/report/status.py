@@ -19,7 +19,7 @@ from spotcompute.model.node import UnknownNodes
 from spotcompute.model.offering import Offering, Pool, Stock
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
-from spotcompute.plan.capacity import in_flight, is_ready, occupying, ready_count
+from spotcompute.plan.capacity import in_flight, is_ready, occupies, occupying, ready_count
 from spotcompute.plan.drift import Asked
 from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import (
@@ -315,7 +315,7 @@ def _instance(member: Member, situation: Situation, asked: Asked) -> dict[str, A
             pool=member.pool,
             state=str(instance.state) if instance else "UNSEEN" if member.seen else "LAUNCHED",
             ready=is_ready(member, instance),
-            price=price if not (instance and instance.has_ended) else None,
+            price=price if occupies(member) and not (instance and instance.has_ended) else None,
             launched_at=instance.created_at if instance else member.launched_at,
             private_ip=instance.private_ip if instance else None,
             public_ip=instance.public_ip if instance else None,
