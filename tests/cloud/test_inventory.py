@@ -306,6 +306,35 @@ async def test_what_was_shown_to_end_is_not_looked_up_when_it_vanishes() -> None
     assert cloud.asked == []
 
 
+@pytest.mark.parametrize(
+    ("shown", "until"),
+    [
+        pytest.param(InstanceState.TERMINATING, 180, id="ended"),
+        pytest.param(InstanceState.LAUNCH_FAILED, 180, id="never-began"),
+        pytest.param(InstanceState.SHUTDOWN, 0, id="in-the-recycle-bin-from-which-it-may-come-back"),
+        pytest.param(InstanceState.STOPPED, 0, id="stopped"),
+    ],
+)
+async def test_an_end_that_was_shown_is_believed_while_lists_may_be_older(shown: InstanceState, until: int) -> None:
+    """A list lacks the instance for a moment, a look-up shows its end, and then the list shows it as it was before."""
+    before = instance("ins-9")
+    cloud = ScriptedCloud(listed=[MINE, before])
+    inventory = inventory_of(cloud)
+    async with running(inventory):
+        await asyncio.sleep(16)
+        cloud.listed, cloud.hidden = [MINE], [instance("ins-9", shown)]
+        await asyncio.sleep(15)
+        assert (await inventory.observe(ENV, ["ins-9"], [])).instances["ins-9"].state is shown
+        cloud.listed, cloud.hidden, since = [MINE, before], [], now()
+        await asyncio.sleep(31)  # its news has been listed by now
+        seen = []
+        for _ in range(40):
+            state = (await inventory.observe(ENV, ["ins-9"], [])).instances["ins-9"].state
+            seen.append((now() - since, state))
+            await asyncio.sleep(5)
+    assert all((state is shown) == (after <= until) for after, state in seen), seen
+
+
 async def test_what_lists_lack_and_look_ups_show_is_told_with_its_tags_and_not_without() -> None:
     cloud = ScriptedCloud(listed=[MINE, instance("ins-9")])
     inventory = inventory_of(cloud)

@@ -12,10 +12,14 @@ from datetime import datetime, timedelta
 from spotcompute.cloud.lookups import Look
 from spotcompute.cloud.sweep import Sweep
 from spotcompute.model.instance import Instance
+from spotcompute.model.moments import age
 from spotcompute.model.observation import Absence
 
 #: How long an id that nobody asks about, and the end of an instance, are remembered.
 KEPT = timedelta(hours=1)
+
+#: How long a list may still show an instance as it was before its end.
+LAG_MAX = timedelta(seconds=180)
 
 #: Seconds from one look-up to the next that counts, and the part of them that is enough: timers are not exact.
 LOOKS_APART = 0.35
@@ -56,13 +60,14 @@ class Absences:
         self._sought: dict[str, _Sought] = {}
         #: Since when lists lack what they had shown. Without its tags an instance is not in a list: it leaves this.
         self._unlisted: dict[str, datetime] = {}
-        #: When each instance was last shown as ended. Only in memory, because an end in status may be forged.
-        self._ended: dict[str, datetime] = {}
+        #: When each instance was last shown as ended, and as what. Only in memory, because an end in status may be
+        #: forged.
+        self._ended: dict[str, tuple[datetime, Instance]] = {}
 
     def swept(self, before: Sweep | None, after: Sweep) -> frozenset[str]:
         """Takes in a sweep. Returns the ids that only the sweep before has shown, and nothing has shown to end."""
         now, stale = self._clock(), self._clock() - KEPT
-        self._ended = {key: moment for key, moment in self._ended.items() if moment >= stale}
+        self._ended = {key: end for key, end in self._ended.items() if end[0] >= stale}
         self._sought = {key: value for key, value in self._sought.items() if value.asked_at >= stale}
         self._unlisted = {key: moment for key, moment in self._unlisted.items() if moment >= stale}
         vanished = before.ids - after.ids if before is not None else set[str]()
@@ -92,6 +97,23 @@ class Absences:
         """Counts once more what neither the sweep nor the look-up has shown, and returns what speaks for its end."""
         return {instance_id: self._absence(instance_id, sweep, look) for instance_id in absent}
 
+    def without_lag(self, instances: Mapping[str, Instance]) -> dict[str, Instance]:
+        """Returns the instances as they were last shown, if a look-up has shown an end that a list still lacks.
+
+        Otherwise what is lost would be found again and lost again, and each time its replacement would be released.
+        """
+        return {key: self._end_of(key) or instance for key, instance in instances.items()}
+
+    def _end_of(self, instance_id: str) -> Instance | None:
+        """Returns the instance as it ended, while a list may still be older than that.
+
+        One in the recycle bin may be taken out of it.
+        """
+        ended_at, instance = self._ended.get(instance_id, (None, None))
+        if ended_at is None or instance is None or instance.is_in_recycle_bin:
+            return None
+        return instance if age(ended_at, self._clock()) <= LAG_MAX else None
+
     def unlisted(self, ids: Collection[str]) -> Mapping[str, datetime]:
         """Returns those of `ids` that lists show no more, and since when."""
         return {one: self._unlisted[one] for one in ids if one in self._unlisted}
@@ -118,6 +140,6 @@ class Absences:
         for instance in instances:
             self._sought.pop(instance.id, None)
             if instance.has_ended:
-                self._ended[instance.id] = self._clock()
-            else:
+                self._ended[instance.id] = self._clock(), instance
+            elif self._end_of(instance.id) is None:
                 self._ended.pop(instance.id, None)

@@ -81,7 +81,7 @@ class AccountAccess:
 
     @property
     def awaits_number(self) -> bool:
-        """True while the number of the account is likely to be told soon, and the key has not shown instances for long.
+        """True when the number of the account is likely to be told soon, and the key has not shown instances for long.
 
         What is launched before that is of an account that nobody can name, should the key be changed at that time.
         """

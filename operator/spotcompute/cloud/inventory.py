@@ -143,7 +143,7 @@ class Inventory:
         self.sight.sees_all(environment_id)
         found = {key: look.instances[key] for key in ids if key in look.instances} | named
         self._absences.shown(found.values())
-        instances |= found
+        instances = self._absences.without_lag(instances | found)
         absent = set(ids) - instances.keys()
         if absent:
             self._hurry.set()
