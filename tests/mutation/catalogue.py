@@ -503,8 +503,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "a-sweep-for-everybody",
                 "cloud/inventory.py",
-                "age(self._sweep.started_at, self._clock()) <= self._tempo.oldest_view:",
-                "age(self._sweep.started_at, self._clock()) < timedelta(0):",
+                "age(sweep.started_at, self._clock()) <= self._tempo.oldest_view",
+                "age(sweep.started_at, self._clock()) < timedelta(0)",
                 (INVENTORY,),
             ),
         ),

@@ -79,6 +79,8 @@ class Cloud:
         self.on_list: Callable[[], None] = lambda: None
         #: The code with which each troubled pool, as zone and type, refuses every launch.
         self.pool_troubles: dict[tuple[str, str], str] = {}
+        #: Zones in which no launch ever gets an answer.
+        self.silent_zones: frozenset[str] = frozenset()
         self.violations: list[str] = []
         self.mutations = 0
         self._judged = 0
@@ -109,6 +111,10 @@ class Cloud:
             return None
         code = self.pool_troubles.get((parameters["Placement"]["Zone"], parameters["InstanceType"]))
         return {"Error": {"Code": code, "Message": "not in this pool"}, "RequestId": "r"} if code else None
+
+    def says_nothing(self, action: str, parameters: Mapping[str, Any]) -> bool:
+        """True when the request is a launch in a silent zone: it is not carried out, and gets no answer."""
+        return action == "RunInstances" and parameters["Placement"]["Zone"] in self.silent_zones
 
     def doubtful_pools(self, zones: Collection[str], types: Collection[str]) -> int:
         """How many of these pools answer so that nobody knows whether something was launched."""
@@ -193,7 +199,7 @@ class CloudLine:
         """Send one request; raise as the real client does."""
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
-        self._refuse_untold(action)
+        await self._refuse_untold(action, parameters)
         self._boundary(f"{action} before")
         self._cloud.on_request(action, on_behalf_of)
         if action == "TerminateInstances":
@@ -250,8 +256,11 @@ class CloudLine:
             self._boundary(f"{action} after")
         return self._read(action, result)
 
-    def _refuse_untold(self, action: str) -> None:
-        """Raises what a cloud answers to a question that it never answers here, without any dice."""
+    async def _refuse_untold(self, action: str, parameters: Mapping[str, Any]) -> None:
+        """Raises what comes of a question that the cloud never answers here, without any dice."""
+        if self._cloud.says_nothing(action, parameters):
+            await asyncio.sleep(10.0)
+            raise OutcomeUnknown("ClientNetworkError", "read timed out")
         is_told = {
             "InquiryPriceRunInstances": self._cloud.tells_prices,
             "GetCallerIdentity": self._cloud.tells_accounts,

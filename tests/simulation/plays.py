@@ -6,6 +6,7 @@
     history-without-market 30239
     attack 12
     neighbours 3
+    fairness 12
     points create-5 12:NO_REPLY:CRASH 30:BEFORE_SEND:TIMEOUT
     kill create: kube PATCH status #2, carried out, no reply
 
@@ -23,6 +24,7 @@ from pathlib import Path
 
 from forgery.attack import attack
 from forgery.clusters import neighbours
+from simulation.fairness import fairness
 from simulation.faultpoint import Cell, Kind, Phase
 from simulation.history import run
 from simulation.scenarios import SCENARIOS, Cells, pairs, play, single_points
@@ -43,7 +45,7 @@ OF_HISTORY: dict[str, dict[str, bool]] = {
 }
 
 #: Plays that are known by a seed alone.
-OF_FORGERY: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours": neighbours}
+OF_SEED: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours": neighbours, "fairness": fairness}
 
 
 def play_named(name: str) -> Outcome:
@@ -52,9 +54,9 @@ def play_named(name: str) -> Outcome:
     if kind in OF_HISTORY:
         (seed,) = words
         return run(int(seed), **OF_HISTORY[kind])
-    if kind in OF_FORGERY:
+    if kind in OF_SEED:
         (seed,) = words
-        return OF_FORGERY[kind](int(seed))
+        return OF_SEED[kind](int(seed))
     if kind == "points":
         return play(words[0], dict(map(_point, words[1:])))[0]
     raise ValueError(f"no play is called {name!r}")
@@ -73,6 +75,11 @@ def attacks(seed: int) -> Iterator[str]:
 def neighbourhoods(seed: int) -> Iterator[str]:
     """Names of histories of two clusters in one account, without end."""
     return (f"neighbours {number}" for number in count(seed))
+
+
+def fair_shares(seed: int) -> Iterator[str]:
+    """Names of plays of one environment beside others in trouble, without end."""
+    return (f"fairness {number}" for number in count(seed))
 
 
 def singles(seed: int) -> Iterator[str]:

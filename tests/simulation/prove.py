@@ -2,10 +2,10 @@
 
     python tests/simulation/prove.py --minutes 30
 
-Single faults, pairs of them, attacks by forgery, two clusters in one account, and histories are played in virtual time
-on all cores, in fixed shares of the minutes. Beside them, all the time, the real operator is killed at its requests,
-and the tests run that are marked `rare`. A violation is printed with the command that plays it again, and makes the
-exit code 1. A run that was interrupted begins anew.
+Single faults, pairs of them, attacks by forgery, two clusters in one account, environments beside others in trouble,
+and histories are played in virtual time on all cores, in fixed shares of the minutes. Beside them, all the time, the
+real operator is killed at its requests, and the tests run that are marked `rare`. A violation is printed with the
+command that plays it again, and makes the exit code 1. A run that was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -30,7 +30,15 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "operator"), str(ROOT / "tests")]
 
 from simulation.killing import Kills, RareTests, play_kill  # noqa: E402 - after the path is set
-from simulation.plays import attacks, fault_pairs, histories, neighbourhoods, play_named, singles  # noqa: E402 - after the path is set
+from simulation.plays import (  # noqa: E402 - after the path is set
+    attacks,
+    fair_shares,
+    fault_pairs,
+    histories,
+    neighbourhoods,
+    play_named,
+    singles,
+)
 from simulation.tally import Tally, play_all  # noqa: E402 - after the path is set
 
 #: Of each kind: who names its plays, at which part of the time it ends, and how many go to a process at once.
@@ -39,6 +47,7 @@ KINDS = {
     "pairs": (fault_pairs, 0.35, 30),
     "attacks": (attacks, 0.42, 5),
     "neighbours": (neighbourhoods, 0.45, 5),
+    "fairness": (fair_shares, 0.47, 1),
     "histories": (histories, 1.0, 5),
 }
 
@@ -138,6 +147,7 @@ def _report(tally: Tally, run: str) -> None:
         "pairs of fault points · of which both struck": f"{counts['pairs']:,} · {counts['pairs both struck']:,}",
         "histories · with 2 or 3 replicas": f"{counts['histories']:,} · {counts['histories with replicas']:,}",
         "attacks by forgery · two clusters in one account": f"{counts['attacks']:,} · {counts['neighbours']:,}",
+        "environments beside others in trouble": f"{counts['fairness']:,}",
         "kill -9 on real parts · of which struck": f"{counts['kills']:,} · {counts['struck']:,}",
         "rare tests passed": f"{counts['rare']:,}",
         "instances launched · requests to the cloud": f"{counts['launched']:,} · {counts['calls']:,}",

@@ -132,7 +132,12 @@ class Replica:
         self.reconciler = Reconciler(cluster, self.accounts, policy, self.clock, self._nonce, "CNY")
         audit = Audit(self.store, kube, AUDIT_SECONDS * world.calm)
         orphans = OrphanSweep(cluster, self.accounts, policy, self.clock, world.period(ORPHAN_SECONDS))
-        parts = (self.queue.run(2, self.reconciler.reconcile), audit.run(), self.accounts.run(), orphans.run())
+        parts = (
+            self.queue.run(world.workers, self.reconciler.reconcile),
+            audit.run(),
+            self.accounts.run(),
+            orphans.run(),
+        )
         self._tasks = [asyncio.ensure_future(part) for part in (*parts, *self._views(kube))]
         self._reached = world.api.version
         for obj in list(world.api.objects.values()):
@@ -232,6 +237,8 @@ class World:
         """`cloud` when there is one already, of another world with another `cluster`."""
         self.seed, self.cluster = seed, cluster
         self.births = 0
+        #: How many environments a process works on at the same time.
+        self.workers = 2
         self.log: list[str] = []
         self._wanted: dict[tuple[str, str], list[tuple[float, int]]] = {}
         self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()

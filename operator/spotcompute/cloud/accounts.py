@@ -32,7 +32,7 @@ PATIENCE = timedelta(seconds=5)
 #: The longest pause before the same question is asked again: after a refusal, and after no answer.
 PAUSE_MAX, PAUSE_WITHOUT_ANSWER = timedelta(minutes=5), timedelta(seconds=20)
 
-#: How long a key shows instances before nobody waits any more for the number of its account.
+#: How long a key has shown instances when the number of its account is waited for no more.
 NUMBER_AWAITED = timedelta(seconds=60)
 
 #: Failures that say nothing: the next answer may tell it.
@@ -83,7 +83,7 @@ class AccountAccess:
     def awaits_number(self) -> bool:
         """True when the number of the account is likely to be told soon, and the key has not shown instances for long.
 
-        What is launched before that is of an account that nobody can name, should the key be changed at that time.
+        Should the key be changed just after a launch without it, the account of that launch could not be named.
         """
         key, now = self.key, asyncio.get_running_loop().time()
         if key.provider.account is not None or not isinstance(key.error, _PASSING):
@@ -201,7 +201,7 @@ class Accounts:
         else:
             key.error, key.failures = None, 0
             # They note the number while the key is still in use: after a restart, another key could not tell it. And
-            # who has waited for it goes on.
+            # those that wait for it go on.
             if key.users:
                 self._on_change(key.users)
             return

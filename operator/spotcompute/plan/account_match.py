@@ -48,7 +48,7 @@ def judge_account(
     """Decides whether to go on with what the key shows, to wait for another key, or to leave instances behind.
 
     An object that is to go waits for a key that shows more, but not for ever. Then its ledger is emptied. So does an
-    environment when nobody can tell whose account it was. Where the number is known to be another, it waits for ever.
+    environment when the account cannot be told. Where the number is known to be another, it waits for ever.
     """
     match = match_account(ledger, observed)
     ledger = with_reach(ledger, match, now)
@@ -112,7 +112,7 @@ def awaits_number(desired: Desired, ledger: Ledger, observed: Observation) -> bo
 def _waits_until(
     ledger: Ledger, match: AccountMatch, deleted_at: datetime | None, now: datetime, policy: Policy
 ) -> datetime | None:
-    """Returns when nobody waits any more for a key that shows the instances. Returns None when that never comes."""
+    """Returns when a key that shows the instances is waited for no more. Returns None when that never comes."""
     if deleted_at is not None:
         return left_behind_at(ledger, match, deleted_at, policy)
     is_other = match is AccountMatch.OTHER
