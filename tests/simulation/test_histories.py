@@ -24,10 +24,10 @@ HOUR = 3600.0
 
 
 def test_the_same_seed_gives_the_same_history() -> None:
-    one, two = run(7, HOUR), run(7, HOUR)
+    one, two = run(0, HOUR), run(0, HOUR)
     assert one.digest == two.digest
     assert one.log == two.log
-    assert run(8, HOUR).digest != one.digest
+    assert run(3, HOUR).digest != one.digest
 
 
 def test_tasks_end_in_an_order_that_does_not_come_from_where_they_lie_in_memory() -> None:
