@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import random
 
 import pytest
 
 from clock import now
-from spotcompute.cloud.pacer import FLOOR, RECOVERY_SECONDS, Pacer
+from spotcompute.cloud.pacer import FLOOR, RECOVERY_SECONDS, Pacer, Rate
 
 pytestmark = pytest.mark.looptime
 
@@ -34,7 +35,7 @@ class Log:
 
 
 async def test_no_second_of_a_storm_sees_more_than_rate_and_burst() -> None:
-    log = Log(Pacer({ACTION: 9.0}))
+    log = Log(Pacer({ACTION: Rate.even(9.0)}))
     await asyncio.gather(*log.storm("a", 100))
     times = [at for _, at in log.turns]
     for start in times:
@@ -43,7 +44,7 @@ async def test_no_second_of_a_storm_sees_more_than_rate_and_burst() -> None:
 
 
 async def test_a_quiet_hour_saves_up_no_salvo() -> None:
-    log = Log(Pacer({ACTION: 40.0}))
+    log = Log(Pacer({ACTION: Rate.even(40.0)}))
     await log.call("a")
     await asyncio.sleep(3600)
     at = now()
@@ -51,14 +52,44 @@ async def test_a_quiet_hour_saves_up_no_salvo() -> None:
     assert sum(when == at for _, when in log.turns) <= 4
 
 
+async def test_all_calls_of_a_window_come_at_once_and_none_within_the_rest_of_it() -> None:
+    log = Log(Pacer({ACTION: Rate(10, 1.05)}))
+    await asyncio.gather(*log.storm("a", 25))
+    times = [at for _, at in log.turns]
+    assert [round(at, 3) for at in times] == [0.0] * 10 + [1.05] * 10 + [2.1] * 5
+
+
+@pytest.mark.parametrize("seed", range(5))
+async def test_no_window_ever_holds_more_calls_whenever_they_are_asked_for(seed: int) -> None:
+    dice, log = random.Random(seed), Log(Pacer({ACTION: Rate(10, 1.05)}))
+    calls = []
+    for _ in range(200):
+        calls += log.storm(dice.choice("abc"), 1)
+        await asyncio.sleep(dice.choice([0.0, 0.0, 0.01, 0.05, 0.3]))
+        if dice.random() < 0.1:
+            calls.pop(dice.randrange(len(calls))).cancel()
+    await asyncio.gather(*calls, return_exceptions=True)
+    times = [at for _, at in log.turns]
+    assert all(sum(start <= at < start + 1.05 for at in times) <= 10 for start in times)
+
+
+async def test_after_a_throttle_fewer_come_at_once_and_first_none_for_a_window() -> None:
+    log = Log(Pacer({ACTION: Rate(10, 1.0)}))
+    log.pacer.slow_down(ACTION)
+    await asyncio.gather(*log.storm("a", 5))
+    assert {round(at, 3) for _, at in log.turns} == {1.0}
+    await log.call("a")
+    assert now() == pytest.approx(1.9, abs=0.1)
+
+
 async def test_the_first_call_does_not_wait() -> None:
-    log = Log(Pacer({ACTION: 0.5}))
+    log = Log(Pacer({ACTION: Rate.even(0.5)}))
     await log.call("a")
     assert log.turns == [("a", now())]
 
 
 async def test_a_storm_of_one_environment_does_not_starve_another() -> None:
-    log = Log(Pacer({ACTION: 10.0}))
+    log = Log(Pacer({ACTION: Rate.even(10.0)}))
     storm = log.storm("storm", 500)
     await asyncio.sleep(1.05)
     await log.call("quiet")
@@ -68,14 +99,14 @@ async def test_a_storm_of_one_environment_does_not_starve_another() -> None:
 
 
 async def test_waiting_environments_are_served_round_robin() -> None:
-    log = Log(Pacer({ACTION: 10.0}))
+    log = Log(Pacer({ACTION: Rate.even(10.0)}))
     await asyncio.gather(*log.storm("a", 6), *log.storm("b", 6), *log.storm("c", 3))
     assert log.order[0] == "a", "nobody else was waiting yet"
     assert log.order[1:] == ["a", "b", "c"] * 3 + ["a", "b"] * 2 + ["b"]
 
 
 async def test_calls_of_one_environment_keep_their_order() -> None:
-    pacer, order = Pacer({ACTION: 10.0}), []
+    pacer, order = Pacer({ACTION: Rate.even(10.0)}), []
 
     async def call(number: int) -> None:
         await pacer.turn(ACTION, "a")
@@ -86,7 +117,7 @@ async def test_calls_of_one_environment_keep_their_order() -> None:
 
 
 async def test_actions_do_not_wait_for_each_other() -> None:
-    pacer = Pacer({ACTION: 1.0, "DescribeInstances": 1.0})
+    pacer = Pacer({ACTION: Rate.even(1.0), "DescribeInstances": Rate.even(1.0)})
     await pacer.turn(ACTION, "a")
     await pacer.turn("DescribeInstances", "a")
     assert now() == 0
@@ -94,11 +125,11 @@ async def test_actions_do_not_wait_for_each_other() -> None:
 
 async def test_an_action_without_a_rate_is_a_mistake() -> None:
     with pytest.raises(KeyError):
-        await Pacer({ACTION: 1.0}).turn("DescribeEverything", "a")
+        await Pacer({ACTION: Rate.even(1.0)}).turn("DescribeEverything", "a")
 
 
 async def test_a_cancelled_wait_takes_no_turn_from_the_others() -> None:
-    log = Log(Pacer({ACTION: 1.0}))
+    log = Log(Pacer({ACTION: Rate.even(1.0)}))
     await log.call("a")
     cancelled, patient = log.storm("b", 5), log.storm("c", 1)
     await asyncio.sleep(0.5)
@@ -110,7 +141,7 @@ async def test_a_cancelled_wait_takes_no_turn_from_the_others() -> None:
 
 
 async def test_a_turn_given_to_a_wait_that_is_cancelled_at_that_moment_is_handed_on() -> None:
-    log = Log(Pacer({ACTION: 1.0}))
+    log = Log(Pacer({ACTION: Rate.even(1.0)}))
     await log.call("first")
     doomed, patient = log.storm("a", 1)[0], log.storm("b", 1)[0]
     await asyncio.sleep(0)
@@ -123,7 +154,7 @@ async def test_a_turn_given_to_a_wait_that_is_cancelled_at_that_moment_is_handed
 
 
 async def test_a_throttle_halves_the_rate_and_time_brings_it_back() -> None:
-    pacer = Pacer({ACTION: 10.0})
+    pacer = Pacer({ACTION: Rate.even(10.0)})
     await pacer.turn(ACTION, "a")
     pacer.slow_down(ACTION)
     assert pacer.rate(ACTION) == 5.0
@@ -134,14 +165,14 @@ async def test_a_throttle_halves_the_rate_and_time_brings_it_back() -> None:
 
 
 async def test_throttles_of_one_moment_slow_down_once() -> None:
-    pacer = Pacer({ACTION: 10.0})
+    pacer = Pacer({ACTION: Rate.even(10.0)})
     for _ in range(8):
         pacer.slow_down(ACTION)
     assert pacer.rate(ACTION) == 5.0
 
 
 async def test_however_often_it_is_throttled_it_goes_on() -> None:
-    log = Log(Pacer({ACTION: 16.0}))
+    log = Log(Pacer({ACTION: Rate.even(16.0)}))
     for _ in range(50):
         log.pacer.slow_down(ACTION)
         await asyncio.sleep(1)
@@ -151,7 +182,7 @@ async def test_however_often_it_is_throttled_it_goes_on() -> None:
 
 
 async def test_those_who_wait_while_it_slows_down_are_served_at_the_slower_rate() -> None:
-    log = Log(Pacer({ACTION: 1.0}))
+    log = Log(Pacer({ACTION: Rate.even(1.0)}))
     await log.call("a")
     waiting = asyncio.create_task(log.call("b"))
     await asyncio.sleep(0.5)

@@ -28,7 +28,7 @@ from spotcompute.cloud.errors import (
     Throttled,
     Unclassified,
 )
-from spotcompute.cloud.pacer import Pacer
+from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.tencent import client as client_module
 from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint, Vocabulary
 from spotcompute.cloud.tencent.provider import RATES, TencentProvider, TencentProviders
@@ -219,7 +219,7 @@ async def test_a_malformed_key_shows_at_the_first_call_and_is_never_sent(
 @pytest.mark.looptime
 async def test_a_launch_does_not_grow_old_while_it_waits_for_its_turn(executor: ThreadPoolExecutor) -> None:
     """Its intent is committed already, and others may settle it meanwhile."""
-    crowded = Pacer({"RunInstances": 0.001})
+    crowded = Pacer({"RunInstances": Rate.even(0.001)})
     client = Client(CREDENTIALS, "ap-guangzhou", settings("127.0.0.1:1"), executor, crowded)
     await crowded.turn("RunInstances", "env-2")
     started = asyncio.get_running_loop().time()
@@ -230,7 +230,7 @@ async def test_a_launch_does_not_grow_old_while_it_waits_for_its_turn(executor: 
 
 async def test_a_call_cancelled_while_it_waits_for_its_turn_is_never_sent(executor: ThreadPoolExecutor) -> None:
     async with serving(says(**IDS)) as stub:
-        client = Client(CREDENTIALS, "r", settings(stub.endpoint), executor, Pacer({"RunInstances": 0.001}))
+        client = Client(CREDENTIALS, "r", settings(stub.endpoint), executor, Pacer({"RunInstances": Rate.even(0.001)}))
         await client.call("RunInstances", {}, "a")
         waiting = asyncio.create_task(client.call("RunInstances", {}, "a"))
         await asyncio.sleep(0.05)
@@ -476,8 +476,8 @@ async def test_a_throttle_slows_its_action_down_and_no_other(executor: ThreadPoo
         client = Client(CREDENTIALS, "r", settings(stub.endpoint), executor, pacer)
         with pytest.raises(Throttled):
             await client.call("RunInstances", {}, "a")
-        assert pacer.rate("RunInstances") == pytest.approx(RATES["RunInstances"] / 2, rel=0.05)
-        assert pacer.rate("DescribeInstances") == RATES["DescribeInstances"]
+        assert pacer.rate("RunInstances") == pytest.approx(RATES["RunInstances"].per_second / 2, rel=0.05)
+        assert pacer.rate("DescribeInstances") == RATES["DescribeInstances"].per_second
 
 
 def test_the_regions_of_one_key_share_a_pacer_and_two_keys_do_not(executor: ThreadPoolExecutor) -> None:
@@ -499,7 +499,7 @@ async def test_the_keys_of_one_account_share_a_pacer_once_it_is_known(executor: 
         for provider in (one, other):
             await provider.identify()
         assert one._client.pacer is other._client.pacer
-        assert other._client.pacer.rate("RunInstances") < RATES["RunInstances"]
+        assert other._client.pacer.rate("RunInstances") < RATES["RunInstances"].per_second
         stub.answer = says(AccountId="100000000002")
         stranger = providers(Credentials("AKIDstranger", "secret-stranger"), "ap-guangzhou")
         await stranger.identify()

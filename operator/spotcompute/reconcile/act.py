@@ -20,8 +20,8 @@ from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Postponed,
 TERMINATE_BATCH = 100
 
 #: Launches of one environment that wait for a turn or for an answer at the same time. A launch takes the cloud 1 to 3
-#: seconds, and the rate allows 9 a second.
-LAUNCHES_UNDER_WAY = 16
+#: seconds, and the rate allows nearly ten a second.
+LAUNCHES_UNDER_WAY = 20
 
 #: Seconds after which a run begins no further release, so that no environment keeps a worker for long: hundreds of
 #: instances that the cloud does not release take hundreds of calls.

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled, Unavailable
-from spotcompute.cloud.pacer import Pacer
+from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.tencent.client import Client
 from spotcompute.cloud.tencent.verify.record import Answer, Json
 from spotcompute.settings import Settings
@@ -22,18 +22,18 @@ from spotcompute.telemetry import redaction
 
 #: Requests per second of each action: below every published limit (10 for what changes or inquires, 40 for reads).
 RATES = {
-    "RunInstances": 4.0,
-    "TerminateInstances": 4.0,
-    "StopInstances": 4.0,
-    "StartInstances": 4.0,
-    "InquiryPriceRunInstances": 4.0,
-    "DescribeInstances": 15.0,
-    "DescribeZoneInstanceConfigInfos": 4.0,
-    "GetCallerIdentity": 4.0,
+    "RunInstances": Rate.even(4.0),
+    "TerminateInstances": Rate.even(4.0),
+    "StopInstances": Rate.even(4.0),
+    "StartInstances": Rate.even(4.0),
+    "InquiryPriceRunInstances": Rate.even(4.0),
+    "DescribeInstances": Rate.even(15.0),
+    "DescribeZoneInstanceConfigInfos": Rate.even(4.0),
+    "GetCallerIdentity": Rate.even(4.0),
 }
 
 #: Requests per second of the one burst that looks for the limit of an action.
-BURST_RATE = 10_000.0
+BURST_RATE = Rate.even(10_000.0)
 
 #: Seconds before a request is repeated that was not carried out, or that is repeated under its token.
 PAUSES = (1.0, 2.0, 4.0, 8.0)
