@@ -15,6 +15,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from spotcompute.cloud.absences import LOOKS_APART, Absences
+from spotcompute.cloud.arrivals import Arrivals
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown
 from spotcompute.cloud.keyring import Keyring
@@ -73,6 +74,7 @@ class Inventory:
         self.equipment_prices = EquipmentPrices(lambda: self.provider, clock)
         self._market = MarketReader(lambda: self.provider, clock, pace.market)
         self._lookups, self._absences = LookUps(), Absences(clock, pace.agreeing_apart)
+        self.arrivals = Arrivals(lambda: self.provider, on_change)
         self._sweep: Sweep | None = None
         self._sweeping: asyncio.Task[Sweep] | None = None
         self._confirming: set[asyncio.Task[None]] = set()
@@ -130,7 +132,8 @@ class Inventory:
         self.sight.looks(environment_id, asking.key)
         sweep = await self._fresh_sweep(asking)
         instances = dict(sweep.slice(environment_id))
-        wanted = set(ids) - (instances.keys() - self._may_run_by_now(sweep, environment_id))
+        arrived = self.arrivals.seen(ids)
+        wanted = set(ids) - arrived.keys() - (instances.keys() - self._may_run_by_now(sweep, environment_id))
         try:
             look, named, _ = await asyncio.gather(
                 self._look(environment_id, wanted, sweep, asking),
@@ -143,7 +146,7 @@ class Inventory:
         self.sight.sees_all(environment_id)
         found = {key: look.instances[key] for key in ids if key in look.instances} | named
         self._absences.shown(found.values())
-        instances = self._absences.without_lag(instances | found)
+        instances = self._absences.without_lag({**instances, **arrived, **found})
         absent = set(ids) - instances.keys()
         if absent:
             self._hurry.set()
@@ -269,6 +272,7 @@ class Inventory:
         self._tempo.went_well(len(listed))
         before, self._sweep = self._sweep, Sweep.of(started_at, began, listed)
         self._remember_alive(self._sweep)
+        self.arrivals.listed(self._sweep)
         vanished = self._absences.swept(before, self._sweep)
         if before is not None and vanished:
             self._confirm(vanished, before.owners_of(vanished))
@@ -309,12 +313,16 @@ class Inventory:
 
     async def run(self) -> None:
         """Sweeps until no caller has asked for a long time, faster while an instance is missing."""
+        looks = asyncio.create_task(self.arrivals.run())
         try:
             while not self._is_retired and age(self._asked_at, self._clock()) < self._pace.idle:
                 await self._pause()
                 with contextlib.suppress(CloudError):
                     await self._shared_sweep()
+                if looks.done():
+                    looks.result()  # raises what has ended them
         finally:
+            looks.cancel()
             self.sight.close()
             for task in self._confirming:
                 task.cancel()

@@ -237,9 +237,10 @@ class Reconciler:
         run.unsaved.extend(await perform(plan, target.access.provider, target.encoded_user_data, target.label))
         for outcome in run.unsaved:
             if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt):
-                intent = outcome.launch.intent
+                intent, environment_id = outcome.launch.intent, run.situation.ledger.environment_id
+                target.access.inventory.arrivals.expect(environment_id, outcome.result.instance_ids)
                 if not intent.on_demand:
-                    target.access.inventory.waiting.sold(intent.pool, run.situation.ledger.environment_id)
+                    target.access.inventory.waiting.sold(intent.pool, environment_id)
 
     # --- report ------------------------------------------------------------------------------------------------------
 
