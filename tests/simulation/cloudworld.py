@@ -17,6 +17,7 @@ from cvmsim.instance import Instance
 from cvmsim.simulator import Simulator
 from simulation.faultpoint import Cell, FaultPoint, Kind, Phase, strike
 from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown, Throttled
+from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent.codes import classify
 
 ENVIRONMENT_TAG = "spotcompute-environment"
@@ -186,11 +187,15 @@ class CloudLine:
         skew: Callable[[], float] = float,
         knows: Callable[[str], bool] = lambda environment: True,
         is_revoked: Callable[[], bool] = bool,
+        pacer: Pacer | None = None,
     ) -> None:
         """`skew` is how many seconds the clock that signs is ahead of the cloud's.
 
         `knows` is whether the process has seen an object with that environment id, `is_revoked` whether the key is.
+
+        `pacer` limits its calls, None when nothing does.
         """
+        self._pacer = pacer
         self._knows, self._is_revoked = knows, is_revoked
         self._cloud, self._account, self._trouble, self._rng = cloud, account, trouble, rng
         self._boundary, self._fault, self._skew = boundary, fault, skew
@@ -199,7 +204,7 @@ class CloudLine:
         """Send one request; raise as the real client does."""
         loop = asyncio.get_running_loop()
         trouble, rng = self._trouble, self._rng
-        await self._refuse_untold(action, parameters)
+        await self._let_through(action, parameters, on_behalf_of)
         self._boundary(f"{action} before")
         self._cloud.on_request(action, on_behalf_of)
         if action == "TerminateInstances":
@@ -256,8 +261,10 @@ class CloudLine:
             self._boundary(f"{action} after")
         return self._read(action, result)
 
-    async def _refuse_untold(self, action: str, parameters: Mapping[str, Any]) -> None:
-        """Raises what comes of a question that the cloud never answers here, without any dice."""
+    async def _let_through(self, action: str, parameters: Mapping[str, Any], caller: str) -> None:
+        """Waits for the pacer. Raises what comes of a question that the cloud never answers here, without any dice."""
+        if self._pacer is not None:
+            await self._pacer.turn(action, caller)
         if self._cloud.says_nothing(action, parameters):
             await asyncio.sleep(10.0)
             raise OutcomeUnknown("ClientNetworkError", "read timed out")

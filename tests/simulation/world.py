@@ -31,6 +31,7 @@ from spotcompute.app import pace, policy
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.pace import IDLE, Pace
+from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent.provider import TencentProvider
 from spotcompute.kube.account_registry import AccountRegistry
 from spotcompute.kube.audit import Audit
@@ -193,6 +194,7 @@ class Replica:
             self._skew,
             lambda environment_id: environment_id in identities(self.store.all()),
             lambda: credentials.secret_id in world.revoked,
+            world.pacer,
         )
         return TencentProvider(line, f"{credentials.fingerprint}/{region}")  # type: ignore[arg-type]  # the line stands in for HTTP
 
@@ -246,6 +248,9 @@ class World:
         minutes = timedelta(minutes=2)
         self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
         self._sweep_seconds, self.calm, self._has_defaults = sweep_seconds, 1, False
+        #: How many environments each process works on at the same time, and what limits its calls, in plays about that.
+        self.workers = 2
+        self.pacer: Pacer | None = None
         #: Objects of instances, in plays that have them. To be set before replicas start.
         self.objects: ObjectServer | None = None
         self.skews: dict[int, float] = {}
