@@ -198,7 +198,12 @@ def under_lag(stage: Beside, lag: float) -> dict[str, int]:
 
 @click.command(help=__doc__)
 @click.option("--ends", default=8, show_default=True, help="Machines of each that end.")
-@click.option("--age", default=200.0, show_default=True, help="Seconds that machines live before they end.")
+@click.option(
+    "--age",
+    default=200.0,
+    show_default=True,
+    help="Seconds that machines live before they end. The operator waits until one that vanishes is 180 s old.",
+)
 @click.option("--lag", default=10.0, show_default=True, help="Seconds by which lists and tags lag in the end.")
 @click.option("--seed", default=1, show_default=True)
 def main(ends: int, age: float, lag: float, seed: int) -> None:
