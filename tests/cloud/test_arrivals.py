@@ -97,6 +97,33 @@ async def test_what_a_list_shows_to_run_is_looked_at_no_more() -> None:
         assert len(stage.cloud.asked) == asked
 
 
+async def test_while_others_of_a_launch_are_awaited_lists_do_not_wake_its_environment() -> None:
+    async with staged() as stage:
+        await asyncio.sleep(14 - now())
+        stage.launch("ins-1", "ins-2")
+        stage.cloud.listed = [instance("ins-1", PENDING)]
+        await asyncio.sleep(2)
+        assert stage.news == [], "the list of a moment ago has shown one of two"
+
+
+@pytest.mark.parametrize("reason", ["another changes, too", "all have come", "the launch was long ago"])
+async def test_everything_else_in_a_list_wakes_its_environment(reason: str) -> None:
+    async with staged() as stage:
+        stage.cloud.listed = [instance("ins-9")]
+        await asyncio.sleep(20)
+        assert stage.news.pop() == {ENV}
+        await asyncio.sleep((29 if reason != "the launch was long ago" else 20) - now())
+        stage.launch("ins-1", "ins-2")
+        await asyncio.sleep(29 - now())
+        stage.cloud.listed += [instance("ins-1", PENDING)]
+        if reason == "another changes, too":
+            stage.cloud.listed[0] = instance("ins-9", InstanceState.TERMINATING)
+        elif reason == "all have come":
+            stage.cloud.listed[1:] = [instance("ins-1"), instance("ins-2")]
+        await asyncio.sleep(32 - now())
+        assert {ENV} in stage.news
+
+
 async def test_two_thousand_are_looked_at_with_eight_calls_a_second_at_most() -> None:
     async with staged() as stage:
         stage.launch(*(f"ins-{number:04}" for number in range(2000)))

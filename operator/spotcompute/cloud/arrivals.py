@@ -31,6 +31,9 @@ RARER = 16
 #: Seconds after which an instance that does not run yet is left to the sweeps.
 LEFT_AFTER = 120.0
 
+#: Seconds after a launch in which its environment need not hear of each instance. It looks by itself after that.
+TOLD_TOGETHER = 4.0
+
 #: Ids in one call, and calls of one look: eight a second at most, a fifth of the documented rate.
 BATCH, CALLS = 100, 2
 
@@ -55,6 +58,7 @@ class Arrivals:
         self._provider, self._wake = provider, wake
         self._awaited: dict[str, _Awaited] = {}
         self._seen: dict[str, tuple[float, Instance]] = {}
+        self._born: dict[str, float] = {}
         self._list_began = 0.0
         self._news = asyncio.Event()
 
@@ -62,6 +66,7 @@ class Arrivals:
         """Looks at these instances of an environment from now on. They have just been launched."""
         now = asyncio.get_running_loop().time()
         self._awaited |= {key: _Awaited(environment_id, now, now + FIRST_LOOK) for key in ids}
+        self._born = {key: at for key, at in self._born.items() if now - at < TOLD_TOGETHER} | dict.fromkeys(ids, now)
         self._news.set()
 
     def listed(self, sweep: Sweep) -> None:
@@ -71,6 +76,17 @@ class Arrivals:
             if instance.id in self._awaited and instance.state is not InstanceState.PENDING:
                 del self._awaited[instance.id]
         self._seen = {key: seen for key, seen in self._seen.items() if seen[0] > sweep.began}
+
+    def worth_telling(self, environment_ids: Collection[str], before: Sweep, after: Sweep) -> set[str]:
+        """Returns those of these environments that have to hear now of what has changed between two lists.
+
+        An environment need not when all of it is about instances launched a moment ago, and some of them are awaited
+        still: it is woken for the last, and each run in between would write the status of all.
+        """
+        now = asyncio.get_running_loop().time()
+        young = {key for key, at in self._born.items() if now - at < TOLD_TOGETHER}
+        waiting = {one.environment_id for key, one in self._awaited.items() if key in young}
+        return {one for one in environment_ids if one not in waiting or not after.changed_in(one, before) <= young}
 
     def seen(self, ids: Collection[str]) -> Mapping[str, Instance]:
         """Returns those of `ids` that a look has shown since the latest list began."""

@@ -276,8 +276,9 @@ class Inventory:
         vanished = self._absences.swept(before, self._sweep)
         if before is not None and vanished:
             self._confirm(vanished, before.owners_of(vanished))
-        if before is not None and (changed := self._sweep.changed_since(before)):
-            self._on_change(changed)
+        changed = self._sweep.changed_since(before) if before is not None else set[str]()
+        if before is not None and (news := self.arrivals.worth_telling(changed, before, self._sweep)):
+            self._on_change(news)
         self.sight.came(View(started_at, began, asyncio.get_running_loop().time() - began))
         self.sight.refusals(self._keyring.refused_keys)
         return self._sweep

@@ -66,6 +66,11 @@ class Sweep:
         pieces, known = self.by_environment, before.by_environment
         return {key for key in known.keys() | pieces.keys() if known.get(key) != pieces.get(key)}
 
+    def changed_in(self, environment_id: str, before: Sweep) -> set[str]:
+        """Returns the ids of one environment that are not shown as in the sweep before."""
+        piece, known = self.slice(environment_id), before.slice(environment_id)
+        return {key for key in known.keys() | piece.keys() if known.get(key) != piece.get(key)}
+
     def owners_of(self, ids: Collection[str]) -> set[str]:
         """Returns the environments that own any of these instances."""
         return {key for key, piece in self.by_environment.items() if not piece.keys().isdisjoint(ids)}
