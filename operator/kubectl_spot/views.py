@@ -195,7 +195,7 @@ def _about(found: Mapping[str, Any]) -> Iterator[str]:
         parts += [f"on demand {found['onDemandPerHour']}"] if "onDemandPerHour" in found else []
         yield ", ".join(parts) + "."
     for one in found.get("errors", ()):
-        yield f"Correct first: {one.get('field', '(no field)')}: {one['code']}: {one['message']}"
+        yield f"Correct first: {': '.join(filter(None, (one.get('field'), one['code'], one['message'])))}"
     if found.get("moreErrors"):
         yield "These errors may hide others."
     for one in found.get("refusals", ()):

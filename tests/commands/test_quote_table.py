@@ -30,7 +30,7 @@ REFUSAL = DryRunRefusal(B, 2, Trouble.QUOTA_EXCEEDED, "LimitExceeded.UserSpotQuo
         pytest.param(
             QUOTE, Findings((FIELD_ERROR,)), "spec.template.imageId: InvalidImageId.NotFound", id="a-field-error"
         ),
-        pytest.param(QUOTE, Findings((FieldError(None, "X", "y"),)), "(no field): X: y", id="an-error-of-no-field"),
+        pytest.param(QUOTE, Findings((FieldError(None, "X", "y"),)), "\n    X: y", id="an-error-of-no-field"),
         pytest.param(QUOTE, Findings(refusals=(REFUSAL,)), "LimitExceeded.UserSpotQuota: too many", id="a-refusal"),
         pytest.param(QUOTE, Findings((FIELD_ERROR,), may_be_more=True), "There may be more", id="more"),
         pytest.param(QUOTE, Findings(unchecked="no route"), "Not now: no route.", id="unchecked"),

@@ -105,7 +105,7 @@ def _found(findings: Findings) -> Iterator[str]:
     if findings.field_errors:
         yield "  To be corrected first:"
         yield from (
-            f"    {field_error.field or '(no field)'}: {field_error.code}: {field_error.message}"
+            f"    {': '.join(filter(None, (field_error.field, field_error.code, field_error.message)))}"
             for field_error in findings.field_errors
         )
     if findings.may_be_more:
