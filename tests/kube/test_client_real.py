@@ -186,6 +186,11 @@ async def test_secrets_and_config_maps_are_decoded(
     assert await kube.secret_version(namespace, "key") == version
     control_plane.kubectl.run(*in_namespace, "label", "secret", "key", "changed=yes")
     assert await kube.secret_version(namespace, "key") != version
+    assert not (await kube.read_secret(namespace, "key")).is_going
+    await kube.protect_secret(namespace, "key")
+    control_plane.kubectl.run(*in_namespace, "delete", "secret", "key", "--wait=false")
+    assert (await kube.read_secret(namespace, "key")).is_going
+    await kube.unprotect_secret(namespace, "key")
     with pytest.raises(NotFound):
         await kube.read_secret(namespace, "nothing")
     with pytest.raises(NotFound):

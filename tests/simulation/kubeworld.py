@@ -19,7 +19,14 @@ from spotcompute.api.events import Event
 from spotcompute.api.times import to_text
 from spotcompute.kube.client import merge_patch
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeObject, NotFound
+from spotcompute.kube.port import (
+    ApiUnavailable,
+    Conflict,
+    Forbidden,
+    KubeObject,
+    NotFound,
+    SecretData,
+)
 
 Object = dict[str, Any]
 
@@ -310,13 +317,16 @@ class KubeLine:
     async def remove_finalizer(self, obj: KubeObject) -> None:
         await self._call("release", lambda: self._server.remove_finalizer(obj))
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
-        def read() -> Mapping[str, bytes]:
+    async def read_secret(self, namespace: str, name: str) -> SecretData:
+        def read() -> SecretData:
             if (namespace, name) not in self._server.secrets:
                 raise NotFound(name)
-            return dict(self._server.secrets[namespace, name]["data"])
+            secret = self._server.secrets[namespace, name]
+            data = SecretData(secret["data"])
+            data.is_going = bool(secret.get("deleting"))
+            return data
 
-        result: Mapping[str, bytes] = await self._call("secret", read)
+        result: SecretData = await self._call("secret", read)
         return result
 
     async def secret_version(self, namespace: str, name: str) -> str:

@@ -428,6 +428,32 @@ def test_a_ledger_that_names_a_key_is_not_of_another_account(loses: bool) -> Non
     played(play)
 
 
+def test_a_secret_that_is_deleted_and_kept_is_told_and_can_be_made_anew() -> None:
+    """The delete waits for the environment, which says so; the new Secret is guarded as the former one was."""
+
+    async def play() -> None:
+        stage = Stage("kept-secret", {}, (NAME,), {})
+        stage.create(2)
+        stage.start()
+        await stage.ready()
+        (key,) = stage.world.api.secrets
+        stage.world.api.delete_secret(*key)
+        await asyncio.sleep(360)  # the longest time between two runs, and one more minute
+        (said,) = events(stage, "SecretKept")
+        assert f"Secret {key[1]} has been deleted, and is kept while instances need its key" in said
+        assert "change it in place" in said
+        assert living(stage) == 2
+        data = stage.world.api.secrets[key]["data"]
+        stage.world.api.mark_secret(*key, is_protected=False)  # a person takes the finalizer off
+        stage.world.api.secrets[key] = {"data": data}
+        await asyncio.sleep(360)  # the longest time between two runs, and one more minute
+        assert stage.world.api.secrets[key]["protected"]
+        assert len(events(stage, "SecretKept")) == 1
+        await end(stage)
+
+    played(play)
+
+
 @pytest.mark.parametrize("count", [1, 20])
 def test_a_revoked_key_reads_its_secret_rarely_and_a_corrected_one_works_within_a_minute(count: int) -> None:
     """The Secret is only compared, unless it has changed; each of the moments of a minute may be that of the change."""

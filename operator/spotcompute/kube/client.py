@@ -24,12 +24,7 @@ from spotcompute.kube.names import (
     SECRET_FINALIZER,
     VERSION,
 )
-from spotcompute.kube.port import (
-    ApiUnavailable,
-    Conflict,
-    KubeObject,
-    NotFound,
-)
+from spotcompute.kube.port import ApiUnavailable, Conflict, KubeObject, NotFound, SecretData
 from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Expired, Transport, segment
 
 #: Asks for `metadata` of each object only: 0.4 kB instead of several, and no spec or status passes through us.
@@ -136,10 +131,13 @@ class KubeClient:
         with contextlib.suppress(NotFound):
             await self._patch(_path_of(obj), {"metadata": patch})
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+    async def read_secret(self, namespace: str, name: str) -> SecretData:
         """Returns decoded data. Needs `get` on secrets in that namespace."""
         secret = await self._transport.call("GET", f"/api/v1/namespaces/{segment(namespace)}/secrets/{segment(name)}")
-        return {key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()}
+        data = SecretData({key: base64.b64decode(value) for key, value in (secret.get("data") or {}).items()})
+        metadata = secret.get("metadata") or {}
+        data.is_going = "deletionTimestamp" in metadata and SECRET_FINALIZER in (metadata.get("finalizers") or ())
+        return data
 
     async def secret_version(self, namespace: str, name: str) -> str:
         """Asks for metadata only, so that no key travels. Needs `get` on secrets in that namespace."""

@@ -14,6 +14,15 @@ from spotcompute.api.events import Event
 KubeObject = Mapping[str, Any]
 
 
+class SecretData(dict[str, bytes]):
+    """`SecretData` is the decoded data of a Secret.
+
+    `is_going` is True when the Secret was deleted, and our finalizer keeps it.
+    """
+
+    is_going = False
+
+
 class KubeError(Exception):
     """`KubeError` means that the API server refused or could not be asked. `str()` never holds the body of a Secret."""
 
@@ -93,7 +102,7 @@ class KubePort(Protocol):
         """
         ...
 
-    async def read_secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
+    async def read_secret(self, namespace: str, name: str) -> SecretData:
         """Returns the decoded data of a Secret. Raises NotFound or Forbidden."""
         ...
 

@@ -17,7 +17,8 @@ import structlog
 
 from spotcompute.api.template import KeySelector, TemplateSpec
 from spotcompute.cloud.credentials import Credentials
-from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
+from spotcompute.kube.names import SECRET_FINALIZER
+from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound, SecretData
 from spotcompute.model.moments import age
 from spotcompute.telemetry import redaction
 
@@ -78,7 +79,7 @@ class _Held:
     """`_Held` is the key of one Secret: when that was last read or compared, and when the key was last asked for.
 
     `read_at` is None when it is to be read at once. `version` is that of the Secret, known only for a key that the
-    cloud refuses.
+    cloud refuses. `is_going` is True when the Secret was deleted, and our finalizer keeps it.
     """
 
     credentials: Credentials
@@ -86,6 +87,7 @@ class _Held:
     used_at: datetime
     is_refused: bool = False
     version: str | None = None
+    is_going: bool = False
 
 
 class Reader(Protocol):
@@ -150,11 +152,25 @@ class Sources:
                 raise
             if version == held.version:
                 return held.credentials
-        credentials = _credentials_in(secret, await self._secret(namespace, secret))
+        data = await self._secret(namespace, secret)
+        credentials, is_going = _credentials_in(secret, data), isinstance(data, SecretData) and data.is_going
+        if held is not None and held.is_going and not is_going:
+            self._protected.discard((namespace, secret))  # another one has its name now
         is_refused = held is not None and held.is_refused and held.credentials == credentials
         self._cache = {key: one for key, one in self._cache.items() if age(one.used_at, now) < KEPT_FOR}
-        self._cache[namespace, secret] = _Held(credentials, now, now, is_refused, version)
+        self._cache[namespace, secret] = _Held(credentials, now, now, is_refused, version, is_going)
         return credentials
+
+    def kept_from_deletion(self, namespace: str, secret: str | None) -> str | None:
+        """Returns what a person should know who has deleted that Secret while its key is needed. None otherwise."""
+        held = self._cache.get((namespace, secret or ""))
+        if held is None or not held.is_going:
+            return None
+        return (
+            f"Secret {secret} has been deleted, and is kept while instances need its key. For another key, take its"
+            f" finalizer {SECRET_FINALIZER} off and create it anew at once; the next time, change it in place with"
+            " kubectl apply"
+        )
 
     async def protect(self, namespace: str, secret: str | None) -> None:
         """Protects that Secret from deletion while it is needed: once per process, and only where we have the right.
@@ -198,7 +214,7 @@ class Sources:
         """Returns the template's user data from the spec, a Secret or a ConfigMap. Raises like `credentials`."""
         return await user_data_of(self._kube, namespace, template)
 
-    async def _secret(self, namespace: str, name: str) -> dict[str, bytes]:
+    async def _secret(self, namespace: str, name: str) -> Mapping[str, bytes]:
         return await _secret(self._kube, namespace, name)
 
 
@@ -222,8 +238,8 @@ async def user_data_of(reader: Reader, namespace: str, template: TemplateSpec) -
     return _user_data(_entry("ConfigMap", ref, dict(config_map)))
 
 
-async def _secret(reader: Reader, namespace: str, name: str) -> dict[str, bytes]:
-    return dict(await _found("Secret", name, reader.read_secret(namespace, name)))
+async def _secret(reader: Reader, namespace: str, name: str) -> Mapping[str, bytes]:
+    return await _found("Secret", name, reader.read_secret(namespace, name))
 
 
 async def _found(kind: str, name: str, answer: Awaitable[T]) -> T:
@@ -247,7 +263,7 @@ def _grant(kind: str, name: str) -> str:
     return f"the operator may not read {kind} {name}: grant its ServiceAccount `get` on it in this namespace"
 
 
-def _credentials_in(name: str, data: dict[str, bytes]) -> Credentials:
+def _credentials_in(name: str, data: Mapping[str, bytes]) -> Credentials:
     values = {}
     for key in ("secretId", "secretKey", "token"):
         try:
@@ -262,7 +278,7 @@ def _credentials_in(name: str, data: dict[str, bytes]) -> Credentials:
     return Credentials(values["secretId"], values["secretKey"], values["token"] or None)
 
 
-def _entry(kind: str, ref: KeySelector, data: dict[str, bytes]) -> bytes:
+def _entry(kind: str, ref: KeySelector, data: Mapping[str, bytes]) -> bytes:
     if ref.key not in data:
         raise SourceUnavailable(f"{kind} {ref.name} has no key {ref.key}: add it, or name another key")
     return data[ref.key]

@@ -169,6 +169,8 @@ class Reconciler:
         self._reach.refuse_early(environment, access, ledger.environment_id)
         if not environment.deleting:
             await self._cluster.sources.protect(environment.namespace, environment.secret)
+            if kept := self._cluster.sources.kept_from_deletion(environment.namespace, environment.secret):
+                await self._recorder.warn(run.raw, Event("Warning", "SecretKept", kept))
             await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
         user_data = await self._reach.user_data(environment, spec)
         if user_data is not None and user_data.hint and not environment.deleting:
