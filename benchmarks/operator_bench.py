@@ -98,8 +98,8 @@ def give_secret(plane: ControlPlane, customer: Account) -> None:
 
 
 def ready_environments(plane: ControlPlane) -> int:
-    words = plane.kubectl.run("get", "sce", "-o", "jsonpath={.items[*].status.phase}").split()
-    return Counter(words)["Ready"]
+    """Asked as a table of those alone: to read the status of 10,000 instances twice a second is work for a core."""
+    return plane.kubectl.run("get", "sce", "--no-headers", "--field-selector=status.phase=Ready").count("\n")
 
 
 def cpu_seconds(pid: int) -> float:
@@ -137,7 +137,7 @@ def fill(plane: ControlPlane, environments: int, replicas: int = INSTANCES_EACH,
     while (ready := ready_environments(plane)) < environments:
         if time.monotonic() - started > PATIENCE_SECONDS:
             raise SystemExit(f"only {ready} of {environments} environments are Ready after {PATIENCE_SECONDS:g} s")
-        time.sleep(0.5)
+        time.sleep(0.2)
     return time.monotonic() - started
 
 

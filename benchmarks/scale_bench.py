@@ -76,14 +76,24 @@ def filled(environments: int, replicas: int, times: float) -> Iterator[Line]:
 def fill_line(
     plane: ControlPlane, cloud: Simulator, customer: Account, environments: int, replicas: int, times: float
 ) -> Line:
+    began = float(cloud.get("clock")["now"])
     seconds = fill(plane, environments, replicas)
     judge(cloud, customer, environments * replicas)
     needed = environments * -(-replicas // IN_ONE_CALL)
     optimum = needed / CALLS_PER_SECOND + BOOT_SECONDS
+    born, runs = last_moments(cloud, customer)
     what = (
-        f"fill {environments:,} × {replicas:,}: {seconds:.1f} s; {needed} calls at the rate, and boot: {optimum:.1f} s"
+        f"fill {environments:,} × {replicas:,}: {seconds:.1f} s, last call after {born - began:.1f} s, last machine"
+        f" runs after {runs - began:.1f} s; {needed} calls at the rate, and boot: {optimum:.1f} s"
     )
     return line(what, seconds / optimum, times, "×")
+
+
+def last_moments(cloud: Simulator, customer: Account) -> tuple[float, float]:
+    """When the last machine was bought, and when the last one began to run, by the simulator's clock."""
+    rows = cloud.instances(customer, gone=True)
+    runs = (change["time"] for row in rows for change in row["changes"] if change["state"] == "RUNNING")
+    return max(float(row["createdAt"]) for row in rows), max(runs)
 
 
 def steady(environments: int, replicas: int, cpu: float, rss: float) -> Iterator[Line]:
