@@ -118,6 +118,8 @@ class Instance:
     reclaim_at: float | None = None  # the notice: when the cloud takes it
     billed_from: float | None = None
     billed_until: float | None = None
+    #: What answers show of it and never changes, once it has been shown: each list shows every instance anew.
+    shape: Mapping[str, Any] | None = field(default=None, repr=False)
 
     @property
     def state(self) -> str:

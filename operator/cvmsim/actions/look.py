@@ -181,7 +181,13 @@ def _operation(instance: Instance) -> Answer:
 
 
 def _shape_of(instance: Instance) -> Answer:
-    """Returns the fields of an instance that never change."""
+    """Returns the fields of an instance that never change. They are made once."""
+    if instance.shape is None:
+        instance.shape = _new_shape(instance)
+    return dict(instance.shape)
+
+
+def _new_shape(instance: Instance) -> Answer:
     order, template = instance.order, instance.order.template
     system, *data = disks_of(instance)
     return {
