@@ -104,6 +104,7 @@ NOT_IN_CVM = {
     "spec.ttlSeconds": "likewise",
     "spec.paused": "a request is sent or not",
     "spec.instanceObjects": "objects of Kubernetes",
+    "spec.deletionPolicy": "what becomes of instances when an object of Kubernetes goes",
     "spec.requestPolicy": "every request is one-time; asking again is the operator's part",
     "spec.market.allocationStrategy": "the order of requests",
     "spec.market.zonePolicy": "the order of requests",

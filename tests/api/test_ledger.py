@@ -28,13 +28,14 @@ from plan.given import (
 )
 from plan.worlds import Dice, random_desired, random_ledger, seeds, with_memories
 from spotcompute.api.ledger import UnreadableLedger, decode, encode
-from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
+from spotcompute.model.ledger import Cause, Ledger, Marking, Spending, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 
 DESIRED = desired_of(3)
 FULL = ledger_of(
     intent(DESIRED, 2, sent_at=NOW, answer_lost=True, found=frozenset({"ins-9", "ins-8"})),
     member("ins-2", lost=Cause.RECLAIMED, sequence=4, termination=accepted()),
+    member("ins-4", marking=Marking(NOW, True, NOW, 2, "no", Trouble.INVALID_CREDENTIALS)),
     member("ins-1"),
     backoff_of(A),
     backoff_of(None, Trouble.RATE_LIMITED, request_id=None),

@@ -473,3 +473,46 @@ async def test_a_launch_that_is_called_wrong_says_which_part_is(simulated: Simul
     with pytest.raises(InvalidConfiguration) as failure:
         await simulated.provider.launch(wrong, None, "a-token", ENV)
     assert failure.value.about is Part.IMAGE
+
+
+# --- whose an instance is --------------------------------------------------------------------------------------------
+
+
+async def test_an_instance_that_is_left_belongs_to_nobody_and_keeps_what_its_user_wrote(ground: Ground) -> None:
+    (instance_id,) = await launch(ground, replace(ONE, template=Template(IMAGE, tags=(("team", "blue"),))))
+    ground.wait(SETTLED)
+    before = (await listed(ground))[instance_id]
+    for _ in range(2):  # to repeat it is harmless
+        assert await ground.provider.mark(before, None, "default@web", ENV)
+    assert await listed(ground) == {}
+    (instance,) = await ground.provider.get_instances([instance_id], ENV)
+    assert (instance.ownership, instance.owner, instance.retained) == (None, None, "default@web")
+    assert (instance.state, instance.tags["team"]) == (InstanceState.RUNNING, "blue")
+
+
+async def test_an_instance_that_is_taken_over_is_listed_as_that_of_its_new_owner(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    await ground.provider.mark((await listed(ground))[instance_id], None, "default@web", ENV)
+    (left,) = await ground.provider.get_instances([instance_id], ENV)
+    other = Ownership("cluster-2", "env-2")
+    for _ in range(2):
+        assert await ground.provider.mark(left, other, "jobs@web", "env-2")
+    instance = (await listed(ground, "cluster-2"))[instance_id]
+    assert (instance.ownership, instance.owner, instance.retained) == (other, "jobs@web", None)
+
+
+async def test_tags_of_an_instance_that_is_gone_cannot_be_changed(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    before = (await listed(ground))[instance_id]
+    ground.reclaim(instance_id)
+    ground.wait(SETTLED)
+    with pytest.raises(InstanceGone):
+        await ground.provider.mark(before, None, "default@web", ENV)
+
+
+async def test_who_may_not_be_told_whose_the_key_is_changes_no_tags(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    ground.hide_account()
+    with pytest.raises(InvalidCredentials):
+        await ground.provider.mark((await listed(ground))[instance_id], None, "default@web", ENV)
+    assert (await listed(ground))[instance_id].ownership == OWNERSHIP

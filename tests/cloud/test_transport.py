@@ -538,7 +538,7 @@ async def test_an_account_that_is_no_number_is_not_believed(executor: ThreadPool
 def test_the_other_product_is_found_beside_the_first(
     executor: ThreadPoolExecutor, changes: dict[str, Any], host: str
 ) -> None:
-    sdk = Client(CREDENTIALS, "r", Settings(**changes), executor, Pacer(RATES))._sts_sdk
+    sdk = Client(CREDENTIALS, "r", Settings(**changes), executor, Pacer(RATES))._sdk_of("GetCallerIdentity")
     assert sdk.profile.httpProfile.endpoint == host
     assert sdk.profile.retryer is None
     assert [adapter.max_retries.total for adapter in sdk.request.conn._session.adapters.values()] == [0, 0]

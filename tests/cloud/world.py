@@ -32,6 +32,7 @@ from spotcompute.model.offering import Offering, Pool
 
 #: The same marks as the real provider sets; written out here, because a world shares no code with what it judges.
 CLUSTER_TAG, ENVIRONMENT_TAG = "spotcompute-cluster", "spotcompute-environment"
+OWNER_TAG, RETAINED_TAG = "spotcompute-owner", "spotcompute-retained"
 
 #: Called before and after each method's effect, with the method's name and "before" or "after". It may await
 #: (latency), raise (a lost answer) or cancel (a crash).
@@ -102,6 +103,8 @@ class Record:
             pool=self.pool,
             created_at=self.created_at,
             ownership=Ownership(cluster, environment) if cluster and environment else None,
+            owner=tags.get(OWNER_TAG),
+            retained=tags.get(RETAINED_TAG),
             private_ip=f"10.0.0.{int(self.id[4:]) % 250 + 2}",
             protected=self.protected,
             failure="launch failed" if state is InstanceState.LAUNCH_FAILED else None,
@@ -369,6 +372,23 @@ class InMemoryCloud:
         wanted = _at_most_100(ids)
         return await self._call("terminate", lambda: self._terminate(wanted), on_behalf_of, ids=wanted)
 
+    async def mark(self, instance: Instance, ownership: Ownership | None, owner: str, on_behalf_of: str) -> str:
+        """See the port. What stands on an instance besides stays."""
+        if self._account is None:
+            await self.identify()
+
+        def effect() -> str:
+            record = self._visible.get(instance.id)
+            if record is None or record.state is None:
+                raise InstanceGone("InvalidParameterValue.ResourceIdInvalid", instance.id, self._request_id())
+            ours = {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG, RETAINED_TAG}
+            rest = {key: value for key, value in record.tag_history[-1][1].items() if key not in ours}
+            made = {RETAINED_TAG: owner} if ownership is None else _marks(ownership, owner)
+            record.tag_history.append((self._clock(), rest | made))
+            return self._request_id()
+
+        return await self._call("mark", effect, on_behalf_of, ids=(instance.id,))
+
     # --- what happens ------------------------------------------------------------------------------------------------
 
     async def _call(
@@ -455,7 +475,7 @@ class InMemoryCloud:
         now = self._clock()
         self._serial += 1
         tags = dict(request.template.tags)
-        tags |= {CLUSTER_TAG: request.ownership.cluster_id, ENVIRONMENT_TAG: request.ownership.environment_id}
+        tags |= _marks(request.ownership, request.owner)
         record = Record(
             id=f"ins-{self._serial:08d}",
             name=f"{request.name}{index}" if request.count > 1 else request.name,
@@ -583,6 +603,10 @@ class InMemoryClouds:
         if key not in self.clouds:
             self.clouds[key] = InMemoryCloud(self._clock, f"{credentials.fingerprint}/{region}", self._hook)
         return self.clouds[key]
+
+
+def _marks(ownership: Ownership, owner: str) -> dict[str, str]:
+    return {CLUSTER_TAG: ownership.cluster_id, ENVIRONMENT_TAG: ownership.environment_id, OWNER_TAG: owner}
 
 
 def _latest(history: Sequence[tuple[datetime, T]], moment: datetime) -> T | None:

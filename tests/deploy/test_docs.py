@@ -21,7 +21,7 @@ from localcluster import prometheus
 from plan.given import NOW, POLICY, desired_of, ledger_of
 from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
-from spotcompute.cloud.tencent.client import STS, STS_ACTION
+from spotcompute.cloud.tencent.client import OTHER_PRODUCTS
 from spotcompute.cloud.tencent.provider import RATES
 from spotcompute.model.desired import AllocationStrategy
 from spotcompute.model.ledger import Cause, StateRefusalKind, Trouble
@@ -104,7 +104,7 @@ def test_every_expression_of_alerts_and_dashboard_is_understood_by_promtool(tmp_
 def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
     (block,) = re.findall(r"```json\n(.*?)```", (REFERENCE / "cam-policy.md").read_text(), re.DOTALL)
     allowed = [action for statement in json.loads(block)["statement"] for action in statement["action"]]
-    products = {STS_ACTION: STS}
+    products = {action: product for action, (product, _) in OTHER_PRODUCTS.items()}
     assert sorted(allowed) == sorted(f"name/{products.get(action, 'cvm')}:{action}" for action in RATES)
 
 

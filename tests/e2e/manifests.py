@@ -140,6 +140,7 @@ OUTSIDE = [
     outside("replicas", -1, "greater than or equal to 0"),
     outside("replicas", 2001, "less than or equal to 2000"),
     outside("requestPolicy", "Sometimes", '"Persistent", "OneTime"'),
+    outside("deletionPolicy", "Orphan", '"Delete", "Retain"'),
     outside("placements", [], "at least 1 item"),
     outside("placements", [{"zone": f"ap-guangzhou-{number}"} for number in range(21)], "at most 20 items"),
     outside("placements[0].zone", long("ap-guangzhou-", 65), "may not be more than 64"),
@@ -693,6 +694,7 @@ AT_THE_BOUNDS = [
 #: Every value of every enumeration.
 ONE_OF = [
     *(accepted(requestPolicy=value) for value in ("Persistent", "OneTime")),
+    *(accepted(deletionPolicy=value) for value in ("Delete", "Retain")),
     *(
         accepted(market__allocationStrategy=value)
         for value in ("Prioritized", "LowestPrice", "CapacityOptimized", "PriceCapacityOptimized")

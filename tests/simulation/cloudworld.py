@@ -23,7 +23,8 @@ from spotcompute.cloud.tencent.codes import classify
 ENVIRONMENT_TAG = "spotcompute-environment"
 CLUSTER_TAG = "spotcompute-cluster"
 ORPHAN_SWEEP = "orphan sweep"
-MUTATING = ("RunInstances", "TerminateInstances")
+RETAINED_TAG = "spotcompute-retained"
+MUTATING = ("RunInstances", "TerminateInstances", "ModifyResourceTags")
 
 #: How long a request may be on its way before its signature is too old.
 SIGNATURE_SECONDS = 300.0
@@ -85,6 +86,8 @@ class Cloud:
         self.violations: list[str] = []
         self.mutations = 0
         self._judged = 0
+        #: Whose an instance is since an operator has changed its tags, by id; None: nobody's.
+        self._given: dict[str, str | None] = {}
 
     @property
     def now(self) -> float:
@@ -103,6 +106,8 @@ class Cloud:
         answer = self.simulator.handle(account, action, parameters, self.now)
         if action in MUTATING:
             self.mutations += 1
+        if action == "ModifyResourceTags" and "Error" not in answer:
+            self._note_owner(parameters["Resource"].rpartition("/")[2])
         self._judge_births(60.0 + (330.0 if was_late else 0.0))
         return answer
 
@@ -129,8 +134,25 @@ class Cloud:
         return [
             instance
             for instance in self.simulator.world.instances.values()
-            if instance.is_live and environment in (None, instance.order.tags.get(ENVIRONMENT_TAG))
+            if instance.is_live and environment in (None, self.owner_of(instance))
         ]
+
+    def owner_of(self, instance: Instance) -> str | None:
+        """The environment that an instance was born for, or that an operator has given it to; not what tags say now."""
+        born: str | None = instance.order.tags.get(ENVIRONMENT_TAG)
+        return self._given.get(instance.id, born)
+
+    @property
+    def left(self) -> list[Instance]:
+        """Every instance that its environment has left, dead or alive."""
+        world = self.simulator.world
+        return [world.instances[key] for key, owner in self._given.items() if owner is None]
+
+    def _note_owner(self, instance_id: str) -> None:
+        tags = self.simulator.world.instances[instance_id].tags
+        self._given[instance_id] = tags.get(ENVIRONMENT_TAG)
+        if (ENVIRONMENT_TAG in tags) == (RETAINED_TAG in tags):
+            self.violations.append(f"O13 marks: {instance_id} is both somebody's and nobody's, or neither: {tags}")
 
     # --- the judge ---------------------------------------------------------------------------------------------------
 
@@ -157,16 +179,21 @@ class Cloud:
         process has claimed for while the answer to the last look was on its way, the sender, who `knows` what it knows,
         cannot see.
         """
+        for instance_id in ids:
+            if instance_id in self._given and self._given[instance_id] is None:
+                self.violations.append(f"O13 not kept: {caller} ends {instance_id}, which its environment has left")
         for instance_id in ids if caller == ORPHAN_SWEEP else ():
             instance = self.simulator.world.instances.get(instance_id)
-            owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
+            owner = (self.owner_of(instance) or "") if instance else ""
             if self.is_living(owner) and (knows(owner) or not self.is_newcomer(owner)):
                 self.violations.append(f"O3 wrong orphan: {instance_id} of {owner}, which exists")
 
     def _judge_terminations(self, ids: list[str], caller: str) -> None:
         for instance_id in ids:
             instance = self.simulator.world.instances.get(instance_id)
-            owner = instance.order.tags.get(ENVIRONMENT_TAG, "") if instance else ""
+            if instance_id in self._given and self._given[instance_id] is None:
+                continue  # judged when it was sent: what was sent before it was left cannot be called back
+            owner = (self.owner_of(instance) or "") if instance else ""
             if instance is not None and not owner.startswith(self.owner_of_caller(caller)):
                 self.violations.append(f"O3 foreign kill: {caller} ends {instance_id} of {owner!r}")
             elif instance is not None and not owner:

@@ -37,14 +37,21 @@ class History:
     """What happens in one world, drawn from one seed."""
 
     def __init__(
-        self, seed: int, with_market: bool = True, with_accounts: bool = True, with_wishes: bool = True
+        self,
+        seed: int,
+        with_market: bool = True,
+        with_accounts: bool = True,
+        with_wishes: bool = True,
+        with_keeping: bool = True,
     ) -> None:
         """`with_market` False plays seeds as they were before environments had strategies and stand-ins.
 
         `with_accounts` False plays them as they were before keys were asked for their account, and changed.
         `with_wishes` False plays them as they were before gangs, shares, tight limits, requirements, single attempts,
-        troubles of single pools, and an install's default settings.
+        troubles of single pools, and an install's default settings. `with_keeping` False plays them as they were before
+        instances could outlive their environment.
         """
+        self._with_keeping = with_keeping
         self.wishes = Wishes(seed) if with_wishes else None
         self._with_market = with_market
         self.rng, self.market_rng = random.Random(f"{seed}/history"), random.Random(f"{seed}/market")
@@ -213,6 +220,7 @@ class History:
             "credentialsSecretRef": {"name": SECRET},
             **self._wishes_of_the_market(),
             **self._strategy(name),
+            **self._keeping(name),
         }
         if self.wishes is not None:
             spec = self.wishes.added_to(spec, self.world)
@@ -230,6 +238,13 @@ class History:
         pause = rng.choice([0, 0, 60])
         strategy = {"maxSurge": surge, "maxUnavailable": unavailable, "pauseSeconds": pause}
         return {"strategy": {"type": "RollingUpdate", **strategy}}
+
+    def _keeping(self, name: str) -> dict[str, Any]:
+        """Some environments leave their instances when they are deleted, by dice of their own."""
+        if not self._with_keeping or random.Random(f"{self.world.seed}/keeping/{name}").random() >= 0.25:
+            return {}
+        self.world.features.add("retain")
+        return {"deletionPolicy": "Retain"}
 
     def _wishes_of_the_market(self) -> dict[str, Any]:
         """Strategies and stand-ins, by dice of their own: what else a seed draws stays as it was without them."""
@@ -467,11 +482,12 @@ def run(
     with_market: bool = True,
     with_accounts: bool = True,
     with_wishes: bool = True,
+    with_keeping: bool = True,
 ) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:
-        history = History(seed, with_market, with_accounts, with_wishes)
+        history = History(seed, with_market, with_accounts, with_wishes, with_keeping)
         await history.play(quiet_seconds)
         return history.world.outcome(str(seed))
 

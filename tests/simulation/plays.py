@@ -1,6 +1,7 @@
 """Every play has a name, in which `make prove` reports a failure and regressions.json keeps it.
 
     history 3071250
+    history-without-keeping 12
     history-without-wishes 978628407
     history-without-accounts 1010598
     history-without-market 30239
@@ -39,9 +40,15 @@ REGRESSIONS: dict[str, str] = {
 #: Histories, and how they were before they drew more: so a seed plays for ever what it once showed.
 OF_HISTORY: dict[str, dict[str, bool]] = {
     "history": {},
-    "history-without-wishes": {"with_wishes": False},
-    "history-without-accounts": {"with_wishes": False, "with_accounts": False},
-    "history-without-market": {"with_wishes": False, "with_accounts": False, "with_market": False},
+    "history-without-keeping": {"with_keeping": False},
+    "history-without-wishes": {"with_keeping": False, "with_wishes": False},
+    "history-without-accounts": {"with_keeping": False, "with_wishes": False, "with_accounts": False},
+    "history-without-market": {
+        "with_keeping": False,
+        "with_wishes": False,
+        "with_accounts": False,
+        "with_market": False,
+    },
 }
 
 #: Plays that are known by a seed alone.

@@ -226,6 +226,27 @@ async def delete(stage: Stage) -> None:
 
 
 @scenario()
+async def retain(stage: Stage) -> None:
+    stage.create(2, deletionPolicy="Retain")
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.delete()
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def retain_while_creating(stage: Stage) -> None:
+    stage.arm()
+    stage.create(3, deletionPolicy="Retain")
+    stage.start()
+    await asyncio.sleep(1.5)
+    stage.delete()
+    await asyncio.sleep(60)
+
+
+@scenario()
 async def delete_while_creating(stage: Stage) -> None:
     stage.arm()
     stage.create(3)
@@ -631,7 +652,7 @@ def _cells(name: str, request: str) -> list[Cell]:
 
 
 #: These requests change what is paid for.
-PAID_REQUESTS = frozenset({"cloud RunInstances", "cloud TerminateInstances"})
+PAID_REQUESTS = frozenset({"cloud RunInstances", "cloud TerminateInstances", "cloud ModifyResourceTags"})
 #: A scenario plays one way to fail of so many, and another scenario the next: for these requests, and for all others.
 PAID_SHARED_BY, SHARED_BY = 3, 8
 

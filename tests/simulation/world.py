@@ -430,7 +430,8 @@ class World:
         self.cloud.advance()
         world = self.cloud.simulator.world
         for instance, tags in self.repairs:
-            world.retag(instance, tags)
+            if self.cloud.owner_of(instance) is not None:
+                world.retag(instance, tags)
         for instance in world.instances.values():
             instance.is_protected = False
         world.switches.set("launch-failure-rate", "0")
@@ -498,7 +499,7 @@ class World:
         claimed = {(obj["metadata"].get("annotations") or {}).get(ENVIRONMENT_ID) for obj in self.api.objects.values()}
         unclaimed = {name for (_, name), obj in self.api.objects.items() if not obj["metadata"].get("annotations", {})}
         for instance in self.cloud.living():
-            owner = instance.order.tags.get(ENVIRONMENT_TAG)
+            owner = self.cloud.owner_of(instance)
             name = self.name_of(owner or "")  # None for what another cluster owns
             if owner in claimed or name is None or name in unclaimed or instance.state not in BILLED:
                 continue
@@ -515,7 +516,7 @@ class World:
             obj = self.api.objects.get(("default", name))
             if obj is None or "deletionTimestamp" in obj["metadata"]:
                 prefix = binding(self.cluster, "default", name)
-                left = [i.id for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
+                left = [i.id for i in self.cloud.living() if (self.cloud.owner_of(i) or "").startswith(prefix)]
                 if obj is not None:
                     conditions = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
                     result.append(f"{name} is still being deleted, {len(left)} alive: {conditions}")
@@ -523,7 +524,7 @@ class World:
                     result.append(f"O1 leak: {name} is gone and {left} live")
                 continue
             prefix = binding(self.cluster, "default", name) + "-"
-            living = [i for i in self.cloud.living() if i.order.tags.get(ENVIRONMENT_TAG, "").startswith(prefix)]
+            living = [i for i in self.cloud.living() if (self.cloud.owner_of(i) or "").startswith(prefix)]
             running = [i for i in living if i.state == "RUNNING"]
             wanted = obj["spec"].get("replicas", 0)
             if obj["spec"].get("requestPolicy") == "OneTime" and len(running) == len(living) <= wanted:

@@ -153,6 +153,7 @@ class Environment:
             paused=spec.paused,
             instance_objects=spec.instance_objects,
             deleting=self.deleting,
+            retaining=self.deleting and self.retains,
             expires_at=spec.expires(self.created_at),
             drain_limit=spec.nodes.resolved().drain_limit if spec.nodes else None,
         )
@@ -173,6 +174,11 @@ class Environment:
                 raise invalid from None
             nothing = TemplateSpec(image_id="")
             return Spec.model_construct(region=region, placements=[], instance_types=[], template=nothing)
+
+    @property
+    def retains(self) -> bool:
+        """True when the instances are to outlive the object, even when the rest of the spec is invalid."""
+        return self.raw_spec.get("deletionPolicy") == "Retain"
 
     @property
     def secret(self) -> str | None:

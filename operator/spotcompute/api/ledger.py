@@ -21,6 +21,7 @@ from spotcompute.model.ledger import (
     Intent,
     LastPrice,
     Ledger,
+    Marking,
     Member,
     PoolTrust,
     SelfEnds,
@@ -166,8 +167,11 @@ def encode(ledger: Ledger) -> dict[str, Any]:
 
 
 def _stands_alone(member: Member) -> bool:
-    """True when `member` is ending, has failed, or is in a state that should not last. Others are written in lots."""
-    marks = (member.termination, member.lost, member.transient, member.kept_since, member.notice_at)
+    """True when `member` is ending, has failed, is let go, or is in a state that should not last.
+
+    Others are written in lots.
+    """
+    marks = (member.termination, member.lost, member.transient, member.kept_since, member.notice_at, member.marking)
     return any(mark is not None for mark in marks)
 
 
@@ -282,14 +286,15 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
 #: The names of the fields that hold a moment, by class.
 _MOMENTS: dict[type, list[str]] = {
     entry: [item.name for item in fields(entry) if str(item.type).startswith("datetime")]
-    for entry in (Intent, Member, Termination, Backoff, StateRefusal, PoolTrust, SelfEnds, Spending, Ledger)
+    for entry in (Intent, Member, Termination, Marking, Backoff, StateRefusal, PoolTrust, SelfEnds, Spending, Ledger)
 }
 
 
 def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime]:
     """Yields every time in a ledger."""
     terminations = (member.termination for member in members)
-    single = filter(None, (*terminations, flat.refused, flat.spending, flat.self_ends))
+    markings = (member.marking for member in members)
+    single = filter(None, (*terminations, *markings, flat.refused, flat.spending, flat.self_ends))
     for entry in (*flat.intents, *members, *flat.rests, *flat.reputations, *single):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
     yield from (*flat.quarantine_looks, *flat.interruptions)

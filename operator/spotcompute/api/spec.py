@@ -327,6 +327,12 @@ class Spec(Lifetime):
         description="When true, each instance is shown as an object of kind SpotInstance, on which wishes can be"
         " marked. When false, there are none, and the marks on them are lost. Default true.",
     )
+    deletion_policy: Literal["Delete", "Retain"] = Field(
+        default="Delete",
+        description="What becomes of the instances when this object is deleted. Delete, the default: they are ended,"
+        " and the object stays until the cloud confirms it. Retain: they run on and cost money. Their tags say then"
+        " that they belong to no environment, and the operator never ends them.",
+    )
     request_policy: Literal["Persistent", "OneTime"] = Field(
         default="Persistent",
         description="Persistent, the default: asks again and again, without end, and replaces lost instances. OneTime:"

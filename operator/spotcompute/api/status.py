@@ -134,7 +134,8 @@ class ActivityStatus(StatusPart):
 
     id: str = Field(description="act- and a number, without gaps. BatchCompute: Activity.ActivityId.")
     type: str = Field(
-        description="Launch, Terminate, Loss, Adopt, Disown or Refuse. BatchCompute: Activity.ComputeNodeActivityType."
+        description="Launch, Terminate, Loss, Adopt, Retain, Disown, Refuse or Hold. BatchCompute:"
+        " Activity.ComputeNodeActivityType."
     )
     state: Literal["Submitted", "Processing", "Succeeded", "Failed"] = Field(
         description="Submitted: asked for, no answer yet. Processing: accepted and under way. Succeeded: done. Failed:"

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Protocol
 
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import LaunchRequest, Template
 from spotcompute.model.offering import Offering, Pool
 
@@ -28,8 +28,8 @@ class CloudProvider(Protocol):
     """`CloudProvider` is one key of an account in one region. Every method raises CloudError.
 
     A call sends at most one HTTP request per page, but repeats a later page that was refused for the rate; only
-    `list_price` may send two. `on_behalf_of` names the environment
-    of a call, so that waiting environments are served in turn.
+    `list_price` and `mark` may send two. `on_behalf_of` names the environment of a call, so that waiting environments
+    are served in turn.
     """
 
     @property
@@ -106,5 +106,14 @@ class CloudProvider(Protocol):
         """Asks to destroy up to 100 instances, and returns the request id. One bad id may refuse the whole batch.
 
         Source: CVM API 2017-03-12, TerminateInstances.
+        """
+        ...
+
+    async def mark(self, instance: Instance, ownership: Ownership | None, owner: str, on_behalf_of: str) -> str:
+        """Changes whose an instance is by its tags, in one step, and returns the request id.
+
+        With `ownership` it belongs to that environment, called `owner`, from then on. With None it belongs to no
+        environment, and its tags say that `owner` has left it. Other tags stay as they are. To repeat it is harmless.
+        Lists may show the former tags for minutes. Source: Tag API 2018-08-13, ModifyResourceTags.
         """
         ...

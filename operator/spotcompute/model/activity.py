@@ -20,6 +20,7 @@ class ActivityType(StrEnum):
     TERMINATE = "Terminate"
     LOSS = "Loss"
     ADOPT = "Adopt"
+    RETAIN = "Retain"
     DISOWN = "Disown"
     REFUSE = "Refuse"
     HOLD = "Hold"

@@ -198,7 +198,8 @@ class Rollout:
 class Desired:
     """`Desired` is what one environment asks for.
 
-    `replicas` is 0 while the environment is being deleted. `pools` holds every zone with every instance type in the
+    `replicas` is 0 while the environment is being deleted; with `retaining` its instances are left running then.
+    `pools` holds every zone with every instance type in the
     order in which they are tried: all types of the first zone, then all of the second. `placements` may give a zone
     several times, each time with another subnet; `pools` then holds the first, and `within` gives the others. With
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
@@ -236,6 +237,7 @@ class Desired:
     paused: bool = False
     instance_objects: bool = True
     deleting: bool = False
+    retaining: bool = False
     expires_at: datetime | None = None
     expired: bool = False
     drain_limit: timedelta | None = None

@@ -38,6 +38,7 @@ class Cause(StrEnum):
     UNHEALTHY = "Unhealthy"
     DELETED_BY_HAND = "DeletedByHand"
     ADOPTED = "Adopted"
+    RETAINED = "Retained"
     NOT_OURS = "NotOurs"
     OUT_OF_REACH = "OutOfReach"
 
@@ -132,6 +133,23 @@ class Termination:
 
 
 @dataclass(frozen=True, slots=True)
+class Marking:
+    """`Marking` is one change of the tags that say whose an instance is. It is recorded before it is sent.
+
+    `sent_at` is None while it was not sent after all, and `answered` says that the cloud has carried it out, or never
+    will. `doubtful_at` is when it was last sent before without such an answer. `obstacle` says in the cloud's words why
+    the last attempt failed, and `trouble` of which kind that is.
+    """
+
+    sent_at: datetime | None = None
+    answered: bool = False
+    doubtful_at: datetime | None = None
+    attempts: int = 0
+    obstacle: str | None = None
+    trouble: Trouble | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Member:
     """`Member` is an instance we answer for, from its launch or adoption until its end is proven.
 
@@ -142,7 +160,8 @@ class Member:
     how the cloud charges the instance, once it has been seen. `transient` is a state that should not last, in which the
     instance has been seen since `transient_since`. PENDING is left out: it lasts since the launch.
     `kept_since` is when it failed, while a mark keeps it nevertheless. `notice_at` is when the notice of its
-    interruption was first believed.
+    interruption was first believed. `marking` is set while its tags are changed, so that it outlives a deleted
+    environment.
     """
 
     id: str
@@ -161,6 +180,7 @@ class Member:
     transient_since: datetime | None = None
     kept_since: datetime | None = None
     notice_at: datetime | None = None
+    marking: Marking | None = None
 
     @property
     def claims_end(self) -> bool:

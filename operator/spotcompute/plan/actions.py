@@ -9,6 +9,7 @@ from decimal import Decimal
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity
+from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import LaunchRequest
 from spotcompute.model.ledger import Cause, Intent, Ledger
 from spotcompute.model.offering import Pool
@@ -44,7 +45,20 @@ class Terminate:
     together: int | None = None
 
 
-Action = Launch | Terminate
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """`Mark` changes the tags of instances, which say whose they are. Their markings are recorded in the plan's ledger.
+
+    With `ownership` they are taken over, with None they are let go. `owner` is the environment's name in tags.
+    """
+
+    instances: tuple[Instance, ...]
+    ownership: Ownership | None
+    owner: str
+    because: str
+
+
+Action = Launch | Terminate | Mark
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +98,7 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """`Postponed` says that a release was left for the next run, because this one had no more time for it.
+    """`Postponed` says that something was left for the next run, because this one had no more time for it.
 
     `together` is set when a call for more was refused because of one of them: then a call may hold so many at most.
     """
@@ -102,4 +116,13 @@ class Terminated:
     result: str | CloudError | Postponed
 
 
-Outcome = Launched | Terminated
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """`Marked` is what became of changed tags: the id of a request, or the error that these instances share."""
+
+    instance_ids: tuple[str, ...]
+    mark: Mark
+    result: str | CloudError | Postponed
+
+
+Outcome = Launched | Terminated | Marked

@@ -24,6 +24,7 @@ from spotcompute.plan.budget import with_prices_noted
 from spotcompute.plan.limits import with_sizes_noted
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
+from spotcompute.plan.retaining import is_let_go
 from spotcompute.plan.situation import Situation
 
 #: How far a sequence may be ahead of the clock. Sequences begin with seconds since 1970, and many launches at once run
@@ -129,6 +130,7 @@ class _LedgerSync:
         self._before = situation.ledger
         self._desired, self._observed = situation.desired, situation.observed
         self._now, self._policy = situation.now, situation.policy
+        self._let_go: list[str] = []
 
     # --- launches in flight ------------------------------------------------------------------------------------------
 
@@ -245,6 +247,9 @@ class _LedgerSync:
         """Examines every member there was or has just been found, by id."""
         for instance_id in sorted(self._before.members.keys() | self.ledger.members.keys()):
             self._examine(self.ledger.members[instance_id])
+        if self._let_go:
+            activity = self._activity(ActivityType.RETAIN, Cause.RETAINED, self._let_go[0], self._now)
+            self.activities.append(replace(activity, instance_ids=tuple(self._let_go)))
 
     def _examine(self, member: Member) -> None:
         """Updates one member from what was seen of it, or drops it when its absence is proven."""
@@ -265,6 +270,10 @@ class _LedgerSync:
                 self.ledger = self.ledger.with_member(replace(member, end_unconfirmed=is_unconfirmed))
 
     def _examine_seen(self, member: Member, instance: Instance) -> None:
+        if self._desired.deleting and is_let_go(member, instance, self._desired, self._now, self._policy):
+            self._let_go.append(member.id)
+            self.ledger = self.ledger.without_member(member.id)
+            return
         if self._is_a_stranger(member, instance) and not self._may_have_been_altered(member, instance):
             self._disown(member)
             return
@@ -325,6 +334,10 @@ class _LedgerSync:
         An untagged instance from the answer to a launch gets `signature_lifetime` more time, for clock skew. Otherwise
         a quick rename in the console would make us buy a replacement.
         """
+        if self._is_retained(instance):
+            return not (
+                self._desired.deleting and instance.retained == self._desired.owner
+            )  # an environment has left it, perhaps this one, before etcd was restored from a backup
         patience = self._policy.listing_lag_max
         if member.sequence is not None and instance.ownership is None:
             patience += self._policy.signature_lifetime
@@ -335,7 +348,10 @@ class _LedgerSync:
         """True when its tags were ours once, it has no other tags now, and it is as old as what we launched."""
         age = abs(instance.created_at - member.launched_at)
         fits = instance.pool == member.pool and age <= self._policy.replay_window + self._policy.signature_lifetime
-        return member.verified and instance.ownership is None and fits
+        return member.verified and instance.ownership is None and not self._is_retained(instance) and fits
+
+    def _is_retained(self, instance: Instance) -> bool:
+        return instance.ownership is None and instance.retained is not None
 
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
         """True when there is evidence for this very id: look-ups with witnesses, or complete sweeps and look-ups.

@@ -22,9 +22,9 @@ from spotcompute.cloud.errors import (
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.instance import TRANSIENT_STATES, Instance
-from spotcompute.model.ledger import Backoff, Intent, Ledger, Member, Termination, Trouble
+from spotcompute.model.ledger import Backoff, Intent, Ledger, Marking, Member, Termination, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_subnet, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Learned, Outcome, Postponed, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Marked, Outcome, Postponed, Terminated
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
 from spotcompute.plan.release import condition_of
 from spotcompute.plan.situation import Situation
@@ -51,6 +51,10 @@ def apply_outcomes(situation: Situation, outcomes: Sequence[Outcome], learned: L
             ledger = _with_answer(situation.with_ledger(ledger), outcome)
             if not isinstance(outcome.result, Postponed):
                 activities.append(_termination_activity(outcome, outcome.result, situation.now))
+            continue
+        if isinstance(outcome, Marked):
+            ledger = _with_mark(situation.with_ledger(ledger), outcome)
+            activities += _mark_activity(outcome, situation.now)
             continue
         launch = _LaunchOutcome(situation.with_ledger(ledger), outcome.launch, learned)
         launch.apply(outcome)
@@ -245,6 +249,51 @@ def _answered(
     # It spoils every call for more than itself. A state that the list does not show is over soon, and is asked about.
     is_over_soon = isinstance(result, InstanceBusy) and instance.state not in TRANSIENT_STATES
     return replace(asked, together=1, refused_in=None if is_over_soon else condition_of(instance))
+
+
+# --- tags ------------------------------------------------------------------------------------------------------------
+
+
+def _with_mark(situation: Situation, outcome: Marked) -> Ledger:
+    ledger = situation.ledger
+    for instance_id in outcome.instance_ids:
+        member = ledger.members.get(instance_id)
+        if member is not None and member.marking is not None:
+            marking = _mark_answered(member.marking, outcome.result, situation.now)
+            ledger = ledger.with_member(replace(member, marking=marking))
+    return ledger
+
+
+def _mark_answered(before: Marking, result: str | CloudError | Postponed, now: datetime) -> Marking:
+    """Returns the marking after an answer. What was not sent is due at once."""
+    if isinstance(result, Postponed):
+        return replace(before, sent_at=None, answered=False)
+    error = result if isinstance(result, CloudError) else None
+    obstacle, trouble = (None, None) if error is None else (str(error), trouble_of(error))
+    answered = not isinstance(error, OutcomeUnknown)
+    asked = replace(before, sent_at=now, answered=answered, attempts=before.attempts + 1)
+    return replace(asked, obstacle=obstacle, trouble=trouble)
+
+
+def _mark_activity(outcome: Marked, now: datetime) -> list[Activity]:
+    """Returns a line about tags that were not changed. The others are told of once the cloud shows the change."""
+    error = outcome.result
+    if not isinstance(error, CloudError):
+        return []
+    return [
+        Activity(
+            ActivityType.RETAIN,
+            ActivityState.FAILED,
+            cause=outcome.mark.because,
+            started_at=now,
+            ended_at=now,
+            instance_ids=outcome.instance_ids,
+            reason=str(trouble_of(error)),
+            code=error.code,
+            message=error.message,
+            request_id=error.request_id,
+        )
+    ]
 
 
 def _termination_activity(outcome: Terminated, result: str | CloudError, now: datetime) -> Activity:

@@ -36,6 +36,7 @@ from spotcompute.plan.launching import (
 )
 from spotcompute.plan.notices import is_doomed, to_let_go, with_notices
 from spotcompute.plan.release import due_releases, with_releases_taken_back
+from spotcompute.plan.retaining import letting_go
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
 from spotcompute.plan.rollout import surging, to_retire
 from spotcompute.plan.situation import Situation
@@ -52,6 +53,9 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     """
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)
+    if situation.desired.retaining:
+        ledger, mark = letting_go(situation)
+        return Plan(ledger, (mark,) if mark is not None else ())
     situation = situation.with_ledger(_with_clocks(situation))
     ledger, notices = with_notices(situation)
     ledger, releases, activities = _releases(situation.with_ledger(ledger))

@@ -14,7 +14,8 @@ from functools import partial
 from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown
 from spotcompute.cloud.few import few_at_once
 from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
-from spotcompute.plan.actions import Launch, Launched, Outcome, Plan, Postponed, Terminate, Terminated
+from spotcompute.model.instance import Instance
+from spotcompute.plan.actions import Launch, Launched, Mark, Marked, Outcome, Plan, Postponed, Terminate, Terminated
 
 #: CVM's limit of ids per TerminateInstances call.
 TERMINATE_BATCH = 100
@@ -28,8 +29,13 @@ LAUNCHES_UNDER_WAY = 20
 RELEASE_SECONDS = 2.0
 
 
+#: Changes of tags that wait for a turn or for an answer at the same time, and seconds after which a run begins no
+#: further one. Each instance takes a call, and the rate allows 18 a second.
+MARKS_UNDER_WAY, MARK_SECONDS = 16, 10.0
+
+
 async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
-    """Carries out the plan: releases first, one after the other, then launches, some at the same time.
+    """Carries out the plan: releases first, one after the other, then tags and launches, some at the same time.
 
     A launch takes the cloud some seconds, so launches that waited for each other would not use the rate of the account.
     What launches have brought comes before what was refused, because the refusal is about what was left after them.
@@ -39,9 +45,39 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
         if isinstance(action, Terminate):
             for ids, result in await releases.terminate(action.instance_ids, action.together):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
+        elif isinstance(action, Mark):
+            outcomes += await _Marks(action, provider, environment).send()
     launches = [action for action in plan.actions if isinstance(action, Launch)]
     answers = await _Launches(provider, user_data, environment).send(launches)
     return outcomes + sorted(answers, key=lambda answer: not isinstance(answer.result, LaunchReceipt))
+
+
+class _Marks:
+    """`_Marks` changes the tags of the instances of one action, for ten seconds in all."""
+
+    def __init__(self, mark: Mark, provider: CloudProvider, environment: str) -> None:
+        self._mark, self._provider, self._environment = mark, provider, environment
+        self._until = asyncio.get_running_loop().time() + MARK_SECONDS
+        self._is_over = False
+
+    async def send(self) -> list[Marked]:
+        """Sends them. After an error that is not about one instance, the others are left for the next run."""
+        calls = [partial(self._send, instance) for instance in self._mark.instances]
+        results = await few_at_once(MARKS_UNDER_WAY, calls)
+        alike: dict[str, list[tuple[str, str | CloudError | Postponed]]] = {}
+        for instance, result in zip(self._mark.instances, results, strict=True):
+            kind = result.code if isinstance(result, CloudError) else type(result).__name__
+            alike.setdefault(kind, []).append((instance.id, result))
+        return [Marked(tuple(key for key, _ in some), self._mark, some[0][1]) for some in alike.values()]
+
+    async def _send(self, instance: Instance) -> str | CloudError | Postponed:
+        if self._is_over or asyncio.get_running_loop().time() >= self._until:
+            return Postponed()
+        try:
+            return await self._provider.mark(instance, self._mark.ownership, self._mark.owner, self._environment)
+        except CloudError as error:
+            self._is_over = self._is_over or not isinstance(error, OF_ONE_INSTANCE)
+            return error
 
 
 class _Launches:

@@ -27,7 +27,7 @@ from spotcompute.kube.port import Conflict, Forbidden, Invalid, KubeError, KubeO
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
-from spotcompute.plan.actions import Launched, Learned, Outcome, Plan, Postponed, Terminated
+from spotcompute.plan.actions import Launched, Learned, Marked, Outcome, Plan, Postponed, Terminated
 from spotcompute.plan.backoff import waits_for_stock
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
@@ -130,7 +130,7 @@ class Reconciler:
                 return await self._report(run)
             await self._commit(run)
             await self._act(run, plan)
-            if any(isinstance(one, Terminated) and isinstance(one.result, Postponed) for one in run.unsaved):
+            if any(isinstance(one, Terminated | Marked) and isinstance(one.result, Postponed) for one in run.unsaved):
                 break  # it has had its time; the others have their turn first
         self._enter_outcomes(run)
         await self._report(run)

@@ -147,7 +147,7 @@ def conclude(situation: Situation) -> Conclusion:
     desired, ledger = situation.desired, situation.ledger
     blocked = why_not_released(situation)
     if desired.deleting:
-        return _deleting(ledger, blocked)
+        return _retaining(ledger) if desired.retaining else _deleting(ledger, blocked)
     ready = ready_count(ledger, situation.observed.instances)
     counts = f"{_running(ready, desired.replicas)}{_at_list_price(situation)}{_dearer(situation)}"
     if desired.paused:
@@ -268,11 +268,13 @@ def _is_leaving(member: Member) -> bool:
 
 
 def _listed(members: Sequence[Member]) -> str:
-    shown = sorted(members, key=lambda member: member.id)[:5]
-    parts = []
-    for member in shown:
-        obstacle = member.termination.obstacle if member.termination else None
-        parts.append(f"{member.id} ({obstacle})" if obstacle else member.id)
+    in_order = sorted(members, key=lambda member: member.id)
+    return _named([(one, one.termination.obstacle if one.termination else None) for one in in_order])
+
+
+def _named(members: Sequence[tuple[Member, str | None]]) -> str:
+    """Returns the ids of the first few, each with its obstacle, and how many there are besides."""
+    parts = [f"{member.id} ({obstacle})" if obstacle else member.id for member, obstacle in members[:5]]
     return ", ".join(parts) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
 
 
@@ -282,15 +284,39 @@ def _deleting(ledger: Ledger, blocked: Why | None) -> Conclusion:
     reasons = []
     if members:
         reasons.append(f"{_counted(members, 'instance')} until the cloud confirms the end: {_listed(members)}")
+    message = f"waiting for {' and '.join([*reasons, *_still_to_come(ledger)]) or 'nothing any more'}"
+    if blocked:
+        return Conclusion("Deleting", blocked.reason, f"{blocked.text}. {message}", stalled=True)
+    return Conclusion("Deleting", Reason.DELETING, message)
+
+
+def _retaining(ledger: Ledger) -> Conclusion:
+    """Returns what the deletion of an environment waits for whose instances are kept."""
+    members = [ledger.members[key] for key in sorted(ledger.members)]
+    reasons = []
+    if members:
+        shown = f"{_counted(members, 'instance')} until the cloud shows that they belong to no environment: "
+        reasons.append(shown + _named([(one, one.marking.obstacle if one.marking else None) for one in members]))
+    message = (
+        f"keeping what runs; waiting for {' and '.join([*reasons, *_still_to_come(ledger)]) or 'nothing any more'}"
+    )
+    troubles = sorted(one.marking.trouble for one in members if one.marking is not None and one.marking.trouble)
+    refused = next((one for one in troubles if one in FOR_A_PERSON), None)
+    if refused is not None:
+        remedy = "Allow tag:ModifyResourceTags and sts:GetCallerIdentity to the key, or set deletionPolicy to Delete"
+        return Conclusion("Deleting", refused, f"the cloud refuses to change tags. {remedy}. {message}", stalled=True)
+    return Conclusion("Deleting", Reason.DELETING, message)
+
+
+def _still_to_come(ledger: Ledger) -> list[str]:
+    """Returns what a deletion waits for besides the instances that it knows."""
+    reasons = []
     if ledger.intents:
         count = in_flight(ledger)
         reasons.append(f"{count} launch without an answer" if count == 1 else f"{count} launches without an answer")
     if ledger.quarantine_until:
         reasons.append(f"{to_text(ledger.quarantine_until)}, since status was lost")
-    message = f"waiting for {' and '.join(reasons) or 'nothing any more'}"
-    if blocked:
-        return Conclusion("Deleting", blocked.reason, f"{blocked.text}. {message}", stalled=True)
-    return Conclusion("Deleting", Reason.DELETING, message)
+    return reasons
 
 
 def _counted(things: Sequence[object], noun: str) -> str:

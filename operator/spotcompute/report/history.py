@@ -196,6 +196,10 @@ def _event(activity: Activity) -> Event | None:
             return Event("Warning", "ReleaseRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
         case ActivityType.LOSS | ActivityType.HOLD | ActivityType.NOTICE, _:
             return Event("Warning", _reason_of_end(activity), f"{ids}{where}: {activity.message}")
+        case ActivityType.RETAIN, ActivityState.FAILED:
+            return Event("Warning", "RetainRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
+        case ActivityType.RETAIN, _:
+            return Event("Normal", "InstanceRetained", f"{ids} runs on, and belongs to no environment any more")
         case ActivityType.ADOPT, _:
             return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
         case ActivityType.DISOWN, _:

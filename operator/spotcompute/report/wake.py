@@ -21,6 +21,7 @@ from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
 from spotcompute.plan.notices import lives_on_at
+from spotcompute.plan.retaining import next_marking
 from spotcompute.plan.rollout import outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
 
@@ -209,6 +210,16 @@ def _release_under_way(situation: Situation) -> datetime | None:
     return min((_next_look(since, situation) for since in began), default=None)
 
 
+def _retaining(situation: Situation) -> datetime | None:
+    """Returns when the tags of an instance that outlives its environment are changed again, or looked at."""
+    if not situation.desired.retaining:
+        return None
+    members = [one for one in situation.ledger.members.values() if next_marking(one, situation) is not None]
+    moments = [next_marking(one, situation) for one in members]
+    sent = [one.marking.sent_at for one in members if one.marking is not None and one.marking.sent_at is not None]
+    return min((*filter(None, moments), *(_next_look(at, situation) for at in sent)), default=None)
+
+
 def _unlisted(situation: Situation) -> datetime | None:
     """Returns when to look for an instance that is not listed yet, or no longer."""
     soon, unlisted = situation.now + situation.policy.poll_interval, situation.observed.unlisted
@@ -327,6 +338,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("instances live under another identity", _other_identities),
     ("a refused state has been shown long enough", _refusal_shown),
     ("the quarantine ends", _quarantine),
+    ("an instance is to be left", _retaining),
     ("a released instance is still listed", _release_without_effect),
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),

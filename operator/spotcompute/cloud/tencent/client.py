@@ -43,9 +43,9 @@ from spotcompute.telemetry.redaction import redact
 
 ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.tencentcloudapi.com"}
 
-#: The one action that does not belong to CVM, its product, and the version of that product. It is called through the
-#: SDK's common client, because a second product's wheel would overwrite `tencentcloud/__init__.py`.
-STS_ACTION, STS, STS_VERSION = "GetCallerIdentity", "sts", "2018-08-13"
+#: The actions that do not belong to CVM, the product of each, and the version of that product. They are called through
+#: the SDK's common client, because a second product's wheel would overwrite `tencentcloud/__init__.py`.
+OTHER_PRODUCTS = {"GetCallerIdentity": ("sts", "2018-08-13"), "ModifyResourceTags": ("tag", "2018-08-13")}
 
 #: The timeout in the settings limits connecting and each read. A server that sends its answer slowly would defeat it,
 #: so the whole call ends after this many timeouts.
@@ -110,7 +110,9 @@ class Client:
         self._region = region
         self._executor = executor
         self.pacer = pacer
-        self._profile, self._sts_profile = _profile(settings), _profile(settings, STS)
+        self._profile = _profile(settings)
+        self._other_profiles = {product: _profile(settings, product) for product, _ in OTHER_PRODUCTS.values()}
+        self._other_sdks: dict[str, Any] = {}
         self._connections = settings.cloud_threads
         self._deadline_seconds = DEADLINE_TIMEOUTS * settings.request_timeout_seconds
 
@@ -154,9 +156,8 @@ class Client:
             raise (NotSent if sending.cancel() else OutcomeUnknown)("DeadlineExceeded", message) from None
 
     def _send(self, action: str, parameters: Json) -> Json:
-        sdk = self._sts_sdk if action == STS_ACTION else self._sdk
         try:
-            answer = dict(sdk.call_json(action, parameters)["Response"])
+            answer = dict(self._sdk_of(action).call_json(action, parameters)["Response"])
             # The SDK raises for an error itself, except when it does not read the answer because of its Content-Type.
             refusal = answer.get("Error")
             if refusal is not None:
@@ -172,9 +173,15 @@ class Client:
     def _sdk(self) -> Any:
         return self._tamed(CvmClient(self._credential, self._region, self._profile))
 
-    @cached_property
-    def _sts_sdk(self) -> Any:
-        return self._tamed(CommonClient(STS, STS_VERSION, self._credential, self._region, self._sts_profile))
+    def _sdk_of(self, action: str) -> Any:
+        """Returns the SDK's client of the product that `action` belongs to."""
+        if action not in OTHER_PRODUCTS:
+            return self._sdk
+        product, version = OTHER_PRODUCTS[action]
+        if product not in self._other_sdks:  # two threads may both make one; either serves
+            made = CommonClient(product, version, self._credential, self._region, self._other_profiles[product])
+            self._other_sdks[product] = self._tamed(made)
+        return self._other_sdks[product]
 
     @property
     def _credential(self) -> Credential:

@@ -383,6 +383,8 @@ BY_ACTION: Mapping[str, Mapping[str, type[CloudError]]] = {
         # An instance that is being launched cannot be ending: a race inside the cloud.
         "UnsupportedOperation.InstanceStateIsolating": Unavailable,
     },
+    # The instance is the resource. Source: Tag API 2018-08-13, error codes of the action.
+    "ModifyResourceTags": {"InvalidParameterValue.ResourceIdInvalid": InstanceGone},
 }
 
 #: Prefixes of codes that are not listed above. The longest match wins. Source: platform docs, "Common error codes".

@@ -1,4 +1,4 @@
-"""Implements the port with five actions of CVM and one of STS: paging, filters, and answers that make sense or raise.
+"""Implements the port with actions of CVM, STS and Tag: paging, filters, and answers that make sense or raise.
 
 Apart from `client` (transport) and `translate` (shapes): this module knows what to ask, and when an answer is complete.
 It does not choose what to buy or release.
@@ -40,15 +40,17 @@ from spotcompute.cloud.tencent.translate import (
     inquiry_parameters,
     instance_from,
     launch_parameters,
+    mark_parameters,
     offerings_from,
 )
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import LaunchRequest, Part, Template
 from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
 
-#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10 and 20 calls a second.
+#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10, 20 and 20 calls a
+#: second.
 #: Launches decide how long an environment waits, and use nearly all of it: all calls of a second at once, and then none
 #: for a twentieth of a second more, because requests do not arrive as evenly as they leave. Of the others a tenth is
 #: left to other programs. Source: CVM API category table and the actions' pages.
@@ -59,6 +61,7 @@ RATES = {
     "DescribeZoneInstanceConfigInfos": Rate.even(36.0),
     "InquiryPriceRunInstances": Rate.even(9.0),
     "GetCallerIdentity": Rate.even(18.0),
+    "ModifyResourceTags": Rate.even(18.0),
 }
 
 #: Instances that a list shows in a second at the documented 40 calls. Each page begins a little before the last ended.
@@ -120,6 +123,13 @@ class TencentProvider:
         self._account = _understood("GetCallerIdentity", answer, lambda: _number(answer["AccountId"]))
         self._on_identified(self._account)
         return self._account
+
+    async def mark(self, instance: Instance, ownership: Ownership | None, owner: str, on_behalf_of: str) -> str:
+        """Calls ModifyResourceTags once. The resource is named by the number of the account, so that is asked first."""
+        account, region = self._account or await self.identify(), self._key.partition("/")[2]
+        parameters = mark_parameters(instance, ownership, owner, account, region)
+        answer = await self._client.call("ModifyResourceTags", parameters, on_behalf_of)
+        return _understood("ModifyResourceTags", answer, lambda: _name(answer["RequestId"]))
 
     async def list_instances(self, cluster_id: str) -> tuple[Instance, ...]:
         """Lists every instance whose tag names `cluster_id`. Source: DescribeInstances, filter ``tag:<key>``."""

@@ -20,6 +20,7 @@ from spotcompute.model.offering import Offering, Pool, Stock
 CLUSTER_TAG = "spotcompute-cluster"
 ENVIRONMENT_TAG = "spotcompute-environment"
 OWNER_TAG = "spotcompute-owner"
+RETAINED_TAG = "spotcompute-retained"
 MANAGER_TAG = "managed-by"
 MANAGER = "spotcompute-operator"
 
@@ -86,6 +87,27 @@ def check_parameters(request: LaunchRequest, user_data: str | None) -> Json:
     return {**parameters, "ImageId": request.template.image_id or PUBLIC_IMAGE, "DryRun": True}
 
 
+def mark_parameters(instance: Instance, ownership: Ownership | None, owner: str, account: str, region: str) -> Json:
+    """Returns the parameters that make an instance that of `ownership`, or that of no environment when it is None.
+
+    Only tags that it is seen to have are removed, because it is not documented how a tag that is not there is answered.
+    Source: Tag API 2018-08-13, ModifyResourceTags.
+    """
+    tags = instance.tags
+    if ownership is None:
+        replaced, unwanted = {RETAINED_TAG: owner}, {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG}
+        unwanted |= {MANAGER_TAG} if tags.get(MANAGER_TAG) == MANAGER else set()
+    else:
+        replaced, unwanted = _marks(ownership, owner), {RETAINED_TAG}
+    return _without_empty(
+        {
+            "Resource": f"qcs::cvm:{region}:uin/{account}:instance/{instance.id}",
+            "ReplaceTags": [{"TagKey": key, "TagValue": value} for key, value in replaced.items()],
+            "DeleteTags": [{"TagKey": key} for key in sorted(unwanted & tags.keys())],
+        }
+    )
+
+
 def inquiry_parameters(pool: Pool, template: Template) -> Json:
     """Returns the parameters that ask for the on-demand price of one instance of `template` with its equipment.
 
@@ -133,6 +155,7 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
         created_at=_time(item["CreatedTime"]),
         ownership=ownership_from(tags),
         owner=tags.get(OWNER_TAG) or None,
+        retained=tags.get(RETAINED_TAG) or None,
         private_ip=_first(item.get("PrivateIpAddresses")),
         public_ip=_first(item.get("PublicIpAddresses")),
         subnet_id=(item.get("VirtualPrivateCloud") or {}).get("SubnetId") or None,
@@ -251,15 +274,20 @@ def _services(template: Template) -> Json:
 
 
 def _tags(request: LaunchRequest) -> list[Json]:
-    marks = {
-        CLUSTER_TAG: request.ownership.cluster_id,
-        ENVIRONMENT_TAG: request.ownership.environment_id,
-        OWNER_TAG: request.owner,
-        MANAGER_TAG: MANAGER,
-    }
+    marks = _marks(request.ownership, request.owner)
     # Our tags win: a template must never assign its instances to another owner.
     users = [(key, value) for key, value in request.template.tags if key not in marks]
     return [{"Key": key, "Value": value} for key, value in (*marks.items(), *users)]
+
+
+def _marks(ownership: Ownership, owner: str) -> dict[str, str]:
+    """Returns the tags that say whose an instance is."""
+    return {
+        CLUSTER_TAG: ownership.cluster_id,
+        ENVIRONMENT_TAG: ownership.environment_id,
+        OWNER_TAG: owner,
+        MANAGER_TAG: MANAGER,
+    }
 
 
 def _without_empty(parameters: Json) -> Json:
