@@ -187,6 +187,7 @@ def log_events() -> Iterator[str]:
 def marks() -> Iterator[str]:
     """What stands on objects and on instances: annotations, finalizers, tags, and names of objects of our own."""
     yield f"annotation {names.ENVIRONMENT_ID}"
+    yield f"annotation {names.DELETION_PROTECTION}"
     yield f"annotation {cordon.CORDON_ZONE}"
     yield from (f"annotation of the ConfigMap {name}" for name in (names.WATCHES, names.RUNS))
     yield f"finalizer {names.FINALIZER}"
@@ -197,7 +198,8 @@ def marks() -> Iterator[str]:
     yield from (f"mark on a SpotInstance {mark}" for mark in instance_object.MARKS)
     yield f"ConfigMap {names.ACCOUNTS}"
     yield f"field manager {names.FIELD_MANAGER}"
-    yield from (f"tag {tag}" for tag in (translate.CLUSTER_TAG, translate.ENVIRONMENT_TAG, translate.OWNER_TAG))
+    ours = (translate.CLUSTER_TAG, translate.ENVIRONMENT_TAG, translate.OWNER_TAG, translate.RETAINED_TAG)
+    yield from (f"tag {tag}" for tag in ours)
     yield f"manager {translate.MANAGER}"
 
 

@@ -25,12 +25,16 @@ EVERYWHERE = "*"
 #: Annotation with the identity that an environment was given once; see docs/decisions.
 ENVIRONMENT_ID = f"{GROUP}/environment-id"
 
+#: Annotation that keeps an environment, and its namespace, from being deleted. The API server looks at it, not we.
+DELETION_PROTECTION = f"{GROUP}/deletion-protection"
+
 #: The writer's name in `managedFields`.
 FIELD_MANAGER = "spotcompute-operator"
 
 __all__ = [
     "ACCOUNTS",
     "CRD_NAME",
+    "DELETION_PROTECTION",
     "ENVIRONMENT_ID",
     "EVERYWHERE",
     "FIELD_MANAGER",
