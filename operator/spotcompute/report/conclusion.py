@@ -147,7 +147,7 @@ def conclude(situation: Situation) -> Conclusion:
     desired, ledger = situation.desired, situation.ledger
     blocked = why_not_released(situation)
     if desired.deleting:
-        return _retaining(ledger) if desired.retaining else _deleting(ledger, blocked)
+        return _deleting(situation, blocked)
     ready = ready_count(ledger, situation.observed.instances)
     counts = f"{_running(ready, desired.replicas)}{_at_list_price(situation)}{_dearer(situation)}"
     if desired.paused:
@@ -278,8 +278,11 @@ def _named(members: Sequence[tuple[Member, str | None]]) -> str:
     return ", ".join(parts) + (f" and {len(members) - 5} more" if len(members) > 5 else "")
 
 
-def _deleting(ledger: Ledger, blocked: Why | None) -> Conclusion:
+def _deleting(situation: Situation, blocked: Why | None) -> Conclusion:
     """Returns what a deletion waits for. A person must act when the cloud does not let an instance go."""
+    ledger = situation.ledger
+    if situation.desired.retaining:
+        return _retaining(ledger)
     members = sorted(ledger.members.values(), key=lambda member: member.id)
     reasons = []
     if members:

@@ -175,6 +175,13 @@ _LOSS_REASONS = {
 }
 
 
+#: Reasons of what the cloud has refused.
+_REFUSED = {
+    ActivityType.TERMINATE: "ReleaseRefused",
+    ActivityType.RETAIN: "RetainRefused",
+}
+
+
 def events_of(activities: Sequence[Activity]) -> list[Event]:
     """Returns the Events for what a person should notice of these activities. `kube.events` merges repeats."""
     return [
@@ -189,25 +196,28 @@ def _event(activity: Activity) -> Event | None:
     where = f" in {activity.pool}" if activity.pool else ""
     if activity.type is ActivityType.LAUNCH:
         return _launch_event(activity, ids, where)
-    match activity.type, activity.state:
-        case ActivityType.TERMINATE, ActivityState.PROCESSING | ActivityState.SUCCEEDED:
+    if activity.state is ActivityState.FAILED and activity.type in _REFUSED:
+        said = f"{activity.code or activity.reason}: {activity.message} ({ids})"
+        return Event("Warning", _REFUSED[activity.type], said)
+    match activity.type:
+        case ActivityType.TERMINATE if activity.state is not ActivityState.SUBMITTED:
             return Event("Normal", "InstanceReleased", f"released {ids}: {activity.cause}")
-        case ActivityType.TERMINATE, ActivityState.FAILED:
-            return Event("Warning", "ReleaseRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
-        case ActivityType.LOSS | ActivityType.HOLD | ActivityType.NOTICE, _:
+        case ActivityType.LOSS | ActivityType.HOLD | ActivityType.NOTICE:
             return Event("Warning", _reason_of_end(activity), f"{ids}{where}: {activity.message}")
-        case ActivityType.RETAIN, ActivityState.FAILED:
-            return Event("Warning", "RetainRefused", f"{activity.code or activity.reason}: {activity.message} ({ids})")
-        case ActivityType.RETAIN, _:
-            return Event("Normal", "InstanceRetained", f"{ids} runs on, and belongs to no environment any more")
-        case ActivityType.ADOPT, _:
-            return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
-        case ActivityType.DISOWN, _:
-            return _disowned(activity, ids)
-        case ActivityType.REFUSE, _:
+        case ActivityType.ADOPT | ActivityType.RETAIN | ActivityType.DISOWN:
+            return _changed_hands(activity, ids)
+        case ActivityType.REFUSE:
             return Event("Warning", activity.cause, str(activity.message))
         case _:
             return None
+
+
+def _changed_hands(activity: Activity, ids: str) -> Event:
+    if activity.type is ActivityType.DISOWN:
+        return _disowned(activity, ids)
+    if activity.type is ActivityType.RETAIN:
+        return Event("Normal", "InstanceRetained", f"{ids} runs on, and belongs to no environment any more")
+    return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
 
 
 def _launch_event(activity: Activity, ids: str, where: str) -> Event:
