@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator
 
 import pytest
@@ -34,6 +35,14 @@ def refusal(plane: ControlPlane, *words: str) -> str:
 
 
 @pytest.fixture
+def namespace(swept: ControlPlane) -> str:
+    """A namespace of its own."""
+    name = f"test-{uuid.uuid4().hex[:8]}"
+    swept.kubectl.run("create", "namespace", name)
+    return name
+
+
+@pytest.fixture
 def protecting(swept: ControlPlane, namespace: str) -> Iterator[ControlPlane]:
     """The shipped policies in force, and a namespace with a protected environment and others."""
     swept.kubectl.run("apply", "-f", str(POLICIES))
@@ -59,7 +68,8 @@ def test_a_protected_environment_and_its_namespace_stay_until_the_protection_is_
     assert lift in said
     assert "kept" in refusal(protecting, "-n", namespace, "sce", "--all")
     assert refusal(protecting, "-n", namespace, "sce", "free", "open") == ""
-    assert refusal(protecting, "namespace", "default") == ""
+    protecting.kubectl.run("create", "namespace", f"{namespace}-empty")
+    assert refusal(protecting, "namespace", f"{namespace}-empty") == ""
 
     protecting.kubectl.run(*lift.split()[1:])
     eventually(lambda: refusal(protecting, "-n", namespace, "sce", "kept") == "", "the environment may go")
