@@ -39,7 +39,7 @@ def letting_go(situation: Situation) -> tuple[Ledger, Mark | None]:
         member, instance = ledger.members[instance_id], situation.observed.instances.get(instance_id)
         if instance is None or not may_be_marked(instance, situation):
             continue
-        if instance.retained != desired.owner and is_due(member.marking, situation):
+        if instance.retained != desired.owner and is_marking_due(member.marking, situation):
             due.append(instance)
             ledger = ledger.with_member(replace(member, marking=sent(member.marking, now)))
     if not due:
@@ -60,7 +60,7 @@ def may_be_marked(instance: Instance, situation: Situation) -> bool:
     return instance.ownership == situation.desired.ownership or is_anybodys
 
 
-def is_due(marking: Marking | None, situation: Situation) -> bool:
+def is_marking_due(marking: Marking | None, situation: Situation) -> bool:
     """True when the tags were never changed, or long enough ago without effect."""
     if marking is None or marking.sent_at is None:
         return True
@@ -84,7 +84,7 @@ def sent(marking: Marking | None, now: datetime) -> Marking:
 
 
 def may_still_arrive(marking: Marking | None, now: datetime, policy: Policy) -> bool:
-    """True when a request to change the tags may still be on its way. It would undo what somebody has done since."""
+    """True when a request to change the tags may still be on its way. It would undo what was done since."""
     if marking is None:
         return False
     open_since = (marking.doubtful_at, None if marking.answered else marking.sent_at)
