@@ -40,6 +40,7 @@ from spotcompute.cloud.errors import (
     TerminationBlocked,
     Throttled,
 )
+from spotcompute.model.identity import was_adopted
 from spotcompute.model.instance import InstanceState, Ownership
 from spotcompute.model.launch import Disk, LaunchRequest, Part, Template
 from spotcompute.model.offering import Pool
@@ -499,6 +500,21 @@ async def test_an_instance_that_is_taken_over_is_listed_as_that_of_its_new_owner
         assert await ground.provider.mark(left, other, "jobs@web", "env-2")
     instance = (await listed(ground, "cluster-2"))[instance_id]
     assert (instance.ownership, instance.owner, instance.retained) == (other, "jobs@web", None)
+    assert was_adopted(instance, other)
+    assert not was_adopted(replace(instance, id="ins-2"), other)
+    assert not was_adopted(instance, OWNERSHIP)
+
+
+async def test_instances_are_found_by_a_tag_whoever_they_belong_to(ground: Ground) -> None:
+    tagged = Template(IMAGE, tags=(("team", "blue"),))
+    (first,) = await launch(ground, replace(ONE, template=tagged))
+    (second,) = await launch(ground, replace(ONE, name="web-abc-3"), "token-2")
+    ground.wait(SETTLED)
+    (found,) = await ground.provider.find_by_tag("team", "blue", ENV)
+    assert (found.id, found.image_id, found.charge_type) == (first, IMAGE, None)
+    assert await ground.provider.find_by_tag("team", "red", ENV) == ()
+    await ground.provider.mark((await listed(ground))[second], None, "default@web", ENV)
+    assert [one.id for one in await ground.provider.find_by_tag("spotcompute-retained", "default@web", ENV)] == [second]
 
 
 async def test_tags_of_an_instance_that_is_gone_cannot_be_changed(ground: Ground) -> None:

@@ -7,6 +7,7 @@ which token, and how many were ever alive at once. The contract suite holds it a
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from spotcompute.model.offering import Offering, Pool
 
 #: The same marks as the real provider sets; written out here, because a world shares no code with what it judges.
 CLUSTER_TAG, ENVIRONMENT_TAG = "spotcompute-cluster", "spotcompute-environment"
-OWNER_TAG, RETAINED_TAG = "spotcompute-owner", "spotcompute-retained"
+OWNER_TAG, RETAINED_TAG, ADOPTED_TAG = "spotcompute-owner", "spotcompute-retained", "spotcompute-adopted"
 
 #: Called before and after each method's effect, with the method's name and "before" or "after". It may await
 #: (latency), raise (a lost answer) or cancel (a crash).
@@ -70,6 +71,7 @@ class Record:
     tag_history: list[tuple[datetime, dict[str, str]]]
     due: list[tuple[datetime, InstanceState | None]] = field(default_factory=list)
     protected: bool = False
+    image_id: str = ""
     #: Why it ended: reclaim, console, api, launch-failed; None while it lives.
     cause: str | None = None
     last_operation: str = "RunInstances"
@@ -105,6 +107,8 @@ class Record:
             ownership=Ownership(cluster, environment) if cluster and environment else None,
             owner=tags.get(OWNER_TAG),
             retained=tags.get(RETAINED_TAG),
+            adopted=tags.get(ADOPTED_TAG),
+            image_id=self.image_id,
             private_ip=f"10.0.0.{int(self.id[4:]) % 250 + 2}",
             protected=self.protected,
             failure="launch failed" if state is InstanceState.LAUNCH_FAILED else None,
@@ -332,6 +336,15 @@ class InMemoryCloud:
 
         return await self._call("find_by_name", effect, on_behalf_of)
 
+    async def find_by_tag(self, key: str, value: str, on_behalf_of: str) -> tuple[Instance, ...]:
+        """See the port."""
+
+        def effect() -> tuple[Instance, ...]:
+            shown = self._as_of(self._clock() - self.list_lag)
+            return tuple(instance for instance in shown if instance.tags.get(key) == value)
+
+        return await self._call("find_by_tag", effect, on_behalf_of)
+
     async def list_offerings(self) -> tuple[Offering, ...]:
         """See the port."""
 
@@ -381,9 +394,11 @@ class InMemoryCloud:
             record = self._visible.get(instance.id)
             if record is None or record.state is None:
                 raise InstanceGone("InvalidParameterValue.ResourceIdInvalid", instance.id, self._request_id())
-            ours = {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG, RETAINED_TAG}
+            ours = {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG, RETAINED_TAG, ADOPTED_TAG}
             rest = {key: value for key, value in record.tag_history[-1][1].items() if key not in ours}
-            made = {RETAINED_TAG: owner} if ownership is None else _marks(ownership, owner)
+            made = {RETAINED_TAG: owner}
+            if ownership is not None:
+                made = _marks(ownership, owner) | {ADOPTED_TAG: _adoption_mark(ownership, instance.id)}
             record.tag_history.append((self._clock(), rest | made))
             return self._request_id()
 
@@ -488,6 +503,7 @@ class InMemoryCloud:
             tag_history=[(now + self.tag_lag, tags)],
             due=self._fate(now + self.pending),
             last_request_id=request_id,
+            image_id=request.template.image_id,
         )
         self.books.instances[record.id] = self._visible[record.id] = record
         shelf = self.shelves[request.pool]
@@ -607,6 +623,11 @@ class InMemoryClouds:
 
 def _marks(ownership: Ownership, owner: str) -> dict[str, str]:
     return {CLUSTER_TAG: ownership.cluster_id, ENVIRONMENT_TAG: ownership.environment_id, OWNER_TAG: owner}
+
+
+def _adoption_mark(ownership: Ownership, instance_id: str) -> str:
+    text = f"{ownership.cluster_id}/{ownership.environment_id}/{instance_id}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _latest(history: Sequence[tuple[datetime, T]], moment: datetime) -> T | None:

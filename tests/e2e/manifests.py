@@ -695,6 +695,8 @@ AT_THE_BOUNDS = [
 ONE_OF = [
     *(accepted(requestPolicy=value) for value in ("Persistent", "OneTime")),
     *(accepted(deletionPolicy=value) for value in ("Delete", "Retain")),
+    accepted(adopt={"instanceIds": [long("ins-", 64)], "tag": {"key": "team", "value": "x" * 127}}),
+    accepted(adopt={"tag": {"key": "spotcompute-retained", "value": "default@web"}}),
     *(
         accepted(market__allocationStrategy=value)
         for value in ("Prioritized", "LowestPrice", "CapacityOptimized", "PriceCapacityOptimized")

@@ -49,6 +49,7 @@ class Side(Cloud):
         self.simulator, self.violations = shared.simulator, shared.violations
         self.pool_troubles, self.on_request, self.on_list = shared.pool_troubles, shared.on_request, shared.on_list
         self.cluster, self.mutations, self._shared = cluster, 0, shared
+        self._given = shared._given
 
     def advance(self) -> None:
         """As of the shared cloud."""
@@ -59,7 +60,8 @@ class Side(Cloud):
         if action == "TerminateInstances":
             for instance_id in parameters.get("InstanceIds", []):
                 born = self.simulator.world.instances[instance_id].order.tags.get(CLUSTER_TAG)
-                if born != self.cluster:
+                # What has changed hands since is judged by whose it is now.
+                if born != self.cluster and instance_id not in self._given:
                     self.violations.append(f"O3 foreign kill: {caller} of {self.cluster} ends {instance_id} of {born}")
         known = caller if caller == ORPHAN_SWEEP else f"{self.cluster} {caller}"
         answer = self._shared.carry_out(account, action, parameters, known, was_late)
@@ -79,11 +81,11 @@ class Clusters:
         }
         self._replicas = replicas
 
-    def create(self, cluster: str, name: str, replicas: int) -> None:
+    def create(self, cluster: str, name: str, replicas: int, **spec: Any) -> None:
         """Apply an environment in one cluster."""
         world = self.worlds[cluster]
         world.want(name, replicas)
-        spec = {
+        usual = {
             "region": "ap-guangzhou",
             "replicas": replicas,
             "placements": [{"zone": "ap-guangzhou-3"}],
@@ -92,7 +94,7 @@ class Clusters:
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
-        world.api.create("default", name, spec)
+        world.api.create("default", name, usual | spec)
 
     def scale(self, cluster: str, name: str, replicas: int) -> None:
         """kubectl scale."""

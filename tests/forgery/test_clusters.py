@@ -74,3 +74,30 @@ def test_the_judge_sees_what_one_cluster_ends_of_the_other() -> None:
 
     found = run_virtual(play())
     assert any("of cluster-2 ends" in violation for violation in found)
+
+
+def test_an_environment_moves_to_the_other_cluster_and_nothing_is_ended_or_bought() -> None:
+    async def play() -> None:
+        clusters = Clusters("moves", {"list-lag": "60"})
+        one, other = (clusters.worlds[cluster] for cluster in CLUSTERS)
+        clusters.create(ONE, "env0", 4, deletionPolicy="Retain")
+        clusters.start()
+        await asyncio.sleep(300)
+        before = clusters.living(ONE)
+        assert len(before) == 4
+        clusters.delete(ONE, "env0")
+        await asyncio.sleep(60)
+        assert ("default", "env0") not in one.api.objects
+        clusters.create(OTHER, "env0", 4, adopt={"tag": {"key": "spotcompute-retained", "value": "default@env0"}})
+        await asyncio.sleep(3600)  # with more than a hundred orphan sweeps in each cluster
+        clusters.cloud.advance()
+        status = other.api.objects["default", "env0"]["status"]
+        assert {row["id"] for row in status["instances"]} == before == clusters.living(ONE)
+        assert status["phase"] == "Ready"
+        assert clusters.living(OTHER) == set()
+        actions = [request.action for request in clusters.cloud.simulator.ledger.requests()]
+        assert actions.count("TerminateInstances") == 0
+        assert actions.count("RunInstances") == 1
+        assert clusters.cloud.violations == []
+
+    run_virtual(play())

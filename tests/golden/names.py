@@ -198,7 +198,13 @@ def marks() -> Iterator[str]:
     yield from (f"mark on a SpotInstance {mark}" for mark in instance_object.MARKS)
     yield f"ConfigMap {names.ACCOUNTS}"
     yield f"field manager {names.FIELD_MANAGER}"
-    ours = (translate.CLUSTER_TAG, translate.ENVIRONMENT_TAG, translate.OWNER_TAG, translate.RETAINED_TAG)
+    ours = (
+        translate.CLUSTER_TAG,
+        translate.ENVIRONMENT_TAG,
+        translate.OWNER_TAG,
+        translate.RETAINED_TAG,
+        translate.ADOPTED_TAG,
+    )
     yield from (f"tag {tag}" for tag in ours)
     yield f"manager {translate.MANAGER}"
 

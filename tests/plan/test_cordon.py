@@ -32,7 +32,8 @@ from spotcompute.api.cordon import CORDON_ZONE, cordons_of
 from spotcompute.api.times import to_text
 from spotcompute.model.desired import Cordon, Cordons, Desired, ZonePolicy
 from spotcompute.model.offering import ON_DEMAND
-from spotcompute.report.conclusion import conclude, cordon_condition
+from spotcompute.report.conclusion import conclude
+from spotcompute.report.cordon import cordon_condition
 from spotcompute.report.wake import next_wake
 
 LATER = NOW + seconds(240)

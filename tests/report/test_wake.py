@@ -30,9 +30,9 @@ from plan.given import (
     situation_of,
 )
 from plan.worlds import situations
-from spotcompute.model.desired import Cordon, Cordons, Desired, Gang, Rollout
+from spotcompute.model.desired import Adopt, Cordon, Cordons, Desired, Gang, Rollout
 from spotcompute.model.instance import InstanceState
-from spotcompute.model.ledger import Cause, Ledger, Marking, Member, StateRefusal, StateRefusalKind, Trouble
+from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.wishes import Wish
 from spotcompute.plan.actions import Learned
@@ -43,6 +43,7 @@ from spotcompute.report.wake import RULES, SOONEST, Rule, Wake, next_wake
 
 DESIRED = desired_of(1)
 ONE = member("ins-1")
+NAMED = desired_of(1, adopt=Adopt(("ins-9",)))
 LEAVING = desired_of(0, deleting=True, retaining=True)
 ROLLING = desired_of(1, pools=[A], rollout=Rollout(1, 0))
 PATIENT = replace(ROLLING, rollout=Rollout(1, 0, seconds(600)))
@@ -239,6 +240,17 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (LEAVING, ledger_of(member("ins-1", marking=Marking(sent_at=ago(58), answered=True))), observed_of(), 2),
         (LEAVING, ledger_of(ACCEPTED), observed_of(), None),
         (DESIRED, ledger_of(ONE), observed_of(), None),
+    ],
+    "an instance is to be taken over": [
+        (NAMED, ledger_of(adoptions={"ins-9": Adoption("ins-9", ago(20))}), observed_of(), 5),
+        (
+            NAMED,
+            ledger_of(adoptions={"ins-9": Adoption("ins-9", ago(20), refused="it is STOPPED")}),
+            observed_of(),
+            None,
+        ),
+        (NAMED, ledger_of(adoptions={"ins-9": Adoption("ins-9", ago(20), done=True)}), observed_of(), None),
+        (DESIRED, ledger_of(), observed_of(), None),
     ],
     "a released instance is still listed": [
         (DESIRED, ledger_of(ACCEPTED), observed_of(instance("ins-1")), 60),

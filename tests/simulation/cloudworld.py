@@ -148,11 +148,17 @@ class Cloud:
         world = self.simulator.world
         return [world.instances[key] for key, owner in self._given.items() if owner is None]
 
+    @property
+    def taken_over(self) -> list[Instance]:
+        """Every instance that an environment has taken over, dead or alive."""
+        world = self.simulator.world
+        return [world.instances[key] for key, owner in self._given.items() if owner is not None]
+
     def _note_owner(self, instance_id: str) -> None:
         tags = self.simulator.world.instances[instance_id].tags
         self._given[instance_id] = tags.get(ENVIRONMENT_TAG)
         if (ENVIRONMENT_TAG in tags) == (RETAINED_TAG in tags):
-            self.violations.append(f"O13 marks: {instance_id} is both somebody's and nobody's, or neither: {tags}")
+            self.violations.append(f"O14 marks: {instance_id} is both somebody's and nobody's, or neither: {tags}")
 
     # --- the judge ---------------------------------------------------------------------------------------------------
 
@@ -181,7 +187,7 @@ class Cloud:
         """
         for instance_id in ids:
             if instance_id in self._given and self._given[instance_id] is None:
-                self.violations.append(f"O13 not kept: {caller} ends {instance_id}, which its environment has left")
+                self.violations.append(f"O14 not kept: {caller} ends {instance_id}, which its environment has left")
         for instance_id in ids if caller == ORPHAN_SWEEP else ():
             instance = self.simulator.world.instances.get(instance_id)
             owner = (self.owner_of(instance) or "") if instance else ""

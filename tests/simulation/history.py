@@ -143,7 +143,8 @@ class History:
         rng, loop = self._accounts_rng, asyncio.get_running_loop()
         if not self.world.cloud.tells_accounts:
             return
-        if rng.random() < 0.2:
+        # Tags are changed by the number of the account: without the right to ask for it nothing is kept or taken over.
+        if rng.random() < 0.2 and not self.world.features & {"retain", "adopt"}:
             self.world.cloud.simulator.switches.set("caller-identity", "UnauthorizedOperation")
             return
         away = 0.0
@@ -224,6 +225,7 @@ class History:
         }
         if self.wishes is not None:
             spec = self.wishes.added_to(spec, self.world)
+        spec |= self._adopting(name, spec)
         self.world.api.create("default", name, spec, **metadata)
         self.world.note(f"user creates {name} with {replicas}")
 
@@ -245,6 +247,21 @@ class History:
             return {}
         self.world.features.add("retain")
         return {"deletionPolicy": "Retain"}
+
+    def _adopting(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Some environments take over what a person has bought, by dice of their own."""
+        rng = random.Random(f"{self.world.seed}/adopting/{name}")
+        if not self._with_keeping or rng.random() >= 0.15 or "instanceTypes" not in spec:
+            return {}
+        ids = []
+        for _ in range(rng.choice([1, 2, 3])):
+            place, kind = spec["placements"][0]["zone"], rng.choice(spec["instanceTypes"])
+            stranger = self._stranger({"Placement": {"Zone": place}, "InstanceType": kind})
+            ids += [stranger.id] if stranger is not None else []
+        if not ids:
+            return {}
+        self.world.features.add("adopt")
+        return {"adopt": {"instanceIds": ids}}
 
     def _wishes_of_the_market(self) -> dict[str, Any]:
         """Strategies and stand-ins, by dice of their own: what else a seed draws stays as it was without them."""
@@ -390,7 +407,7 @@ class History:
             if stolen is not None:
                 self.world.cloud.simulator.world.retag(stolen, dict(instance.tags))
 
-    def _stranger(self) -> Any:
+    def _stranger(self, other: dict[str, Any] | None = None) -> Any:
         parameters = {
             "Placement": {"Zone": ZONES[0]},
             "ImageId": IMAGES[0],
@@ -398,6 +415,7 @@ class History:
             "InstanceType": "S5.LARGE8",
             "InstanceChargeType": "SPOTPAID",
             "InstanceName": "somebody-elses",
+            **(other or {}),
         }
         cloud = self.world.cloud
         answer = cloud.simulator.handle(ACCOUNT, "RunInstances", parameters, cloud.now)
@@ -432,9 +450,10 @@ class History:
 
     def _do_untag(self, name: str) -> None:
         for instance in self._some()[:1]:
+            if instance.tags:
+                self.world.repairs.append((instance, dict(instance.tags)))
             self.world.cloud.simulator.world.retag(instance, {})
             self.world.confusions += 1
-            self.world.repairs.append((instance, dict(instance.order.tags)))
 
     def _do_rename(self, name: str) -> None:
         for instance in self._some()[:1]:

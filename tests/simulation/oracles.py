@@ -126,7 +126,7 @@ class Oracles:
 
     def _why_too_dear(self, instance: Instance, name: str, spec: Object) -> str | None:
         order, rate = instance.order, self._world.cloud.simulator.world.currency_per_dollar
-        living = [one for one in self._born[name] if one.is_live]
+        living = [one for one in self._held(name) if one.is_live]
         if order.charge_type == ON_DEMAND:
             count = sum(one.order.charge_type == ON_DEMAND for one in living)
             most = _most_on_demand(spec)
@@ -160,7 +160,7 @@ class Oracles:
     def _judge_churn(self, name: str) -> None:
         """No more launches than losses, growth, and what may be tried."""
         born = self._born[name]
-        lost = sum(_is_lost(instance) for instance in born)
+        lost = sum(_is_lost(instance) for instance in [*born, *self._taken_over(name)])
         lost -= max(0, sum(map(self._ended_itself, born)) - self._self_ends_replaced(name))
         most = self._growth[name] + lost + self._trials(name) + self._world.confusions
         if len(born) > most:
@@ -295,9 +295,20 @@ class Oracles:
     def _world_now(self) -> float:
         return self._world.cloud.simulator.world.now
 
+    def _taken_over(self, name: str) -> list[Instance]:
+        """What was not bought for it and belongs to it now."""
+        return [one for one in self._world.cloud.taken_over if self._owner(one) == name]
+
+    def _held(self, name: str) -> list[Instance]:
+        """What belongs to it now: without what it has left."""
+        return [*(one for one in self._born[name] if self._owner(one) == name), *self._taken_over(name)]
+
+    def _owner(self, instance: Instance) -> str | None:
+        return self._world.name_of(self._world.cloud.owner_of(instance) or "")
+
     def _of(self, name: str) -> list[Instance]:
-        """All that was bought for it, and what carries its tag by a person's hand."""
-        ours = self._born[name]
+        """All that was bought for it or taken over, and what carries its tag by a person's hand."""
+        ours = [*self._born[name], *self._taken_over(name)]
         if "steal" not in self._world.features:
             return ours
         tagged = [
@@ -312,7 +323,7 @@ class Oracles:
     def _judge_shortage(self, name: str, obj: Object) -> None:
         spec, generation = obj["spec"], obj["metadata"]["generation"]
         before = self._short_since.pop(name, None)
-        living = sum(one.is_live for one in self._born[name])
+        living = sum(one.is_live for one in self._held(name))
         is_wanted = not spec.get("paused") and "deletionTimestamp" not in obj["metadata"]
         is_wanted = is_wanted and spec.get("requestPolicy") != "OneTime"
         missing = spec.get("replicas", 0) - living if is_wanted else 0
@@ -336,7 +347,7 @@ class Oracles:
             return False  # which pools still have a part to give is for the end of a history, when all of them sell
         zones = [placement["zone"] for placement in spec["placements"]]
         rate = machines.currency_per_dollar
-        spent = sum((machines.hourly(one.order) for one in self._born[name] if one.is_live), Decimal(0))
+        spent = sum((machines.hourly(one.order) for one in self._held(name) if one.is_live), Decimal(0))
         for zone in zones:
             for kind in spec.get("instanceTypes") or ():
                 offering = machines.offerings.get((zone, kind))

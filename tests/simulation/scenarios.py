@@ -19,7 +19,7 @@ from cvmsim.instance import Instance
 from simulation.faultpoint import Cell, Kind, cells_of
 from simulation.kubeworld import Object
 from simulation.virtual import run_virtual
-from simulation.world import IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
+from simulation.world import ACCOUNT, IMAGES, NAMES_OF_ENVIRONMENTS, SECRET, Outcome, World, obj_set
 from spotcompute.kube.names import FINALIZER
 
 NAME = NAMES_OF_ENVIRONMENTS[0]
@@ -97,6 +97,20 @@ class Stage:
         """kubectl delete --wait=false."""
         self.world.want(name, 0)
         self.world.api.delete("default", name)
+
+    def strangers(self, count: int, **other: Any) -> list[str]:
+        """A person buys machines that an environment of one zone and type could have bought; their ids."""
+        cloud = self.world.cloud
+        order = {
+            "Placement": {"Zone": "ap-guangzhou-3"},
+            "ImageId": IMAGES[0],
+            "InstanceType": "S2.MEDIUM4",
+            "InstanceChargeType": "SPOTPAID",
+            "InstanceName": "by-hand",
+            "InstanceCount": count,
+        }
+        answer = cloud.simulator.handle(ACCOUNT, "RunInstances", {**order, **other}, cloud.now)
+        return list(answer["InstanceIdSet"])
 
     def living(self) -> list[Instance]:
         """Live instances, oldest name first."""
@@ -240,6 +254,39 @@ async def retain(stage: Stage) -> None:
 async def retain_while_creating(stage: Stage) -> None:
     stage.arm()
     stage.create(3, deletionPolicy="Retain")
+    stage.start()
+    await asyncio.sleep(1.5)
+    stage.delete()
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def take_over(stage: Stage) -> None:
+    ids = stage.strangers(2)
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.create(3, adopt={"instanceIds": ids})
+    stage.start()
+    await asyncio.sleep(60)
+
+
+@scenario()
+async def take_over_by_tag(stage: Stage) -> None:
+    tags = [{"ResourceType": "instance", "Tags": [{"Key": "team", "Value": "blue"}]}]
+    stage.strangers(2, TagSpecification=tags)
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.create(3, adopt={"tag": {"key": "team", "value": "blue"}})
+    stage.start()
+    await asyncio.sleep(240)
+
+
+@scenario()
+async def take_over_and_delete(stage: Stage) -> None:
+    ids = stage.strangers(2)
+    await asyncio.sleep(30)
+    stage.arm()
+    stage.create(2, adopt={"instanceIds": ids}, deletionPolicy="Retain")
     stage.start()
     await asyncio.sleep(1.5)
     stage.delete()

@@ -19,7 +19,8 @@ class ConditionType(StrEnum):
 
     READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
     STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs,
-    CORDONED only while a zone is closed for launches, NODES_KEPT only while nodes cannot be looked after.
+    CORDONED only while a zone is closed for launches, NODES_KEPT only while nodes cannot be looked after, ADOPTED only
+    while the spec names instances to be taken over.
     """
 
     READY = "Ready"
@@ -29,6 +30,7 @@ class ConditionType(StrEnum):
     GANG_READY = "GangReady"
     CORDONED = "ZonesCordoned"
     NODES_KEPT = "NodesKept"
+    ADOPTED = "InstancesAdopted"
 
 
 class Reason(StrEnum):
@@ -63,6 +65,9 @@ class Reason(StrEnum):
     GANG_INCOMPLETE = "GangIncomplete"
     GANG_COMPLETE = "GangComplete"
     ROLLING_OUT = "RollingOut"
+    ADOPTING = "Adopting"
+    ADOPTED = "AllAdopted"
+    ADOPTION_REFUSED = "AdoptionRefused"
     CORDONED = "CordonInForce"
     CORDON_UNREADABLE = "CordonUnreadable"
     NODES_NOT_KEPT = "NodesNotKept"

@@ -145,6 +145,7 @@ class Environment:
             on_demand=spec.on_demand.resolved(),
             limits=spec.limits.resolved(),
             gang=spec.gang.resolved() if spec.gang else None,
+            adopt=spec.adopt.resolved(),
             scale_in=spec.scale_in.order,
             capacity=spec.capacity.resolved() if spec.capacity else None,
             cordons=cordons_of(self.annotations),

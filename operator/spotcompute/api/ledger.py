@@ -17,6 +17,7 @@ from pydantic.alias_generators import to_camel
 
 from spotcompute.api.schema import MAX_REPLICAS
 from spotcompute.model.ledger import (
+    Adoption,
     Backoff,
     Intent,
     LastPrice,
@@ -27,6 +28,7 @@ from spotcompute.model.ledger import (
     SelfEnds,
     Spending,
     StateRefusal,
+    TagSearch,
     Termination,
     TypeSize,
 )
@@ -119,6 +121,8 @@ class _LedgerModel(BaseModel):
     rolled_at: datetime | None = None
     reclaimed: int = 0
     self_ends: SelfEnds | None = None
+    adoptions: tuple[Adoption, ...] = ()
+    tag_search: TagSearch | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -158,6 +162,8 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         rolled_at=ledger.rolled_at,
         reclaimed=ledger.reclaimed,
         self_ends=ledger.self_ends,
+        tag_search=ledger.tag_search,
+        adoptions=tuple(ledger.adoptions[key] for key in sorted(ledger.adoptions)),
     )
     encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
     for intent in encoded.get("intents", ()):
@@ -268,6 +274,8 @@ def decode(raw: Any) -> Ledger:
         rolled_at=flat.rolled_at,
         reclaimed=flat.reclaimed,
         self_ends=flat.self_ends,
+        tag_search=flat.tag_search,
+        adoptions={one.id: one for one in flat.adoptions},
     )
 
 
@@ -286,16 +294,29 @@ def _refuse_nonsense(flat: _LedgerModel, members: Sequence[Member]) -> None:
 #: The names of the fields that hold a moment, by class.
 _MOMENTS: dict[type, list[str]] = {
     entry: [item.name for item in fields(entry) if str(item.type).startswith("datetime")]
-    for entry in (Intent, Member, Termination, Marking, Backoff, StateRefusal, PoolTrust, SelfEnds, Spending, Ledger)
+    for entry in (
+        Intent,
+        Member,
+        Termination,
+        Marking,
+        Adoption,
+        TagSearch,
+        Backoff,
+        StateRefusal,
+        PoolTrust,
+        SelfEnds,
+        Spending,
+        Ledger,
+    )
 }
 
 
 def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime]:
     """Yields every time in a ledger."""
     terminations = (member.termination for member in members)
-    markings = (member.marking for member in members)
-    single = filter(None, (*terminations, *markings, flat.refused, flat.spending, flat.self_ends))
-    for entry in (*flat.intents, *members, *flat.rests, *flat.reputations, *single):
+    markings = [*(one.marking for one in members), *(one.marking for one in flat.adoptions)]
+    single = filter(None, (*terminations, *markings, flat.tag_search, flat.refused, flat.spending, flat.self_ends))
+    for entry in (*flat.intents, *members, *flat.adoptions, *flat.rests, *flat.reputations, *single):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
     yield from (*flat.quarantine_looks, *flat.interruptions)
     yield from flat.self_ends.held if flat.self_ends is not None else ()
@@ -341,7 +362,9 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     ),
     (
         "an instance id that no cloud gives",
-        lambda _, members: any(not _ID.fullmatch(member.id) for member in members),
+        lambda flat, members: any(
+            not _ID.fullmatch(key) for key in (*(one.id for one in members), *(one.id for one in flat.adoptions))
+        ),
     ),
     (
         "a pool without losses, or with more losses than there is time for",
@@ -366,7 +389,7 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     (
         "more entries than any environment has",
         lambda flat, members: (
-            max(len(members), len(flat.self_ends.held) if flat.self_ends else 0) > MEMBERS_MAX
+            max(len(members), len(flat.adoptions), len(flat.self_ends.held) if flat.self_ends else 0) > MEMBERS_MAX
             or max(map(len, (flat.rests, flat.reputations, flat.last_prices, flat.type_sizes, flat.interruptions)))
             > BACKOFFS_MAX
         ),

@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
+from spotcompute.api.adopt import AdoptSpec
 from spotcompute.api.capacity_spec import CAPACITY_RULES, CapacitySpec
 from spotcompute.api.gang import GangSpec
 from spotcompute.api.lifetime import Lifetime, Moment
@@ -391,6 +392,11 @@ class Spec(Lifetime):
         description="On-demand instances, at the list price, when spot instances have been missing for long. Left out:"
         " nothing is ever bought at the list price. BatchCompute: EnvData.InstanceChargeType; CVM:"
         " InstanceChargeType POSTPAID_BY_HOUR.",
+    )
+    adopt: AdoptSpec = Field(
+        default=AdoptSpec(),
+        description="Instances that exist already and are taken over, as far as replicas has places for them: spot and"
+        " on-demand ones that are as the spec asks for. Nothing is bought for their places meanwhile. Left out: none.",
     )
     scale_in: ScaleInSpec = Field(
         default=ScaleInSpec(),

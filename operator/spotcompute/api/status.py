@@ -79,6 +79,19 @@ PoolState = Literal[
 ]
 
 
+class AdoptionStatus(StatusPart):
+    """`AdoptionStatus` shows one instance that is to be taken over."""
+
+    id: str = Field(description="Id of the instance, as spec.adopt names it.")
+    state: Literal["Waiting", "Refused"] = Field(
+        description="Waiting: a place is kept for it. Refused: it cannot be taken over as it is. It is looked at again"
+        " every few minutes."
+    )
+    message: str | None = Field(
+        default=None, description="Why it cannot be taken over, or why its tags were not changed."
+    )
+
+
 class PoolStatus(StatusPart):
     """`PoolStatus` shows one pool: an instance type in a zone."""
 
@@ -402,6 +415,10 @@ class Status(StatusPart):
         default=None,
         alias="instanceIDs",
         description="Ids of all instances that the environment answers for; present when there are more than 100.",
+    )
+    adoptions: list[AdoptionStatus] | None = Field(
+        default=None,
+        description="Instances that spec.adopt names and that are not taken over yet, at most 100.",
     )
     pools: list[PoolStatus] | None = Field(
         default=None,

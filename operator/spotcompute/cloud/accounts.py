@@ -8,7 +8,7 @@ not tell, a key has an inventory of its own.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Collection, Coroutine
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from contextvars import Context
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
@@ -21,6 +21,7 @@ from spotcompute.cloud.inventory import Inventory
 from spotcompute.cloud.pace import Pace
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.cloud.sight import Blindness
+from spotcompute.model.instance import Instance
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 
@@ -28,6 +29,9 @@ _log = structlog.get_logger(__name__)
 
 #: The longest wait for the answer to which account a key belongs. What the key shows can be read without it.
 PATIENCE = timedelta(seconds=5)
+
+#: Ids in one look-up.
+LOOKED_UP_AT_ONCE = 100
 
 #: The longest pause before the same question is asked again: after a refusal, and after no answer.
 PAUSE_MAX, PAUSE_WITHOUT_ANSWER = timedelta(minutes=5), timedelta(seconds=20)
@@ -99,6 +103,15 @@ class AccountAccess:
         if self.key.shown_at is None:
             self.key.shown_at = asyncio.get_running_loop().time()
         return observed
+
+    async def candidates(
+        self, ids: Sequence[str], tag: tuple[str, str] | None, environment_id: str
+    ) -> dict[str, Instance]:
+        """Returns the instances with these ids, and those that bear the tag, by id. Raises CloudError."""
+        found = [await self.provider.find_by_tag(*tag, environment_id)] if tag is not None else []
+        for start in range(0, len(ids), LOOKED_UP_AT_ONCE):
+            found.append(await self.provider.get_instances(ids[start : start + LOOKED_UP_AT_ONCE], environment_id))
+        return {instance.id: instance for instances in found for instance in instances}
 
     def named(self, observed: Observation) -> Observation:
         """Returns the observation with the number of the account, when the cloud has told it since."""

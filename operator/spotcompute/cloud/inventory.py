@@ -16,6 +16,7 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud.absences import LOOKS_APART, Absences
 from spotcompute.cloud.arrivals import Arrivals
+from spotcompute.cloud.claims import TakeoverClaims
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown
 from spotcompute.cloud.keyring import Keyring
@@ -71,6 +72,7 @@ class Inventory:
             kept=pace.idle.total_seconds(),
             wake=on_change,
         )
+        self.claims = TakeoverClaims()
         self.equipment_prices = EquipmentPrices(lambda: self.provider, clock)
         self._market = MarketReader(lambda: self.provider, clock, pace.market)
         self._lookups, self._absences = LookUps(), Absences(clock, pace.agreeing_apart)

@@ -69,6 +69,10 @@ class CloudProvider(Protocol):
         """Returns the instances named `name`, or `name` with the number that the cloud appends when count > 1."""
         ...
 
+    async def find_by_tag(self, key: str, value: str, on_behalf_of: str) -> tuple[Instance, ...]:
+        """Returns the instances that bear this tag, whatever they belong to."""
+        ...
+
     async def list_offerings(self) -> tuple[Offering, ...]:
         """Returns every spot offering of the region, as quoted now."""
         ...
@@ -112,8 +116,8 @@ class CloudProvider(Protocol):
     async def mark(self, instance: Instance, ownership: Ownership | None, owner: str, on_behalf_of: str) -> str:
         """Changes whose an instance is by its tags, in one step, and returns the request id.
 
-        With `ownership` it belongs to that environment, called `owner`, from then on. With None it belongs to no
-        environment, and its tags say that `owner` has left it. Other tags stay as they are. To repeat it is harmless.
-        Lists may show the former tags for minutes. Source: Tag API 2018-08-13, ModifyResourceTags.
+        With `ownership` it belongs to that environment, called `owner`, from then on, and bears its mark. With None it
+        belongs to no environment, and its tags say that `owner` has left it. Other tags stay as they are. To repeat it
+        is harmless. Lists may show the former tags for minutes. Source: Tag API 2018-08-13, ModifyResourceTags.
         """
         ...

@@ -195,6 +195,14 @@ class Rollout:
 
 
 @dataclass(frozen=True, slots=True)
+class Adopt:
+    """`Adopt` names instances to be taken over: by id, and by a tag (key and value) that they bear."""
+
+    ids: tuple[str, ...] = ()
+    tag: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Desired:
     """`Desired` is what one environment asks for.
 
@@ -228,6 +236,7 @@ class Desired:
     on_demand: OnDemandShare = OnDemandShare()
     limits: Limits = Limits()
     gang: Gang | None = None
+    adopt: Adopt = Adopt()
     scale_in: ScaleInOrder = ScaleInOrder.COSTLIEST_FIRST
     capacity: CapacityWishes | None = None
     cordons: Cordons = Cordons()

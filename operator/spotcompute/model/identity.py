@@ -79,11 +79,23 @@ def is_launch_name(name: str, ownership: Ownership, sequence: int, count: int) -
 
 
 def is_named_by_us(instance: Instance, ownership: Ownership) -> bool:
-    """True when the instance's name has the form that `launch_name` gives to this environment's launches.
+    """True when the name has the form that `launch_name` gives to this environment's launches, or it was taken over.
 
-    In the console a person can copy our tags to an instance that is not ours. Its name still shows that it is not.
+    In the console a person can copy our tags to an instance that is not ours. Its name still shows that it is not, and
+    the mark of one that was taken over is of no use on another.
     """
-    return sequence_in(instance, ownership) is not None
+    return sequence_in(instance, ownership) is not None or was_adopted(instance, ownership)
+
+
+def adoption_mark(ownership: Ownership, instance_id: str) -> str:
+    """Returns the mark of an instance that this environment has taken over: 16 hex digits that fit no other one."""
+    text = f"{ownership.cluster_id}/{ownership.environment_id}/{instance_id}"
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def was_adopted(instance: Instance, ownership: Ownership) -> bool:
+    """True when the instance bears the mark of having been taken over by this environment."""
+    return instance.adopted == adoption_mark(ownership, instance.id)
 
 
 def sequence_in(instance: Instance, ownership: Ownership) -> int | None:

@@ -55,7 +55,9 @@ class Instance:
 
     `ownership` is read from its tags, and None when it has no such tags. Tags attach some seconds after the launch.
     `owner` is the environment's name in its tags (`model.identity.owner_label`). `retained` is the name of the
-    environment that was deleted and has left the instance running. `created_at` is the cloud's time
+    environment that was deleted and has left the instance running, `adopted` the mark of the one that has taken it over
+    (`model.identity.adoption_mark`). `charge_type` is how the cloud charges for it, where it is neither spot nor on
+    demand. `created_at` is the cloud's time
     (aware UTC). `last_operation` is the last API call on the instance, where the cloud shows one (`TerminateInstances`
     after a release), and `last_operation_request_id` is the id of that call. `subnet_id` is None for the account's
     default network where the cloud does not show one.
@@ -69,6 +71,9 @@ class Instance:
     ownership: Ownership | None = None
     owner: str | None = None
     retained: str | None = None
+    adopted: str | None = None
+    image_id: str | None = None
+    charge_type: str | None = None
     private_ip: str | None = None
     public_ip: str | None = None
     subnet_id: str | None = None

@@ -38,6 +38,7 @@ class Cause(StrEnum):
     UNHEALTHY = "Unhealthy"
     DELETED_BY_HAND = "DeletedByHand"
     ADOPTED = "Adopted"
+    TAKEN_OVER = "TakenOver"
     RETAINED = "Retained"
     NOT_OURS = "NotOurs"
     OUT_OF_REACH = "OutOfReach"
@@ -279,6 +280,34 @@ class Spending:
 
 
 @dataclass(frozen=True, slots=True)
+class Adoption:
+    """`Adoption` is an instance that the spec names to be taken over, since it was first looked at.
+
+    `marking` is set once its tags are changed, and `refused` says why it cannot be taken over. Once it is `done` it
+    was a member, and is not taken over a second time.
+    """
+
+    id: str
+    since: datetime
+    marking: Marking | None = None
+    refused: str | None = None
+    done: bool = False
+
+    @property
+    def is_open(self) -> bool:
+        """True when a place is kept for it."""
+        return not self.done and self.refused is None
+
+
+@dataclass(frozen=True, slots=True)
+class TagSearch:
+    """`TagSearch` says since when instances with a tag are searched for. `tag` is its key and value, with = between."""
+
+    tag: str
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Ledger:
     """`Ledger` is everything remembered about one environment.
 
@@ -297,7 +326,8 @@ class Ledger:
     `interruptions` are the last times at which spot was taken back, if the fallback counts them. Two are kept for
     gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
-    `self_ends` is set while instances have ended by themselves lately.
+    `self_ends` is set while instances have ended by themselves lately. `adoptions` holds what the spec names to be
+    taken over, `tag_search` since when it is searched for by a tag.
     """
 
     environment_id: str
@@ -326,6 +356,8 @@ class Ledger:
     rolled_at: datetime | None = None
     reclaimed: int = 0
     self_ends: SelfEnds | None = None
+    adoptions: Mapping[str, Adoption] = field(default_factory=dict)
+    tag_search: TagSearch | None = None
 
     @property
     def is_blank(self) -> bool:
@@ -335,7 +367,20 @@ class Ledger:
     @property
     def is_empty(self) -> bool:
         """True when nothing is owned, nothing is on its way, and nothing can still appear."""
-        return not self.intents and not self.members and self.quarantine_until is None
+        return not self.intents and not self.members and self.quarantine_until is None and not self.is_taking_over
+
+    @property
+    def is_taking_over(self) -> bool:
+        """True when tags of an instance were changed that is no member yet."""
+        return any(one.marking is not None and not one.done for one in self.adoptions.values())
+
+    def with_adoption(self, adoption: Adoption) -> Ledger:
+        """Returns the ledger with `adoption` added, or replaced by id."""
+        return replace(self, adoptions={**self.adoptions, adoption.id: adoption})
+
+    def without_adoption(self, instance_id: str) -> Ledger:
+        """Returns the ledger without that adoption."""
+        return replace(self, adoptions={key: one for key, one in self.adoptions.items() if key != instance_id})
 
     def with_member(self, member: Member) -> Ledger:
         """Returns the ledger with `member` added, or replaced by id."""

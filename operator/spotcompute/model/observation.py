@@ -52,5 +52,7 @@ class Observation:
     account: str = ""
     key: str = ""
     other_identities: frozenset[str] = frozenset()
+    #: Instances that may be taken over, as look-ups and a search by tag show them.
+    candidates: Mapping[str, Instance] = field(default_factory=dict)
     #: How many environments of the account wait for instances, as far as this process knows.
     waiting: int = 0

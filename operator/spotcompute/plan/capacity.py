@@ -27,9 +27,15 @@ def held_in_zone(ledger: Ledger, zone: str) -> int:
     return sum(member.pool.zone == zone and not member.on_demand for member in occupying(ledger))
 
 
-def in_flight(ledger: Ledger) -> int:
+def launching(ledger: Ledger) -> int:
     """Returns how many places are taken by launches whose outcome is not known yet."""
     return sum(intent.missing for intent in ledger.intents)
+
+
+def in_flight(ledger: Ledger) -> int:
+    """Returns how many places are taken by what is on its way: launched, or about to be taken over."""
+    taken_over = (one for one in ledger.adoptions.values() if one.is_open and one.id not in ledger.members)
+    return launching(ledger) + sum(1 for _ in taken_over)
 
 
 def held_on_demand(ledger: Ledger) -> int:
@@ -39,7 +45,7 @@ def held_on_demand(ledger: Ledger) -> int:
 
 
 def shortfall(ledger: Ledger, replicas: int) -> int:
-    """Returns how many instances are missing; launches in flight count as present."""
+    """Returns how many instances are missing; what is on its way counts as present."""
     return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))
 
 

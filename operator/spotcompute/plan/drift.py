@@ -47,10 +47,14 @@ class Asked:
 
     def drift_of(self, member: Member) -> frozenset[Drift]:
         """Returns in what the instance differs from the spec; empty when a launch of now would make it so."""
+        return self.drift(member, self._instances.get(member.id))
+
+    def drift(self, member: Member, instance: Instance | None) -> frozenset[Drift]:
+        """Returns the same of an instance as it is given here."""
         differs = {
             Drift.TEMPLATE: member.template_digest not in (None, self._template),
             Drift.ZONE: bool(self._zones) and member.pool.zone not in self._zones,
-            Drift.SUBNET: self._is_in_another_subnet(self._instances.get(member.id)),
+            Drift.SUBNET: self._is_in_another_subnet(instance),
             Drift.INSTANCE_TYPE: self._is_of_another_type(member),
             Drift.CHARGE_TYPE: member.on_demand and not self._desired.allows_on_demand,
         }

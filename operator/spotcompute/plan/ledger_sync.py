@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from spotcompute.cloud.errors import OutcomeUnknown, Unclassified
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
-from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in
+from spotcompute.model.identity import is_named_by_us, is_of_launch, sequence_in, was_adopted
 from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence
@@ -226,7 +226,10 @@ class _LedgerSync:
                 continue
             member = Member(instance.id, instance.pool, instance.created_at, seen=True, on_demand=instance.on_demand)
             self.ledger = self.ledger.with_member(member)
-            self.activities.append(self._activity(ActivityType.ADOPT, Cause.ADOPTED, instance.id, instance.created_at))
+            is_taken_over = was_adopted(instance, self._desired.ownership)
+            cause = Cause.TAKEN_OVER if is_taken_over else Cause.ADOPTED
+            since = self._now if is_taken_over else instance.created_at
+            self.activities.append(self._activity(ActivityType.ADOPT, cause, instance.id, since))
             self._check_memory(sequence_in(instance, self._desired.ownership) or 0)
 
     def _check_memory(self, sequence: int) -> None:

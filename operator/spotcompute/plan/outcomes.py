@@ -257,8 +257,12 @@ def _answered(
 def _with_mark(situation: Situation, outcome: Marked) -> Ledger:
     ledger = situation.ledger
     for instance_id in outcome.instance_ids:
-        member = ledger.members.get(instance_id)
-        if member is not None and member.marking is not None:
+        adoption, member = ledger.adoptions.get(instance_id), ledger.members.get(instance_id)
+        if outcome.mark.ownership is not None:
+            if adoption is not None and adoption.marking is not None:
+                marking = _mark_answered(adoption.marking, outcome.result, situation.now)
+                ledger = ledger.with_adoption(replace(adoption, marking=marking))
+        elif member is not None and member.marking is not None:
             marking = _mark_answered(member.marking, outcome.result, situation.now)
             ledger = ledger.with_member(replace(member, marking=marking))
     return ledger
@@ -282,7 +286,7 @@ def _mark_activity(outcome: Marked, now: datetime) -> list[Activity]:
         return []
     return [
         Activity(
-            ActivityType.RETAIN,
+            ActivityType.RETAIN if outcome.mark.ownership is None else ActivityType.ADOPT,
             ActivityState.FAILED,
             cause=outcome.mark.because,
             started_at=now,

@@ -12,6 +12,7 @@ from datetime import datetime
 from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.plan.actions import Action, Launch, Learned, Plan
+from spotcompute.plan.adoption import searching_until, taking_over
 from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.brake import after_self_end
@@ -54,16 +55,19 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     if situation.desired.paused and not situation.desired.deleting:
         return Plan(situation.ledger)
     if situation.desired.retaining:
+        situation = situation.with_ledger(taking_over(situation)[0])
         ledger, mark = letting_go(situation)
         return Plan(ledger, (mark,) if mark is not None else ())
     situation = situation.with_ledger(_with_clocks(situation))
-    ledger, notices = with_notices(situation)
+    ledger, mark = taking_over(situation)
+    ledger, notices = with_notices(situation.with_ledger(ledger))
     ledger, releases, activities = _releases(situation.with_ledger(ledger))
     situation = surging(situation.with_ledger(ledger))
     ledger, replays = _replays(situation)
     situation = situation.with_ledger(ledger)
     ledger, launches = _launches(situation, learned)
-    return Plan(ledger, (*releases, *replays, *launches), (*notices, *activities))
+    marks = (mark,) if mark is not None else ()
+    return Plan(ledger, (*releases, *marks, *replays, *launches), (*notices, *activities))
 
 
 def _with_clocks(situation: Situation) -> Ledger:
@@ -184,6 +188,8 @@ def _launches(situation: Situation, learned: Learned) -> tuple[Ledger, tuple[Act
     """Records launches of what is missing, and asks for them."""
     desired, ledger = situation.desired, situation.ledger
     if situation.missing == 0 or situation.observed.other_identities or not may_launch(desired, ledger, learned):
+        return ledger, ()
+    if searching_until(situation) is not None:
         return ledger, ()
     if any(may_await_answer(intent, situation.now, situation.policy) for intent in ledger.intents):
         return ledger, ()

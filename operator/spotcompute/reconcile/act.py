@@ -11,10 +11,10 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
-from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown
+from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown, Refused
 from spotcompute.cloud.few import few_at_once
 from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
-from spotcompute.model.instance import Instance
+from spotcompute.model.instance import Instance, Ownership
 from spotcompute.plan.actions import Launch, Launched, Mark, Marked, Outcome, Plan, Postponed, Terminate, Terminated
 
 #: CVM's limit of ids per TerminateInstances call.
@@ -34,7 +34,13 @@ RELEASE_SECONDS = 2.0
 MARKS_UNDER_WAY, MARK_SECONDS = 16, 10.0
 
 
-async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, environment: str) -> list[Outcome]:
+#: Says whether an instance may be taken over: no other environment is about to do so.
+Claim = Callable[[str], bool]
+
+
+async def perform(
+    plan: Plan, provider: CloudProvider, user_data: str | None, environment: str, claim: Claim = lambda _: True
+) -> list[Outcome]:
     """Carries out the plan: releases first, one after the other, then tags and launches, some at the same time.
 
     A launch takes the cloud some seconds, so launches that waited for each other would not use the rate of the account.
@@ -46,7 +52,7 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
             for ids, result in await releases.terminate(action.instance_ids, action.together):
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
         elif isinstance(action, Mark):
-            outcomes += await _Marks(action, provider, environment).send()
+            outcomes += await _Marks(action, provider, environment, claim).send()
     launches = [action for action in plan.actions if isinstance(action, Launch)]
     answers = await _Launches(provider, user_data, environment).send(launches)
     return outcomes + sorted(answers, key=lambda answer: not isinstance(answer.result, LaunchReceipt))
@@ -55,8 +61,8 @@ async def perform(plan: Plan, provider: CloudProvider, user_data: str | None, en
 class _Marks:
     """`_Marks` changes the tags of the instances of one action, for ten seconds in all."""
 
-    def __init__(self, mark: Mark, provider: CloudProvider, environment: str) -> None:
-        self._mark, self._provider, self._environment = mark, provider, environment
+    def __init__(self, mark: Mark, provider: CloudProvider, environment: str, claim: Claim) -> None:
+        self._mark, self._provider, self._environment, self._claim = mark, provider, environment, claim
         self._until = asyncio.get_running_loop().time() + MARK_SECONDS
         self._is_over = False
 
@@ -74,10 +80,25 @@ class _Marks:
         if self._is_over or asyncio.get_running_loop().time() >= self._until:
             return Postponed()
         try:
+            if self._mark.ownership is not None:
+                instance = await self._still_free(instance, self._mark.ownership)
             return await self._provider.mark(instance, self._mark.ownership, self._mark.owner, self._environment)
         except CloudError as error:
-            self._is_over = self._is_over or not isinstance(error, OF_ONE_INSTANCE)
+            self._is_over = self._is_over or not isinstance(error, (*OF_ONE_INSTANCE, NotFree))
             return error
+
+    async def _still_free(self, instance: Instance, ownership: Ownership) -> Instance:
+        """Returns the instance as it is now. Raises NotFree when it is, or is about to be, another environment's."""
+        if not self._claim(instance.id):
+            raise NotFree("TakenOverElsewhere", "another environment is taking it over")
+        fresh = await self._provider.get_instances([instance.id], self._environment)
+        if len(fresh) != 1 or fresh[0].ownership not in (None, ownership):
+            raise NotFree("NotFree", "it belongs to another environment by now, or is gone")
+        return fresh[0]
+
+
+class NotFree(Refused):
+    """`NotFree` means that an instance is not taken over, because it is another environment's."""
 
 
 class _Launches:

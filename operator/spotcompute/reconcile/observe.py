@@ -17,6 +17,7 @@ from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.account_match import AccountMatch, awaits_number, judge_account, match_account
+from spotcompute.plan.adoption import to_look_for
 from spotcompute.plan.expiry import with_expiry
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
@@ -39,6 +40,7 @@ class Observer:
         Raises `Problem` when the cloud shows nothing, or may show another account.
         """
         observed = await self._observe(target, ledger, now)
+        observed = await self._with_candidates(target, ledger, observed)
         ledger, left_behind = await self._in_reach(target, ledger, observed, now)
         situation = Situation(
             with_pools(with_expiry(target.desired, now), observed.market), ledger, observed, now, self._policy
@@ -79,6 +81,21 @@ class Observer:
             return await target.access.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)
         except CloudError as error:
             raise self._reach.unreadable(target.environment, target.access, error, ledger.environment_id) from None
+
+    async def _with_candidates(self, target: Target, ledger: Ledger, observed: Observation) -> Observation:
+        """Returns the observation with what may be taken over. What bears our marks by now is one of our instances."""
+        desired = with_expiry(target.desired, observed.observed_at)
+        ids = to_look_for(desired, ledger)
+        tag = None if desired.deleting or desired.paused or desired.expired else desired.adopt.tag
+        if not ids and tag is None:
+            return observed
+        try:
+            found = await target.access.candidates(ids, tag, ledger.environment_id)
+        except CloudError as error:
+            raise self._reach.unreadable(target.environment, target.access, error, ledger.environment_id) from None
+        found = {key: one for key, one in found.items() if key not in ledger.members}
+        ours = {key: one for key, one in found.items() if one.ownership == desired.ownership}
+        return replace(observed, candidates=found, instances={**observed.instances, **ours})
 
     async def with_equipment_prices(self, target: Target, situation: Situation) -> Situation:
         """Returns the situation with the prices of disks and bandwidth wherever there are instances, or may be soon.

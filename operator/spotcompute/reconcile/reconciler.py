@@ -235,8 +235,17 @@ class Reconciler:
     async def _act(self, run: _Run, plan: Plan) -> None:
         """Carries out the plan. What comes back is unsaved until the next commit or report."""
         target = run.target
+        claims, environment_id = target.access.inventory.claims, run.situation.ledger.environment_id
         run.unsaved.clear()
-        run.unsaved.extend(await perform(plan, target.access.provider, target.encoded_user_data, target.label))
+        run.unsaved.extend(
+            await perform(
+                plan,
+                target.access.provider,
+                target.encoded_user_data,
+                target.label,
+                lambda instance_id: claims.claim(instance_id, environment_id),
+            )
+        )
         for outcome in run.unsaved:
             if isinstance(outcome, Launched) and isinstance(outcome.result, LaunchReceipt):
                 intent, environment_id = outcome.launch.intent, run.situation.ledger.environment_id

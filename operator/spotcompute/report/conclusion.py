@@ -11,16 +11,15 @@ from spotcompute.api.conditions import Condition, ConditionType, Reason
 from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
-from spotcompute.model.desired import Cordon, Desired
 from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import Pool
 from spotcompute.plan.account_match import is_number
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.adoption import searching_until
 from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
 from spotcompute.plan.budget import hourly_cost
-from spotcompute.plan.capacity import in_flight, occupying, ready_count
-from spotcompute.plan.cordon import in_force
+from spotcompute.plan.capacity import in_flight, launching, occupying, ready_count
 from spotcompute.plan.drift import Asked, Drift
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.mix import on_demand_members
@@ -161,7 +160,7 @@ def conclude(situation: Situation) -> Conclusion:
         return Conclusion("Stalled", blocked.reason, f"{counts}; {blocked.text}", stalled=True)
     if ledger.intents:
         message = (
-            f"{counts}; {in_flight(ledger)} asked for without an answer yet: finding out whether they were launched"
+            f"{counts}; {launching(ledger)} asked for without an answer yet: finding out whether they were launched"
         )
         return Conclusion("Filling", Reason.SETTLING, message)
     changing = _changing(situation, counts, desired.replicas - ready)
@@ -315,8 +314,10 @@ def _still_to_come(ledger: Ledger) -> list[str]:
     """Returns what a deletion waits for besides the instances that it knows."""
     reasons = []
     if ledger.intents:
-        count = in_flight(ledger)
+        count = launching(ledger)
         reasons.append(f"{count} launch without an answer" if count == 1 else f"{count} launches without an answer")
+    if ledger.is_taking_over:
+        reasons.append("instances whose tags were being changed")
     if ledger.quarantine_until:
         reasons.append(f"{to_text(ledger.quarantine_until)}, since status was lost")
     return reasons
@@ -372,6 +373,11 @@ def _missing(situation: Situation, counts: str) -> Conclusion:
             f"{counts}; status was lost: nothing is launched before {until}, so that all instances can show up first"
         )
         return Conclusion("Filling", Reason.RECOVERING, message)
+    if (shown_by := searching_until(situation)) is not None:
+        message = (
+            f"{counts}; nothing is bought before {to_text(shown_by)}, so that all instances with the tag can show up"
+        )
+        return Conclusion("Filling", Reason.ADOPTING, message)
     if not may_launch(situation.desired, ledger, Learned()):
         return _one_time_over(situation, counts)
     why, held = why_short(situation), _held_for(situation)
@@ -401,21 +407,6 @@ def gang_condition(situation: Situation) -> list[Condition]:
     return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(situation))]
 
 
-def cordon_condition(situation: Situation) -> list[Condition]:
-    """Returns one condition more while a zone is closed for launches, or what should close one cannot be read."""
-    desired, unread = situation.desired, situation.desired.cordons.unread
-    closed = in_force(desired, situation.now)
-    if desired.deleting or not (closed or unread):
-        return []
-    said = _said_of_cordons(closed, desired) if closed else []
-    if unread:
-        said.append(
-            f"not understood: {', '.join(unread)}. Write a zone, or ZONE@2026-12-24T18:00:00Z, with commas between"
-        )
-    reason = Reason.CORDON_UNREADABLE if unread else Reason.CORDONED
-    return [Condition(ConditionType.CORDONED, _truth(bool(closed)), reason, ". ".join(said))]
-
-
 def nodes_condition(situation: Situation) -> list[Condition]:
     """Returns one condition more while the nodes of the instances cannot be looked after; none otherwise."""
     problem = situation.nodes_problem
@@ -423,14 +414,6 @@ def nodes_condition(situation: Situation) -> list[Condition]:
         return []
     message = f"nodes are not bound, and not given up when their instance is gone: {problem}"
     return [Condition(ConditionType.NODES_KEPT, "False", Reason.NODES_NOT_KEPT, message)]
-
-
-def _said_of_cordons(closed: Sequence[Cordon], desired: Desired) -> list[str]:
-    named = [f"{one.zone} until {to_text(one.until)}" if one.until else one.zone for one in closed]
-    used = {pool.zone for pool, _ in desired.pools} | {one.zone for one in desired.placements}
-    strange = [one.zone for one in closed if one.zone not in used]
-    said = [f"nothing is launched in {', '.join(named)}; what runs there stays"]
-    return [*said, f"no placement is in {', '.join(strange)}"] if strange else said
 
 
 def _one_time_over(situation: Situation, counts: str) -> Conclusion:

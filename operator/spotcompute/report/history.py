@@ -179,6 +179,7 @@ _LOSS_REASONS = {
 _REFUSED = {
     ActivityType.TERMINATE: "ReleaseRefused",
     ActivityType.RETAIN: "RetainRefused",
+    ActivityType.ADOPT: "AdoptRefused",
 }
 
 
@@ -217,6 +218,8 @@ def _changed_hands(activity: Activity, ids: str) -> Event:
         return _disowned(activity, ids)
     if activity.type is ActivityType.RETAIN:
         return Event("Normal", "InstanceRetained", f"{ids} runs on, and belongs to no environment any more")
+    if activity.cause == Cause.TAKEN_OVER:
+        return Event("Normal", "InstanceAdopted", f"{ids} was taken over, as the spec asks for")
     return Event("Normal", "InstanceAdopted", f"{ids} carries this environment's marks and was not remembered")
 
 

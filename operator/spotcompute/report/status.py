@@ -22,10 +22,10 @@ from spotcompute.plan.budget import price_of
 from spotcompute.plan.capacity import in_flight, is_ready, occupies, occupying, ready_count
 from spotcompute.plan.drift import Asked
 from spotcompute.plan.situation import Situation
+from spotcompute.report.adoption import adoption_condition, adoption_rows
 from spotcompute.report.conclusion import (
     Conclusion,
     conclude,
-    cordon_condition,
     gang_condition,
     instances_in,
     leaving_note,
@@ -33,6 +33,7 @@ from spotcompute.report.conclusion import (
     pool_state,
     state_refusal_condition,
 )
+from spotcompute.report.cordon import cordon_condition
 from spotcompute.report.cost import cost_status, optional_money, summed_up, with_spending
 from spotcompute.report.history import appended, settled
 from spotcompute.report.quote import with_first_error
@@ -156,6 +157,7 @@ def full_status(
         **_conditions(previous, situation, with_first_error(conclude(situation), extras.quote)),
         **_counts(situation),
         **_instances(situation),
+        "adoptions": adoption_rows(situation),
         **_pools(situation),
         **_nodes(situation),
         **_cost(paid, extras.currency),
@@ -199,7 +201,12 @@ _NOTHING: tuple[object, ...] = (None, [], {})
 
 def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: Conclusion) -> dict[str, Any]:
     """Returns the state of the environment in one word, one reason and conditions, and when the next attempt is."""
-    others = (*gang_condition(situation), *cordon_condition(situation), *nodes_condition(situation))
+    others = (
+        *gang_condition(situation),
+        *cordon_condition(situation),
+        *adoption_condition(situation),
+        *nodes_condition(situation),
+    )
     found = [*conclusion.conditions(), *others, *state_refusal_condition(situation.ledger)]
     before = previous.get("conditions") or []
     return {

@@ -13,6 +13,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Member
 from spotcompute.plan.absence import may_soon_be_proven
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.adoption import next_adoption, searching_until
 from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import occupies, stuck_since
 from spotcompute.plan.cordon import next_end
@@ -81,6 +82,8 @@ def _blocked(situation: Situation) -> datetime | None:
 def _is_asking(situation: Situation) -> bool:
     """True when something is missing, and it could be launched if a pool could be asked."""
     ledger, now, policy = situation.ledger, situation.now, situation.policy
+    if searching_until(situation) is not None:
+        return False
     if situation.observed.other_identities or any(may_await_answer(one, now, policy) for one in ledger.intents):
         return False
     return situation.missing > 0 and may_launch(situation.desired, ledger, Learned())
@@ -339,6 +342,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("a refused state has been shown long enough", _refusal_shown),
     ("the quarantine ends", _quarantine),
     ("an instance is to be left", _retaining),
+    ("an instance is to be taken over", next_adoption),
     ("a released instance is still listed", _release_without_effect),
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),

@@ -49,8 +49,7 @@ from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
 
-#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10, 20 and 20 calls a
-#: second.
+#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10, 20 and 20 calls a second.
 #: Launches decide how long an environment waits, and use nearly all of it: all calls of a second at once, and then none
 #: for a twentieth of a second more, because requests do not arrive as evenly as they leave. Of the others a tenth is
 #: left to other programs. Source: CVM API category table and the actions' pages.
@@ -173,6 +172,11 @@ class TencentProvider:
             if not {instance.name for instance in listed}.issuperset(names):
                 break
         return tuple(found.values())
+
+    async def find_by_tag(self, key: str, value: str, on_behalf_of: str) -> tuple[Instance, ...]:
+        """Lists every instance with that tag. Source: DescribeInstances, filter ``tag:<key>``."""
+        listed = await self._list({f"tag:{key}": [value]}, on_behalf_of)
+        return tuple(instance for instance in listed if instance.tags.get(key) == value)
 
     async def list_offerings(self) -> tuple[Offering, ...]:
         """Returns all spot quotes of the region, in one call. Source: DescribeZoneInstanceConfigInfos."""

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+from spotcompute.model.identity import adoption_mark
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.launch import Disk, LaunchRequest, Template
 from spotcompute.model.offering import Offering, Pool, Stock
@@ -20,7 +21,7 @@ from spotcompute.model.offering import Offering, Pool, Stock
 CLUSTER_TAG = "spotcompute-cluster"
 ENVIRONMENT_TAG = "spotcompute-environment"
 OWNER_TAG = "spotcompute-owner"
-RETAINED_TAG = "spotcompute-retained"
+RETAINED_TAG, ADOPTED_TAG = "spotcompute-retained", "spotcompute-adopted"
 MANAGER_TAG = "managed-by"
 MANAGER = "spotcompute-operator"
 
@@ -95,10 +96,11 @@ def mark_parameters(instance: Instance, ownership: Ownership | None, owner: str,
     """
     tags = instance.tags
     if ownership is None:
-        replaced, unwanted = {RETAINED_TAG: owner}, {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG}
+        replaced, unwanted = {RETAINED_TAG: owner}, {CLUSTER_TAG, ENVIRONMENT_TAG, OWNER_TAG, ADOPTED_TAG}
         unwanted |= {MANAGER_TAG} if tags.get(MANAGER_TAG) == MANAGER else set()
     else:
-        replaced, unwanted = _marks(ownership, owner), {RETAINED_TAG}
+        replaced = _marks(ownership, owner) | {ADOPTED_TAG: adoption_mark(ownership, instance.id)}
+        unwanted = {RETAINED_TAG}
     return _without_empty(
         {
             "Resource": f"qcs::cvm:{region}:uin/{account}:instance/{instance.id}",
@@ -154,8 +156,11 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
         pool=Pool(_text(item["Placement"]["Zone"]), _text(item["InstanceType"])),
         created_at=_time(item["CreatedTime"]),
         ownership=ownership_from(tags),
-        owner=tags.get(OWNER_TAG) or None,
-        retained=tags.get(RETAINED_TAG) or None,
+        owner=_given(tags, OWNER_TAG),
+        retained=_given(tags, RETAINED_TAG),
+        adopted=_given(tags, ADOPTED_TAG),
+        image_id=_given(item, "ImageId"),
+        charge_type=_other_charge_type(item),
         private_ip=_first(item.get("PrivateIpAddresses")),
         public_ip=_first(item.get("PublicIpAddresses")),
         subnet_id=(item.get("VirtualPrivateCloud") or {}).get("SubnetId") or None,
@@ -166,6 +171,17 @@ def instance_from(item: Mapping[str, Any]) -> Instance:
         last_operation_request_id=item.get("LatestOperationRequestId") or None,
         tags=tags,
     )
+
+
+def _given(values: Mapping[str, Any], key: str) -> Any:
+    """Returns the value of that name. None when it is absent or empty."""
+    return values.get(key) or None
+
+
+def _other_charge_type(item: Mapping[str, Any]) -> str | None:
+    """Returns how the instance is charged for, where it is neither spot nor on demand."""
+    charged = _given(item, "InstanceChargeType")
+    return None if charged in (SPOT, ON_DEMAND) else charged
 
 
 def ownership_from(tags: Mapping[str, str]) -> Ownership | None:
