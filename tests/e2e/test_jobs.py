@@ -249,6 +249,7 @@ def test_a_queued_job_waits_with_its_reason_survives_two_reclaims_and_leaves_not
     joined = time.monotonic()
     eventually(lambda: sum(map(len, queued.running().values())) >= 16, "the tasks run")
     noticed, taken = sorted(queued.running())[:2]
+    queued.stage.announced = 1
     queued.cluster.cloud.post("interrupt", instances=[noticed], notice_seconds=8)
     queued.cluster.cloud.post("interrupt", instances=[taken], notice_seconds=0)
     eventually(lambda: queued.job().get("succeeded") == TASKS, f"{TASKS} of {TASKS}", 120)

@@ -146,6 +146,7 @@ def test_a_job_survives_two_machines_that_are_taken_one_without_notice(farm: Far
     farm.stage.kubectl.apply(job(tasks=9, seconds=15))
     eventually(lambda: all(farm.on(name) for name in farm.nodes()), "every machine works")
     noticed, taken = sorted(farm.bound())[:2]
+    farm.stage.announced = 1
     farm.cloud.post("interrupt", instances=[noticed], notice_seconds=120)
     farm.cloud.post("interrupt", instances=[taken], notice_seconds=0)
     eventually(lambda: farm.nodes()[noticed]["spec"].get("unschedulable"), "it gets no new pods")
