@@ -113,6 +113,13 @@ def long(prefix: str, length: int) -> str:
 #: What lets work decide how many instances there are.
 CLAIMED = {"from": "Claims", "maxReplicas": 2}
 
+
+def claims(most: int, begins: str, idle: int, cpu: int, memory: int) -> dict[str, Any]:
+    """The part of a spec that lets work decide, with every field."""
+    reserved = {"cpuMillis": cpu, "memoryMiB": memory}
+    return {"from": "Claims", "maxReplicas": most, "minAvailable": begins, "idleSeconds": idle, "reserved": reserved}
+
+
 #: Access through a bandwidth package.
 PACKAGE = {"internetChargeType": "BANDWIDTH_PACKAGE", "internetMaxBandwidthOut": 5}
 
@@ -692,6 +699,11 @@ AT_THE_BOUNDS = [
 ]
 
 #: Every value of every enumeration.
+AT_THE_BOUNDS += [
+    Row({"nodes": {}, "capacity": claims(1, "All", 0, 0, 0)}, name="the least of claims"),
+    Row({"nodes": {}, "capacity": claims(2000, "Any", 86_400, 1_000_000, 10_000_000)}, name="the most of claims"),
+]
+
 ONE_OF = [
     *(accepted(requestPolicy=value) for value in ("Persistent", "OneTime")),
     *(accepted(deletionPolicy=value) for value in ("Delete", "Retain")),
@@ -772,7 +784,6 @@ SENSE = [
     Row(REQUIREMENTS | {"instanceRequirements.cpu": {"min": 2, "max": 2}}, name="exactly two vCPU"),
     Row(REQUIREMENTS | {"limits.maxHourlyCost": "0.5"}, name="requirements and a limit"),
     accepted(nodes={}, capacity=CLAIMED),
-    accepted(nodes={}, capacity={"from": "Claims", "maxReplicas": 2000, "minAvailable": "Any", "idleSeconds": 0}),
     accepted(nodes={}, capacity=CLAIMED, limits={"maxReplicas": 2}),
     accepted(gang={"minAvailable": 2}),
     accepted(gang={"minAvailable": 2}, replicas=0),
