@@ -700,6 +700,7 @@ AT_THE_BOUNDS = [
 
 #: Every value of every enumeration.
 AT_THE_BOUNDS += [
+    *(accepted(nodes__drain={"timeoutSeconds": seconds}) for seconds in (0, 86_400)),
     Row({"nodes": {}, "capacity": claims(1, "All", 0, 0, 0)}, name="the least of claims"),
     Row({"nodes": {}, "capacity": claims(2000, "Any", 86_400, 1_000_000, 10_000_000)}, name="the most of claims"),
 ]

@@ -80,7 +80,7 @@ def _rights_of_all(lease: str) -> tuple[Right, ...]:
 def _rights_for_nodes() -> tuple[Right, ...]:
     return (
         *(Right(_NODES, Where.CLUSTER, verb, "", "nodes") for verb in (*_LOOK, "patch", "delete")),
-        *(Right(_NODES, Where.CLUSTER, verb, "", "pods") for verb in ("list", "delete")),
+        *(Right(_NODES, Where.CLUSTER, verb, "", "pods") for verb in (*_LOOK, "delete")),
         Right(_NODES, Where.CLUSTER, "patch", "", "pods", "status"),
         Right(_NODES, Where.CLUSTER, "create", "", "pods", "eviction"),
         Right(_NODES, Where.CLUSTER, "list", _CERTIFICATES, _REQUESTS),
