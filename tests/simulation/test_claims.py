@@ -24,7 +24,7 @@ from spotcompute.reconcile.claim_keeper import ClaimKeeper
 #: A machine takes so long from RUNNING until its node is ready.
 BOOT_SECONDS = 30.0
 
-#: How long the market is dry. `DRY_DAYS=7` is the figure of docs/figures.md, and takes minutes.
+#: How long the market is dry. `DRY_DAYS=1` is the figure of docs/figures.md, and takes minutes.
 DRY_SECONDS = float(os.environ.get("DRY_DAYS", "0.04")) * 86_400
 
 TASKS, MACHINES, IDLE_SECONDS = 20, 5, 60
