@@ -50,6 +50,9 @@ DENIED = [
     *each("create patch delete", "customresourcedefinitions", "apiextensions.k8s.io"),
     *each("create patch", "mutatingwebhookconfigurations", "admissionregistration.k8s.io"),
     *each("create patch", "validatingwebhookconfigurations", "admissionregistration.k8s.io"),
+    # It may not lift what protects an environment from deletion.
+    *each("create patch delete", "validatingadmissionpolicies", "admissionregistration.k8s.io"),
+    *each("create patch delete", "validatingadmissionpolicybindings", "admissionregistration.k8s.io"),
     *each("create", "persistentvolumes"),
     # Its own notes and Lease are the only ones it reads and writes.
     *each("list watch update delete", "configmaps", "", HOME),

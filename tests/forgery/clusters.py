@@ -49,7 +49,7 @@ class Side(Cloud):
         self.simulator, self.violations = shared.simulator, shared.violations
         self.pool_troubles, self.on_request, self.on_list = shared.pool_troubles, shared.on_request, shared.on_list
         self.cluster, self.mutations, self._shared = cluster, 0, shared
-        self._given = shared._given
+        self._given, self.silent_zones = shared._given, shared.silent_zones
 
     def advance(self) -> None:
         """As of the shared cloud."""
