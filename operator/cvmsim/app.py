@@ -114,13 +114,19 @@ class Server:
     def _metadata(self, request: web.BaseRequest) -> web.Response:
         """Answers a machine about itself: what it asked for, or 404.
 
-        The machine is named by a header, in the query, or by its address.
+        The machine is named by a header, in the query, or by its address. Who has none of these asks for the machine on
+        which this host's clients run, which has a role and no more.
         """
         sim = self._sim
         sim.world.advance(sim.clock.now())
         named = request.headers.get("X-Sim-Instance") or request.query.get("instance")
         one = sim.world.instances.get(named) if named else sim.world.living_at(request.remote or "")
-        found = metadata.answer(one, request.path.removeprefix(METADATA)) if one is not None and one.is_live else None
+        path, machine = request.path.removeprefix(METADATA), sim.world.catalog.machine
+        found = None
+        if one is not None and one.is_live:
+            found = metadata.answer(sim.world, one, path)
+        elif not named and machine is not None:
+            found = metadata.key_of_role(sim.world, machine, path)
         if found is None:
             return web.Response(status=404, text="404 page not found")
         return web.Response(text=found)

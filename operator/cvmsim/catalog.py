@@ -3,7 +3,7 @@
 Apart from `world`, which changes. A catalog is edited by people, so every mistake in it is named by its field.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from ipaddress import IPv4Network
@@ -116,6 +116,15 @@ class Account:
     security_groups: Mapping[str, tuple[str, ...]]
     key_pairs: Mapping[str, tuple[str, ...]]
     roles: tuple[str, ...]
+    identity_providers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """`Machine` is the machine on which clients on this host run: its account, and the CAM role it has."""
+
+    account: str
+    role: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +152,7 @@ class Catalog:
     switches: Mapping[str, object] = field(default_factory=dict)
     limits: Mapping[str, float] = field(default_factory=dict)
     tariff: Tariff = field(default_factory=Tariff)
+    machine: Machine | None = None
 
 
 class _Node:
@@ -228,7 +238,8 @@ def load(path: Path = DEFAULT_WORLD) -> Catalog:
 
 def parse(document: object) -> Catalog:
     """Returns the Catalog in the parsed YAML. Raises WorldFileError when it uses a name that is not defined."""
-    names = ("regions", "types", "offerings", "disks", "internet", "images", "accounts", "switches", "limits")
+    names = ("regions", "types", "offerings", "disks", "internet", "images", "accounts", "machine", "switches",
+             "limits")  # fmt: skip
     root = _Node(document, "").only(*names)
     regions = {name: node.text("name", name) for name, node in root.child("regions").children()}
     zones = {zone.name: zone for name, node in root.child("regions").children() for zone in _zones(name, node)}
@@ -238,7 +249,15 @@ def parse(document: object) -> Catalog:
     openings = tuple(_openings(root.child("offerings"), zones, types))
     limits = {name: float(root.child("limits").whole(name)) for name in root.child("limits").value}
     switches = root.child("switches").value
-    return Catalog(regions, zones, types, openings, images, accounts, switches, limits, _tariff(root))
+    machine = _machine(root.child("machine"), accounts) if "machine" in root.value else None
+    return Catalog(regions, zones, types, openings, images, accounts, switches, limits, _tariff(root), machine)
+
+
+def _machine(node: _Node, accounts: Mapping[str, Account]) -> Machine:
+    machine = Machine(node.only("account", "role").text("account"), node.text("role"))
+    _known(machine.account, accounts, node.at("account"), "account")
+    _known(machine.role, accounts[machine.account].roles, node.at("role"), "role")
+    return machine
 
 
 def _zones(region: str, node: _Node) -> list[Zone]:
@@ -300,7 +319,7 @@ def _image(node: _Node) -> Image:
 
 def _account(node: _Node, zones: Mapping[str, Zone]) -> Account:
     node.only("uin", "appId", "name", "credentials", "balance", "spotQuota", "networks", "securityGroups", "keyPairs",
-              "roles")  # fmt: skip
+              "roles", "identityProviders")  # fmt: skip
     credentials = tuple(Credential(row.text("secretId"), row.text("secretKey")) for row in node.rows("credentials"))
     quota = node.value.get("spotQuota", 50)
     limits = _Node(quota if isinstance(quota, dict) else {"default": quota}, node.at("spotQuota"))
@@ -317,6 +336,7 @@ def _account(node: _Node, zones: Mapping[str, Zone]) -> Account:
         },
         key_pairs={region: node.child("keyPairs").words(region) for region in node.child("keyPairs").value},
         roles=node.words("roles"),
+        identity_providers=node.words("identityProviders"),
     )
 
 
@@ -338,6 +358,6 @@ def _network(node: _Node) -> IPv4Network:
         raise WorldFileError(f"{node.at('cidr')}: {problem}") from problem
 
 
-def _known(name: str, known: Mapping[str, object], path: str, what: str) -> None:
+def _known(name: str, known: Collection[str], path: str, what: str) -> None:
     if name not in known:
         raise WorldFileError(f"{path}: no {what} {name!r}; known are {', '.join(known)}")

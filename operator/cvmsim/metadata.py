@@ -4,18 +4,53 @@ Apart from `app`, which carries the answers. Paths are those below `http://metad
 """
 
 import base64
+import json
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 
+from cvmsim.actions.look import utc
+from cvmsim.catalog import Machine
 from cvmsim.instance import Instance
+from cvmsim.lending import key_of_machine
+from cvmsim.world import World
 
+ROLE = "meta-data/cam/security-credentials/"
 CHINA = timezone(timedelta(hours=8))  # the vendor writes the notice in this time
 
 
-def answer(one: Instance, path: str) -> str | None:
+def answer(world: World, one: Instance, path: str) -> str | None:
     """Returns what the service says under `path`. None when it has nothing to say (404)."""
+    if path.startswith(ROLE):
+        role = one.order.template.get("CamRoleName")
+        return key_of_role(world, Machine(one.order.account, role), path) if role else None
     say = PATHS.get(path)
     return say(one) if say else None
+
+
+def key_of_role(world: World, machine: Machine, path: str) -> str | None:
+    """Returns the name of the machine's role, or the key of the role that `path` names. None for anything else.
+
+    Source: CVM documentation, "Instance roles"; the fields are those that the vendor's SDKs read.
+    """
+    name = path.removeprefix(ROLE)
+    if path == name:
+        return None
+    if not name:
+        return machine.role
+    if name != machine.role:
+        return None
+    key = key_of_machine(world, machine.account, machine.role)
+    expires_at = key.expires_at or 0.0
+    return json.dumps(
+        {
+            "TmpSecretId": key.secret_id,
+            "TmpSecretKey": key.secret_key,
+            "ExpiredTime": int(expires_at),
+            "Expiration": utc(expires_at),
+            "Token": key.token,
+            "Code": "Success",
+        }
+    )
 
 
 def _termination_time(one: Instance) -> str | None:

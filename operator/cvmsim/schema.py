@@ -60,6 +60,7 @@ ModifyResourceTags: Resource!:str ReplaceTags:*ResourceTag DeleteTags:*TagKeyObj
 GetCallerIdentity:
 AssumeRole: RoleArn!:str RoleSessionName!:str DurationSeconds:int Policy:str ExternalId:str Tags:*Tag
   SourceIdentity:str SerialNumber:str TokenCode:str
+AssumeRoleWithWebIdentity: ProviderId!:str WebIdentityToken!:str RoleArn!:str RoleSessionName!:str DurationSeconds:int
 """
 
 STRUCTURES = """

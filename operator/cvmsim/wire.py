@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from cvmsim import forms
-from cvmsim.actions import product_of
+from cvmsim.actions import UNSIGNED, product_of
 from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
 from cvmsim.signatures import AUTHORIZATION, Message, verify_v1, verify_v3
@@ -20,6 +20,7 @@ from cvmsim.simulator import Arrival
 BODY_MAX, FORM_MAX, URL_MAX = 10 * 1024 * 1024, 1024 * 1024, 32 * 1024
 FORM = "application/x-www-form-urlencoded"
 JSON = "application/json"
+SKIP = "SKIP"  # stands where the signature of a request would
 VENDOR_DOMAIN = re.compile(r"(?:.+\.)?(?:tencentcloudapi|tencentyun)\.com(?::\d+)?")
 #: Parameters of every v1 request, which no action sees.
 COMMON = frozenset({"Action", "Version", "Region", "Timestamp", "Nonce", "SecretId", "Signature", "SignatureMethod",
@@ -89,6 +90,8 @@ def read(message: Message, credentials: Mapping[str, Credited], wall: float, now
     if message.method not in ("GET", "POST"):
         raise ApiError("UnsupportedProtocol", f"{message.method} is not supported: use GET or POST.")
     check_size(message)
+    if message.headers.get("Authorization") == SKIP and (unsigned := read_unsigned(message)) is not None:
+        return unsigned
     if is_v1(message):
         pairs = pairs_of(message)
         caller = verify_v1(message, pairs, credentials, wall, now)
@@ -108,6 +111,15 @@ def read(message: Message, credentials: Mapping[str, Credited], wall: float, now
         version=says.version,
         caller=caller,
     )
+
+
+def read_unsigned(message: Message) -> Arrival | None:
+    """Returns a request of an action that takes no signature. None for any other, which is then refused for it."""
+    says = named(message, {})
+    service = product_of(says.service, says.version, says.action)
+    if message.method != "POST" or (service, says.action) not in UNSIGNED:
+        return None
+    return Arrival("", says.action, parse(message), says.region, str(service), says.version)
 
 
 def check_size(message: Message) -> None:

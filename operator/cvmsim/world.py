@@ -79,6 +79,7 @@ class World:
             for uin, account in catalog.accounts.items()
             for key in account.credentials
         }
+        self.of_machines: dict[tuple[str, str], Credited] = {}  # what machines with a role read, by account and role
         self.offerings = {
             (opening.zone, opening.type): Offering(
                 opening, catalog.types[opening.type], catalog.zones[opening.zone].region, now

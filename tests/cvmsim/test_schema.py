@@ -29,6 +29,7 @@ PLATFORM_CODES = {  # common to all products, sent by the gateway, in no product
 STATE_CODE = re.compile(r"UnsupportedOperation\.InstanceState\w+")
 OTHER_CODES = {  # of sts, vpc, cbs and tag; `make conformance` compares them with the SDKs of these products
     "InvalidParameter.OverTimeError", "InvalidParameter.ParamError", "ResourceNotFound.RoleNotFound",
+    "InvalidParameter.WebIdentityTokenError",
     "InvalidAddressId.NotFound", "InvalidParameter.Coexist", "InvalidParameterValue.Malformed", "ResourceNotFound",
     "InvalidDiskId.NotFound", "ResourceUnavailable.Attached", "InvalidParameterValue.DeleteTagsParamError",
     "InvalidParameterValue.OffsetInvalid", "InvalidParameterValue.ResourceDescriptionError",

@@ -260,9 +260,84 @@ def test_a_policy_may_refuse_to_say_whose_a_key_is(served: Any, code: str) -> No
     assert ask_sts(served, Credential(SECRET_ID, SECRET_KEY), "GetCallerIdentity")["AccountId"] == MAIN
 
 
-def metadata(served: Any, instance_id: str, path: str) -> tuple[int, str]:
+def token_of_a_pod(expires_at: float) -> str:
+    parts = [{"alg": "none"}, {"exp": expires_at}]
+    texts = [base64.urlsafe_b64encode(json.dumps(part).encode()).decode().rstrip("=") for part in parts]
+    return ".".join([*texts, "c2lnbmF0dXJl"])
+
+
+def unsigned(served: Any, action: str = "AssumeRoleWithWebIdentity", **changes: Any) -> dict[str, Any]:
+    params = {"ProviderId": "cls-sim00001", "WebIdentityToken": token_of_a_pod(4e9), "RoleSessionName": "s"}
+    params |= {"RoleArn": f"qcs::cam::uin/{MAIN}:roleName/spot-operator"} | changes
+    profile = ClientProfile(httpProfile=HttpProfile(protocol="http", endpoint=served.address.api))
+    sts = CommonClient("sts", "2018-08-13", None, "ap-guangzhou", profile)
+    answer: dict[str, Any] = sts.call_json(action, params, options={"SkipSign": True})["Response"]
+    return answer
+
+
+def test_a_pod_shows_its_token_instead_of_a_signature(served: Any) -> None:
+    answer = unsigned(served, DurationSeconds=900)
+    key = Credential(*(answer["Credentials"][name] for name in ("TmpSecretId", "TmpSecretKey", "Token")))
+    assert ask_sts(served, key, "GetCallerIdentity")["Type"] == "CAMRole"
+    served.control("POST", "clock", {"advance": 900})
+    with pytest.raises(TencentCloudSDKException, match="token is wrong or has expired"):
+        ask_sts(served, key, "GetCallerIdentity")
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"WebIdentityToken": "nonsense"}, "InvalidParameter.WebIdentityTokenError"),
+        ({"WebIdentityToken": "a.!.c"}, "InvalidParameter.WebIdentityTokenError"),
+        ({"WebIdentityToken": token_of_a_pod(1.0)}, "InvalidParameter.WebIdentityTokenError"),
+        ({"ProviderId": "cls-other"}, "InvalidParameter.ParamError"),
+        ({"RoleArn": f"qcs::cam::uin/{MAIN}:roleName/none"}, "ResourceNotFound.RoleNotFound"),
+        ({"DurationSeconds": 99999}, "InvalidParameter.OverTimeError"),
+        ({"ProviderId": 7}, "InvalidParameter"),
+        ({"action": "GetCallerIdentity"}, "AuthFailure.InvalidAuthorization"),
+        ({"action": "AssumeRole"}, "AuthFailure.InvalidAuthorization"),
+    ],
+)
+def test_what_is_not_signed_is_refused_unless_a_token_stands_for_it(
+    served: Any, changes: dict[str, Any], code: str
+) -> None:
+    with pytest.raises(TencentCloudSDKException) as caught:
+        unsigned(served, **changes)
+    assert caught.value.get_code() == code
+
+
+def test_a_machine_with_a_role_reads_keys_that_are_replaced_before_they_end(served: Any) -> None:
+    path = "meta-data/cam/security-credentials/"
+    assert metadata(served, None, path) == (200, "spot-operator")
+    assert metadata(served, None, path + "other")[0] == 404
+    seen = set()
+    for _ in range(12):
+        key = json.loads(metadata(served, None, path + "spot-operator")[1])
+        assert key["Code"] == "Success"
+        assert key["ExpiredTime"] > served.control("GET", "clock")[1]["now"] + 2000
+        seen.add(key["TmpSecretId"])
+        signer = Credential(key["TmpSecretId"], key["TmpSecretKey"], key["Token"])
+        assert ask_sts(served, signer, "GetCallerIdentity")["AccountId"] == MAIN
+        served.control("POST", "clock", {"advance": 1200})
+    assert 3 <= len(seen) <= 4
+
+
+def test_an_instance_reads_keys_only_of_the_role_it_was_bought_with(served: Any) -> None:
+    path = "meta-data/cam/security-credentials/"
+    request = models.RunInstancesRequest()
+    request.from_json_string(json.dumps(ORDER_BY_SDK | {"CamRoleName": "spot-worker", "InstanceCount": 1}))
+    with_role = served.client().RunInstances(request).InstanceIdSet[0]
+    request.from_json_string(json.dumps(ORDER_BY_SDK | {"InstanceCount": 1}))
+    without = served.client().RunInstances(request).InstanceIdSet[0]
+    assert metadata(served, with_role, path) == (200, "spot-worker")
+    assert json.loads(metadata(served, with_role, path + "spot-worker")[1])["Token"]
+    assert metadata(served, with_role, path + "spot-operator")[0] == 404
+    assert metadata(served, without, path)[0] == 404
+
+
+def metadata(served: Any, instance_id: str | None, path: str) -> tuple[int, str]:
     connection = http.client.HTTPConnection(served.address.api, timeout=60)
-    connection.request("GET", f"/latest/{path}", headers={"X-Sim-Instance": instance_id})
+    connection.request("GET", f"/latest/{path}", headers={"X-Sim-Instance": instance_id} if instance_id else {})
     answer = connection.getresponse()
     return answer.status, answer.read().decode()
 

@@ -66,9 +66,13 @@ ACTIONS: Mapping[tuple[str, str], Action] = {
     ),
     ("tag", "ModifyResourceTags"): Action(tags.modify_resource_tags, needs_region=False),
     ("sts", "AssumeRole"): Action(sts.assume_role, needs_region=False),
+    ("sts", "AssumeRoleWithWebIdentity"): Action(sts.assume_role_with_web_identity, needs_region=False),
     ("sts", "GetCallerIdentity"): Action(sts.get_caller_identity, needs_region=False),
 }
 
+
+#: Actions whose requests have no signature: what they show instead is a parameter.
+UNSIGNED = frozenset({("sts", "AssumeRoleWithWebIdentity")})
 
 #: The international SDK does not have these.
 MAINLAND_ONLY = frozenset({"DescribeAccountQuota"})

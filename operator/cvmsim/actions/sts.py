@@ -1,40 +1,68 @@
-"""Answers the actions of sts: who signed a request, and temporary credentials of a role in this or another account.
+"""Answers the actions of sts: who signed a request, and temporary keys of a role in this or another account.
 
 Apart from the cvm actions because it is another product with another version and other error codes on the same port.
 """
 
-import hashlib
-import re
+import base64
+import binascii
+import json
 
 from cvmsim.actions.call import Answer, Call
 from cvmsim.actions.look import utc
-from cvmsim.credentials import Credited
 from cvmsim.errors import ApiError
+from cvmsim.lending import account_of, lend
 from cvmsim.world import World
 
-ARN = re.compile(r"qcs::cam::uin/(?P<uin>\d+):role(?:Name/(?P<name>[\w+=,.@-]+)|/(?P<id>\d+))")
 SECONDS_DEFAULT, SECONDS_MAX = 7200, 43200
 
 
 def assume_role(world: World, call: Call) -> Answer:
     """Returns a key that expires. Source: STS API 2018-08-13, AssumeRole."""
+    return _lent(world, call, call.account)
+
+
+def assume_role_with_web_identity(world: World, call: Call) -> Answer:
+    """Returns a key of the role to who shows a token of an identity provider of its account. The request is unsigned.
+
+    The token's form and its `exp` are checked. Its signature is not, because the simulator has no key of the provider.
+    Source: STS API 2018-08-13, AssumeRoleWithWebIdentity.
+    """
+    uin = account_of(world, call.params["RoleArn"])
+    provider = call.params["ProviderId"]
+    if provider not in world.account(uin).identity_providers:
+        raise ApiError("InvalidParameter.ParamError", f"The identity provider `{provider}` does not exist.")
+    if not _is_current(call.params["WebIdentityToken"], world.now):
+        raise ApiError("InvalidParameter.WebIdentityTokenError", "The web identity token is malformed or has expired.")
+    return _lent(world, call, uin)
+
+
+def _lent(world: World, call: Call, applicant: str) -> Answer:
     asked = call.params.get("DurationSeconds")
     seconds = SECONDS_DEFAULT if asked is None else asked
     if not 0 < seconds <= SECONDS_MAX:
         raise ApiError(
             "InvalidParameter.OverTimeError", f"`DurationSeconds` must be 1 to {SECONDS_MAX}, not {seconds}."
         )
-    arn = call.params["RoleArn"]
-    uin = account_of(world, arn)
-    secret_id, key, token = (world.new_secret(prefix) for prefix in ("AKIDtemporary", "", "token"))
+    key = lend(world, call.params["RoleArn"], call.params["RoleSessionName"], seconds, applicant)
     expires_at = world.now + seconds
-    session = f"{role_id(arn)}:{call.params['RoleSessionName']}"
-    world.credentials[secret_id] = Credited(secret_id, key, uin, token, expires_at, session, call.account)
     return {
-        "Credentials": {"Token": token, "TmpSecretId": secret_id, "TmpSecretKey": key},
+        "Credentials": {"Token": key.token, "TmpSecretId": key.secret_id, "TmpSecretKey": key.secret_key},
         "ExpiredTime": int(expires_at),
         "Expiration": utc(expires_at),
     }
+
+
+def _is_current(token: str, now: float) -> bool:
+    """True when it is a JSON Web Token whose `exp` lies ahead."""
+    parts = token.strip().split(".")
+    if len(parts) != 3:
+        return False
+    try:
+        claims = json.loads(base64.b64decode(parts[1] + "=" * (-len(parts[1]) % 4), altchars=b"-_", validate=True))
+    except (ValueError, binascii.Error, RecursionError):
+        return False
+    expires_at = claims.get("exp") if isinstance(claims, dict) else None
+    return isinstance(expires_at, int | float) and not isinstance(expires_at, bool) and now < expires_at
 
 
 def get_caller_identity(world: World, call: Call) -> Answer:
@@ -54,19 +82,3 @@ def get_caller_identity(world: World, call: Call) -> Answer:
         "PrincipalId": call.caller.applicant if call.caller else uin,
         "Arn": f"qcs::sts:{uin}:assumed-role/{session.partition(':')[0]}",
     }
-
-
-def role_id(arn: str) -> str:
-    """Returns the number of a role. It is the same at each call."""
-    return f"4611686018{int(hashlib.sha256(arn.encode()).hexdigest(), 16) % 10**9:09d}"
-
-
-def account_of(world: World, arn: str) -> str:
-    """Returns the uin of a role's ARN. Raises ApiError when the form is wrong or there is no such role."""
-    found = ARN.fullmatch(arn)
-    if found is None:
-        raise ApiError("InvalidParameter.ParamError", f"`RoleArn` {arn!r} is not qcs::cam::uin/<uin>:roleName/<name>.")
-    account = world.catalog.accounts.get(found["uin"])
-    if account is None or found["name"] not in account.roles:
-        raise ApiError("ResourceNotFound.RoleNotFound", f"The role {arn!r} does not exist.")
-    return account.uin
