@@ -37,6 +37,7 @@ A change restarts the operator. If it cannot read a variable, it does not start,
 
 Three variables have no prefix: `TENCENTCLOUD_SECRET_ID`, `TENCENTCLOUD_SECRET_KEY` and `TENCENTCLOUD_TOKEN`. They are
 the operator's own key, for environments without `credentialsSecretRef`. `deploy/base` does not allow its use.
+[Keys](../keys.md) tells of the other ways.
 
 """
 

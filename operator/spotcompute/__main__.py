@@ -84,7 +84,12 @@ def quote(filename: TextIO, output: str) -> None:
     cluster_id, currency = settings.cluster_id or "quote", app.currency(settings)
     with _errors_in_one_line(WRONG), app.cloud(settings) as providers:
         terms = Terms(
-            providers, app.needed_key("a quote"), app.endpoint(settings), cluster_id, app.policy(settings), app.now()
+            providers,
+            app.needed_key("a quote", settings),
+            app.endpoint(settings),
+            cluster_id,
+            app.policy(settings),
+            app.now(),
         )
         found = asyncio.run(quote_all(manifests, terms))
     click.echo(redaction.redact(_shown(found, currency, output)), nl=False)
@@ -124,7 +129,7 @@ def verify(**options: Any) -> None:
     1: it could not verify, or something is left; 2: usage.
     """
     settings, asked = _settings(), _verification(options)
-    key = app.key_of_the_environment()
+    key = app.own_key(settings)
     if key is None:
         raise click.UsageError("set TENCENTCLOUD_SECRET_ID and TENCENTCLOUD_SECRET_KEY: this key buys and ends")
     with _errors_in_one_line():
@@ -195,7 +200,7 @@ def market(region: str, sort: Order, output: str, **wanted: Any) -> None:
     settings = _settings(WRONG)
     currency, asked = app.currency(settings), _wanted(**wanted)
     with _errors_in_one_line(WRONG), app.cloud(settings) as providers:
-        key, endpoint = app.needed_key("the market"), app.endpoint(settings)
+        key, endpoint = app.needed_key("the market", settings), app.endpoint(settings)
         try:
             offerings = asyncio.run(read_market(providers, key, region, endpoint))
         except Unreadable as error:

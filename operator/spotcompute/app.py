@@ -27,7 +27,7 @@ from prometheus_client import REGISTRY
 
 from spotcompute import __version__
 from spotcompute.cloud.accounts import Accounts
-from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.credentials import AnyKey, Credentials, Identity, OwnIdentity, ProviderFactory
 from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.pace import IDLE, Pace
@@ -324,7 +324,7 @@ def endpoint(settings: Settings) -> Endpoint:
     return Endpoint(host_of(settings), settings.protocol, settings.endpoint is None)
 
 
-def run_verify(settings: Settings, key: Credentials, asked: Verification) -> tuple[str, bool]:
+def run_verify(settings: Settings, key: AnyKey, asked: Verification) -> tuple[str, bool]:
     """Verifies the cloud, or ends what earlier verifications have left. Returns what to print, and whether nothing is
     left.
 
@@ -383,22 +383,27 @@ def currency(settings: Settings) -> str:
     return "CNY" if settings.site == "mainland" else "USD"
 
 
-def _default_credentials(settings: Settings) -> Credentials | None:
-    return key_of_the_environment() if settings.allow_default_credentials else None
+def _default_credentials(settings: Settings) -> AnyKey | None:
+    return own_key(settings) if settings.allow_default_credentials else None
 
 
-def key_of_the_environment() -> Credentials | None:
-    """Returns the key in TENCENTCLOUD_SECRET_ID, _KEY and _TOKEN. None when id or key is missing."""
+def own_key(settings: Settings) -> AnyKey | None:
+    """Returns the operator's own key or identity, as SPOTCOMPUTE_KEY_FROM says. None when there is none.
+
+    A key in TENCENTCLOUD_SECRET_ID, _KEY and _TOKEN takes the role in SPOTCOMPUTE_ROLE_ARN.
+    """
+    if settings.key_from != "environment":
+        return OwnIdentity(Identity(settings.key_from))
     secret_id = os.environ.get("TENCENTCLOUD_SECRET_ID")
     secret_key = os.environ.get("TENCENTCLOUD_SECRET_KEY")
     if not secret_id or not secret_key:
         return None
-    return Credentials(secret_id, secret_key, os.environ.get("TENCENTCLOUD_TOKEN") or None)
+    return Credentials(secret_id, secret_key, os.environ.get("TENCENTCLOUD_TOKEN") or None, settings.role_arn)
 
 
-def needed_key(purpose: str) -> Credentials:
-    """Returns the key of the process environment. Raises CannotRun with the variables to set when there is none."""
-    key = key_of_the_environment()
+def needed_key(purpose: str, settings: Settings) -> AnyKey:
+    """Returns our own key or identity. Raises CannotRun with the variables to set when there is none."""
+    key = own_key(settings)
     if key is None:
         missing = [name for name in ("TENCENTCLOUD_SECRET_ID", "TENCENTCLOUD_SECRET_KEY") if not os.environ.get(name)]
         raise CannotRun(f"set {' and '.join(missing)}: {purpose} asks the cloud with this key")

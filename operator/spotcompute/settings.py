@@ -53,10 +53,30 @@ class Settings(BaseSettings):
         description="Threads for the synchronous SDK, which is the highest number of calls at the same time. Launches"
         " that take 3 seconds need 27 at the rate of one account. A thread is started when it is needed.",
     )
+    key_from: Literal["environment", "pod-identity", "instance-role"] = Field(
+        default="environment",
+        description="Where the operator's own key comes from: TENCENTCLOUD_SECRET_ID/_KEY, the identity that TKE gives"
+        " to the pod's ServiceAccount, or the CAM role of the machine (metadata service). The last two are keys that"
+        " the cloud lends and the operator renews.",
+    )
+    role_arn: str | None = Field(
+        default=None,
+        pattern=r"^qcs::cam::uin/[0-9]{1,32}:role(Name)?/[^\s/]{1,128}$",
+        description="CAM role that TENCENTCLOUD_SECRET_ID/_KEY take, as spec.roleArn is for the key of a Secret.",
+    )
+    role_seconds: int = Field(
+        default=7200,
+        ge=1,
+        le=43200,
+        description="For how long the operator asks for the keys of a role. A role may allow less; CAM shows it as its"
+        " longest session.",
+    )
+    metadata_endpoint: str | None = Field(
+        default=None, description="host[:port] of this machine, in place of the metadata service. For tests."
+    )
     allow_default_credentials: bool = Field(
         default=True,
-        description="Whether environments without credentialsSecretRef may use the operator's own"
-        " TENCENTCLOUD_SECRET_ID/_KEY.",
+        description="Whether environments without credentialsSecretRef may use the operator's own key or identity.",
     )
     cluster_id: str | None = Field(
         default=None,

@@ -128,6 +128,7 @@ NOT_IN_CVM = {
     "spec.gang.minAvailable": "whether what was launched is kept",
     "spec.gang.holdSeconds": "whether what was launched is kept",
     "spec.credentialsSecretRef.name": "an object of Kubernetes",
+    "spec.roleArn": "with which key a request is signed",
     "spec.strategy.type": "when instances are let go",
     "spec.strategy.maxSurge": "when a request is sent",
     "spec.strategy.maxUnavailable": "when instances are let go",

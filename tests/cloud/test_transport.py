@@ -31,6 +31,7 @@ from spotcompute.cloud.errors import (
 from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.tencent import client as client_module
 from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint, Vocabulary
+from spotcompute.cloud.tencent.keys import GivenKey
 from spotcompute.cloud.tencent.provider import RATES, TencentProvider, TencentProviders
 from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import LaunchRequest, Template
@@ -220,7 +221,7 @@ async def test_a_malformed_key_shows_at_the_first_call_and_is_never_sent(
 async def test_a_launch_does_not_grow_old_while_it_waits_for_its_turn(executor: ThreadPoolExecutor) -> None:
     """Its intent is committed already, and others may settle it meanwhile."""
     crowded = Pacer({"RunInstances": Rate.even(0.001)})
-    client = Client(CREDENTIALS, "ap-guangzhou", settings("127.0.0.1:1"), executor, crowded)
+    client = Client(GivenKey(CREDENTIALS), "ap-guangzhou", settings("127.0.0.1:1"), executor, crowded)
     await crowded.turn("RunInstances", "env-2")
     started = asyncio.get_running_loop().time()
     with pytest.raises(NotSent, match="LocalRateLimit"):
@@ -230,7 +231,9 @@ async def test_a_launch_does_not_grow_old_while_it_waits_for_its_turn(executor: 
 
 async def test_a_call_cancelled_while_it_waits_for_its_turn_is_never_sent(executor: ThreadPoolExecutor) -> None:
     async with serving(says(**IDS)) as stub:
-        client = Client(CREDENTIALS, "r", settings(stub.endpoint), executor, Pacer({"RunInstances": Rate.even(0.001)}))
+        client = Client(
+            GivenKey(CREDENTIALS), "r", settings(stub.endpoint), executor, Pacer({"RunInstances": Rate.even(0.001)})
+        )
         await client.call("RunInstances", {}, "a")
         waiting = asyncio.create_task(client.call("RunInstances", {}, "a"))
         await asyncio.sleep(0.05)
@@ -300,7 +303,7 @@ async def test_a_page_of_somebody_else_is_not_quoted(executor: ThreadPoolExecuto
 
 
 async def test_the_sdk_has_neither_retryer_nor_region_breaker(executor: ThreadPoolExecutor) -> None:
-    sdk = Client(CREDENTIALS, "r", settings("127.0.0.1:1"), executor, Pacer(RATES))._sdk
+    sdk = Client(GivenKey(CREDENTIALS), "r", settings("127.0.0.1:1"), executor, Pacer(RATES))._sdk
     assert sdk.profile.retryer is None
     assert sdk.profile.disable_region_breaker
     assert sdk.circuit_breaker is None
@@ -309,14 +312,14 @@ async def test_the_sdk_has_neither_retryer_nor_region_breaker(executor: ThreadPo
 
 @pytest.mark.parametrize(("site", "host"), list(client_module.ENDPOINTS.items()))
 def test_the_site_decides_the_endpoint(site: Any, host: str, executor: ThreadPoolExecutor) -> None:
-    sdk = Client(CREDENTIALS, "r", Settings(site=site), executor, Pacer(RATES))._sdk
+    sdk = Client(GivenKey(CREDENTIALS), "r", Settings(site=site), executor, Pacer(RATES))._sdk
     assert sdk.profile.httpProfile.endpoint == host
     assert sdk.profile.httpProfile.scheme == "https"
 
 
 @pytest.mark.parametrize("endpoint", ["127.0.0.1", "127.0.0.1:80", "localhost:80", "[::1]:80", "[::1]"])
 def test_http_is_for_loopback(endpoint: str, executor: ThreadPoolExecutor) -> None:
-    Client(CREDENTIALS, "r", settings(endpoint), executor, Pacer(RATES))
+    Client(GivenKey(CREDENTIALS), "r", settings(endpoint), executor, Pacer(RATES))
 
 
 @pytest.mark.parametrize(
@@ -325,7 +328,7 @@ def test_http_is_for_loopback(endpoint: str, executor: ThreadPoolExecutor) -> No
 )
 def test_http_to_anywhere_else_is_refused(endpoint: str, executor: ThreadPoolExecutor) -> None:
     with pytest.raises(UnsafeEndpoint):
-        Client(CREDENTIALS, "r", settings(endpoint), executor, Pacer(RATES))
+        Client(GivenKey(CREDENTIALS), "r", settings(endpoint), executor, Pacer(RATES))
     with pytest.raises(UnsafeEndpoint):
         TencentProviders(settings(endpoint), executor)
 
@@ -473,7 +476,7 @@ def test_codes_beyond_the_first_hundred_are_counted_together() -> None:
 async def test_a_throttle_slows_its_action_down_and_no_other(executor: ThreadPoolExecutor) -> None:
     async with serving(refuses("RequestLimitExceeded.UinLimitExceeded")) as stub:
         pacer = Pacer(RATES)
-        client = Client(CREDENTIALS, "r", settings(stub.endpoint), executor, pacer)
+        client = Client(GivenKey(CREDENTIALS), "r", settings(stub.endpoint), executor, pacer)
         with pytest.raises(Throttled):
             await client.call("RunInstances", {}, "a")
         assert pacer.rate("RunInstances") == pytest.approx(RATES["RunInstances"].per_second / 2, rel=0.05)
@@ -538,7 +541,7 @@ async def test_an_account_that_is_no_number_is_not_believed(executor: ThreadPool
 def test_the_other_product_is_found_beside_the_first(
     executor: ThreadPoolExecutor, changes: dict[str, Any], host: str
 ) -> None:
-    sdk = Client(CREDENTIALS, "r", Settings(**changes), executor, Pacer(RATES))._sdk_of("GetCallerIdentity")
+    sdk = Client(GivenKey(CREDENTIALS), "r", Settings(**changes), executor, Pacer(RATES))._sdk_of("GetCallerIdentity")
     assert sdk.profile.httpProfile.endpoint == host
     assert sdk.profile.retryer is None
     assert [adapter.max_retries.total for adapter in sdk.request.conn._session.adapters.values()] == [0, 0]

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import TypeVar
 
-from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.credentials import AnyKey
 from spotcompute.cloud.errors import (
     CloudError,
     InstanceBusy,
@@ -613,7 +613,7 @@ class InMemoryClouds:
         self._hook = hook
         self.clouds: dict[tuple[str, str], InMemoryCloud] = {}
 
-    def __call__(self, credentials: Credentials, region: str) -> InMemoryCloud:
+    def __call__(self, credentials: AnyKey, region: str) -> InMemoryCloud:
         """The cloud of this account and region: a key's id is the account, so a rotated key finds its instances."""
         key = (credentials.secret_id, region)
         if key not in self.clouds:

@@ -18,6 +18,7 @@ SINGLE = ROOT / "deploy" / "overlays" / "single-namespace"
 SEVERAL = ROOT / "deploy" / "overlays" / "several-namespaces"
 NODES = ROOT / "deploy" / "overlays" / "nodes"
 JOBS = ROOT / "deploy" / "overlays" / "jobs"
+INSTANCE_ROLE = ROOT / "deploy" / "overlays" / "instance-role"
 EXAMPLE = ROOT / "deploy" / "overlays" / "example"
 SAMPLES = ROOT / "deploy" / "samples"
 

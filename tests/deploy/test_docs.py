@@ -102,7 +102,8 @@ def test_every_expression_of_alerts_and_dashboard_is_understood_by_promtool(tmp_
 
 
 def test_the_cam_policy_allows_the_actions_the_operator_calls_and_no_other() -> None:
-    (block,) = re.findall(r"```json\n(.*?)```", (REFERENCE / "cam-policy.md").read_text(), re.DOTALL)
+    block, of_taking_a_role = re.findall(r"```json\n(.*?)```", (REFERENCE / "cam-policy.md").read_text(), re.DOTALL)
+    assert json.loads(of_taking_a_role)["statement"][0]["action"] == ["name/sts:AssumeRole"]
     allowed = [action for statement in json.loads(block)["statement"] for action in statement["action"]]
     products = {action: product for action, (product, _) in OTHER_PRODUCTS.items()}
     assert sorted(allowed) == sorted(f"name/{products.get(action, 'cvm')}:{action}" for action in RATES)

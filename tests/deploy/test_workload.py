@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from deploy.manifests import BASE, EXAMPLE, ROOT, Manifest, in_file, of_kind, only
+from deploy import chart
+from deploy.manifests import BASE, EXAMPLE, INSTANCE_ROLE, ROOT, Manifest, in_file, of_kind, only, rendered
 from spotcompute import __version__
 from spotcompute.runtime.shell import DRAIN_SECONDS, kopf_settings
 from spotcompute.settings import Settings
@@ -121,6 +122,18 @@ def test_the_operator_reaches(address: str, port: int, protocol: str, reached: b
     (policy,) = of_kind(BASE, "NetworkPolicy")
     assert set(policy["spec"]["policyTypes"]) == {"Ingress", "Egress"}
     assert any(allows(rule, address, port, protocol) for rule in policy["spec"]["egress"]) is reached
+
+
+@pytest.mark.parametrize("source", ["overlay", "chart"])
+def test_an_install_that_takes_the_machines_role_reaches_the_metadata_service(source: str) -> None:
+    made = rendered(INSTANCE_ROLE)
+    if source == "chart":
+        made = tuple(chart.objects("settings.keyFrom=instance-role", "settings.allowDefaultCredentials=true"))
+    policy, settings = (next(one for one in made if one["kind"] == kind) for kind in ("NetworkPolicy", "ConfigMap"))
+    assert settings["data"]["SPOTCOMPUTE_KEY_FROM"] == "instance-role"
+    assert settings["data"]["SPOTCOMPUTE_ALLOW_DEFAULT_CREDENTIALS"] == "true"
+    assert any(allows(rule, METADATA[0], 80, "TCP") for rule in policy["spec"]["egress"])
+    assert not any(allows(rule, "10.0.0.1", 80, "TCP") for rule in policy["spec"]["egress"])
 
 
 def allows(rule: Manifest, address: str, port: int, protocol: str) -> bool:

@@ -311,6 +311,20 @@ OUTSIDE = [
     outside("credentialsSecretRef.name", "a%2fb", "must be the name of an object of this namespace"),
     outside("credentialsSecretRef.name", "../boot", "must be the name of an object of this namespace"),
     outside("credentialsSecretRef.name", "n" * 254, "may not be more than 253"),
+    outside("roleArn", "qcs::cam::uin/1:roleName/" + "r" * 160, "may not be more than 184"),
+    *refused(
+        "must name a CAM role by its account and name",
+        {"roleArn": ""},
+        {"roleArn": "spot-operator"},
+        {"roleArn": "qcs::cam::uin/1:roleName/"},
+        {"roleArn": "qcs::cam::uin/me:roleName/spot-operator"},
+        {"roleArn": "qcs::cam::uin/1:policyName/spot-operator"},
+    ),
+    Row(
+        {"roleArn": "qcs::cam::uin/1:role/2", "credentialsSecretRef": None},
+        "spec",
+        "a role is taken with the key of a Secret",
+    ),
 ]
 
 MISSING = [
@@ -635,6 +649,7 @@ AT_THE_BOUNDS = [
             "template.projectId": 0,
             "template.camRoleName": "r",
             "credentialsSecretRef.name": "n",
+            "roleArn": "qcs::cam::uin/1:role/1",
         },
         name="as little as can be",
     ),
@@ -674,6 +689,7 @@ AT_THE_BOUNDS = [
                 "tags": {long(f"key{number}", 127): "v" * 127 for number in range(10)},
             },
             "credentialsSecretRef.name": "n" * 253,
+            "roleArn": "qcs::cam::uin/" + "1" * 32 + ":roleName/" + "r" * 128,
         },
         metadata={"name": "x" * 63},
         name="as much as can be",

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from spotcompute.api import ledger as ledgers
 from spotcompute.api.cordon import cordons_of
+from spotcompute.api.signing import role_arn
 from spotcompute.api.spec import Spec, region_name
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
@@ -191,10 +192,23 @@ class Environment:
         name = reference.get("name") if isinstance(reference, Mapping) else None
         return str(name) if name else None
 
+    @property
+    def role(self) -> str | None:
+        """Returns the CAM role that the key takes, even when the rest of the spec is invalid. None without one."""
+        return role_of(self.raw_spec)
+
     def ledger(self) -> Ledger | None:
         """Returns the stored ledger. None when none was ever stored. Raises UnreadableLedger."""
         raw = self.status.get("ledger")
         return ledgers.decode(raw) if raw else None
+
+
+def role_of(raw_spec: Mapping[str, Any]) -> str | None:
+    """Returns the CAM role that a spec names. None when it names none, or no valid one."""
+    try:
+        return role_arn(str(raw_spec["roleArn"]))
+    except (KeyError, ValueError):
+        return None
 
 
 def _step(part: int | str) -> str:

@@ -23,7 +23,14 @@ from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
-from spotcompute.api.schema import MAX_REPLICAS, ObjectName, Price, SpecPart, checked, rule
+from spotcompute.api.schema import (
+    MAX_REPLICAS,
+    Price,
+    SpecPart,
+    checked,
+    rule,
+)
+from spotcompute.api.signing import RoleArn, SecretRef
 from spotcompute.api.strategy import StrategySpec
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
@@ -213,12 +220,6 @@ class FallbackSpec(SpecPart):
         )
 
 
-class SecretRef(SpecPart):
-    """`SecretRef` names a Secret in the object's own namespace. It deliberately has no namespace field."""
-
-    name: ObjectName = Field(description="Name of the Secret, in the namespace of this object.")
-
-
 class Spec(Lifetime):
     """`Spec` says what is asked for: how many instances, where, of which types, at what price, and what each looks
     like.
@@ -297,6 +298,10 @@ class Spec(Lifetime):
                 " && (!has(self.market) || !has(self.market.maxSharePerPool) || self.market.maxSharePerPool == 100))",
                 "requestPolicy OneTime makes a single attempt: remove onDemandFallback, gang and"
                 " market.maxSharePerPool, or use Persistent",
+            ),
+            rule(
+                "!has(self.roleArn) || has(self.credentialsSecretRef)",
+                "a role is taken with the key of a Secret: set credentialsSecretRef, or remove roleArn",
             ),
         )
     )
@@ -435,6 +440,11 @@ class Spec(Lifetime):
         default=None,
         description="Secret in this namespace with the account's key: secretId, secretKey and optionally token. Left"
         " out: the operator's own key, if the installation allows it.",
+    )
+    role_arn: RoleArn | None = Field(
+        default=None,
+        description="CAM role, in the same or another account, that the key in the Secret takes. All calls are then"
+        " signed with the role's keys, which last two hours and are renewed. Left out: the key itself signs.",
     )
 
     @model_validator(mode="after")

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
-from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.credentials import AnyKey, ProviderFactory
 from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown, Throttled, Unavailable
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.cloud.pace import Pace
@@ -152,7 +152,7 @@ class Accounts:
         self._failure: asyncio.Future[None] | None = None
         self._died_of: BaseException | None = None
 
-    async def open(self, credentials: Credentials, region: str) -> AccountAccess:
+    async def open(self, credentials: AnyKey, region: str) -> AccountAccess:
         """Returns what that key opens in that region. From now on its account is swept in the background.
 
         Waits at most `PATIENCE` for the answer to which account the key belongs, and then goes on without one.
@@ -190,7 +190,7 @@ class Accounts:
         """Returns the latest reading of each market in use. May be called from another thread."""
         return [inventory.market for inventory in self.in_use]
 
-    def _key(self, credentials: Credentials, region: str) -> Key:
+    def _key(self, credentials: AnyKey, region: str) -> Key:
         now, name = asyncio.get_running_loop().time(), (credentials.fingerprint, region)
         if name not in self._keys:
             oldest = now - self._pace.idle.total_seconds()

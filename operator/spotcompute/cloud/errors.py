@@ -10,6 +10,7 @@
     │   ├── InsufficientBalance      the account cannot pay: wait, tell the user
     │   ├── InvalidConfiguration     the spec is wrong for the cloud: a person must correct it
     │   ├── InvalidCredentials       key wrong, expired or not permitted: a person must correct it
+    │   │   └── KeyNotLent           no role, no identity: the message says what to change
     │   ├── Throttled                refused by the gateway for its rate: slow down and repeat
     │   ├── Unavailable              refused for now by a cloud in trouble: repeat later
     │   ├── InstanceBusy             this instance cannot be terminated in its current state: wait
@@ -86,6 +87,10 @@ class InvalidConfiguration(Refused):
 
 class InvalidCredentials(Refused):
     """`InvalidCredentials` means that the key is unknown, wrong, expired, or not permitted to do this."""
+
+
+class KeyNotLent(InvalidCredentials):
+    """`KeyNotLent` means that the cloud lends no key to who asks for one. Its message says what a person can change."""
 
 
 class Throttled(Refused):

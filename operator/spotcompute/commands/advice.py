@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 
 from spotcompute.cloud.endpoint import Endpoint
-from spotcompute.cloud.errors import CloudError, InvalidConfiguration, InvalidCredentials, Throttled
+from spotcompute.cloud.errors import CloudError, InvalidConfiguration, InvalidCredentials, KeyNotLent, Throttled
 
 #: A server that speaks http answers the first bytes of TLS with these.
 _NO_TLS = re.compile(r"WRONG_VERSION_NUMBER|record layer failure|HTTP_REQUEST|UNKNOWN_PROTOCOL|PACKET_LENGTH_TOO_LONG")
@@ -37,6 +37,8 @@ class Advice:
 
 def advice_on(error: CloudError, endpoint: Endpoint) -> Advice:
     """Returns what `error` of a call to `endpoint` means for the person who gave the command."""
+    if isinstance(error, KeyNotLent):
+        return Advice(f"there is no key to ask with: {error.code}: {error.message}", is_wrong=True)
     if isinstance(error, InvalidCredentials):
         return Advice(_about_the_key(error, endpoint), is_wrong=True)
     if isinstance(error, InvalidConfiguration):

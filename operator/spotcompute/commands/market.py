@@ -13,7 +13,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from spotcompute.api.spec import region_name
-from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.credentials import AnyKey, ProviderFactory
 from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.errors import CloudError
 from spotcompute.commands.advice import Advice, advice_on
@@ -34,7 +34,7 @@ class Unreadable(Exception):
 
 
 async def read_market(
-    providers: ProviderFactory, credentials: Credentials, region: str, endpoint: Endpoint
+    providers: ProviderFactory, credentials: AnyKey, region: str, endpoint: Endpoint
 ) -> tuple[Offering, ...]:
     """Returns all that `region` sells as spot now. Raises Unreadable."""
     try:

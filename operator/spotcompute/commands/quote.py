@@ -18,7 +18,7 @@ import yaml
 from spotcompute.api.crd import GROUP, KIND, VERSION, unknown_fields
 from spotcompute.api.environment import Environment
 from spotcompute.api.times import to_text
-from spotcompute.cloud.credentials import Credentials, ProviderFactory
+from spotcompute.cloud.credentials import AnyKey, ProviderFactory
 from spotcompute.cloud.endpoint import Endpoint
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError
@@ -88,7 +88,7 @@ class Terms:
     """`Terms` says who asks which cloud for all quotes of a file, and by which rules the operator would buy."""
 
     providers: ProviderFactory
-    credentials: Credentials
+    credentials: AnyKey
     endpoint: Endpoint
     cluster_id: str
     policy: Policy

@@ -14,6 +14,7 @@ from datetime import datetime
 
 import structlog
 
+from spotcompute.api.signing import role_arn
 from spotcompute.api.times import from_text, to_text
 from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound
 
@@ -25,20 +26,26 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?")
 
 @dataclass(frozen=True, slots=True)
 class AccountRef:
-    """`AccountRef` names a Secret (None: the operator's own default key) in a namespace, and a region of the cloud."""
+    """`AccountRef` names a Secret (None: the operator's own default key) in a namespace, and a region of the cloud.
+
+    `role` is the CAM role that the key takes, None when the key itself signs.
+    """
 
     namespace: str
     secret: str | None
     region: str
+    role: str | None = None
 
     @property
     def key(self) -> str:
         """Returns sixteen hex digits that identify this reference."""
-        return hashlib.sha256(f"{self.namespace}/{self.secret}/{self.region}".encode()).hexdigest()[:16]
+        parts = [self.namespace, str(self.secret), self.region, *([self.role] if self.role else [])]
+        return hashlib.sha256("/".join(parts).encode()).hexdigest()[:16]
 
     def to_json(self) -> str:
         """Returns the text that is stored."""
-        return json.dumps({"namespace": self.namespace, "secret": self.secret, "region": self.region})
+        role = {"role": self.role} if self.role else {}
+        return json.dumps({"namespace": self.namespace, "secret": self.secret, "region": self.region, **role})
 
 
 class AccountRegistry:
@@ -113,8 +120,9 @@ def _read(key: str, text: str) -> AccountRef | None:
     """
     try:
         raw = json.loads(text)
-        account = AccountRef(raw["namespace"], raw["secret"], raw["region"])
-    except (ValueError, LookupError, TypeError, RecursionError):
+        role = raw.get("role")
+        account = AccountRef(raw["namespace"], raw["secret"], raw["region"], None if role is None else role_arn(role))
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
     names = [account.namespace, account.region] + ([] if account.secret is None else [account.secret])
     is_sound = all(isinstance(name, str) and _NAME.fullmatch(name) for name in names)

@@ -9,14 +9,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
 
 import structlog
 
 from spotcompute.api.template import KeySelector, TemplateSpec
-from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.credentials import AnyKey, Credentials
 from spotcompute.kube.names import SECRET_FINALIZER
 from spotcompute.kube.port import Forbidden, Invalid, KubePort, NotFound, SecretData
 from spotcompute.model.moments import age
@@ -108,14 +108,18 @@ class Sources:
     A key that the cloud refuses is read again only when its Secret has changed.
     """
 
-    def __init__(self, kube: KubePort, default: Credentials | None, clock: Callable[[], datetime]) -> None:
-        """Takes `default`, the operator's own credentials. None when the installation forbids or lacks them."""
+    def __init__(self, kube: KubePort, default: AnyKey | None, clock: Callable[[], datetime]) -> None:
+        """Takes `default`, the operator's own key or identity. None when the installation forbids or lacks it."""
         self._kube, self._default, self._clock = kube, default, clock
         self._cache: dict[tuple[str, str], _Held] = {}
         self._protected: set[tuple[str, str]] = set()
 
-    async def credentials(self, namespace: str, secret: str | None, *, is_deleting: bool = False) -> Credentials:
-        """Returns the key of an environment. Raises SourceUnavailable, or KubeError when the API server is away.
+    async def credentials(
+        self, namespace: str, secret: str | None, role: str | None = None, *, is_deleting: bool = False
+    ) -> AnyKey:
+        """Returns the key of an environment, which takes that role if one is given.
+
+        Raises SourceUnavailable, or KubeError when the API server is away.
 
         While deleting, the last known key is used when the Secret can no longer be read: a namespace that is being
         deleted loses its Secrets and RoleBindings before the environment has released its instances.
@@ -127,6 +131,10 @@ class Sources:
                     " with keys secretId and secretKey in this namespace, and set spec.credentialsSecretRef to its name"
                 )
             return self._default
+        key = await self._of_secret(namespace, secret, is_deleting=is_deleting)
+        return key if role is None else replace(key, role_arn=role)
+
+    async def _of_secret(self, namespace: str, secret: str, *, is_deleting: bool) -> Credentials:
         now, held = self._clock(), self._cache.get((namespace, secret))
         if held is not None:
             held.used_at = now

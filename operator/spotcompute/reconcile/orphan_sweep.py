@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 
 import structlog
 
+from spotcompute.api.environment import role_of
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError
 from spotcompute.cloud.inventory import Inventory
@@ -104,7 +105,7 @@ class OrphanSweep:
                 self._unused_since.pop(ref, None)
                 continue
             try:
-                credentials = await self._sources.credentials(ref.namespace, ref.secret, is_deleting=True)
+                credentials = await self._sources.credentials(ref.namespace, ref.secret, ref.role, is_deleting=True)
             except SourceUnavailable as error:
                 if ref not in self._unused_since:
                     _log.warning("account_out_of_reach", namespace=ref.namespace, error=str(error))
@@ -245,7 +246,7 @@ def _account_of(obj: KubeObject) -> AccountRef | None:
     spec = obj.get("spec") or {}
     secret = (spec.get("credentialsSecretRef") or {}).get("name")
     region = spec.get("region")
-    return AccountRef(obj["metadata"]["namespace"], secret, region) if region else None
+    return AccountRef(obj["metadata"]["namespace"], secret, region, role_of(spec)) if region else None
 
 
 def _may_be_of(ref: AccountRef, instance: Instance) -> bool:

@@ -71,7 +71,7 @@ class Reach:
         """Returns what the key in its Secret opens. Raises `Problem` without a key."""
         try:
             credentials = await self._sources.credentials(
-                environment.namespace, environment.secret, is_deleting=environment.deleting
+                environment.namespace, environment.secret, environment.role, is_deleting=environment.deleting
             )
         except SourceUnavailable as error:
             conclusion = Conclusion("Stalled", Reason.CREDENTIALS_UNAVAILABLE, str(error), stalled=True)

@@ -171,7 +171,8 @@ class Reconciler:
             await self._cluster.sources.protect(environment.namespace, environment.secret)
             if kept := self._cluster.sources.kept_from_deletion(environment.namespace, environment.secret):
                 await self._recorder.warn(run.raw, Event("Warning", "SecretKept", kept))
-            await self._cluster.account_registry.add(AccountRef(environment.namespace, environment.secret, spec.region))
+            account = AccountRef(environment.namespace, environment.secret, spec.region, environment.role)
+            await self._cluster.account_registry.add(account)
         user_data = await self._reach.user_data(environment, spec)
         if user_data is not None and user_data.hint and not environment.deleting:
             await self._recorder.warn(run.raw, Event("Warning", "UserDataLooksEncoded", user_data.hint))

@@ -13,14 +13,14 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-import re
 import ssl
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from prometheus_client import Counter, Histogram
@@ -34,8 +34,7 @@ from tencentcloud.common.profile.http_profile import HttpProfile
 from tencentcloud.cvm.v20170312.cvm_client import CvmClient
 from urllib3.exceptions import ConnectTimeoutError, NewConnectionError
 
-from spotcompute.cloud.credentials import Credentials
-from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled
+from spotcompute.cloud.errors import CloudError, NotSent, OutcomeUnknown, Throttled
 from spotcompute.cloud.pacer import Pacer
 from spotcompute.cloud.tencent.codes import classify
 from spotcompute.settings import Settings
@@ -79,8 +78,8 @@ _CODES = Vocabulary()
 #: Errors before any byte of a request leaves: the connection was never made, or the server's certificate was refused.
 _NEVER_SENT = (NewConnectionError, ConnectTimeoutError, ssl.SSLCertVerificationError)
 
-#: Characters that an HTTP header may hold. Any other would fail in the middle of sending.
-_HEADER_SAFE = re.compile(r"[!-~]+")
+#: Codes that mean that the key itself is not accepted, as against what it may do.
+_KEY_REFUSED = frozenset({"AuthFailure.TokenFailure", "AuthFailure.SecretIdNotFound", "AuthFailure.InvalidSecretId"})
 
 Json = dict[str, Any]
 
@@ -96,22 +95,48 @@ class UnsafeEndpoint(ValueError):
     """
 
 
+class KeyHolder(Protocol):
+    """`KeyHolder` holds the key that requests are signed with. It is asked in the client's threads, and may wait."""
+
+    def current(self) -> Credential:
+        """Returns a key that is good now. Raises NotSent or InvalidCredentials when there is none."""
+        ...
+
+    def refused(self, used: Credential) -> None:
+        """Takes note that the cloud does not accept this key."""
+        ...
+
+
+class _Signer:
+    """`_Signer` tells the SDK what to sign with: in each thread the key of the request that is being sent."""
+
+    def __init__(self) -> None:
+        self._thread = threading.local()
+
+    def use(self, key: Credential) -> None:
+        """Takes the key for the next request of this thread."""
+        self._thread.key = key
+
+    def get_credential_info(self) -> tuple[str, str, str | None]:
+        """Returns secret id, key and token. The SDK asks when it signs."""
+        key: tuple[str, str, str | None] = self._thread.key.get_credential_info()
+        return key
+
+
 class Client:
     """`Client` calls one account in one region. `executor` is shared and bounded; `pacer` belongs to the account.
 
     `pacer` may be replaced at any time. A call that waits already keeps its place with the former one.
     """
 
-    def __init__(
-        self, credentials: Credentials, region: str, settings: Settings, executor: Executor, pacer: Pacer
-    ) -> None:
+    def __init__(self, key: KeyHolder, region: str, settings: Settings, executor: Executor, pacer: Pacer) -> None:
         """Makes the client without I/O. Raises UnsafeEndpoint. A malformed key shows at the first call."""
-        self._credentials = credentials
+        self._key, self._signer = key, _Signer()
         self._region = region
         self._executor = executor
         self.pacer = pacer
-        self._profile = _profile(settings)
-        self._other_profiles = {product: _profile(settings, product) for product, _ in OTHER_PRODUCTS.values()}
+        self._profile = profile_of(settings)
+        self._other_profiles = {product: profile_of(settings, product) for product, _ in OTHER_PRODUCTS.values()}
         self._other_sdks: dict[str, Any] = {}
         self._connections = settings.cloud_threads
         self._deadline_seconds = DEADLINE_TIMEOUTS * settings.request_timeout_seconds
@@ -156,6 +181,8 @@ class Client:
             raise (NotSent if sending.cancel() else OutcomeUnknown)("DeadlineExceeded", message) from None
 
     def _send(self, action: str, parameters: Json) -> Json:
+        key = self._key.current()
+        self._signer.use(key)
         try:
             answer = dict(self._sdk_of(action).call_json(action, parameters)["Response"])
             # The SDK raises for an error itself, except when it does not read the answer because of its Content-Type.
@@ -163,6 +190,8 @@ class Client:
             if refusal is not None:
                 raise TencentCloudSDKException(refusal["Code"], refusal["Message"], answer["RequestId"])
         except TencentCloudSDKException as trouble:
+            if trouble.requestId and trouble.code in _KEY_REFUSED:
+                self._key.refused(key)
             raise _translated(action, trouble) from trouble
         except Exception as trouble:
             # The SDK may raise anything for an unreadable answer. The request was sent, so its outcome is not known.
@@ -171,7 +200,7 @@ class Client:
 
     @cached_property
     def _sdk(self) -> Any:
-        return self._tamed(CvmClient(self._credential, self._region, self._profile))
+        return self._tamed(CvmClient(self._signer, self._region, self._profile))
 
     def _sdk_of(self, action: str) -> Any:
         """Returns the SDK's client of the product that `action` belongs to."""
@@ -179,21 +208,12 @@ class Client:
             return self._sdk
         product, version = OTHER_PRODUCTS[action]
         if product not in self._other_sdks:  # two threads may both make one; either serves
-            made = CommonClient(product, version, self._credential, self._region, self._other_profiles[product])
+            made = CommonClient(product, version, self._signer, self._region, self._other_profiles[product])
             self._other_sdks[product] = self._tamed(made)
         return self._other_sdks[product]
 
-    @property
-    def _credential(self) -> Credential:
-        key = self._credentials
-        if not all(_HEADER_SAFE.fullmatch(value) for value in (key.secret_id, key.secret_key, key.token or "-")):
-            raise InvalidCredentials(
-                "InvalidCredential", "secret id, key or token is empty, or has spaces or non-ASCII"
-            )
-        return Credential(key.secret_id, key.secret_key, key.token)
-
     def _tamed(self, client: Any) -> Any:
-        _tame(client, self._connections)
+        tame(client, self._connections)
         return client
 
 
@@ -228,6 +248,11 @@ def refuse_unsafe_endpoint(settings: Settings) -> None:
             f"SPOTCOMPUTE_PROTOCOL=http is for loopback only; {endpoint!r} needs https. Unset SPOTCOMPUTE_PROTOCOL, or"
             " set SPOTCOMPUTE_ENDPOINT to a host of this machine, such as 127.0.0.1:8080"
         )
+    if settings.metadata_endpoint is not None and not _is_loopback(settings.metadata_endpoint):
+        raise UnsafeEndpoint(
+            f"SPOTCOMPUTE_METADATA_ENDPOINT {settings.metadata_endpoint!r} is not on this machine. What answers there"
+            " could hand out keys of another account: unset it"
+        )
     if settings.ca_bundle is not None:
         _refuse_unusable(settings.ca_bundle)
 
@@ -254,8 +279,8 @@ def host_of(settings: Settings, product: str = "cvm") -> str:
     return f"{product}.{endpoint.removeprefix('cvm.')}" if endpoint.startswith("cvm.") else endpoint
 
 
-def _profile(settings: Settings, product: str = "cvm") -> Any:
-    """Returns the SDK's profile: no retryer, no region breaker, messages in English, POST with TC3-HMAC-SHA256."""
+def profile_of(settings: Settings, product: str = "cvm") -> Any:
+    """Returns the SDK's profile of a product: no retryer, no region breaker, messages in English, POST with TC3."""
     refuse_unsafe_endpoint(settings)
     http = HttpProfile(
         protocol=settings.protocol,
@@ -276,7 +301,7 @@ def _is_loopback(endpoint: str) -> bool:
         return False
 
 
-def _tame(client: Any, connections: int) -> None:
+def tame(client: Any, connections: int) -> None:
     """Makes the SDK's HTTP session send each request once, and only to its endpoint.
 
     A redirect would repeat the purchase elsewhere. A `~/.netrc` would replace the signature by its password (the SDK

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
@@ -16,7 +17,7 @@ from functools import partial
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.credentials import AnyKey, Credentials
 from spotcompute.cloud.errors import (
     CloudError,
     InstanceGone,
@@ -28,8 +29,9 @@ from spotcompute.cloud.errors import (
 from spotcompute.cloud.few import few_at_once
 from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.provider import LaunchReceipt
-from spotcompute.cloud.tencent.client import Client, refuse_unsafe_endpoint, silence_sdk_logger
+from spotcompute.cloud.tencent.client import Client, KeyHolder, refuse_unsafe_endpoint, silence_sdk_logger
 from spotcompute.cloud.tencent.codes import part_named
+from spotcompute.cloud.tencent.keys import holder_of
 from spotcompute.cloud.tencent.listing import OVERLAP, PAGE, Listing, Page, further_offsets
 from spotcompute.cloud.tencent.translate import (
     CLUSTER_TAG,
@@ -276,23 +278,30 @@ class TencentProviders:
     known, the regions of that key share one.
     """
 
-    def __init__(self, settings: Settings, executor: Executor) -> None:
+    def __init__(self, settings: Settings, executor: Executor, clock: Callable[[], float] = time.time) -> None:
         """Takes `executor`, which should have `settings.cloud_threads` threads. Its owner shuts it down.
 
-        Raises UnsafeEndpoint, so that unsafe settings show when the process starts and not in every run.
+        `clock`, in seconds since 1970, says when a key that the cloud lends has to be renewed. Raises
+        UnsafeEndpoint, so that unsafe settings show when the process starts and not in every run.
         """
         refuse_unsafe_endpoint(settings)
         self._settings = settings
-        self._executor = executor
+        self._executor, self._clock = executor, clock
         # By account, and by key while that is not known. Weak references: a pacer goes with its last provider.
         self._pacers: WeakValueDictionary[str, Pacer] = WeakValueDictionary()
+        self._holders: WeakValueDictionary[str, KeyHolder] = WeakValueDictionary()  # by key, for all its regions
         silence_sdk_logger()
 
-    def __call__(self, credentials: Credentials, region: str) -> TencentProvider:
+    def __call__(self, credentials: AnyKey, region: str) -> TencentProvider:
         """Makes the provider without I/O, and has its key cut out of all logs."""
-        redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
+        if isinstance(credentials, Credentials):
+            redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
+        holder = self._holders.get(credentials.fingerprint)
+        if holder is None:
+            holder = holder_of(credentials, self._settings, self._clock)
+            self._holders[credentials.fingerprint] = holder
         pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
-        client = Client(credentials, region, self._settings, self._executor, pacer)
+        client = Client(holder, region, self._settings, self._executor, pacer)
 
         def share_pacer(account: str) -> None:
             client.pacer = self._pacers.setdefault(account, client.pacer)

@@ -12,10 +12,11 @@ from concurrent.futures import Executor
 from datetime import datetime
 from typing import Protocol
 
-from spotcompute.cloud.credentials import Credentials
+from spotcompute.cloud.credentials import AnyKey, Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled, Unavailable
 from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.tencent.client import Client
+from spotcompute.cloud.tencent.keys import holder_of
 from spotcompute.cloud.tencent.verify.record import Answer, Json
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
@@ -72,11 +73,12 @@ class ClientLine:
     """`ClientLine` is the `RequestLine` to the real cloud: clients of one key, one for each region."""
 
     def __init__(
-        self, settings: Settings, credentials: Credentials, region: str, threads: Executor, now: Callable[[], datetime]
+        self, settings: Settings, key: AnyKey, region: str, threads: Executor, now: Callable[[], datetime]
     ) -> None:
         """Takes the key, which is cut out of everything that is written from now on."""
-        redaction.register(credentials.secret_id, credentials.secret_key, credentials.token)
-        self._settings, self._credentials, self._threads = settings, credentials, threads
+        if isinstance(key, Credentials):
+            redaction.register(key.secret_id, key.secret_key, key.token)
+        self._settings, self._key, self._threads = settings, holder_of(key, settings), threads
         self._region, self._now = region, now
         self._paced, self._hurried = Pacer(RATES), Pacer(dict.fromkeys(RATES, BURST_RATE))
         self._clients: dict[tuple[str, bool], Client] = {}
@@ -95,7 +97,7 @@ class ClientLine:
         client = self._clients.get((region, at_once))
         if client is None:
             pacer = self._hurried if at_once else self._paced
-            client = Client(self._credentials, region, self._settings, self._threads, pacer)
+            client = Client(self._key, region, self._settings, self._threads, pacer)
             self._clients[region, at_once] = client
         return await client.call(action, parameters, "")
 
