@@ -523,6 +523,7 @@ RULES = [
         {"template.internetAccessible": PACKAGE | {"bandwidthPackageId": "package-1"}},
         where="template.internetAccessible.bandwidthPackageId",
     ),
+    *refused("set bandwidthPackageId to its id", {"template.internetAccessible": PACKAGE}),
     *refused(
         "bandwidthPackageId needs internetChargeType",
         {"template.internetAccessible": {"bandwidthPackageId": "bwp-1"}},
@@ -745,8 +746,9 @@ ONE_OF = [
     ),
     *(
         accepted(template__internetAccessible__internetChargeType=value)
-        for value in ("TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR", "BANDWIDTH_PACKAGE")
+        for value in ("TRAFFIC_POSTPAID_BY_HOUR", "BANDWIDTH_POSTPAID_BY_HOUR")
     ),
+    accepted(template__internetAccessible=PACKAGE | {"bandwidthPackageId": "bwp-1"}),
 ]
 
 #: What the rules must let pass.

@@ -178,7 +178,13 @@ class InternetSpec(SpecPart):
                 "!has(self.bandwidthPackageId) || (has(self.internetChargeType)"
                 " && self.internetChargeType == 'BANDWIDTH_PACKAGE')",
                 "bandwidthPackageId needs internetChargeType BANDWIDTH_PACKAGE",
-            )
+            ),
+            rule(
+                "!has(self.internetChargeType) || self.internetChargeType != 'BANDWIDTH_PACKAGE'"
+                " || has(self.bandwidthPackageId)",
+                "internetChargeType BANDWIDTH_PACKAGE charges through a package of yours: set bandwidthPackageId to its"
+                " id, or choose another internetChargeType",
+            ),
         )
     )
 
@@ -206,7 +212,8 @@ class InternetSpec(SpecPart):
     )
     bandwidth_package_id: BandwidthPackageId | None = Field(
         default=None,
-        description="Bandwidth package that the public addresses join, such as bwp-1a2b3c4d. Left out: none."
+        description="Bandwidth package that the public addresses join, such as bwp-1a2b3c4d. Left out: none;"
+        " BANDWIDTH_PACKAGE needs one."
         " BatchCompute: EnvData.InternetAccessible.BandwidthPackageId;"
         " CVM: InternetAccessible.BandwidthPackageId.",
     )
