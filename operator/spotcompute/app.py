@@ -426,6 +426,7 @@ def pace(settings: Settings) -> Pace:
 def policy(settings: Settings) -> Policy:
     """Returns the durations and limits of the protocol that this installation has chosen."""
     return Policy(
+        states_bids=settings.site == "international",
         backoff_base=timedelta(seconds=settings.rest_base_seconds),
         backoff_max=timedelta(seconds=settings.rest_limit_seconds),
         blocked_recheck=timedelta(seconds=settings.recheck_seconds),

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from plan.given import (
+    NOTHING_LEARNED,
     NOW,
     POLICY,
     A,
@@ -27,6 +28,7 @@ from plan.given import (
     member,
     observed_of,
     planned,
+    situation_of,
     terminated_ids,
 )
 from spotcompute.model.desired import Caps, Desired
@@ -35,6 +37,8 @@ from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch
 from spotcompute.plan.allocation import Obstacle, rank
 from spotcompute.plan.budget import bid_for, hourly_cost, hourly_cost_on_demand, room_under, with_prices_noted
+from spotcompute.plan.planner import make_plan
+from spotcompute.plan.policy import Policy
 
 #: 2.00 an hour on demand.
 MARKET = market_of({A: "0.2", B: "0.1", C: None})
@@ -63,6 +67,34 @@ def money(text: str) -> Decimal:
 def test_the_bid_is_within_every_cap(caps: Caps, limit: str | None) -> None:
     bid = bid_for(caps, A, MARKET)
     assert (bid.limit, bid.obstacle) == (None if limit is None else money(limit), None)
+
+
+@pytest.mark.parametrize(
+    ("caps", "limit"),
+    [
+        pytest.param(Caps(), "2.00", id="the-list-price-of-what-has-no-cap"),
+        pytest.param(Caps(money("0.3")), "0.3", id="max-price"),
+        pytest.param(Caps(percent_of_on_demand=30), "0.6", id="a-part-of-the-list-price"),
+        pytest.param(Caps(in_total=money("9")), "0.2", id="the-quote-by-which-the-limit-is-reckoned"),
+        pytest.param(Caps(None, ((BIG.instance_type, money("0.4")),)), "2.00", id="an-override-of-another-type"),
+    ],
+)
+def test_where_each_request_states_a_price_the_bid_is_an_amount_within_every_cap(caps: Caps, limit: str) -> None:
+    assert bid_for(caps, A, MARKET, is_stated=True).limit == money(limit)
+
+
+def test_a_price_that_must_be_stated_and_is_not_known_buys_nothing() -> None:
+    policy = replace(POLICY, states_bids=True)
+
+    def bought(market: Market, policy: Policy) -> list[Decimal | None]:
+        situation = situation_of(desired_of(3, [A]), ledger_of(), observed_of(market=market))
+        plan = make_plan(replace(situation, policy=policy), NOTHING_LEARNED)
+        return [one.intent.bid for one in launches(plan.actions)]
+
+    for market in (Market(), market_of({A: None})):
+        assert "set market.maxPrice" in str(bid_for(Caps(), A, market, is_stated=True).obstacle)
+        assert (bought(market, policy), bought(market, POLICY)) == ([], [None])
+    assert bought(MARKET, policy) == [money("2.00")]
 
 
 @pytest.mark.parametrize("caps", [Caps(percent_of_on_demand=30), Caps(in_total=money("9"))])

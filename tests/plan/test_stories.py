@@ -7,6 +7,7 @@ pytest tests/plan/test_stories.py --write-stories
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from plan import given
 from plan.given import NOW, OURS, POLICY, A, B, desired_of, fallback, market_of, seconds
 from plan.telling import Story
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown, PriceTooLow, QuotaExceeded
@@ -284,6 +286,13 @@ def test_the_story_is_told_as_it_stands(name: str, request: pytest.FixtureReques
         path.parent.mkdir(exist_ok=True)
         path.write_text(text, encoding="utf-8")
     assert text == path.read_text(encoding="utf-8"), "read the difference; then --write-stories writes it anew"
+
+
+@pytest.mark.parametrize("name", TOLD)
+def test_the_story_is_the_same_where_every_request_states_a_price(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The international site wants that; the planner decides all else alike."""
+    monkeypatch.setattr(given, "POLICY", replace(POLICY, states_bids=True))
+    assert TOLD[name]().text() == (STORIES / f"{name}.txt").read_text(encoding="utf-8")
 
 
 def test_no_story_is_left_that_nobody_tells() -> None:

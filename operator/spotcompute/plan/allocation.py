@@ -240,7 +240,7 @@ class _Judge:
         return max(1 - on_trial, whole)
 
     def _priced(self, pool: Pool) -> Offer | RejectedPool:
-        bid = bid_for(self.desired.caps, pool, self.market)
+        bid = bid_for(self.desired.caps, pool, self.market, is_stated=self.policy.states_bids)
         if bid.obstacle is not None:
             return RejectedPool(pool, Obstacle.NOT_QUOTED, bid.obstacle)
         room = room_for(self.desired, self.ledger, self.market, pool, bid)

@@ -27,9 +27,11 @@ class Bid:
     obstacle: str | None = None
 
 
-def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
-    """Returns what may be bid in `pool`.
+def bid_for(caps: Caps, pool: Pool, market: Market, *, is_stated: bool = False) -> Bid:
+    """Returns what may be bid in `pool`. Without any cap it is the market's price.
 
+    `is_stated` asks for an amount in that case too. It is the list price, because the cloud charges the market's price
+    and never more than that; where no list price is quoted, it is the market's.
     Under a limit of the whole environment it is never more than the market's quote, because the limit is kept by that
     quote. If the price has risen since, the cloud refuses the bid.
     """
@@ -51,7 +53,14 @@ def bid_for(caps: Caps, pool: Pool, market: Market) -> Bid:
                 " may the key call InquiryPriceRunInstances?"
             )
         limits.append(price)
-    return Bid(min(limits, default=None))
+    return _stated(pool, market) if is_stated and not limits else Bid(min(limits, default=None))
+
+
+def _stated(pool: Pool, market: Market) -> Bid:
+    price = market.list_price(pool) or market.price(pool)
+    if not price:
+        return Bid(obstacle="its price is not quoted, and this site wants one in each request: set market.maxPrice")
+    return Bid(price)
 
 
 def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from spotcompute.cloud.errors import (
@@ -21,12 +22,13 @@ from spotcompute.cloud.errors import (
     QuotaExceeded,
     Unclassified,
 )
-from spotcompute.model.desired import Desired, Placement
+from spotcompute.model.desired import Caps, Desired, Placement
 from spotcompute.model.identity import launch_name
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, Part, parts_of, without
 from spotcompute.model.ledger import Trouble
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.backoff import trouble_of
+from spotcompute.plan.budget import bid_for
 from spotcompute.plan.quote import Quote
 from spotcompute.plan.situation import Situation
 
@@ -208,12 +210,16 @@ def _probe(index: int, placement: Placement, situation: Situation, quote: Quote)
         ownership=desired.ownership,
         owner=desired.owner,
         template=desired.template,
-        max_price=best.bid if best else None,
+        max_price=best.bid if best else _stated_bid(pool, situation),
         vpc_id=placement.vpc_id,
         subnet_id=placement.subnet_id,
         user_data_digest=desired.user_data_digest,
     )
     return Probe(index, request, is_own_type=best is not None, is_chosen=pool in counts)
+
+
+def _stated_bid(pool: Pool, situation: Situation) -> Decimal | None:
+    return bid_for(Caps(), pool, situation.market, is_stated=situation.policy.states_bids).limit
 
 
 def hinted(request: LaunchRequest, error: CloudError) -> Part | None:

@@ -13,6 +13,8 @@ class Policy:
     `app.policy` fills in those that an install chooses. The others are fixed here.
     """
 
+    #: Whether every request for spot states a price. On the international site one without may be refused.
+    states_bids: bool = False
     backoff_base: timedelta = timedelta(seconds=5)
     backoff_max: timedelta = timedelta(seconds=60)
     blocked_recheck: timedelta = timedelta(minutes=5)

@@ -140,7 +140,7 @@ def _line(pool: Pool, situation: Situation, is_asked: bool, why: str | None) -> 
         stock=Stock.UNKNOWN if offering is None else Stock.NONE if offering.sold_out else offering.stock,
         price=price_of(pool, False, market),
         list_price=price_of(pool, True, market),
-        bid=bid_for(situation.desired.caps, pool, market).limit,
+        bid=bid_for(situation.desired.caps, pool, market, is_stated=situation.policy.states_bids).limit,
         is_asked=is_asked,
         why=why,
     )
