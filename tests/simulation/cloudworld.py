@@ -88,6 +88,8 @@ class Cloud:
         self._judged = 0
         #: Whose an instance is since an operator has changed its tags, by id; None: nobody's.
         self._given: dict[str, str | None] = {}
+        #: Every environment that has ever taken an instance over, with that instance.
+        self.takeovers: list[tuple[str, Instance]] = []
 
     @property
     def now(self) -> float:
@@ -157,6 +159,8 @@ class Cloud:
     def _note_owner(self, instance_id: str) -> None:
         tags = self.simulator.world.instances[instance_id].tags
         self._given[instance_id] = tags.get(ENVIRONMENT_TAG)
+        if ENVIRONMENT_TAG in tags:
+            self.takeovers.append((tags[ENVIRONMENT_TAG], self.simulator.world.instances[instance_id]))
         if (ENVIRONMENT_TAG in tags) == (RETAINED_TAG in tags):
             self.violations.append(f"O14 marks: {instance_id} is both somebody's and nobody's, or neither: {tags}")
 

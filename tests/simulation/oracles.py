@@ -307,8 +307,9 @@ class Oracles:
         return self._world.name_of(self._world.cloud.owner_of(instance) or "")
 
     def _of(self, name: str) -> list[Instance]:
-        """All that was bought for it or taken over, and what carries its tag by a person's hand."""
-        ours = [*self._born[name], *self._taken_over(name)]
+        """All that was bought for it or ever taken over, and what carries its tag by a person's hand."""
+        taken = {one.id: one for owner, one in self._world.cloud.takeovers if self._world.name_of(owner) == name}
+        ours = [*self._born[name], *taken.values()]
         if "steal" not in self._world.features:
             return ours
         tagged = [
