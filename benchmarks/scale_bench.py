@@ -111,6 +111,28 @@ def steady(environments: int, replicas: int, cpu: float, rss: float) -> Iterator
         judge(cloud, customer, environments * replicas)
 
 
+def shown(environments: int, replicas: int, seconds: float, rss: float) -> Iterator[Line]:
+    """From the last Ready until each instance has an object that shows it running, and what objects cost at rest."""
+    count, name = environments * replicas, f"objects of {environments:,} × {replicas:,}"
+    with fleet(environments, replicas) as (plane, cloud, customer, operator):
+        time.sleep(LAST_WORDS_SECONDS)
+        yield fill_line(plane, cloud, customer, environments, replicas, 1.15 * 1.05)
+        found = seconds_until(lambda: running_objects(plane) == count, patience=2 * seconds)
+        yield line(f"{name}: complete after the fill", found, seconds, "s")
+        time.sleep(2 * LAST_WORDS_SECONDS)
+        before = writes(plane)
+        time.sleep(STEADY_SECONDS)
+        yield line(f"{name}: writes to Kubernetes at rest", writes(plane) - before, 0, "")
+        yield line(f"{name}: resident memory", memory_mib(operator.pid), rss, "MiB")
+        judge(cloud, customer, count)
+
+
+def running_objects(plane: ControlPlane) -> int:
+    """How many objects of instances show a machine that runs and is ready."""
+    states = plane.kubectl.run("get", "si", "-o", "jsonpath={.items[?(@.status.ready==true)].status.state}")
+    return states.split().count("RUNNING")
+
+
 def reaction(environments: int, replicas: int, age: float, seed: int) -> Iterator[Line]:
     """From the end of a machine to the call for its successor, as each setting of the cloud shows the end."""
     dice, settings = random.Random(seed), {"EARLY_LOSS_SECONDS": f"{age:g}"} if age < EARLY_SECONDS else {}
@@ -156,12 +178,12 @@ def says_ready(plane: ControlPlane, wanted: int) -> bool:
     return plane.kubectl.run("get", "sce", "-o", path).split().count("True") == wanted
 
 
-def seconds_until(holds: Callable[[], bool]) -> float:
+def seconds_until(holds: Callable[[], bool], patience: float = PATIENCE_SECONDS) -> float:
     since = time.monotonic()
     while not holds():
-        if time.monotonic() - since > PATIENCE_SECONDS:
+        if time.monotonic() - since > patience:
             return float("inf")
-        time.sleep(0.1)
+        time.sleep(0.1 if patience <= PATIENCE_SECONDS else 2.0)
     return time.monotonic() - since
 
 
@@ -178,6 +200,7 @@ ROWS: dict[str, Row] = {
     "fill-many": lambda age, seed: filled(200, 50, 1.15),
     "steady-10000": lambda age, seed: steady(200, 50, 20, 200),
     "steady-1000x20": lambda age, seed: steady(1_000, 20, 50, 300),
+    "objects-10000": lambda age, seed: shown(200, 50, 300, 260),
     "blind": lambda age, seed: blind(20, 5),
     "reaction-1000": lambda age, seed: reaction(100, 10, age, seed),
     "reaction-10000": lambda age, seed: reaction(200, 50, age, seed),

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 from prometheus_client import Counter, Gauge, Histogram, Info
 
 from spotcompute import __main__
+from spotcompute.api import instance_object
 from spotcompute.api.crd import custom_resource_definition
 from spotcompute.cloud.tencent import client
 from spotcompute.telemetry import metrics, pools
@@ -50,6 +51,33 @@ allows. `[]` stands for each item of a list. When one of the [rules](#rules) is 
 manifest with the sentence given there.
 """
 
+INSTANCE = """# SpotInstance
+
+Group `spotcompute.dev`, version `v1alpha1`, namespaced, short name `si`, category `spot`.
+
+There is one object for each instance, with the instance's id as its name. The operator makes, updates and removes it:
+it is a view, and a place for wishes. An object that somebody else makes is refused or removed. It belongs to its
+SpotComputeEnvironment, and has labels for environment, zone and type. With `spec.instanceObjects: false` there is none.
+
+## Wishes
+
+An annotation, or a label, asks for something. It is off when it says `false`, `no` or `0`. `kubectl delete si ID` ends
+the instance, which is replaced while `replicas` asks for it. [How to …](../tasks.md) tells when each is of use.
+
+| Mark | Asks for |
+|---|---|
+"""
+
+#: What each mark asks for, in the order in which a person would look for it.
+WISHES = {
+    instance_object.DO_NOT_TERMINATE: "the instance is not ended while its environment exists",
+    instance_object.DELETE_FIRST: "it goes first when some have to go",
+    instance_object.DELETION_COST: "a whole number: of equals, the lowest goes first; 0 without the mark",
+    instance_object.UNHEALTHY: "it is replaced",
+    instance_object.KEEP: "a failed one is kept to be looked at: for a time such as `1h30m`, at most a day",
+    instance_object.INTERRUPTION_NOTICE: "says that the cloud will take it back, in a few words",
+}
+
 METRICS = """# Metrics
 
 Prometheus reads the metrics at `/metrics` on port 9090.
@@ -81,6 +109,23 @@ def spec_page() -> str:
     return "\n".join(parts) + "\n"
 
 
+def instance_page() -> str:
+    """The second kind: its marks, its columns, and every field of its status."""
+    (version,) = instance_object.instance_resource_definition()["spec"]["versions"]
+    status = version["schema"]["openAPIV3Schema"]["properties"]["status"]
+    columns = [
+        f"| {column['name'].upper()} | `{column['jsonPath']}` | {'`-o wide`' if column.get('priority') else ''} |"
+        for column in version["additionalPrinterColumns"]
+    ]
+    parts = [
+        INSTANCE + "".join(f"| `{mark}` | {text} |\n" for mark, text in WISHES.items()),
+        "## Columns\n\n| Column | Shows | |\n|---|---|---|\n" + "\n".join(columns),
+        "\n## status\n\nWhat the operator has found. Only the operator writes it.",
+        *_sections(status, "status"),
+    ]
+    return "\n".join(parts) + "\n"
+
+
 def metrics_page() -> str:
     """Every metric that the operator registers, in alphabetical order."""
     return METRICS + "".join(f"| `{name}` | {row} |\n" for name, row in sorted(_metric_rows()))
@@ -88,7 +133,12 @@ def metrics_page() -> str:
 
 def pages() -> dict[str, str]:
     """File name in docs/reference to content."""
-    return {"settings.md": settings_page(), "spec.md": spec_page(), "metrics.md": metrics_page()}
+    return {
+        "settings.md": settings_page(),
+        "spec.md": spec_page(),
+        "instance.md": instance_page(),
+        "metrics.md": metrics_page(),
+    }
 
 
 def _sections(schema: Schema, above: str) -> Iterator[str]:

@@ -94,7 +94,7 @@ def test_columns_scale_and_selections_point_at_fields_there_are(path: str) -> No
 
 #: What `kubectl get sce` shows, and `-o wide` after that.
 COLUMNS = ["Desired", "Ready", "Up-To-Date", "Cost/H", "Status", "Reason", "Age"]
-WIDE = ["Reclaimed", "Next-Try", "Zones", "MaxPrice", "Region", "Types"]
+WIDE = ["Reclaimed", "Next-Try", "Zones", "MaxPrice", "Region", "Types", "Unit"]
 
 
 def test_the_columns_are_those_people_know_from_other_kinds() -> None:

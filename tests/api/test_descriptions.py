@@ -102,6 +102,8 @@ def test_a_number_has_a_unit(path: str, unit: str) -> None:
 NOT_IN_CVM = {
     "spec.expiresAt": "instances end when they are ended",
     "spec.ttlSeconds": "likewise",
+    "spec.maxAgeSeconds": "likewise",
+    "spec.capacityUnit": "how many instances are asked for",
     "spec.paused": "a request is sent or not",
     "spec.instanceObjects": "objects of Kubernetes",
     "spec.adopt.instanceIds": "tags are changed, by another product",

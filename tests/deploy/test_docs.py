@@ -21,6 +21,7 @@ from localcluster import prometheus
 from plan.given import NOW, POLICY, desired_of, ledger_of
 from spotcompute.__main__ import main as spotcompute
 from spotcompute.api.conditions import Reason
+from spotcompute.api.instance_object import MARKS
 from spotcompute.cloud.tencent.client import OTHER_PRODUCTS
 from spotcompute.cloud.tencent.provider import RATES
 from spotcompute.model.desired import AllocationStrategy
@@ -44,7 +45,7 @@ def generated() -> dict[str, str]:
     return pages
 
 
-@pytest.mark.parametrize("page", ["settings.md", "spec.md", "metrics.md"])
+@pytest.mark.parametrize("page", ["settings.md", "spec.md", "instance.md", "metrics.md"])
 def test_a_generated_page_is_up_to_date(generated: dict[str, str], page: str) -> None:
     stale = "run: PYTHONPATH=operator python docs/generate.py"
     assert (REFERENCE / page).read_text() == generated[page], stale
@@ -118,7 +119,7 @@ def test_every_link_within_the_repository_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_a_page_that_people_write_has_2500_words_at_most(page: Path) -> None:
     """Without tables that the code writes, which are for looking things up, and without examples."""
-    if page.name in ("settings.md", "spec.md", "metrics.md", "mutants.md"):
+    if page.name in ("settings.md", "spec.md", "instance.md", "metrics.md", "mutants.md"):
         return
     written_by_hand = re.sub("```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL).split("## Switches")[0]
     assert len(written_by_hand.split()) <= 2500
@@ -204,6 +205,11 @@ def test_every_message_that_troubleshooting_quotes_is_one_of_the_operator() -> N
     assert len(ours) > 8
     for message in ours:
         assert all(part.strip() in texts for part in re.split("…|secretId|Secret", message)), message
+
+
+def test_each_mark_of_an_instance_is_explained_and_no_other() -> None:
+    page = (REFERENCE / "instance.md").read_text()
+    assert set(re.findall(r"^\| `(spotcompute\.dev/[\w-]+)` \|", page, re.MULTILINE)) == set(MARKS)
 
 
 def test_each_field_has_a_section_with_an_anchor_of_its_own() -> None:

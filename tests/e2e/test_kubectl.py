@@ -126,7 +126,7 @@ def test_the_columns_show_how_it_stands(kubectl: Kubectl) -> None:
 def test_wide_columns_show_what_it_has_been_through_and_where(kubectl: Kubectl) -> None:
     create(kubectl, status=STATUS, replicas=4, market={"maxPrice": "0.0923"})
     head, row = table(kubectl.run("get", "sce", "-o", "wide"))
-    assert head[7:] == ["RECLAIMED", "NEXT-TRY", "ZONES", "MAXPRICE", "REGION", "TYPES"]
+    assert head[7:] == ["RECLAIMED", "NEXT-TRY", "ZONES", "MAXPRICE", "REGION", "TYPES", "UNIT"]
     assert row[7:] == [
         "5",
         "2026-11-23T04:40:09Z",
@@ -134,6 +134,7 @@ def test_wide_columns_show_what_it_has_been_through_and_where(kubectl: Kubectl) 
         "0.0923",
         "ap-guangzhou",
         '["S5.MEDIUM4"]',
+        "Instance",
     ]
 
 

@@ -488,8 +488,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "launches-in-flight-do-not-count",
                 "plan/capacity.py",
-                "    return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))\n",
-                "    return max(0, replicas - len(occupying(ledger)))\n",
+                "    return units_of(occupying(ledger), desired) + on_its_way + _taken_over(ledger)\n",
+                "    return units_of(occupying(ledger), desired)\n",
                 ("tests/plan/test_capacity.py", PLANNER),
             ),
         ),

@@ -12,11 +12,11 @@ from datetime import datetime
 from decimal import Decimal
 
 from plan.given import instance, launches, terminated_ids
-from spotcompute.model.desired import Desired
+from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.identity import is_named_by_us, is_of_launch, launch_token
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market
+from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch, Plan, Terminate
 from spotcompute.plan.situation import Situation
 
@@ -27,15 +27,25 @@ def takes_a_place(member: Member) -> bool:
     return member.end_unconfirmed or (member.lost is None and not is_released)
 
 
-def places_taken(ledger: Ledger) -> int:
-    """Machines that may exist, and those that launches without an answer may still bring."""
-    may_come = sum(max(0, intent.count - len(intent.found)) for intent in ledger.intents)
-    return may_come + sum(takes_a_place(member) for member in ledger.members.values())
+def size(pool: Pool, desired: Desired | None) -> int:
+    """How much a machine of that pool counts: one, or its vCPU."""
+    return 1 if desired is None or desired.unit is CapacityUnit.INSTANCE else desired.vcpu_of_type[pool.instance_type]
+
+
+def places_taken(ledger: Ledger, desired: Desired | None = None) -> int:
+    """What may exist, and what launches without an answer may still bring: machines, or vCPU where they are counted."""
+    may_come = sum(max(0, one.count - len(one.found)) * size(one.pool, desired) for one in ledger.intents)
+    return may_come + sum(size(one.pool, desired) for one in ledger.members.values() if takes_a_place(one))
 
 
 def most_alive(desired: Desired) -> int:
-    """The most that may live at once: during a roll-out some more than are wanted."""
-    return desired.replicas + (desired.rollout.surge_max if desired.rollout and not desired.deleting else 0)
+    """The most that may live at once: during a roll-out some more than are wanted.
+
+    Where vCPU are counted, that is before the last machine came: a machine cannot be bought in parts.
+    """
+    largest = max(desired.vcpu_of_type.values(), default=1) if desired.unit is CapacityUnit.VCPU else 1
+    surge = desired.rollout.surge_max * largest if desired.rollout and not desired.deleting else 0
+    return desired.replicas + surge
 
 
 def complaints(situation: Situation, plan: Plan) -> list[str]:
@@ -60,8 +70,9 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
 def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:
     asked = launches(plan.actions)
     most = most_alive(desired)
-    if asked and places_taken(plan.ledger) > most:
-        yield f"{places_taken(plan.ledger)} places taken after a launch, {most} allowed"
+    held, last = places_taken(plan.ledger, desired), min((size(one.intent.pool, desired) for one in asked), default=1)
+    if asked and held - last >= most:
+        yield f"{held} places taken after a launch, {most} allowed"
     if asked and desired.deleting:
         yield "a launch while deleting"
     if plan.actions and desired.paused and not desired.deleting:
@@ -69,8 +80,8 @@ def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
     fresh = [launch for launch in asked if not launch.replay]
     if fresh and ledger.quarantine_until is not None:
         yield "a launch in quarantine"
-    staying = sum(takes_a_place(member) and member.termination is None for member in ledger.members.values())
-    if fresh and staying > most:
+    staying = [one for one in ledger.members.values() if takes_a_place(one) and one.termination is None]
+    if fresh and sum(size(one.pool, desired) for one in staying) > most:
         yield "a launch beside a surplus"
 
 
@@ -155,22 +166,31 @@ def _about_on_demand(desired: Desired, ledger: Ledger, market: Market, plan: Pla
     asked = [launch for launch in launches(plan.actions) if launch.intent.on_demand]
     if not asked:
         return
-    fallback, always = desired.fallback, _always_on_demand(desired)
+    # What replaces one on demand comes before that goes.
+    fallback, always = desired.fallback, _always_on_demand(desired) + most_alive(desired) - desired.replicas
     if fallback is None and always == 0:
         yield "on demand was never asked for"
         return
-    held = sum(member.on_demand and takes_a_place(member) for member in plan.ledger.members.values())
-    held += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if one.on_demand)
+    held = _held_of_kind(plan.ledger, desired, on_demand=True)
     most = always + (fallback.count_max if fallback else 0)
-    if held > most:
+    # Only of what is always on demand the last machine may bring more.
+    beyond = min(size(one.intent.pool, desired) for one in asked) - 1 if always else 0
+    if held > most + beyond:
         yield f"{held} on demand, and {most} are the most"
     cost = _cost(plan.ledger, market, only_on_demand=True)
     if fallback is not None and fallback.hourly is not None and (cost is None or cost > fallback.hourly):
         yield f"on demand costs {cost}, and {fallback.hourly} is the most"
     if any(launch.intent.bid is not None for launch in asked):
         yield "a bid on demand"
-    if not all(launch.replay for launch in asked) and plan.ledger.short_since is None and held > always:
+    if not all(launch.replay for launch in asked) and plan.ledger.short_since is None and held > always + beyond:
         yield "on demand while nothing is short"
+
+
+def _held_of_kind(ledger: Ledger, desired: Desired, *, on_demand: bool) -> int:
+    members = [one for one in ledger.members.values() if takes_a_place(one) and one.on_demand == on_demand]
+    intents = [one for one in ledger.intents if one.on_demand == on_demand]
+    may_come = sum(max(0, one.count - len(one.found)) * size(one.pool, desired) for one in intents)
+    return may_come + sum(size(one.pool, desired) for one in members)
 
 
 def _always_on_demand(desired: Desired) -> int:
@@ -182,10 +202,9 @@ def _always_on_demand(desired: Desired) -> int:
 def _about_the_mix(desired: Desired, plan: Plan) -> Iterator[str]:
     """Spot takes no place that is wanted on demand in any case."""
     fresh = [one for one in launches(plan.actions) if not one.replay and not one.intent.on_demand]
-    members = [one for one in plan.ledger.members.values() if takes_a_place(one)]
-    spot = sum(not one.on_demand for one in members)
-    spot += sum(max(0, one.count - len(one.found)) for one in plan.ledger.intents if not one.on_demand)
-    if fresh and spot > most_alive(desired) - _always_on_demand(desired):
+    spot = _held_of_kind(plan.ledger, desired, on_demand=False)
+    last = min((size(one.intent.pool, desired) for one in fresh), default=1)
+    if fresh and spot - last >= most_alive(desired) - _always_on_demand(desired):
         yield f"{spot} spot instances take places that are wanted on demand"
 
 
@@ -196,7 +215,8 @@ def _about_shares(desired: Desired, plan: Plan) -> Iterator[str]:
         held = sum(takes_a_place(member) for member in members)
         intents = [one for one in plan.ledger.intents if one.pool == pool and not one.on_demand]
         held += sum(max(0, one.count - len(one.found)) for one in intents)
-        if held > max(1, math.ceil(most_alive(desired) * desired.share / 100)):
+        units = size(pool, desired)
+        if held > 1 and (held - 1) * units >= math.ceil(most_alive(desired) * desired.share / 100):
             yield f"{held} in {pool} are more than its share"
 
 
@@ -244,7 +264,7 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
         if desired.gang is None or len(staying) >= desired.gang.count_min:
             yield "a gang is given up that is complete"
     known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED, Cause.EXPIRED}
-    known |= {Cause.ROLLED_OUT} if desired.rollout is not None else set()
+    known |= {Cause.ROLLED_OUT, Cause.TOO_OLD} if desired.rollout is not None else set()
     known |= {Cause.STOPPED_OUTSIDE, Cause.STUCK_PENDING, Cause.RECYCLE_BIN}
     if not chosen.keys() <= known:
         yield f"released for {sorted(chosen.keys() - known)}"
@@ -282,10 +302,11 @@ def _about_release(key: str, action: Terminate, desired: Desired, plan: Plan) ->
 def _about_scaling_down(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:
     before = [key for key, member in ledger.members.items() if takes_a_place(member) and member.termination is None]
     chosen = [key for key in before if plan.ledger.members[key].termination is not None]
-    terminations = [termination for key in chosen if (termination := plan.ledger.members[key].termination)]
-    surplus = [termination for termination in terminations if termination.cause is Cause.SCALED_DOWN]
-    if len(surplus) > max(0, len(before) - desired.replicas):
-        yield f"{len(surplus)} released as too many, {len(before)} of {desired.replicas} there"
+    there = sum(size(ledger.members[key].pool, desired) for key in before)
+    scaled = [key for key in chosen if plan.ledger.members[key].termination.cause is Cause.SCALED_DOWN]  # type: ignore[union-attr]  # they have one
+    gone = sum(size(ledger.members[key].pool, desired) for key in scaled)
+    if gone > max(0, there - desired.replicas):
+        yield f"{gone} released as too many, {there} of {desired.replicas} there"
 
 
 def _about_memory(ledger: Ledger, observed: Observation, plan: Plan) -> Iterator[str]:

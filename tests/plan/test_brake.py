@@ -43,7 +43,7 @@ HOUR = seconds(3600)
 def ending(ledger: Ledger, launched: float, at: float, cause: Cause = Cause.STOPPED_OUTSIDE) -> Ledger:
     """The ledger after the end of an instance, launched and ended so many seconds after NOW."""
     ended = member("ins-1", launched_at=NOW + seconds(launched))
-    return after_self_end(ledger, ended, cause, 1, NOW + seconds(at), POLICY)[0]
+    return after_self_end(ledger, ended, cause, desired_of(), NOW + seconds(at), POLICY)[0]
 
 
 def after(*ends: tuple[float, float]) -> SelfEnds | None:

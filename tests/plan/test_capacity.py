@@ -64,7 +64,7 @@ def test_what_nothing_proves_to_be_gone_takes_a_place(who: Member, takes_a_place
     ],
 )
 def test_shortfall_and_surplus_of_three_wanted(ledger: Ledger, missing: int, too_many: int) -> None:
-    assert (shortfall(ledger, 3), surplus(ledger, 3)) == (missing, too_many)
+    assert (shortfall(ledger, desired_of(3)), surplus(ledger, desired_of(3))) == (missing, too_many)
 
 
 def test_an_instance_found_twice_over_never_makes_the_flight_negative() -> None:
@@ -85,7 +85,7 @@ def test_an_instance_found_twice_over_never_makes_the_flight_negative() -> None:
 )
 def test_ready_is_running_and_meant_to_stay(who: Member, seen: Instance | None, ready: bool) -> None:
     assert is_ready(who, seen) is ready
-    assert ready_count(ledger_of(who), {"ins-1": seen} if seen else {}) == int(ready)
+    assert ready_count(ledger_of(who), {"ins-1": seen} if seen else {}, desired_of()) == int(ready)
 
 
 @pytest.mark.parametrize(

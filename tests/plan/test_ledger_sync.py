@@ -496,8 +496,8 @@ ENDS = [
 @pytest.mark.parametrize("ended", ENDS)
 def test_a_place_is_not_free_while_the_cloud_shows_the_instance_alive(ended: Member) -> None:
     kept = sync(ledger_of(ended), observed_of(instance("ins-1")))
-    assert shortfall(kept.ledger, 1) == 0
-    assert surplus(kept.ledger, 1) == 0
+    assert shortfall(kept.ledger, desired_of(1)) == 0
+    assert surplus(kept.ledger, desired_of(1)) == 0
 
 
 @pytest.mark.parametrize("ended", ENDS)
@@ -507,8 +507,8 @@ def test_a_place_of_an_absent_instance_is_free_once_its_end_was_shown(
 ) -> None:
     absent = {"ins-1": Absence(1, looked_up=True, had_ended=had_ended)}
     kept = sync(ledger_of(ended), observed_of(absent=absent))
-    assert shortfall(kept.ledger, 1) == missing
-    assert surplus(kept.ledger, 0) == 0
+    assert shortfall(kept.ledger, desired_of(1)) == missing
+    assert surplus(kept.ledger, desired_of(0)) == 0
 
 
 def test_an_end_that_the_cloud_denies_is_taken_back_and_told() -> None:

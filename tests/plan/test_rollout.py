@@ -79,13 +79,23 @@ def test_where_some_may_be_missing_they_go_first() -> None:
 
 def test_what_does_not_run_goes_at_once() -> None:
     ledger = ledger_of(
-        *old("ins-1", "ins-2"), member("ins-3", template_digest=OLD, launched_at=ago(20)), member("ins-4")
+        *old("ins-1", "ins-2"),
+        member("ins-3", template_digest=OLD, launched_at=ago(20), arrived=False),
+        member("ins-4"),
     )
     starting = instance("ins-3", InstanceState.PENDING, created_at=ago(20))
     observed = observed_of(*(instance(f"ins-{n}") for n in (1, 2, 4)), starting, market=MARKET)
     plan = planned(rolling(), ledger, observed)
     assert plan.ledger.members["ins-3"].termination is not None
     assert plan.ledger.members["ins-1"].termination is None
+
+
+def test_a_list_that_is_older_than_what_was_seen_ends_nothing() -> None:
+    """All three ran when they were seen last, and an old list shows them starting again, or not at all."""
+    ledger = ledger_of(*old("ins-1", "ins-2", "ins-3"))
+    starting = [instance(key, InstanceState.PENDING, created_at=ago(60)) for key in ("ins-1", "ins-2")]
+    plan = planned(rolling(), ledger, observed_of(*starting, market=MARKET))
+    assert [key for key, one in plan.ledger.members.items() if one.termination] == []
 
 
 @pytest.mark.parametrize(

@@ -36,6 +36,7 @@ from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Member, S
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.wishes import Wish
 from spotcompute.plan.actions import Learned
+from spotcompute.plan.drift import life_of
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.planner import make_plan
 from spotcompute.plan.situation import Situation
@@ -149,6 +150,9 @@ PENDING = InstanceState.PENDING
 LOST = member("ins-1", lost=Cause.RECLAIMED)
 RELEASED, ACCEPTED = member("ins-1", termination=released()), member("ins-1", termination=accepted())
 
+AGEING = replace(ROLLING, max_age=seconds(86_400))
+NEARLY_OLD = member("ins-1", launched_at=ago(-10) - life_of("ins-1", seconds(86_400)))
+
 #: For each rule three situations, and the seconds until it wakes the loop; None when nothing of its kind is to come.
 #: One that runs, and has had its notice for ten seconds.
 NOTICED = ledger_of(member("ins-1", notice_at=ago(10)))
@@ -207,6 +211,12 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (PATIENT, ledger_of(*ONE_OLD, member("ins-4"), rolled_at=ago(60)), TWO_RUN, 540),
         (replace(ROLLING, rollout=None), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
         (replace(ROLLING, paused=True), ledger_of(*ONE_OLD), all_running(ledger_of(*ONE_OLD)), None),
+    ],
+    "an instance is as old as it may become": [
+        (AGEING, ledger_of(NEARLY_OLD), observed_of(), 10),
+        (replace(AGEING, paused=True), ledger_of(NEARLY_OLD), observed_of(), None),
+        (replace(AGEING, max_age=None), ledger_of(NEARLY_OLD), observed_of(), None),
+        (replace(AGEING, rollout=None), ledger_of(NEARLY_OLD), observed_of(), None),
     ],
     "the environment expires": [
         (replace(DESIRED, expires_at=ago(-10)), ledger_of(), observed_of(), 10),

@@ -79,6 +79,8 @@ class Cloud:
         self.on_birth: Callable[[Instance, float], None] = lambda instance, window: None
         self.on_request: Callable[[str, str], None] = lambda action, caller: None
         self.on_list: Callable[[], None] = lambda: None
+        #: Told of the instances that are ended, just before they are.
+        self.on_termination: Callable[[list[Instance]], None] = lambda instances: None
         #: The code with which each troubled pool, as zone and type, refuses every launch.
         self.pool_troubles: dict[tuple[str, str], str] = {}
         #: Zones in which no launch ever gets an answer.
@@ -105,6 +107,8 @@ class Cloud:
         self.advance()
         if action == "TerminateInstances":
             self._judge_terminations(parameters.get("InstanceIds", []), caller)
+            known = self.simulator.world.instances
+            self.on_termination([known[key] for key in parameters.get("InstanceIds", []) if key in known])
         answer = self.simulator.handle(account, action, parameters, self.now)
         if action in MUTATING:
             self.mutations += 1

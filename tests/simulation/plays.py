@@ -5,6 +5,7 @@
     history-without-wishes 978628407
     history-without-accounts 1010598
     history-without-market 30239
+    roll 7
     attack 12
     neighbours 3
     fairness 12
@@ -28,6 +29,7 @@ from forgery.clusters import neighbours
 from simulation.fairness import fairness
 from simulation.faultpoint import Cell, Kind, Phase
 from simulation.history import run
+from simulation.rolling import roll
 from simulation.scenarios import SCENARIOS, Cells, pairs, play, single_points
 from simulation.world import Outcome
 
@@ -52,7 +54,12 @@ OF_HISTORY: dict[str, dict[str, bool]] = {
 }
 
 #: Plays that are known by a seed alone.
-OF_SEED: dict[str, Callable[[int], Outcome]] = {"attack": attack, "neighbours": neighbours, "fairness": fairness}
+OF_SEED: dict[str, Callable[[int], Outcome]] = {
+    "attack": attack,
+    "neighbours": neighbours,
+    "fairness": fairness,
+    "roll": roll,
+}
 
 
 def play_named(name: str) -> Outcome:
@@ -82,6 +89,11 @@ def attacks(seed: int) -> Iterator[str]:
 def neighbourhoods(seed: int) -> Iterator[str]:
     """Names of histories of two clusters in one account, without end."""
     return (f"neighbours {number}" for number in count(seed))
+
+
+def rolls(seed: int) -> Iterator[str]:
+    """Names of a thousand rolls of twenty instances."""
+    return (f"roll {number}" for number in range(seed, seed + 1000))
 
 
 def fair_shares(seed: int) -> Iterator[str]:

@@ -2,10 +2,10 @@
 
     python tests/simulation/prove.py --minutes 30
 
-Single faults, pairs of them, attacks by forgery, two clusters in one account, environments beside others in trouble,
-and histories are played in virtual time on all cores, in fixed shares of the minutes. Beside them, all the time, the
-real operator is killed at its requests, and the tests run that are marked `rare`. A violation is printed with the
-command that plays it again, and makes the exit code 1. A run that was interrupted begins anew.
+Single faults, pairs of them, attacks by forgery, two clusters in one account, environments beside others in trouble, a
+thousand rolls and histories are played in virtual time on all cores, in fixed shares of the minutes. Beside them, all
+the time, the real operator is killed at its requests, and the tests run that are marked `rare`. A violation is printed
+with the command that plays it again, and makes the exit code 1. A run that was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ from simulation.plays import (  # noqa: E402 - after the path is set
     histories,
     neighbourhoods,
     play_named,
+    rolls,
     singles,
 )
 from simulation.tally import Tally, play_all  # noqa: E402 - after the path is set
@@ -48,6 +49,7 @@ KINDS = {
     "attacks": (attacks, 0.42, 5),
     "neighbours": (neighbourhoods, 0.45, 5),
     "fairness": (fair_shares, 0.47, 1),
+    "rolls": (rolls, 0.6, 5),
     "histories": (histories, 1.0, 5),
 }
 
@@ -146,6 +148,7 @@ def _report(tally: Tally, run: str) -> None:
         "single fault points": f"{counts['singles']:,}",
         "pairs of fault points · of which both struck": f"{counts['pairs']:,} · {counts['pairs both struck']:,}",
         "histories · with 2 or 3 replicas": f"{counts['histories']:,} · {counts['histories with replicas']:,}",
+        "rolls of twenty instances": f"{counts['rolls']:,}",
         "attacks by forgery · two clusters in one account": f"{counts['attacks']:,} · {counts['neighbours']:,}",
         "environments beside others in trouble": f"{counts['fairness']:,}",
         "kill -9 on real parts · of which struck": f"{counts['kills']:,} · {counts['struck']:,}",

@@ -129,6 +129,7 @@ def _columns() -> list[dict[str, Any]]:
         column("MaxPrice", "string", ".spec.market.maxPrice", 1),
         column("Region", "string", ".spec.region", 1),
         column("Types", "string", ".spec.instanceTypes", 1),
+        column("Unit", "string", ".spec.capacityUnit", 1),
     ]
 
 

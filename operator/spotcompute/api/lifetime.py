@@ -1,4 +1,4 @@
-"""Defines the part of the spec that says how long an environment lives.
+"""Defines the part of the spec that says how long an environment and its instances live.
 
 Apart from `api.spec` because it is about time alone, and other parts have moments too.
 """
@@ -28,7 +28,7 @@ Moment = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-
 
 
 class Lifetime(SpecPart):
-    """`Lifetime` says when an environment expires. At most one of its fields is given."""
+    """`Lifetime` says when an environment expires, by one of two fields at most, and how old its instances become."""
 
     expires_at: Moment | None = Field(
         default=None,
@@ -43,6 +43,21 @@ class Lifetime(SpecPart):
         description="How long the environment has instances, in seconds since its object was created; then it expires"
         " as with expiresAt. Give either of the two. Left out: for ever.",
     )
+
+    max_age_seconds: int | None = Field(
+        default=None,
+        ge=600,
+        le=315_360_000,
+        description="How old an instance may become, in seconds. Before that it is replaced as strategy says of a"
+        " roll-out: launch first, within maxSurge and maxUnavailable, whatever the type of strategy. Each instance is"
+        " due up to a tenth of the time sooner, so that not all of one launch go together. Left out: instances become"
+        " as old as they will.",
+    )
+
+    @property
+    def max_age(self) -> timedelta | None:
+        """Returns how old an instance may become. None when it may become of any age."""
+        return None if self.max_age_seconds is None else timedelta(seconds=self.max_age_seconds)
 
     def expires(self, created_at: datetime) -> datetime | None:
         """Returns when an environment expires whose object was created at that time. None when it never does."""

@@ -23,19 +23,15 @@ from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
-from spotcompute.api.schema import (
-    MAX_REPLICAS,
-    Price,
-    SpecPart,
-    checked,
-    rule,
-)
+from spotcompute.api.schema import MAX_REPLICAS, Price, SpecPart, checked, rule
 from spotcompute.api.signing import RoleArn, SecretRef
-from spotcompute.api.strategy import StrategySpec
+from spotcompute.api.strategy import REPLACEMENT_RULES, StrategySpec
 from spotcompute.api.template import TemplateSpec
 from spotcompute.api.times import from_text
+from spotcompute.api.unit import UNIT_RULE
 from spotcompute.model.desired import (
     AllocationStrategy,
+    CapacityUnit,
     Caps,
     Fallback,
     Limits,
@@ -192,8 +188,8 @@ class FallbackSpec(SpecPart):
         ge=60,
         le=86_400,
         description="How long spot must look available before it replaces on-demand instances, in seconds: one first,"
-        " then the others. Two changes between spot and on demand are at least half an hour apart. Default"
-        " 900.",
+        " then the others; launch first where strategy.maxSurge allows it. Two changes between spot and on demand are"
+        " at least half an hour apart. Default 900.",
     )
     deadline: Moment | None = Field(
         default=None,
@@ -259,16 +255,8 @@ class Spec(Lifetime):
                 "template.privateIpAddresses names the address of one instance, but replicas is above 1: remove it, or"
                 " set replicas to 1",
             ),
-            rule(
-                "!has(self.gang) || !has(self.strategy) || self.strategy.type == 'OnDelete'",
-                "a gang is of use only together, so its instances are not replaced one after the other: remove gang, or"
-                " set strategy.type to OnDelete",
-            ),
-            rule(
-                "!has(self.requestPolicy) || self.requestPolicy != 'OneTime' || !has(self.strategy)"
-                " || self.strategy.type == 'OnDelete'",
-                "requestPolicy OneTime replaces nothing: set strategy.type to OnDelete, or use Persistent",
-            ),
+            *REPLACEMENT_RULES,
+            UNIT_RULE,
             rule(
                 "!(has(self.expiresAt) && has(self.ttlSeconds))",
                 "expiresAt and ttlSeconds both say when the environment expires: remove one of the two",
@@ -319,9 +307,15 @@ class Spec(Lifetime):
         default=0,
         ge=0,
         le=MAX_REPLICAS,
-        description="Number of instances to keep alive, at most 2000. Leave it out when an autoscaler sets it: applying"
-        " the object again then does not change the number. Default 0. BatchCompute:"
-        " DesiredComputeNodeCount; CVM: InstanceCount, at most 100 in one request.",
+        description="Number of instances to keep alive, at most 2000, or of their vCPU by capacityUnit. Leave it out"
+        " when an autoscaler sets it: applying the object again then does not change the number. Default 0."
+        " BatchCompute: DesiredComputeNodeCount; CVM: InstanceCount, at most 100 in one request.",
+    )
+    capacity_unit: CapacityUnit = Field(
+        default=CapacityUnit.INSTANCE,
+        description="What replicas counts. Instance, the default: each instance as one. vCPU: the vCPU of each, so that"
+        " types of several sizes take each other's places; together they may bring some more, but none is there that"
+        " could go without leaving fewer than replicas. Every other number of instances counts the same.",
     )
     paused: bool = Field(
         default=False,

@@ -34,6 +34,7 @@ from spotcompute.model.market_readings import quotes_flaw
 from spotcompute.model.observation import Observation
 from spotcompute.model.offering import Market
 from spotcompute.plan.field_errors import FieldError, Findings
+from spotcompute.plan.limits import with_sizes
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import Quote, make_quote
 from spotcompute.plan.selection import with_pools
@@ -185,7 +186,7 @@ async def _quote(manifest: Manifest, terms: Terms) -> Quoted:
     digest = user_data.digest if user_data else None
     desired = environment.desired(spec, _ownership(environment, terms.cluster_id), digest)
     market = Market({one.pool: one for one in offerings}, terms.now, quotes_flaw(offerings, {}))
-    desired = with_pools(desired, market)
+    desired = with_sizes(with_pools(desired, market), Ledger(""), market)
     pools = [pool for pool, _ in desired.pools]
     prices = EquipmentPrices(lambda: provider, lambda: terms.now)
     extras = await prices.extras_for(desired.template, pools, market, environment.label)

@@ -30,7 +30,7 @@ def quote_table(quote: Quote, findings: Findings, currency: str) -> str:
 
 def _answer(verdict: Verdict, had: Quote, findings: Findings) -> str:
     """Returns the one sentence that everything below explains. It names a number only where that number is true."""
-    instances = "instance" if had.missing == 1 else "instances"
+    instances = "vCPU" if had.in_vcpu else "instance" if had.missing == 1 else "instances"
     if verdict is Verdict.HAD:
         if not had.missing:
             return "Nothing is missing, so nothing would be bought."

@@ -5,8 +5,8 @@ Apart from `api.spec`, which is the spec as users write it, because decisions ne
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -43,6 +43,13 @@ class ScaleInOrder(StrEnum):
     COSTLIEST_FIRST = "CostliestFirst"
     OLDEST_FIRST = "OldestFirst"
     NEWEST_FIRST = "NewestFirst"
+
+
+class CapacityUnit(StrEnum):
+    """`CapacityUnit` says what `replicas` counts: instances, each as one, or the vCPU that they have."""
+
+    INSTANCE = "Instance"
+    VCPU = "vCPU"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,12 +193,13 @@ class Rollout:
     """`Rollout` says how instances that are not as the spec asks for are replaced, one after the other.
 
     `surge_max` more than `replicas` may live meanwhile, and `unavailable_max` of `replicas` need not run. After each
-    one is a `pause`.
+    one is a `pause`. With `only_aged` those that are too old are replaced, and no others.
     """
 
     surge_max: int
     unavailable_max: int
     pause: timedelta = timedelta(0)
+    only_aged: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,8 +220,10 @@ class Desired:
     several times, each time with another subnet; `pools` then holds the first, and `within` gives the others. With
     `requirements` the pools come from the market (`plan.selection`), and `unmet` says why there are none. `share` is
     the highest percentage of `replicas` in one pool. With `capacity`, claims decide `replicas`. `surge` of `replicas`
-    are there for a roll-out only. With `one_time` each pool is asked once, and then not again until the spec changes,
-    as the cloud's own API does. `expired` is true once `expires_at` has passed: then `replicas` is 0. `drain_limit` is
+    are there while others are replaced, and `surge_on_demand` of them on demand. With `one_time` each pool is asked
+    once, and then not again until the spec changes, as the cloud's own API does. `expired` is true once `expires_at`
+    has passed: then `replicas` is 0. Older instances than `max_age` are replaced. `unit` is what `replicas` counts, and
+    every other number of instances with it; `vcpu_of_type` holds the vCPU of the types that are known. `drain_limit` is
     how long a node's pods have to leave before its instance is released, and None without nodes.
     """
 
@@ -224,6 +234,8 @@ class Desired:
     pools: tuple[tuple[Pool, Placement], ...]
     template: Template
     name_prefix: str
+    unit: CapacityUnit = CapacityUnit.INSTANCE
+    vcpu_of_type: Mapping[str, int] = field(default_factory=dict)
     caps: Caps = Caps()
     user_data_digest: str | None = None
     strategy: AllocationStrategy = AllocationStrategy.PRIORITIZED
@@ -241,7 +253,9 @@ class Desired:
     capacity: CapacityWishes | None = None
     cordons: Cordons = Cordons()
     rollout: Rollout | None = None
+    max_age: timedelta | None = None
     surge: int = 0
+    surge_on_demand: int = 0
     one_time: bool = False
     paused: bool = False
     instance_objects: bool = True
@@ -293,7 +307,11 @@ class Desired:
     @property
     def on_demand_wanted(self) -> int:
         """Returns how many instances are to be on demand, whatever spot has."""
-        return self.on_demand.of(self.replicas - self.surge)
+        return self.on_demand.of(self.replicas - self.surge) + self.surge_on_demand
+
+    def units(self, pool: Pool) -> int:
+        """Returns how much an instance of `pool` counts towards `replicas`. Returns 0 when its vCPU is not known."""
+        return 1 if self.unit is CapacityUnit.INSTANCE else self.vcpu_of_type.get(pool.instance_type, 0)
 
     def placement(self, pool: Pool) -> Placement | None:
         """Returns the placement of `pool`. None when the spec does not list the pool, or no longer does."""

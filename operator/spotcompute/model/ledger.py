@@ -32,6 +32,7 @@ class Cause(StrEnum):
     RECYCLE_BIN = "InRecycleBin"
     BACK_TO_SPOT = "BackToSpot"
     ROLLED_OUT = "RolledOut"
+    TOO_OLD = "TooOld"
     GANG_INCOMPLETE = "GangIncomplete"
     NOTICED = "InterruptionNotice"
     NOT_INTERRUPTED = "NotInterrupted"
@@ -246,7 +247,7 @@ class SelfEnds:
     """`SelfEnds` records that instances have ended by themselves soon after their launch, under spec `generation`.
 
     `last_at` is when that was last counted; what ends by one stroke counts once. With `is_braked`, the place of each
-    further one stays empty for a while: `held` says since when, once for each place.
+    further one stays empty for a while: `held` says since when, once for each of `replicas` that it counts.
     """
 
     last_at: datetime
@@ -317,12 +318,13 @@ class Ledger:
     number of the account in which everything was launched, or names the key while that is not known.
     `out_of_reach_since` is since when the key in use has not shown that account. `state_refused` is the part of the
     stored state that was last refused. `last_prices` are kept while the spec limits costs, for what exists or is on its
-    way, and `type_sizes` while it limits vCPU.
+    way, and `type_sizes` while it limits or counts vCPU; `counts_vcpu` says that `replicas` counts these.
 
     Four clocks are kept for environments with a fallback. `short_since`: since when spot instances have been missing.
     `spot_since`: since when spot could probably replace the on-demand instances. `switched_at`: when the environment
     last went back to spot. `trial_since`: since when on-demand instances have been going for spot that has not come
     yet. `failed_trials` counts how often in a row on-demand instances had to be bought again instead.
+    `returning_since`: since when one spot instance more is wanted, which takes the place of one on demand.
     `interruptions` are the last times at which spot was taken back, if the fallback counts them. Two are kept for
     gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
@@ -345,11 +347,13 @@ class Ledger:
     spending: Spending | None = None
     last_prices: tuple[LastPrice, ...] = ()
     type_sizes: tuple[TypeSize, ...] = ()
+    counts_vcpu: bool = False
     short_since: datetime | None = None
     spot_since: datetime | None = None
     switched_at: datetime | None = None
     trial_since: datetime | None = None
     failed_trials: int = 0
+    returning_since: datetime | None = None
     interruptions: tuple[datetime, ...] = ()
     incomplete_since: datetime | None = None
     broken_up_at: datetime | None = None

@@ -20,11 +20,11 @@ from spotcompute.model.moments import age
 from spotcompute.model.offering import Market, Pool, Stock, whole_zone
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.backoff import ends_at, is_backing_off
-from spotcompute.plan.budget import bid_for, room_for
-from spotcompute.plan.capacity import held_in_zone, occupying, shortfall
+from spotcompute.plan.budget import Bid, Room, bid_for, room_for
+from spotcompute.plan.capacity import held_in_zone, in_machines, occupying, shortfall
 from spotcompute.plan.cordon import cordon_of, in_force
 from spotcompute.plan.gang import may_buy_parts, missing_of_gang, parts_allowed_at, smallest_useful_count
-from spotcompute.plan.limits import room_in_vcpu
+from spotcompute.plan.limits import room_for_size, room_in_vcpu
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import Trust, early_loss_weight, trust_of
 from spotcompute.plan.subnets import all_full, refusals
@@ -46,12 +46,16 @@ class Obstacle(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """`Offer` is a pool that may be asked now for up to `count_max` instances at `bid`. `score` is from 0 to 1."""
+    """`Offer` is a pool that may be asked now for up to `count_max` instances at `bid`. `score` is from 0 to 1.
+
+    Each of its instances counts `units` towards `replicas`.
+    """
 
     pool: Pool
     score: float
     bid: Decimal | None
     count_max: int
+    units: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +163,7 @@ class _Judge:
 
     @cached_property
     def _missing(self) -> int:
-        return shortfall(self.ledger, self.desired.replicas)
+        return shortfall(self.ledger, self.desired)
 
     @cached_property
     def _trust(self) -> dict[Pool, Trust]:
@@ -243,32 +247,44 @@ class _Judge:
         bid = bid_for(self.desired.caps, pool, self.market, is_stated=self.policy.states_bids)
         if bid.obstacle is not None:
             return RejectedPool(pool, Obstacle.NOT_QUOTED, bid.obstacle)
-        room = room_for(self.desired, self.ledger, self.market, pool, bid)
-        if room.obstacle is not None:
-            return RejectedPool(pool, Obstacle.NOT_QUOTED, room.obstacle)
-        if room.count == 0:
+        desired, ledger = self.desired, self.ledger
+        money = room_for(desired, ledger, self.market, pool, bid)
+        vcpu = room_in_vcpu(desired, ledger, self.market, pool.instance_type)
+        number = room_for_size(desired, ledger, pool)
+        for room in (money, vcpu, number):
+            if room.obstacle is not None:
+                return RejectedPool(pool, Obstacle.NOT_QUOTED, room.obstacle)
+        return self._beyond(pool, bid, money, vcpu, number) or self._offered(pool, bid, (money, vcpu, number))
+
+    def _beyond(self, pool: Pool, bid: Bid, money: Room, vcpu: Room, number: Room) -> RejectedPool | None:
+        """Returns the rejection by the limit that one more would break. Returns None when it would break none."""
+        if money.count == 0:
             extra = self.market.extra_of(pool)
             disks = f" and {format(extra.normalize(), 'f')} for its disks" if extra else ""
             detail = f"one more at {bid.limit} per hour{disks} does not fit"
             return RejectedPool(pool, Obstacle.OVER_BUDGET, detail)
-        vcpu = room_in_vcpu(self.desired, self.ledger, self.market, pool.instance_type)
-        if vcpu.obstacle is not None:
-            return RejectedPool(pool, Obstacle.NOT_QUOTED, vcpu.obstacle)
+        limits, name = self.desired.limits, pool.instance_type
         if vcpu.count == 0:
-            detail = (
-                f"one more {pool.instance_type} would have more vCPU than limits.maxVcpu {self.desired.limits.vcpu}"
-            )
+            detail = f"one more {name} would have more vCPU than limits.maxVcpu {limits.vcpu}"
             return RejectedPool(pool, Obstacle.OVER_LIMIT, detail)
-        limit = most_in_one_pool(self.desired)
-        share = limit - self._held[pool]
-        if share <= 0:
-            return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {self._held[pool]} of at most {limit}")
-        most = min(one for one in (share, room.count, vcpu.count) if one is not None)
+        if number.count == 0:
+            detail = f"one more {name} would be more than limits.maxReplicas {limits.count}"
+            return RejectedPool(pool, Obstacle.OVER_LIMIT, detail)
+        return None
+
+    def _offered(self, pool: Pool, bid: Bid, rooms: tuple[Room, ...]) -> Offer | RejectedPool:
+        """Returns the offer for as many as shares, trust and the rooms below the limits allow."""
+        units = self.desired.units(pool)
+        limit, held = most_in_one_pool(self.desired), self._held[pool] * units
+        if held >= limit:
+            return RejectedPool(pool, Obstacle.SHARE_FULL, f"it holds {held} of at most {limit}")
+        share = max(1, (limit - held) // units)
+        most = min([share, *(room.count for room in rooms if room.count is not None)])
         most = min(most, self._trial_room(pool)) if self._is_careful(pool) else most
         if self.count_min > 1 and min(most, self._missing) < self.count_min:
             detail = f"{min(most, self._missing)} at once, and {self.count_min} are needed"
             return RejectedPool(pool, Obstacle.TOO_FEW, detail, self._parts_at())
-        return Offer(pool, self.scores[pool], bid.limit, most)
+        return Offer(pool, self.scores[pool], bid.limit, most, units)
 
     def _parts_at(self) -> datetime | None:
         gang, broken_up_at = self.desired.gang, self.ledger.broken_up_at
@@ -293,7 +309,7 @@ def zone_backoff(ledger: Ledger, pool: Pool, market: Market) -> Backoff | None:
 
 
 def most_in_one_pool(desired: Desired) -> int:
-    """Returns how many instances `maxSharePerPool` allows in one pool, rounded up and at least one.
+    """Returns how much `maxSharePerPool` allows in one pool, counted as `replicas` is, rounded up and at least one.
 
     Rounded down, an odd number could never be reached: two pools at 50 percent would hold 4 of 5.
     """
@@ -317,7 +333,7 @@ def scores(desired: Desired, ledger: Ledger, market: Market, now: datetime, poli
     pools = [pool for pool, _ in desired.pools]
     if desired.strategy is AllocationStrategy.PRIORITIZED:
         return {pool: 1 - place / len(pools) for place, pool in enumerate(pools)}
-    cheapness = _cheapness(pools, market)
+    cheapness = _cheapness(pools, market, desired)
     if desired.strategy is AllocationStrategy.LOWEST_PRICE:
         return cheapness
     expected_stay = relative(pools, market)
@@ -331,8 +347,8 @@ def scores(desired: Desired, ledger: Ledger, market: Market, now: datetime, poli
 _PRICE_WEIGHT = 4
 
 
-def _cheapness(pools: Sequence[Pool], market: Market) -> dict[Pool, float]:
-    prices = {pool: price for pool in pools if (price := market.price(pool))}
+def _cheapness(pools: Sequence[Pool], market: Market, desired: Desired) -> dict[Pool, float]:
+    prices = {pool: price / (desired.units(pool) or 1) for pool in pools if (price := market.price(pool))}
     lowest = min(prices.values(), default=Decimal(1))
     return {pool: float(lowest / prices[pool]) if pool in prices else 0.0 for pool in pools}
 
@@ -347,14 +363,16 @@ def _lasting(pool: Pool, ledger: Ledger, market: Market, now: datetime, policy: 
 
 def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired, now: datetime) -> list[Offer]:
     """Puts zones with the fewest instances first, and asks none for more than its even part."""
-    zones = Counter(member.pool.zone for member in occupying(ledger))
+    zones = Counter[str]()
+    for member in occupying(ledger):
+        zones[member.pool.zone] += desired.units(member.pool)
     for intent in ledger.intents:
-        zones[intent.pool.zone] += intent.missing
+        zones[intent.pool.zone] += intent.missing * desired.units(intent.pool)
     cordoned = {one.zone for one in in_force(desired, now)}
     open_zones = {placement.zone for _, placement in desired.pools} - cordoned
     even = -(-(desired.replicas - sum(zones[zone] for zone in cordoned)) // max(1, len(open_zones)))
     level = [
-        Offer(offer.pool, offer.score, offer.bid, min(offer.count_max, max(1, even - zones[offer.pool.zone])))
+        replace(offer, count_max=min(offer.count_max, max(1, (even - zones[offer.pool.zone]) // offer.units)))
         for offer in kept
     ]
     return sorted(level, key=lambda offer: zones[offer.pool.zone])
@@ -367,10 +385,11 @@ def _balanced(kept: Sequence[Offer], ledger: Ledger, desired: Desired, now: date
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime) -> Offer | None:
+def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime, wanted: int = 1) -> Offer | None:
     """Returns the best pool that may be asked and has not run dry in this run; None when there is none.
 
-    A pool with a launch in doubt comes last, and before it one whose launch was in doubt lately. Otherwise their doubts
+    Those whose instances would bring more than is `wanted` come after the others, and of these the smallest first. A
+    pool with a launch in doubt comes last, and before it one whose launch was in doubt lately. Otherwise their doubts
     could keep one place after the other.
     """
     if is_backing_off(ledger, None, now):
@@ -378,16 +397,20 @@ def next_offer(ranking: Ranking, ledger: Ledger, learned: Learned, now: datetime
     count_min = ranking.count_min
     offers = [offer for offer in ranking.kept if learned.room_below.get(offer.pool, count_min + 1) > count_min]
     in_doubt = {intent.pool for intent in ledger.intents if intent.answer_lost and not intent.on_demand}
-    return min(
-        offers, key=lambda offer: (offer.pool in in_doubt, ranking.doubted.get(offer.pool, _NEVER)), default=None
-    )
+
+    def turn(offer: Offer) -> tuple[bool, datetime, int]:
+        beyond = offer.units if offer.units > wanted else 0
+        return offer.pool in in_doubt, ranking.doubted.get(offer.pool, _NEVER), beyond
+
+    return min(offers, key=turn, default=None)
 
 
 def how_many(wanted: int, offer: Offer, ledger: Ledger, market: Market, learned: Learned) -> int:
-    """Returns how many to ask for: all that is wanted and allowed, half of what the pool has just refused, or one when
-    it is likely to refuse. A pool that was sold out when it was asked last is asked for one, until it has sold one.
+    """Returns how many instances to ask for: all that is wanted and allowed, half of what the pool has just refused, or
+    one when it is likely to refuse. A pool that was sold out when it was asked last is asked for one, until it has sold
+    one. `wanted` is counted as `replicas` is.
     """
-    wanted = min(wanted, offer.count_max)
+    wanted = min(in_machines(wanted, offer.units), offer.count_max)
     if offer.pool in learned.room_below:
         return min(wanted, max(1, learned.room_below[offer.pool] // 2))
     offering = market.offerings.get(offer.pool)

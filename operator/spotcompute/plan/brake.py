@@ -11,6 +11,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Ledger, Member, SelfEnds
 from spotcompute.model.moments import age
 from spotcompute.plan.policy import Policy
@@ -21,7 +22,7 @@ SELF_ENDS = frozenset({Cause.STOPPED_OUTSIDE, Cause.LAUNCH_FAILED})
 
 
 def after_self_end(
-    ledger: Ledger, member: Member, cause: Cause, generation: int, now: datetime, policy: Policy
+    ledger: Ledger, member: Member, cause: Cause, desired: Desired, now: datetime, policy: Policy
 ) -> tuple[Ledger, tuple[Activity, ...]]:
     """Returns the ledger that remembers that `member` has ended by itself, and what is to be told of it.
 
@@ -31,16 +32,16 @@ def after_self_end(
     """
     if cause not in SELF_ENDS or not is_early(member, now, policy):
         return ledger, ()
-    before = of_generation(ledger, generation, now, policy)
+    before = of_generation(ledger, desired.generation, now, policy)
     if before is None:
-        return replace(ledger, self_ends=SelfEnds(last_at=now, generation=generation)), ()
+        return replace(ledger, self_ends=SelfEnds(last_at=now, generation=desired.generation)), ()
     is_same_stroke = member.launched_at < before.last_at <= now
     is_braked = before.is_braked or (not is_same_stroke and age(before.last_at, now) <= policy.self_ends_within)
     after = SelfEnds(
         last_at=before.last_at if is_same_stroke else now,
-        generation=generation,
+        generation=desired.generation,
         is_braked=is_braked,
-        held=(*before.held, now) if is_braked else (),
+        held=(*before.held, *[now] * desired.units(member.pool)) if is_braked else (),
     )
     return replace(ledger, self_ends=after), _told(member, cause, now) if is_braked else ()
 

@@ -13,7 +13,7 @@ from decimal import ROUND_DOWN, Decimal
 from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Intent, LastPrice, Ledger, Member
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.capacity import occupying
+from spotcompute.plan.capacity import held_on_demand, occupying
 
 #: As many decimals as a bid may have.
 _FINEST = Decimal("0.00000001")
@@ -69,9 +69,8 @@ def is_within(desired: Desired, ledger: Ledger, intent: Intent, market: Market) 
     if not _is_kept(caps.in_total, hourly_cost(ledger, market)):
         return False
     if intent.on_demand:
-        bought = sum(member.on_demand for member in occupying(ledger))
-        asked = sum(one.missing for one in ledger.intents if one.on_demand)
-        if bought + asked > desired.on_demand_wanted + (fallback.count_max if fallback else 0):
+        most = desired.on_demand_wanted + desired.surge + (fallback.count_max if fallback else 0)
+        if held_on_demand(ledger, desired) - desired.units(intent.pool) >= most:
             return False
         return fallback is None or _is_kept(fallback.hourly, hourly_cost_on_demand(ledger, market))
     now = bid_for(Caps(caps.per_instance, caps.by_type, caps.percent_of_on_demand), intent.pool, market)

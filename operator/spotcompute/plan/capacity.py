@@ -1,10 +1,15 @@
-"""Counts instances: what counts as existing, how many are missing, and how many are too many."""
+"""Counts what exists, what is missing and what is too many: in instances, or in vCPU where `replicas` counts these.
+
+A machine cannot be bought in parts. So where vCPU are counted, machines may bring some more than are wanted; but no
+machine is there without which as many would be left as are wanted.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
+from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Ledger, Member
 
@@ -34,25 +39,55 @@ def launching(ledger: Ledger) -> int:
 
 def in_flight(ledger: Ledger) -> int:
     """Returns how many places are taken by what is on its way: launched, or about to be taken over."""
-    taken_over = (one for one in ledger.adoptions.values() if one.is_open and one.id not in ledger.members)
-    return launching(ledger) + sum(1 for _ in taken_over)
+    return launching(ledger) + _taken_over(ledger)
 
 
-def held_on_demand(ledger: Ledger) -> int:
-    """Returns how many on-demand instances exist or are on their way."""
-    held = sum(member.on_demand for member in occupying(ledger))
-    return held + sum(intent.missing for intent in ledger.intents if intent.on_demand)
+def _taken_over(ledger: Ledger) -> int:
+    """Returns how many instances are about to be taken over. What they are like is not known before."""
+    return sum(one.is_open and one.id not in ledger.members for one in ledger.adoptions.values())
 
 
-def shortfall(ledger: Ledger, replicas: int) -> int:
-    """Returns how many instances are missing; what is on its way counts as present."""
-    return max(0, replicas - len(occupying(ledger)) - in_flight(ledger))
+def units_of(members: Iterable[Member], desired: Desired) -> int:
+    """Returns how much these members count together towards `replicas`."""
+    return sum(desired.units(member.pool) for member in members)
 
 
-def surplus(ledger: Ledger, replicas: int) -> int:
-    """Returns how many instances are too many, without those that are already being released."""
-    staying = sum(member.termination is None and member.lost is None for member in occupying(ledger))
-    return max(0, staying - replicas)
+def taken(ledger: Ledger, desired: Desired) -> int:
+    """Returns how much everything that exists or is on its way counts towards `replicas`."""
+    on_its_way = sum(desired.units(intent.pool) * intent.missing for intent in ledger.intents)
+    return units_of(occupying(ledger), desired) + on_its_way + _taken_over(ledger)
+
+
+def is_countable(ledger: Ledger, desired: Desired) -> bool:
+    """True when the size of everything that exists or is on its way is known."""
+    if desired.unit is CapacityUnit.INSTANCE:
+        return True
+    pools = [member.pool for member in occupying(ledger)] + [intent.pool for intent in ledger.intents]
+    return all(desired.units(pool) for pool in pools) and not _taken_over(ledger)
+
+
+def held_on_demand(ledger: Ledger, desired: Desired) -> int:
+    """Returns how much on-demand instances that exist or are on their way count towards `replicas`."""
+    held = units_of((member for member in occupying(ledger) if member.on_demand), desired)
+    return held + sum(desired.units(intent.pool) * intent.missing for intent in ledger.intents if intent.on_demand)
+
+
+def shortfall(ledger: Ledger, desired: Desired) -> int:
+    """Returns how much is missing; launches in flight count as present. Nothing is while a size is not known."""
+    return max(0, desired.replicas - taken(ledger, desired)) if is_countable(ledger, desired) else 0
+
+
+def surplus(ledger: Ledger, desired: Desired) -> int:
+    """Returns how much is too much, without what is already being released. Nothing is while a size is not known."""
+    if not is_countable(ledger, desired):
+        return 0
+    staying = (one for one in occupying(ledger) if one.termination is None and one.lost is None)
+    return max(0, units_of(staying, desired) - desired.replicas)
+
+
+def in_machines(wanted: int, units: int) -> int:
+    """Returns how many machines of that size to ask for: as many as fit, and one when the next would bring too much."""
+    return max(1, wanted // units) if wanted > 0 and units > 0 else 0
 
 
 def is_ready(member: Member, instance: Instance | None) -> bool:
@@ -79,6 +114,6 @@ def is_stuck(member: Member, instance: Instance, now: datetime, timeout: timedel
     return since is not None and now - since > timeout
 
 
-def ready_count(ledger: Ledger, instances: Mapping[str, Instance]) -> int:
-    """Returns how many members run."""
-    return sum(is_ready(member, instances.get(member.id)) for member in ledger.members.values())
+def ready_count(ledger: Ledger, instances: Mapping[str, Instance], desired: Desired) -> int:
+    """Returns how much the members that run count towards `replicas`."""
+    return units_of((one for one in ledger.members.values() if is_ready(one, instances.get(one.id))), desired)

@@ -6,6 +6,8 @@ and when, is decided elsewhere.
 
 from __future__ import annotations
 
+import zlib
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from spotcompute.model.desired import Desired
@@ -23,7 +25,11 @@ class Drift(StrEnum):
     SUBNET = "subnet"
     INSTANCE_TYPE = "instance type"
     CHARGE_TYPE = "charge type"
+    AGE = "age"
 
+
+#: Instances of one launch do not all come of age together: each is due up to this part of the largest age sooner.
+SPREAD = 0.1
 
 #: What places an instance outside the spec's pools: whatever else it is like, no launch would bring it now.
 OUTSIDE = frozenset({Drift.ZONE, Drift.SUBNET, Drift.INSTANCE_TYPE})
@@ -38,7 +44,7 @@ class Asked:
 
     def __init__(self, situation: Situation) -> None:
         desired = self._desired = situation.desired
-        self._instances, self._market = situation.observed.instances, situation.market
+        self._instances, self._market, self._now = situation.observed.instances, situation.market, situation.now
         self._template = template_digest(desired.template, desired.user_data_digest)
         self._zones = {one.zone for one in desired.placements} | {pool.zone for pool, _ in desired.pools}
         self._types = {pool.instance_type for pool, _ in desired.pools}
@@ -51,18 +57,30 @@ class Asked:
 
     def drift(self, member: Member, instance: Instance | None) -> frozenset[Drift]:
         """Returns the same of an instance as it is given here."""
+        due_at = self._of_age_at(member, instance)
         differs = {
             Drift.TEMPLATE: member.template_digest not in (None, self._template),
             Drift.ZONE: bool(self._zones) and member.pool.zone not in self._zones,
             Drift.SUBNET: self._is_in_another_subnet(instance),
             Drift.INSTANCE_TYPE: self._is_of_another_type(member),
             Drift.CHARGE_TYPE: member.on_demand and not self._desired.allows_on_demand,
+            Drift.AGE: due_at is not None and due_at <= self._now,
         }
         return frozenset(part for part, holds in differs.items() if holds)
 
     def is_updated(self, member: Member) -> bool:
-        """True when the instance is as the spec asks for now."""
-        return not self.drift_of(member)
+        """True when the instance is as the spec asks for now, however old it is."""
+        return self.drift_of(member) <= {Drift.AGE}
+
+    def of_age_at(self, member: Member) -> datetime | None:
+        """Returns when the instance is too old. None when it may be of any age."""
+        return self._of_age_at(member, self._instances.get(member.id))
+
+    def _of_age_at(self, member: Member, instance: Instance | None) -> datetime | None:
+        if self._desired.max_age is None:
+            return None
+        born = member.launched_at if instance is None else instance.created_at
+        return born + life_of(member.id, self._desired.max_age)
 
     def _is_in_another_subnet(self, instance: Instance | None) -> bool:
         if instance is None or instance.subnet_id is None:
@@ -85,3 +103,9 @@ def _subnets_of(zone: str, desired: Desired) -> frozenset[str]:
     """Returns the subnets that placements name for the zone. Empty when any is right, because one names none."""
     named = [one.subnet_id for one in desired.placements if one.zone == zone]
     return frozenset(one for one in named if one) if all(named) else frozenset()
+
+
+def life_of(instance_id: str, max_age: timedelta) -> timedelta:
+    """Returns how old that instance may become: `max_age`, less up to a tenth of it by its id."""
+    part = zlib.crc32(instance_id.encode()) / 2**32  # alike in every process, and no secret
+    return max_age * (1 - SPREAD * part)

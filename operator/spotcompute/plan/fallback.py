@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from decimal import Decimal
 
 from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import ON_DEMAND, Market, Pool
@@ -16,10 +17,11 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
-from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.capacity import in_flight, in_machines, is_ready, occupying, taken, units_of
 from spotcompute.plan.cordon import cordon_of
-from spotcompute.plan.limits import room_in_vcpu
+from spotcompute.plan.limits import room_in_number, room_in_vcpu
 from spotcompute.plan.mix import standing_in, to_give_way
+from spotcompute.plan.retirement import staying
 from spotcompute.plan.situation import Situation
 
 # --- clocks ----------------------------------------------------------------------------------------------------------
@@ -41,6 +43,7 @@ def with_fallback_clocks(situation: Situation) -> Ledger:
             spot_since=_since(ledger.spot_since, _could_spot_replace(situation), now),
             switched_at=_since(ledger.switched_at, ledger.switched_at is not None, now),
         )
+    after = replace(after, returning_since=_returning_since(situation.with_ledger(after)))
     return ledger if after == ledger else after
 
 
@@ -66,7 +69,8 @@ def _has_fallen_short(situation: Situation) -> bool:
 
     What is wanted on demand in any case does not count as missing spot.
     """
-    return len(occupying(situation.ledger)) + situation.missing_on_demand < situation.desired.replicas
+    present = units_of(occupying(situation.ledger), situation.desired)
+    return present + situation.missing_on_demand < situation.desired.replicas
 
 
 def is_unsteady(situation: Situation) -> bool:
@@ -167,7 +171,7 @@ def on_demand_to_buy(situation: Situation, learned: Learned) -> Substitute | Non
         return None
     fallback = situation.desired.fallback
     allowed = fallback.count_max - standing_in(situation) if fallback else 0
-    return _purchase(min(situation.missing_spot, allowed), situation, learned)
+    return _purchase(situation.missing_spot, situation, learned, allowed)
 
 
 def on_demand_part(situation: Situation, learned: Learned) -> Substitute | None:
@@ -177,12 +181,16 @@ def on_demand_part(situation: Situation, learned: Learned) -> Substitute | None:
     return _purchase(situation.missing_on_demand, situation, learned)
 
 
-def _purchase(count: int, situation: Situation, learned: Learned) -> Substitute | None:
-    """Returns the purchase of `count` instances, or of as many as the limits on money allow."""
-    pool = _pool_on_demand(situation, learned) if count > 0 else None
+def _purchase(wanted: int, situation: Situation, learned: Learned, allowed: int | None = None) -> Substitute | None:
+    """Returns the purchase of what is wanted and allowed, or of as many instances as the limits let through."""
+    desired, wanted = situation.desired, min(wanted, situation.to_ask_for)
+    fitting = wanted if allowed is None else min(wanted, allowed)
+    pool = _pool_on_demand(situation, learned, fitting) if fitting > 0 else None
     if pool is None:
         return None
-    count = min(count, _room(situation, pool))
+    count = min(in_machines(wanted, desired.units(pool)), _room(situation, pool))
+    if allowed is not None:
+        count = min(count, allowed // desired.units(pool))
     return Substitute(pool, count) if count > 0 else None
 
 
@@ -206,14 +214,22 @@ def _is_refused(situation: Situation, learned: Learned) -> bool:
     return is_backing_off(ledger, None, now) or (is_backing_off(ledger, ON_DEMAND, now) and not learned.not_on_demand)
 
 
-def _pool_on_demand(situation: Situation, learned: Learned) -> Pool | None:
-    """Returns the pool with the lowest list price; after a doubt any pool, drawn anew for each launch."""
+def _pool_on_demand(situation: Situation, learned: Learned, wanted: int) -> Pool | None:
+    """Returns the pool with the lowest list price; after a doubt any pool, drawn anew for each launch.
+
+    Where vCPU are counted, it is the price of one that decides, after those pools that bring no more than is wanted.
+    """
     desired, market = situation.desired, situation.market
     if market.unreliable_because is not None:
         return None
     open_pools = (pool for pool, _ in desired.pools if cordon_of(desired, pool.zone, situation.now) is None)
-    pools = [pool for pool in open_pools if pool not in learned.not_on_demand]
-    quoted = sorted((pool for pool in pools if market.list_price(pool)), key=lambda pool: market.list_price(pool) or 0)
+    pools = [pool for pool in open_pools if pool not in learned.not_on_demand and desired.units(pool)]
+
+    def turn(pool: Pool) -> tuple[int, Decimal]:
+        units = desired.units(pool)
+        return units if units > wanted else 0, (market.list_price(pool) or Decimal(0)) / units
+
+    quoted = sorted((pool for pool in pools if market.list_price(pool)), key=turn)
     if not quoted or not _is_on_demand_in_doubt(situation):
         return next(iter(quoted), None)
     ledger = situation.ledger
@@ -234,6 +250,8 @@ def _room(situation: Situation, pool: Pool) -> int:
     """Returns how many more the limits on money allow: on what stands in for spot, and on everything together."""
     fallback, ledger, market = situation.desired.fallback, situation.ledger, situation.market
     room, unit = situation.missing, cost_of(pool, True, market)
+    number = room_in_number(situation.desired, ledger)
+    room = room if number is None else min(room, number // situation.desired.units(pool))
     limits = [(situation.desired.caps.in_total, hourly_cost(ledger, market))]
     if fallback is not None:
         limits.append((fallback.hourly, hourly_cost_on_demand(ledger, market)))
@@ -249,15 +267,66 @@ def _room(situation: Situation, pool: Pool) -> int:
 def on_demand_to_release(situation: Situation) -> list[Member]:
     """Returns the on-demand instance that spot shall replace now, as a list of none or one.
 
-    It goes before spot comes, since nothing is ever bought beyond `replicas`; so the next one goes only when what
-    took its place runs. Without a fallback the spec does not ask for them any more, and they go as soon as spot is to
-    be had.
+    Where one more than `replicas` may live, it goes when the spot instance for its place runs. Otherwise it goes before
+    spot comes, and the next one goes only when what took its place runs.
     """
-    if not _has_settled(situation) or not _spot_has_recovered(situation) or _is_past_deadline(situation):
-        return []
+    members = to_give_way(situation)[:1]
+    if situation.ledger.returning_since is None:
+        return members if _is_return_due(situation) and not _may_surge(situation) else []
+    instances = situation.observed.instances
+    desired = situation.desired
+    running = [one for one in staying(situation.ledger) if is_ready(one, instances.get(one.id))]
+    others = units_of((one for one in running if one not in members), desired)
+    return members if others >= desired.replicas else []
+
+
+def _is_return_due(situation: Situation) -> bool:
+    """True when spot may take the place of an on-demand instance now.
+
+    Without a fallback the spec does not ask for them any more, and they go as soon as spot is to be had.
+    """
     members = to_give_way(situation)
+    if not members or not _has_settled(situation):
+        return False
+    if not _spot_has_recovered(situation) or _is_past_deadline(situation):
+        return False
     is_free_to_go = situation.desired.fallback is None or _first_was_replaced(situation, members)
-    return members[:1] if is_free_to_go or _may_try_one(situation, members) else []
+    return is_free_to_go or _may_try_one(situation, members)
+
+
+def _allows_surge(situation: Situation) -> bool:
+    """True when the spec lets one more than `replicas` live while something is replaced."""
+    desired = situation.desired
+    return desired.rollout is not None and desired.rollout.surge_max > 0 and not (desired.deleting or desired.paused)
+
+
+def _may_surge(situation: Situation) -> bool:
+    """True when one more than `replicas` may be launched: the spec allows it, and no limit forbids it."""
+    if not _allows_surge(situation):
+        return False
+    one = min((situation.desired.units(pool) for pool, _ in situation.desired.pools), default=1)
+    wider = replace(situation, desired=replace(situation.desired, replicas=situation.desired.replicas + one, surge=one))
+    verdicts = [*wider.ranking.kept, *(one for one in wider.ranking.rejected if one.why not in _WITHOUT_ROOM)]
+    return bool(verdicts) and room_in_number(wider.desired, wider.ledger) != 0
+
+
+#: Why a pool is not asked for one more: these do not end by themselves while all on demand stay.
+_WITHOUT_ROOM = frozenset({Obstacle.NOT_QUOTED, Obstacle.OVER_BUDGET, Obstacle.OVER_LIMIT, Obstacle.SHARE_FULL})
+
+
+def _returning_since(situation: Situation) -> datetime | None:
+    """Returns since when a spot instance is launched to take the place of one on demand. Returns None when none is.
+
+    While one more than wanted is there or on its way, it goes on: its place is that of one on demand.
+    """
+    ledger, now = situation.ledger, situation.now
+    if not _allows_surge(situation) or not to_give_way(situation):
+        return None
+    if ledger.returning_since is None:
+        return now if _is_return_due(situation) and _may_surge(situation) else None
+    is_one_more = taken(ledger, situation.desired) > situation.desired.replicas
+    is_to_be_had = _spot_has_recovered(situation) and not _is_past_deadline(situation)
+    return min(ledger.returning_since, now) if is_one_more or (is_to_be_had and _may_surge(situation)) else None
 
 
 def _has_settled(situation: Situation) -> bool:

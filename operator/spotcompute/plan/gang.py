@@ -62,7 +62,7 @@ def smallest_useful_count(desired: Desired, ledger: Ledger, now: datetime, polic
     A OneTime request is for everything that is missing.
     """
     if desired.one_time:
-        return max(1, shortfall(ledger, desired.replicas))
+        return max(1, shortfall(ledger, desired))
     gang = desired.gang
     if gang is None or is_complete(gang, ledger) or _staying(ledger) + in_flight(ledger) > 0:
         return 1
@@ -76,7 +76,7 @@ def may_buy_parts(desired: Desired, ledger: Ledger, now: datetime, policy: Polic
     It may not for a while after a gang was given up, nor while places for the whole are still being freed.
     """
     gang = desired.gang
-    if gang is None or desired.one_time or shortfall(ledger, desired.replicas) < gang.count_min:
+    if gang is None or desired.one_time or shortfall(ledger, desired) < gang.count_min:
         return False
     return ledger.broken_up_at is None or now >= parts_allowed_at(gang, ledger.broken_up_at, policy)
 

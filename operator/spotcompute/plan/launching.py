@@ -16,7 +16,7 @@ from spotcompute.model.ledger import Intent, Ledger
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
-from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.capacity import is_countable, taken
 from spotcompute.plan.cordon import cordon_of
 from spotcompute.plan.limits import is_within_limits
 from spotcompute.plan.policy import Policy
@@ -45,7 +45,7 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     if not is_within(desired, ledger, intent, market) or not is_within_limits(desired, ledger, market):
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
-    fits = len(occupying(ledger)) + in_flight(ledger) <= desired.replicas
+    fits = is_countable(ledger, desired) and taken(ledger, desired) - desired.units(intent.pool) < desired.replicas
     in_time = timedelta(0) <= now - intent.created_at < situation.policy.replay_window
     return is_authentic and fits and in_time and not may_await_answer(intent, now, situation.policy)
 

@@ -385,8 +385,7 @@ class _LedgerSync:
         self.activities.append(replace(activity, message=message, pool=member.pool, request_id=request_id))
         if not member.on_demand:
             self._count_spot_loss(member, cause, message)
-        generation = self._desired.generation
-        self.ledger, told = after_self_end(self.ledger, member, cause, generation, self._now, self._policy)
+        self.ledger, told = after_self_end(self.ledger, member, cause, self._desired, self._now, self._policy)
         self.activities.extend(told)
 
     def _count_spot_loss(self, member: Member, cause: Cause, message: str) -> None:

@@ -7,17 +7,39 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from spotcompute.model.desired import Desired
+from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.ledger import Ledger, TypeSize
-from spotcompute.model.offering import Market
+from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.budget import Room
-from spotcompute.plan.capacity import in_flight, occupying
+from spotcompute.plan.capacity import occupying, taken
 
 
 def room_in_number(desired: Desired, ledger: Ledger) -> int | None:
-    """Returns how many more instances `limits.maxReplicas` allows. Returns None without such a limit."""
+    """Returns how much more `limits.maxReplicas` allows, counted as `replicas` is. None without such a limit."""
     limit = desired.limits.count
-    return None if limit is None else max(0, limit - len(occupying(ledger)) - in_flight(ledger))
+    return None if limit is None else max(0, limit - taken(ledger, desired))
+
+
+def room_for_size(desired: Desired, ledger: Ledger, pool: Pool) -> Room:
+    """Returns how many more instances of that size `limits.maxReplicas` allows where it counts vCPU; elsewhere any.
+
+    Where instances are counted, how many are asked for is cut to the limit, and no pool is rejected for it.
+    """
+    if desired.unit is CapacityUnit.INSTANCE:
+        return Room()
+    units, number = desired.units(pool), room_in_number(desired, ledger)
+    if units == 0:
+        return Room(obstacle="how many vCPU its type has is not known, and replicas counts vCPU")
+    return Room(None if number is None else number // units)
+
+
+def with_sizes(desired: Desired, ledger: Ledger, market: Market) -> Desired:
+    """Returns what is desired with the vCPU of each type it may use or has; unchanged where instances are counted."""
+    if desired.unit is CapacityUnit.INSTANCE:
+        return desired
+    known = {one.instance_type: one.vcpu for one in ledger.type_sizes}
+    known |= {pool.instance_type: offering.vcpu for pool, offering in market.offerings.items() if offering.vcpu > 0}
+    return replace(desired, vcpu_of_type=known)
 
 
 def room_in_vcpu(desired: Desired, ledger: Ledger, market: Market, instance_type: str) -> Room:
@@ -33,7 +55,7 @@ def room_in_vcpu(desired: Desired, ledger: Ledger, market: Market, instance_type
 
 def is_within_limits(desired: Desired, ledger: Ledger, market: Market) -> bool:
     """True when everything that exists or is on its way is within both limits."""
-    count, vcpu = len(occupying(ledger)) + in_flight(ledger), desired.limits.vcpu
+    count, vcpu = taken(ledger, desired), desired.limits.vcpu
     if desired.limits.count is not None and count > desired.limits.count:
         return False
     held = vcpu_held(ledger, market) if vcpu is not None else None
@@ -61,9 +83,12 @@ def vcpu_held(ledger: Ledger, market: Market) -> int | None:
 
 
 def with_sizes_noted(desired: Desired, ledger: Ledger, market: Market) -> Ledger:
-    """Returns the ledger with the size of each type that counts against `limits.maxVcpu`, if it is quoted no more."""
+    """Returns the ledger with the size of each type whose vCPU are counted, in case it is quoted no more."""
+    counts_vcpu = desired.unit is CapacityUnit.VCPU
     pools = [member.pool for member in occupying(ledger)] + [intent.pool for intent in ledger.intents]
-    names = {pool.instance_type for pool in pools} if desired.limits.vcpu is not None else set()
+    names = {pool.instance_type for pool in pools} if counts_vcpu or desired.limits.vcpu is not None else set()
     known = ((name, vcpu_of(name, ledger, market)) for name in sorted(names))
     sizes = tuple(TypeSize(name, size) for name, size in known if size is not None)
-    return ledger if sizes == ledger.type_sizes else replace(ledger, type_sizes=sizes)
+    if (sizes, counts_vcpu) == (ledger.type_sizes, ledger.counts_vcpu):
+        return ledger
+    return replace(ledger, type_sizes=sizes, counts_vcpu=counts_vcpu)

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.ledger import Cause, Ledger, Member
-from spotcompute.plan.capacity import is_ready
+from spotcompute.plan.capacity import is_ready, units_of
 from spotcompute.plan.retirement import is_protected, staying
 from spotcompute.plan.situation import Situation
 
@@ -87,9 +87,14 @@ def to_let_go(situation: Situation) -> list[Member]:
         return []
     had_notice = {one.id for one in noticed(situation)}
     others = [one for one in staying(situation.ledger) if one.id not in had_notice]
-    running = sum(is_ready(one, instances.get(one.id)) for one in others)
-    missing = max(0, desired.replicas - running)
-    return [one for one in false if not is_protected(one, situation)][missing:]
+    running = units_of((one for one in others if is_ready(one, instances.get(one.id))), desired)
+    missing, let_go = desired.replicas - running, list[Member]()
+    for member in (one for one in false if not is_protected(one, situation)):
+        if missing > 0:
+            missing -= desired.units(member.pool)
+        else:
+            let_go.append(member)
+    return let_go
 
 
 def _reported(member: Member, situation: Situation) -> Iterator[str]:

@@ -5,11 +5,12 @@ One planner and not several controllers, because two loops that launch and relea
 
 from __future__ import annotations
 
-from collections.abc import Callable, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 from datetime import datetime
 
 from spotcompute.model.activity import Activity
+from spotcompute.model.desired import Desired
 from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.plan.actions import Action, Launch, Learned, Plan
 from spotcompute.plan.adoption import searching_until, taking_over
@@ -17,7 +18,7 @@ from spotcompute.plan.allocation import how_many, next_offer
 from spotcompute.plan.backoff import is_held_back
 from spotcompute.plan.brake import after_self_end
 from spotcompute.plan.by_hand import to_replace, with_kept_clocks
-from spotcompute.plan.capacity import occupies, surplus
+from spotcompute.plan.capacity import occupies, surplus, units_of
 from spotcompute.plan.fallback import (
     is_spot_in_doubt,
     on_demand_part,
@@ -88,8 +89,7 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
         if cause is not Cause.BACK_TO_SPOT or situation.desired.fallback is not None:
             ledger = _with_switch_recorded(ledger, cause, now)
         ledger = ledger.with_member(replace(member, termination=Termination(cause, recorded_at=now)))
-        generation = situation.desired.generation
-        ledger, told = after_self_end(ledger, member, cause, generation, now, situation.policy)
+        ledger, told = after_self_end(ledger, member, cause, situation.desired, now, situation.policy)
         activities += told
     ledger, actions, told = due_releases(situation.with_ledger(ledger))
     return ledger, actions, (*activities, *told)
@@ -97,11 +97,11 @@ def _releases(situation: Situation) -> tuple[Ledger, tuple[Action, ...], tuple[A
 
 def _with_switch_recorded(ledger: Ledger, cause: Cause, now: datetime) -> Ledger:
     """Returns the ledger with the time of this release, when it goes back to spot, ends a gang or rolls out."""
-    if cause is Cause.ROLLED_OUT:
+    if cause in (Cause.ROLLED_OUT, Cause.TOO_OLD):
         return replace(ledger, rolled_at=now)
     if cause is Cause.GANG_INCOMPLETE:
         return replace(ledger, broken_up_at=now)
-    if cause is Cause.BACK_TO_SPOT:
+    if cause is Cause.BACK_TO_SPOT and ledger.returning_since is None:
         ledger = replace(ledger, trial_since=ledger.trial_since or now)
     is_first = cause is Cause.BACK_TO_SPOT and (ledger.switched_at is None or not _has_gone_back(ledger))
     return replace(ledger, switched_at=now) if is_first else ledger
@@ -117,7 +117,8 @@ _IN_TURN: tuple[tuple[Cause, Callable[[Situation], list[Member]]], ...] = (
     (Cause.GANG_INCOMPLETE, lambda at: gang_to_release(at.desired, at.ledger, at.now)),
     (Cause.BACK_TO_SPOT, on_demand_to_release),
     (Cause.NOT_INTERRUPTED, to_let_go),
-    (Cause.ROLLED_OUT, to_retire),
+    (Cause.ROLLED_OUT, lambda at: to_retire(at, Cause.ROLLED_OUT)),
+    (Cause.TOO_OLD, lambda at: to_retire(at, Cause.TOO_OLD)),
 )
 
 
@@ -147,14 +148,29 @@ def _too_many(situation: Situation, leaving: Set[str]) -> list[Member]:
     Those that the cloud is about to take back go after all others. Protected ones are meant only when there are not
     enough others. They are not released, and the object says why.
     """
-    present = staying(situation.ledger)
-    going_anyway = sum(member.id in leaving for member in present)
-    count = max(0, surplus(situation.ledger, surging(situation).desired.replicas) - going_anyway)
-    if count == 0:
+    present, desired = staying(situation.ledger), surging(situation).desired
+    going_anyway = units_of((member for member in present if member.id in leaving), desired)
+    # What comes first for a replacement may be larger, and as much more lives until that runs.
+    larger = max((desired.units(member.pool) for member in present), default=1) - 1 if desired.surge else 0
+    room = max(0, surplus(situation.ledger, desired) - going_anyway - larger)
+    if room == 0:
         return []
+    doomed = {member.id for member in present if is_doomed(member, situation.now)}
+    chosen = in_order_of_leaving(situation, {*leaving, *doomed}, room)
+    room -= units_of(chosen, desired)
+    chosen += in_order_of_leaving(situation, {*leaving, *(member.id for member in chosen)}, room)
     protected = [one for one in present if one.id not in leaving and is_protected(one, situation)]
-    in_order = sorted(in_order_of_leaving(situation, leaving), key=lambda one: is_doomed(one, situation.now))
-    return [*in_order, *protected][:count]
+    return [*chosen, *_fitting(protected, surplus(situation.ledger, desired) - going_anyway - larger, chosen, desired)]
+
+
+def _fitting(members: Sequence[Member], room: int, chosen: Sequence[Member], desired: Desired) -> list[Member]:
+    """Returns those of the members that the room holds beside those that were chosen."""
+    room, fitting = room - units_of(chosen, desired), list[Member]()
+    for member in members:
+        if 0 < desired.units(member.pool) <= room:
+            fitting.append(member)
+            room -= desired.units(member.pool)
+    return fitting
 
 
 # --- settling --------------------------------------------------------------------------------------------------------
@@ -213,17 +229,16 @@ def _choice(situation: Situation, learned: Learned) -> Choice | None:
     if situation.braked_until is not None or situation.to_ask_for < situation.ranking.count_min:
         return None
     ledger, ranking = situation.ledger, situation.ranking
-    count_min, offer = ranking.count_min, next_offer(ranking, ledger, learned, situation.now)
+    count_min, wanted = ranking.count_min, min(situation.to_ask_for, situation.missing_spot)
+    offer = next_offer(ranking, ledger, learned, situation.now, wanted)
     because = f"{situation.missing} of {situation.desired.replicas} missing"
     part = on_demand_part(situation, learned)
     if part is not None:
         because += f", and onDemand asks for {situation.desired.on_demand_wanted} on demand"
-        return Choice(part.pool, min(part.count, situation.to_ask_for), None, True, 1, because)
+        return Choice(part.pool, part.count, None, True, 1, because)
     instead = on_demand_to_buy(situation, learned)
-    if instead is not None:
-        count = min(instead.count, situation.to_ask_for)
-        instead = replace(instead, count=count) if count >= count_min else None
-    wanted = min(situation.to_ask_for, situation.missing_spot)
+    if instead is not None and instead.count < count_min:
+        instead = None
     if wanted and offer is not None and (instead is None or not is_spot_in_doubt(situation)):
         total = max(count_min, how_many(wanted, offer, ledger, situation.market, learned))
         return Choice(offer.pool, total, offer.bid, False, count_min, because)

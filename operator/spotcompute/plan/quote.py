@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
-from spotcompute.model.desired import ZonePolicy
+from spotcompute.model.desired import CapacityUnit, ZonePolicy
 from spotcompute.model.ledger import Intent
 from spotcompute.model.offering import Market, Pool, Stock
 from spotcompute.plan.actions import Learned
@@ -42,7 +42,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Lot:
-    """`Lot` is a number of instances of one pool; `extra` is the price of the disks and bandwidth of each."""
+    """`Lot` is a number of instances of one pool; `extra` is the price of the disks and bandwidth of each.
+
+    Each counts `units` towards `replicas`.
+    """
 
     pool: Pool
     count: int
@@ -50,24 +53,26 @@ class Lot:
     list_price: Decimal | None
     bid: Decimal | None
     extra: Decimal | None = None
+    units: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Quote:
     """`Quote` says what would be chosen (`lots`) for the `missing` instances; fewer when the market has not enough.
 
-    `unmet` says why there are no pools.
+    `unmet` says why there are no pools. With `in_vcpu` both numbers count vCPU.
     """
 
     missing: int
     lines: tuple[Line, ...]
     lots: tuple[Lot, ...]
     unmet: str | None = None
+    in_vcpu: bool = False
 
     @property
     def chosen(self) -> int:
-        """Returns how many instances are in all lots."""
-        return sum(lot.count for lot in self.lots)
+        """Returns how much all lots count towards `replicas`, and no more than is missing."""
+        return min(self.missing, sum(lot.count * lot.units for lot in self.lots))
 
     @property
     def per_hour(self) -> Decimal | None:
@@ -116,7 +121,8 @@ def make_quote(situation: Situation) -> Quote:
         for pool, _ in desired.pools
     )
     hopeful = replace(desired, pools=tuple(pair for pair in desired.pools if pair[0] not in in_vain))
-    return Quote(situation.missing_spot, lines, _chosen(replace(situation, desired=hopeful)))
+    in_vcpu = desired.unit is CapacityUnit.VCPU
+    return Quote(situation.missing_spot, lines, _chosen(replace(situation, desired=hopeful)), in_vcpu=in_vcpu)
 
 
 def _in_vain(offer: Offer, market: Market) -> str | None:
@@ -155,11 +161,11 @@ def _chosen(situation: Situation) -> tuple[Lot, ...]:
         step += 1
         if step > _EVEN_STEPS:
             situation = replace(situation, desired=replace(situation.desired, zone_policy=ZonePolicy.RANKED))
-        offer = next_offer(situation.ranking, situation.ledger, Learned(), now)
+        wanted = min(situation.to_ask_for, situation.missing_spot)
+        offer = next_offer(situation.ranking, situation.ledger, Learned(), now, wanted)
         if offer is None:
             break
-        wanted = how_many(min(situation.to_ask_for, situation.missing_spot), offer, situation.ledger, market, Learned())
-        count = max(situation.ranking.count_min, wanted)
+        count = max(situation.ranking.count_min, how_many(wanted, offer, situation.ledger, market, Learned()))
         situation = situation.with_ledger(situation.ledger.with_intent(_bought(offer, count, step, now)))
         before = lots.get(offer.pool)
         lots[offer.pool] = Lot(
@@ -169,6 +175,7 @@ def _chosen(situation: Situation) -> tuple[Lot, ...]:
             list_price=price_of(offer.pool, True, market),
             bid=offer.bid,
             extra=market.extra_of(offer.pool),
+            units=offer.units,
         )
     return tuple(lots.values())
 

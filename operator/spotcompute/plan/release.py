@@ -15,7 +15,7 @@ from spotcompute.model.ledger import Cause, Ledger, Member, Termination
 from spotcompute.model.moments import age
 from spotcompute.model.node import NodeState
 from spotcompute.plan.actions import Action, Terminate
-from spotcompute.plan.capacity import is_stuck, surplus
+from spotcompute.plan.capacity import is_stuck, surplus, units_of
 from spotcompute.plan.retirement import is_protected, staying
 from spotcompute.plan.situation import Situation
 
@@ -194,6 +194,7 @@ def _because(cause: Cause, desired: Desired) -> str:
         Cause.RECYCLE_BIN: "in the recycle bin",
         Cause.BACK_TO_SPOT: "spot is to be had again",
         Cause.ROLLED_OUT: "replaced, because it is not as the spec asks for now",
+        Cause.TOO_OLD: "replaced, because it is as old as maxAgeSeconds allows",
         Cause.NOT_INTERRUPTED: "its notice of interruption was false, and others run in its place",
         Cause.GANG_INCOMPLETE: "the gang was not completed in time",
         Cause.UNHEALTHY: "marked as unhealthy",
@@ -217,10 +218,13 @@ def with_releases_taken_back(situation: Situation, going_anyway: Collection[str]
         return ledger
     present = staying(ledger)
     others = [one for one in present if one.id not in going_anyway and not is_protected(one, situation)]
-    needed = max(0, desired.replicas - len(present))
-    instead = max(0, len(others) - surplus(ledger, desired.replicas))
-    for member in sorted(protected, key=lambda one: one.id)[: needed + instead]:
+    needed = max(0, desired.replicas - units_of(present, desired))
+    room = needed + max(0, units_of(others, desired) - surplus(ledger, desired))
+    for member in sorted(protected, key=lambda one: one.id):
+        if room <= 0:
+            break
         ledger = ledger.with_member(replace(member, termination=None))
+        room -= desired.units(member.pool)
     return ledger
 
 

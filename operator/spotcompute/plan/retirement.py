@@ -147,8 +147,10 @@ def staying(ledger: Ledger) -> list[Member]:
     return [one for one in occupying(ledger) if one.termination is None and one.lost is None]
 
 
-def in_order_of_leaving(situation: Situation, going: Iterable[str] = ()) -> list[Member]:
+def in_order_of_leaving(situation: Situation, going: Iterable[str] = (), room: int | None = None) -> list[Member]:
     """Returns the members that may be chosen to go, in the order in which they go; protected ones are not among them.
+
+    With `room` they are those that go together without taking away more than that, in what `replicas` counts.
 
     Those that are not asked for their order, because they go anyway (`going`), are counted as gone. Zone balance and
     shares depend on what is left, so each choice is made after the one before.
@@ -156,7 +158,7 @@ def in_order_of_leaving(situation: Situation, going: Iterable[str] = ()) -> list
     gone = frozenset(going)
     left = [member for member in staying(situation.ledger) if member.id not in gone]
     choice = _Choice(situation, left)
-    return list(choice.in_order(member for member in left if not is_protected(member, situation)))
+    return list(choice.in_order((member for member in left if not is_protected(member, situation)), room))
 
 
 class _Choice:
@@ -165,17 +167,18 @@ class _Choice:
     def __init__(self, situation: Situation, left: list[Member]) -> None:
         self._situation, self._asked = situation, Asked(situation)
         desired, intents = situation.desired, situation.ledger.intents
-        self._on_demand = sum(member.on_demand for member in left)
-        self._on_demand += sum(intent.missing for intent in intents if intent.on_demand)
+        self._units = desired.units
+        self._on_demand = sum(self._units(member.pool) for member in left if member.on_demand)
+        self._on_demand += sum(self._units(intent.pool) * intent.missing for intent in intents if intent.on_demand)
         self._limit, self._balances = most_in_one_pool(desired), desired.zone_policy is ZonePolicy.BALANCED
-        self._zones = Counter(member.pool.zone for member in left)
-        self._pools = Counter(member.pool for member in left if not member.on_demand)
-        for intent in intents:
-            self._zones[intent.pool.zone] += intent.missing
-            self._pools[intent.pool] += 0 if intent.on_demand else intent.missing
+        self._zones, self._pools = Counter[str](), Counter[Pool]()
+        lots = [(member.pool, member.on_demand, 1) for member in left]
+        for pool, on_demand, count in [*lots, *((one.pool, one.on_demand, one.missing) for one in intents)]:
+            self._zones[pool.zone] += count * self._units(pool)
+            self._pools[pool] += 0 if on_demand else count * self._units(pool)
 
-    def in_order(self, members: Iterable[Member]) -> Iterator[Member]:
-        """Yields the members, those that go first in front.
+    def in_order(self, members: Iterable[Member], room: int | None) -> Iterator[Member]:
+        """Yields the members, those that go first in front, and only as many as `room` holds if that is given.
 
         Members of one pool and charge type have the same place in the balance. So only the first of each such group is
         compared with those of the others, and thousands of members are soon put in order.
@@ -190,6 +193,11 @@ class _Choice:
             group.sort(key=lambda one: one[:2], reverse=True)
         while groups:
             key = min(groups, key=lambda each: (groups[each][-1][0], self._balance(*each), groups[each][-1][1]))
+            units = self._units(key[0])
+            if room is not None and units > room:
+                del groups[key]  # without one of these, less would be left than is wanted
+                continue
+            room = None if room is None else room - units
             yield self._taken(groups[key].pop()[2])
             if not groups[key]:
                 del groups[key]
@@ -203,9 +211,10 @@ class _Choice:
         return is_of_the_scarce_kind, -excess, -self._zones[pool.zone] if self._balances else 0
 
     def _taken(self, member: Member) -> Member:
-        self._zones[member.pool.zone] -= 1
-        self._pools[member.pool] -= not member.on_demand
-        self._on_demand -= member.on_demand
+        units = self._units(member.pool)
+        self._zones[member.pool.zone] -= units
+        self._pools[member.pool] -= 0 if member.on_demand else units
+        self._on_demand -= units if member.on_demand else 0
         return member
 
     def _facts(self, member: Member) -> Facts:

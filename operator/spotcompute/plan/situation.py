@@ -54,13 +54,13 @@ class Situation:
 
     @property
     def missing(self) -> int:
-        """Returns how many instances are wanted and neither exist nor are on their way."""
-        return shortfall(self.ledger, self.desired.replicas)
+        """Returns how much is wanted and neither exists nor is on its way, in what `replicas` counts."""
+        return shortfall(self.ledger, self.desired)
 
     @property
     def missing_on_demand(self) -> int:
         """Returns how many of the missing are wanted on demand, whatever spot has."""
-        return min(self.missing, max(0, self.desired.on_demand_wanted - held_on_demand(self.ledger)))
+        return min(self.missing, max(0, self.desired.on_demand_wanted - held_on_demand(self.ledger, self.desired)))
 
     @property
     def missing_spot(self) -> int:

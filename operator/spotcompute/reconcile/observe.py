@@ -13,12 +13,13 @@ import structlog
 
 from spotcompute.cloud.errors import CloudError
 from spotcompute.model.activity import Activity
-from spotcompute.model.desired import Desired
+from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
 from spotcompute.plan.account_match import AccountMatch, awaits_number, judge_account, match_account
 from spotcompute.plan.adoption import to_look_for
 from spotcompute.plan.expiry import with_expiry
+from spotcompute.plan.limits import with_sizes
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.selection import with_pools
 from spotcompute.plan.situation import Situation
@@ -42,9 +43,8 @@ class Observer:
         observed = await self._observe(target, ledger, now)
         observed = await self._with_candidates(target, ledger, observed)
         ledger, left_behind = await self._in_reach(target, ledger, observed, now)
-        situation = Situation(
-            with_pools(with_expiry(target.desired, now), observed.market), ledger, observed, now, self._policy
-        )
+        desired = with_pools(with_expiry(target.desired, now), observed.market)
+        situation = Situation(with_sizes(desired, ledger, observed.market), ledger, observed, now, self._policy)
         if situation.desired.limits_costs:
             situation = await self.with_equipment_prices(target, situation)
         return situation, left_behind
@@ -76,6 +76,8 @@ class Observer:
         names = {one.name for one in ledger.intents if now - one.created_at > self._policy.replay_window}
         # A limit on the whole cost leaves room that only the prices of now can tell.
         fresh_quotes = target.desired.caps.in_total is not None or _pays_for_nothing(target.desired, ledger)
+        # Nor can anything be counted before the sizes of all types are known.
+        fresh_quotes = fresh_quotes or target.desired.unit is CapacityUnit.VCPU
         fresh_quotes = fresh_quotes and not target.desired.deleting
         try:
             return await target.access.observe(ledger.environment_id, ledger.members.keys(), names, fresh_quotes)

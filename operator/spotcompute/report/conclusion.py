@@ -11,6 +11,7 @@ from spotcompute.api.conditions import Condition, ConditionType, Reason
 from spotcompute.api.status import Phase, PoolState
 from spotcompute.api.times import to_text
 from spotcompute.cloud.errors import CloudError
+from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.ledger import Backoff, Cause, Ledger, Member, Trouble
 from spotcompute.model.offering import Pool
 from spotcompute.plan.account_match import is_number
@@ -18,17 +19,21 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.adoption import searching_until
 from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
-from spotcompute.plan.budget import hourly_cost
-from spotcompute.plan.capacity import in_flight, launching, occupying, ready_count
-from spotcompute.plan.drift import Asked, Drift
+from spotcompute.plan.capacity import in_flight, is_countable, launching, occupying, ready_count
 from spotcompute.plan.launching import may_launch
-from spotcompute.plan.mix import on_demand_members
 from spotcompute.plan.notices import noticed
-from spotcompute.plan.retirement import staying
-from spotcompute.plan.rollout import outdated, pause_end, surging
+from spotcompute.plan.rollout import for_age_only, outdated, surging
 from spotcompute.plan.situation import Situation
 from spotcompute.report.blocked import why_not_released
-from spotcompute.report.cost import money
+from spotcompute.report.notes import (
+    at_list_price,
+    dearer,
+    left_as_they_are,
+    number_of,
+    returning,
+    too_old,
+    waiting_for,
+)
 from spotcompute.report.why import Why, correction, in_words, stopping, why_short
 
 #: What the condition Stalled says while it is false: its reason alone reads as a riddle.
@@ -147,12 +152,14 @@ def conclude(situation: Situation) -> Conclusion:
     blocked = why_not_released(situation)
     if desired.deleting:
         return _deleting(situation, blocked)
-    ready = ready_count(ledger, situation.observed.instances)
-    counts = f"{_running(ready, desired.replicas)}{_at_list_price(situation)}{_dearer(situation)}"
+    ready = ready_count(ledger, situation.observed.instances, desired)
+    counts = f"{_running(ready, desired)}{at_list_price(situation)}{dearer(situation)}"
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
     if desired.expired:
         return _expired(situation, blocked)
+    if not is_countable(ledger, desired):
+        return Conclusion("Waiting", Obstacle.NOT_QUOTED, f"{counts}; {_UNCOUNTED}")
     if situation.missing > 0:
         short = _missing(situation, counts)
         return replace(short, message=f"{short.message}. Besides, {blocked.text}") if blocked else short
@@ -166,19 +173,33 @@ def conclude(situation: Situation) -> Conclusion:
     changing = _changing(situation, counts, desired.replicas - ready)
     if changing is not None:
         return changing
-    message = "; ".join(filter(None, (counts, _left_as_they_are(situation), stopping(situation))))
+    aged = len(outdated(situation))  # what is outdated otherwise has been told of
+    notes = (left_as_they_are(situation), too_old(situation, aged), returning(situation), stopping(situation))
+    message = "; ".join(filter(None, (counts, *notes)))
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
 
 
-def _running(ready: int, wanted: int, least: str = "") -> str:
-    """Returns `1 of 1 instance runs`, `2 of 3 instances run`."""
+#: The market lists every type that is sold, and sizes are remembered: this is a type that was found and never quoted.
+_UNCOUNTED = (
+    "replicas counts vCPU, and how many an instance has is not known, so nothing is launched or released. The market is"
+    " read again; end what is not sold as spot any more"
+)
+
+
+def _running(ready: int, desired: Desired, least: str = "") -> str:
+    """Returns `1 of 1 instance runs`, `2 of 3 instances run`, `8 of 8 vCPU run`."""
+    wanted = desired.replicas
+    if desired.unit is CapacityUnit.VCPU:
+        return f"{ready} of {least}{wanted} vCPU run"
     return f"{ready} of {least}{wanted} {'instance runs' if wanted == 1 else 'instances run'}"
 
 
 def _changing(situation: Situation, counts: str, not_ready: int) -> Conclusion | None:
     """Returns the state of an environment in which instances come, go or are replaced. None when none does."""
-    leaving = [member for member in situation.ledger.members.values() if _is_leaving(member)]
-    if old := outdated(situation):
+    members = situation.ledger.members.values()
+    leaving = [member for member in members if _is_leaving(member) and not _is_aged(member)]
+    old = outdated(situation)
+    if len(for_age_only(situation, old)) < len(old):
         return _rolling_out(situation, counts, len(old))
     if leaving:
         return Conclusion("Releasing", Reason.SCALING_DOWN, f"{counts}; releasing {_listed(leaving)}")
@@ -191,7 +212,7 @@ def _changing(situation: Situation, counts: str, not_ready: int) -> Conclusion |
 
 def _awaiting_ends(situation: Situation, counts: str, doomed: int) -> Conclusion:
     """Returns the state of an environment of which the cloud has announced to take some back."""
-    counts += f"; {_counted(range(doomed), 'more instance')} with notice of interruption"
+    counts += f"; {number_of(range(doomed), 'more instance')} with notice of interruption"
     wider = surging(situation)
     why = why_short(wider) if wider.missing else None
     if why is None:
@@ -201,26 +222,8 @@ def _awaiting_ends(situation: Situation, counts: str, doomed: int) -> Conclusion
 
 def _rolling_out(situation: Situation, counts: str, old: int) -> Conclusion:
     """Returns the state of an environment that replaces what is not as the spec asks for. It says what it waits for."""
-    counts += f"; rolling out, {_counted(range(old), 'instance')} left to replace"
-    wider = surging(situation)
-    why, resting = why_short(wider) if wider.missing else None, pause_end(situation)
-    if why is not None:
-        counts += f". The next waits: {why.text}. Nothing is ended meanwhile"
-    elif resting is not None and resting > situation.now:
-        counts += f", the next after the pause, at {to_text(resting)}"
+    counts += f"; rolling out, {number_of(range(old), 'instance')} left to replace{waiting_for(situation)}"
     return Conclusion("Filling", Reason.ROLLING_OUT, counts)
-
-
-def _left_as_they_are(situation: Situation) -> str:
-    """Says that instances differ from the spec and stay. Returns nothing when none does, or they will be replaced."""
-    asked = Asked(situation)
-    # What is charged otherwise gives way to spot by itself, and is told of above.
-    old = [one for one in staying(situation.ledger) if asked.drift_of(one) - {Drift.CHARGE_TYPE}]
-    if not old:
-        return ""
-    if situation.desired.rollout is not None:
-        return f"{_counted(old, 'protected instance')} not as the spec asks for now"
-    return f"{_counted(old, 'instance')} not as the spec asks for now, kept until lost or released (strategy OnDelete)"
 
 
 def _expired(situation: Situation, blocked: Why | None) -> Conclusion:
@@ -236,34 +239,12 @@ def _expired(situation: Situation, blocked: Why | None) -> Conclusion:
     return Conclusion("Expired", Reason.EXPIRED, f"{message}, and all is released. {remedy}")
 
 
-def _at_list_price(situation: Situation) -> str:
-    """Says how many are on demand, and what becomes of those that the spec does not ask for any more."""
-    desired, count = situation.desired, len(on_demand_members(situation.ledger))
-    if not count:
-        return ""
-    excess = 0 if desired.fallback or desired.deleting else max(0, count - desired.on_demand_wanted)
-    if not excess:
-        return f", {count} of them on demand"
-    which = f", of which {excess} give" if excess < count else ", which give"
-    return f", {count} of them on demand{which} way when spot is to be had"
-
-
-def _dearer(situation: Situation) -> str:
-    """Says that instances cost more than a cap now. The price rose, or the cap was lowered: nothing is released."""
-    caps, ledger, market = situation.desired.caps, situation.ledger, situation.market
-    limit, cost = caps.in_total, hourly_cost(ledger, market)
-    if limit is not None and cost is not None and cost > limit:
-        return f", for {money(cost)} per hour: more than limits.maxHourlyCost {limit}"
-    held = sorted({member.pool for member in occupying(ledger) if not member.on_demand})
-    for pool in held:
-        price, cap = market.price(pool), caps.explicit(pool.instance_type)
-        if price is not None and cap is not None and price > cap:
-            return f", and {pool} costs {money(price)} per hour now: the price is above maxPrice {cap}"
-    return ""
-
-
 def _is_leaving(member: Member) -> bool:
     return member.termination is not None and member.termination.accepted_at is None
+
+
+def _is_aged(member: Member) -> bool:
+    return member.termination is not None and member.termination.cause is Cause.TOO_OLD
 
 
 def _listed(members: Sequence[Member]) -> str:
@@ -285,7 +266,7 @@ def _deleting(situation: Situation, blocked: Why | None) -> Conclusion:
     members = sorted(ledger.members.values(), key=lambda member: member.id)
     reasons = []
     if members:
-        reasons.append(f"{_counted(members, 'instance')} until the cloud confirms the end: {_listed(members)}")
+        reasons.append(f"{number_of(members, 'instance')} until the cloud confirms the end: {_listed(members)}")
     message = f"waiting for {' and '.join([*reasons, *_still_to_come(ledger)]) or 'nothing any more'}"
     if blocked:
         return Conclusion("Deleting", blocked.reason, f"{blocked.text}. {message}", stalled=True)
@@ -297,7 +278,7 @@ def _retaining(ledger: Ledger) -> Conclusion:
     members = [ledger.members[key] for key in sorted(ledger.members)]
     reasons = []
     if members:
-        shown = f"{_counted(members, 'instance')} until the cloud shows that they belong to no environment: "
+        shown = f"{number_of(members, 'instance')} until the cloud shows that they belong to no environment: "
         reasons.append(shown + _named([(one, one.marking.obstacle if one.marking else None) for one in members]))
     message = (
         f"keeping what runs; waiting for {' and '.join([*reasons, *_still_to_come(ledger)]) or 'nothing any more'}"
@@ -323,10 +304,6 @@ def _still_to_come(ledger: Ledger) -> list[str]:
     return reasons
 
 
-def _counted(things: Sequence[object], noun: str) -> str:
-    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
-
-
 def confirming_empty() -> Conclusion:
     """Returns the conclusion for a deletion with an empty ledger, until more than one sweep has found nothing."""
     return Conclusion(
@@ -341,7 +318,7 @@ def held_by_others(holders: Sequence[str], ledger: Ledger | None) -> Conclusion:
     """
     what = "released"
     if ledger is not None and not ledger.is_empty:
-        what = f"not waited for, because our finalizer was removed: {_counted(list(ledger.members), 'instance')}"
+        what = f"not waited for, because our finalizer was removed: {number_of(list(ledger.members), 'instance')}"
     return Conclusion("Deleting", Reason.DELETING, f"{what}; held by {', '.join(holders)}")
 
 
@@ -400,8 +377,8 @@ def gang_condition(situation: Situation) -> list[Condition]:
     gang = situation.desired.gang
     if gang is None or situation.desired.deleting:
         return []
-    ready = ready_count(situation.ledger, situation.observed.instances)
-    message = _running(ready, gang.count_min, "at least ")
+    ready = ready_count(situation.ledger, situation.observed.instances, situation.desired)
+    message = _running(ready, replace(situation.desired, replicas=gang.count_min), "at least ")
     if ready >= gang.count_min:
         return [Condition(ConditionType.GANG_READY, "True", Reason.GANG_COMPLETE, message)]
     return [Condition(ConditionType.GANG_READY, "False", Reason.GANG_INCOMPLETE, message + _held_for(situation))]

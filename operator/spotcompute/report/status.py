@@ -19,7 +19,7 @@ from spotcompute.model.node import UnknownNodes
 from spotcompute.model.offering import Offering, Pool, Stock
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
-from spotcompute.plan.capacity import in_flight, is_ready, occupies, occupying, ready_count
+from spotcompute.plan.capacity import in_flight, is_ready, occupies, occupying, ready_count, taken, units_of
 from spotcompute.plan.drift import Asked
 from spotcompute.plan.situation import Situation
 from spotcompute.report.adoption import adoption_condition, adoption_rows
@@ -77,7 +77,7 @@ def problem_status(
         "observedGeneration": generation,
         "phase": conclusion.phase,
         "reason": conclusion.reason,
-        "replicas": len(occupying(ledger)) + in_flight(ledger) if ledger else previous.get("replicas", 0),
+        "replicas": previous.get("replicas", 0) if ledger is None or (held := _held(ledger)) is None else held,
         "conditions": carry_over(before, found, generation, now),
         "instances": [_unseen(line) for line in previous.get("instances") or () if _is_held(line, ledger)],
         "cost": {key: value for key, value in (previous.get("cost") or {}).items() if key in _PAID},
@@ -94,6 +94,17 @@ def _if_later(seen_at: datetime | None, previous: Mapping[str, Any], now: dateti
     """
     known = previous.get("observedTime", "")
     return seen_at if seen_at is not None and (to_text(seen_at) > known or known > to_text(now)) else None
+
+
+def _held(ledger: Ledger) -> int | None:
+    """Returns how much exists or is on its way, in what `replicas` counts. Returns None when a size is not known."""
+    if not ledger.counts_vcpu:
+        return len(occupying(ledger)) + in_flight(ledger)
+    sizes = {one.instance_type: one.vcpu for one in ledger.type_sizes}
+    lots = [(member.pool, 1) for member in occupying(ledger)] + [(one.pool, one.missing) for one in ledger.intents]
+    if any(pool.instance_type not in sizes for pool, _ in lots):
+        return None
+    return sum(sizes[pool.instance_type] * count for pool, count in lots)
 
 
 #: What is known only while the cloud is seen. Of instances and cost a part is known all the same.
@@ -225,12 +236,12 @@ def _next_attempt_time(situation: Situation, conclusion: Conclusion) -> str | No
 
 
 def _counts(situation: Situation) -> dict[str, Any]:
-    """Returns how many instances there are. Launches in flight count as present."""
-    occupied, asked = occupying(situation.ledger), Asked(situation)
+    """Returns how much there is, in what `replicas` counts. Launches in flight count as present."""
+    desired, ledger, asked = situation.desired, situation.ledger, Asked(situation)
     return {
-        "replicas": len(occupied) + in_flight(situation.ledger),
-        "readyReplicas": ready_count(situation.ledger, situation.observed.instances),
-        "updatedReplicas": sum(map(asked.is_updated, occupied)),
+        "replicas": taken(ledger, desired),
+        "readyReplicas": ready_count(ledger, situation.observed.instances, desired),
+        "updatedReplicas": units_of(filter(asked.is_updated, occupying(ledger)), desired),
         "reclaimed": situation.ledger.reclaimed,
     }
 

@@ -23,7 +23,7 @@ from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
 from spotcompute.plan.notices import lives_on_at
 from spotcompute.plan.retaining import next_marking
-from spotcompute.plan.rollout import outdated, pause_end, surging
+from spotcompute.plan.rollout import comes_of_age_next, outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
@@ -159,6 +159,11 @@ def _roll_out(situation: Situation) -> datetime | None:
         return None
     at = pause_end(situation)
     return at if at is not None and at > situation.now else None
+
+
+def _of_age(situation: Situation) -> datetime | None:
+    """Returns when the next instance will be too old."""
+    return None if _is_idle(situation) else comes_of_age_next(situation)
 
 
 def _false_notice(situation: Situation) -> datetime | None:
@@ -335,6 +340,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("a gang may be built from parts again", _gang_parts),
     ("a pool may be asked for a replacement", _replacement),
     ("a roll-out may go on", _roll_out),
+    ("an instance is as old as it may become", _of_age),
     ("an instance has outlived its notice", _false_notice),
     ("a cordon ends", _cordon_ends),
     ("the environment expires", _expiry),
