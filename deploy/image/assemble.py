@@ -55,9 +55,10 @@ def compile_all(tree: Path, known: dict[tuple[str, bytes], bytes]) -> None:
     does not compile is an example for another version of Python.
     """
     for source in sorted(tree.rglob("*.py")):
-        if source.is_symlink() or "tests" in source.parts:
+        place = source.relative_to(tree)
+        if source.is_symlink() or "tests" in place.parts:
             continue
-        path = f"/{source.relative_to(tree)}"
+        path = f"/{place}"
         target = source.parent / "__pycache__" / f"{source.stem}.cpython-311.pyc"
         key = (path, source.read_bytes())
         if key not in known:

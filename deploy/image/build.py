@@ -197,11 +197,11 @@ def build(out: Path, source: str | None = None, architectures: Sequence[str] = t
                 ("operator/spotcompute", app),
             ]
         out.parent.mkdir(parents=True, exist_ok=True)
-        return _by_its_own_python(own, trees[own][0][1], plan_of(trees, out, source))
+        return write(own, trees[own][0][1], plan_of(trees, out, source))
 
 
-def _by_its_own_python(architecture: str, tree: Path, plan: dict[str, Any]) -> str:
-    """Runs `assemble` by the Python of the image, with the libraries of the image."""
+def write(architecture: str, tree: Path, plan: dict[str, Any]) -> str:
+    """Runs `assemble` by the Python of the image in `tree`, with the libraries there. Returns the digest."""
     libraries = ARCHITECTURES[architecture][1]
     command = [
         str(tree / LOADERS[architecture]),

@@ -174,11 +174,11 @@ def plan(trees: list[Path], out: Path) -> dict[str, Any]:
 NAMES = ["app/one.py", "app/two.py", "app/tests/test.py", "etc/passwd", "bin/it"]
 
 
-def test_the_same_files_become_the_same_archive_whenever_and_in_whatever_order_they_were_made(
+def test_the_same_files_become_the_same_archive_wherever_whenever_and_in_whatever_order_they_were_made(
     assemble: ModuleType, tmp_path: Path
 ) -> None:
     first = assemble.assemble(plan([tree(tmp_path / "a", NAMES, 1_000_000_000)], tmp_path / "a.tar"))
-    second = assemble.assemble(plan([tree(tmp_path / "b", NAMES[::-1], 1_600_000_000)], tmp_path / "b.tar"))
+    second = assemble.assemble(plan([tree(tmp_path / "tests" / "b", NAMES[::-1], 1_600_000_000)], tmp_path / "b.tar"))
     assert first == second
     assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
     changed = tree(tmp_path / "c", NAMES, 1_000_000_000)
