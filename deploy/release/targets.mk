@@ -23,12 +23,16 @@ image: $(READY)  ## build the image for x86-64 and arm64 into an OCI archive in 
 checksums: $(READY)
 	$(BIN)/python deploy/release/build.py --checksums
 
-.PHONY: version image-lock push push-chart actionlint
+.PHONY: version image-lock try-image push push-chart actionlint
 version:
 	@echo $(VERSION)
 
 image-lock: $(READY)  ## write the lock of the image's Debian packages anew, with the newest versions (on Debian 12)
 	$(BIN)/python deploy/image/lock.py
+
+# It fails where a user may not enter an image, instead of skipping the tests.
+try-image: $(READY) assets  ## build the image for this machine, and run the operator in it
+	IMAGE_IS_WANTED=1 $(BIN)/pytest -q -m rare tests/e2e/test_image.py
 
 # `docker login` or `crane auth login` says who you are to the registry.
 push: $(READY)  ## push the image archive of dist/ to REPOSITORY=registry.example.com/your-team/spotcompute-operator

@@ -127,6 +127,14 @@ def test_the_workflows_call_targets_that_exist() -> None:
     assert {"release", "push", "push-chart", "docs"} <= called
 
 
+def test_actions_of_others_than_github_are_named_by_their_commit() -> None:
+    workflows = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
+    used = [words for path in workflows for words in re.findall(r"uses: (\S+)", path.read_text())]
+    others = [words for words in used if not words.startswith("actions/")]
+    assert others
+    assert [words for words in others if not re.fullmatch(r"[\w/.-]+@[0-9a-f]{40}", words)] == []
+
+
 def test_actionlint_finds_no_mistake_in_the_workflows() -> None:
     actionlint = tools.ensure()["actionlint"]
     done = subprocess.run([actionlint], cwd=ROOT, capture_output=True, text=True, check=False)
@@ -138,7 +146,8 @@ def test_actionlint_finds_no_mistake_in_the_workflows() -> None:
 
 def test_the_workflow_pushes_the_archive_that_the_release_holds() -> None:
     text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
-    assert text.index("make release REPOSITORY=") < text.index("make push REPOSITORY=") < text.index("cosign sign")
+    steps = ("make release REPOSITORY=", "make try-image", "make push REPOSITORY=", "cosign sign")
+    assert [*map(text.index, steps)] == sorted(map(text.index, steps)), "nothing is pushed that was not tried"
     assert "docker build" not in text
 
 
