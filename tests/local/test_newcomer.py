@@ -46,6 +46,14 @@ def test_a_page_has_the_same_commands_and_answers_in_each_language(number: int) 
     assert sum(isinstance(step, Command) for step in english) > 10
 
 
+@pytest.mark.parametrize("page", LANGUAGES["Chinese"])
+def test_no_line_breaks_between_two_chinese_characters(page: str) -> None:
+    """A browser shows such a break as a space in the middle of a sentence."""
+    prose = re.sub(r"^```.*?^```$", "", read(page), flags=re.MULTILINE | re.DOTALL)
+    wide = "[\u3001-\u303f\u4e00-\u9fff\uff01-\uff65]"
+    assert re.findall(rf".*{wide}\n *(?={wide})", prose) == []
+
+
 def test_what_is_not_typed_stands_on_a_page() -> None:
     typed = [step.words for page in LANGUAGES["English"] for step in steps(read(page)) if isinstance(step, Command)]
     assert [begin for begin in NOT_TYPED if not any(words.startswith(begin) for words in typed)] == []
