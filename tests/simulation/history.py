@@ -10,7 +10,7 @@ import random
 from decimal import Decimal
 from typing import Any
 
-from cvmsim.switches import TABLE
+from cvmsim.switches import SITES, TABLE
 from simulation.cloudworld import SIGNATURE_SECONDS, CloudTrouble
 from simulation.kubeworld import KubeTrouble, Snapshot
 from simulation.virtual import run_virtual
@@ -43,8 +43,11 @@ class History:
         with_accounts: bool = True,
         with_wishes: bool = True,
         with_keeping: bool = True,
+        is_abroad: bool = False,
     ) -> None:
-        """`with_market` False plays seeds as they were before environments had strategies and stand-ins.
+        """`is_abroad` plays the seed on the vendor's international site, and half of its environments name no price.
+
+        `with_market` False plays seeds as they were before environments had strategies and stand-ins.
 
         `with_accounts` False plays them as they were before keys were asked for their account, and changed.
         `with_wishes` False plays them as they were before gangs, shares, tight limits, requirements, single attempts,
@@ -58,7 +61,9 @@ class History:
         names = NAMES_OF_ENVIRONMENTS[: self.rng.choices([1, 2, 3, 6, 20], [54, 25, 15, 5, 1])[0]]
         self._fault_seconds = self.rng.choices([300.0, 600.0, 1200.0, 2400.0], [60, 25, 12, 3])[0]
         self._snapshots: list[Snapshot] = []
-        self.world = World(seed, names, self._switches(), self.rng.choice([2.0, 5.0, 15.0, 30.0]))
+        switches = {**self._switches(), **(SITES["international"] if is_abroad else {})}
+        self._site_rng = random.Random(f"{seed}/site") if is_abroad else None
+        self.world = World(seed, names, switches, self.rng.choice([2.0, 5.0, 15.0, 30.0]))
         self.world.cloud.tells_prices, self.world.cloud.tells_accounts = with_market, with_accounts
         if self.wishes is not None and self.wishes.has_defaults:
             self.world.play_with_defaults()
@@ -226,6 +231,9 @@ class History:
         if self.wishes is not None:
             spec = self.wishes.added_to(spec, self.world)
         spec |= self._adopting(name, spec)
+        if self._site_rng is not None and self._site_rng.random() < 0.5:
+            self.world.features.add("no-price")
+            spec["market"] = {key: value for key, value in spec["market"].items() if key != "maxPrice"}
         self.world.api.create("default", name, spec, **metadata)
         self.world.note(f"user creates {name} with {replicas}")
 
@@ -415,6 +423,7 @@ class History:
             "InstanceType": "S5.LARGE8",
             "InstanceChargeType": "SPOTPAID",
             "InstanceName": "somebody-elses",
+            **self.world.stated_price,
             **(other or {}),
         }
         cloud = self.world.cloud
@@ -502,11 +511,12 @@ def run(
     with_accounts: bool = True,
     with_wishes: bool = True,
     with_keeping: bool = True,
+    is_abroad: bool = False,
 ) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:
-        history = History(seed, with_market, with_accounts, with_wishes, with_keeping)
+        history = History(seed, with_market, with_accounts, with_wishes, with_keeping, is_abroad)
         await history.play(quiet_seconds)
         return history.world.outcome(str(seed))
 

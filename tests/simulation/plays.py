@@ -2,6 +2,7 @@
 
     history 3071250
     history-without-keeping 12
+    history-abroad 3071255
     history-without-wishes 978628407
     history-without-accounts 1010598
     history-without-market 30239
@@ -9,6 +10,7 @@
     attack 12
     neighbours 3
     fairness 12
+    points create-5@international 3:NO_REPLY:TIMEOUT
     points create-5 12:NO_REPLY:CRASH 30:BEFORE_SEND:TIMEOUT
     kill create: kube PATCH status #2, carried out, no reply
 
@@ -30,7 +32,7 @@ from simulation.fairness import fairness
 from simulation.faultpoint import Cell, Kind, Phase
 from simulation.history import run
 from simulation.rolling import roll
-from simulation.scenarios import SCENARIOS, Cells, pairs, play, single_points
+from simulation.scenarios import ABROAD, SCENARIOS, Cells, pairs, play, single_points
 from simulation.world import Outcome
 
 #: What once failed, by name, and what it showed.
@@ -42,6 +44,7 @@ REGRESSIONS: dict[str, str] = {
 #: Histories, and how they were before they drew more: so a seed plays for ever what it once showed.
 OF_HISTORY: dict[str, dict[str, bool]] = {
     "history": {},
+    "history-abroad": {"is_abroad": True},
     "history-without-keeping": {"with_keeping": False},
     "history-without-wishes": {"with_keeping": False, "with_wishes": False},
     "history-without-accounts": {"with_keeping": False, "with_wishes": False, "with_accounts": False},
@@ -52,6 +55,9 @@ OF_HISTORY: dict[str, dict[str, bool]] = {
         "with_market": False,
     },
 }
+
+#: One history in so many is played on the vendor's international site.
+ABROAD_EACH = 5
 
 #: Plays that are known by a seed alone.
 OF_SEED: dict[str, Callable[[int], Outcome]] = {
@@ -77,8 +83,11 @@ def play_named(name: str) -> Outcome:
 
 
 def histories(seed: int) -> Iterator[str]:
-    """Names of random histories, without end: each number from `seed` on is the seed of one."""
-    return (f"history {number}" for number in count(seed))
+    """Names of random histories, without end: each number from `seed` on is the seed of one.
+
+    One in five is played on the vendor's international site.
+    """
+    return (f"history{'' if number % ABROAD_EACH else '-abroad'} {number}" for number in count(seed))
 
 
 def attacks(seed: int) -> Iterator[str]:
@@ -102,8 +111,9 @@ def fair_shares(seed: int) -> Iterator[str]:
 
 
 def singles(seed: int) -> Iterator[str]:
-    """Names of all single fault points of all scenarios, each once, in an order drawn from `seed`."""
-    names = [_name(scenario, cells) for scenario in SCENARIOS for cells in single_points(scenario)]
+    """Names of all single fault points of all scenarios on both sites, each once, in an order drawn from `seed`."""
+    scenarios = [name + site for name in SCENARIOS for site in ("", ABROAD)]
+    names = [_name(scenario, cells) for scenario in scenarios for cells in single_points(scenario)]
     random.Random(f"{seed}/singles").shuffle(names)
     return iter(names)
 

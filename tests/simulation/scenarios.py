@@ -16,6 +16,7 @@ from functools import cache, lru_cache
 from typing import Any
 
 from cvmsim.instance import Instance
+from cvmsim.switches import SITES
 from simulation.faultpoint import Cell, Kind, cells_of
 from simulation.kubeworld import Object
 from simulation.virtual import run_virtual
@@ -56,7 +57,7 @@ class Stage:
             "replicas": replicas,
             "placements": [{"zone": zone} for zone in ("ap-guangzhou-3", "ap-guangzhou-4")[:zones]],
             "instanceTypes": ["S2.MEDIUM4", "S5.MEDIUM4"][:types],
-            "market": {"maxPrice": "0.5"},
+            "market": {} if self.world.policy.states_bids else {"maxPrice": "0.5"},  # there a bid is made up
             "template": {"imageId": IMAGES[0]},
             "credentialsSecretRef": {"name": SECRET},
         }
@@ -108,6 +109,7 @@ class Stage:
             "InstanceChargeType": "SPOTPAID",
             "InstanceName": "by-hand",
             "InstanceCount": count,
+            **self.world.stated_price,
         }
         answer = cloud.simulator.handle(ACCOUNT, "RunInstances", {**order, **other}, cloud.now)
         return list(answer["InstanceIdSet"])
@@ -149,6 +151,9 @@ class Scenario:
 
 
 SCENARIOS: dict[str, Scenario] = {}
+
+#: What follows a scenario's name when it is played on the other site of the vendor: `create-5@international`.
+ABROAD = "@international"
 
 #: Small scenarios: some of their pairs of faults are played by `make test`.
 SMALLEST = ("scale-up", "scale-to-zero", "create-1", "create-5")
@@ -653,11 +658,18 @@ async def account_forgotten(stage: Stage) -> None:
     await asyncio.sleep(90)
 
 
+def scenario_of(name: str) -> Scenario:
+    """The scenario of that name, on the site that the name says."""
+    plain = name.removesuffix(ABROAD)
+    found = SCENARIOS[plain]
+    return found if plain == name else replace(found, switches={**SITES["international"], **found.switches})
+
+
 def play(name: str, cells: Cells | None = None) -> tuple[Outcome, list[str]]:
     """Play one scenario with faults at the given requests; return its outcome and the requests it made while armed."""
 
     async def run() -> tuple[Outcome, list[str]]:
-        played = SCENARIOS[name]
+        played = scenario_of(name)
         stage = Stage(name, cells or {}, played.names, played.switches)
         stage.world.fault.may_kill = played.killable
         stage.world.judge_all_the_time()
@@ -680,7 +692,7 @@ def play(name: str, cells: Cells | None = None) -> tuple[Outcome, list[str]]:
     return outcome, requests
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=128)
 def reference(name: str) -> tuple[Outcome, tuple[str, ...]]:
     """The scenario without any fault, and the requests it makes."""
     outcome, requests = play(name)
@@ -695,7 +707,7 @@ def single_points(name: str) -> Iterator[Cells]:
 
 
 def _cells(name: str, request: str) -> list[Cell]:
-    return [cell for cell in cells_of(request) if SCENARIOS[name].killable or cell[1] is not Kind.CRASH]
+    return [cell for cell in cells_of(request) if scenario_of(name).killable or cell[1] is not Kind.CRASH]
 
 
 #: These requests change what is paid for.
@@ -715,7 +727,7 @@ def one_of_each(name: str) -> Iterator[Cells]:
         for cell in _cells(name, request):
             places.setdefault((request, cell), []).append(number)
     for at, ((request, cell), numbers) in enumerate(places.items()):
-        sharing = _sharing(request, cell)
+        sharing = _sharing(request, cell, name.removeprefix(name.removesuffix(ABROAD)))
         turn = sharing.index(name) + cells_of(request).index(cell)
         shared_by = SHARED_BY if request not in PAID_REQUESTS else 1 if name in SMALLEST else PAID_SHARED_BY
         if turn % min(shared_by, len(sharing)) == 0:
@@ -723,9 +735,10 @@ def one_of_each(name: str) -> Iterator[Cells]:
 
 
 @cache
-def _sharing(request: str, cell: Cell) -> list[str]:
-    """The scenarios in which a request can fail in that way."""
-    return [name for name in SCENARIOS if request in reference(name)[1] and cell in _cells(name, request)]
+def _sharing(request: str, cell: Cell, site: str) -> list[str]:
+    """The scenarios of that site in which a request can fail in that way."""
+    names = [name + site for name in SCENARIOS]
+    return [name for name in names if request in reference(name)[1] and cell in _cells(name, request)]
 
 
 def coverage() -> Counter[tuple[str, Cell]]:

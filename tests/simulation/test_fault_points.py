@@ -12,7 +12,7 @@ from itertools import islice
 import pytest
 
 from simulation.faultpoint import COMMON, Kind, Phase
-from simulation.scenarios import NAME, SCENARIOS, SMALLEST, Stage, coverage, one_of_each, pairs, play, reference
+from simulation.scenarios import ABROAD, NAME, SCENARIOS, SMALLEST, Stage, coverage, one_of_each, pairs, play, reference
 from simulation.virtual import run_virtual
 from simulation.world import AUDIT_SECONDS
 
@@ -49,6 +49,22 @@ def test_every_request_fails_in_every_way_somewhere() -> None:
     assert played == points.keys(), "a way to fail is played in no scenario"
     assert all(points[request, cell] for request in REQUESTS for cell in COMMON)
     assert sum(points.values()) >= 5000
+
+
+@pytest.mark.parametrize("name", sorted(SCENARIOS))
+def test_the_international_site_comes_to_the_same_end_in(name: str) -> None:
+    """There every request states a price, and what is ended is first in the recycle bin."""
+    outcome, requests = reference(name + ABROAD)
+    assert outcome.violations == ()
+    assert outcome.launched == reference(name)[0].launched
+    assert requests
+
+
+@pytest.mark.parametrize("name", ["create-1", "scale-down", "one-time"])
+def test_one_fault_of_each_kind_on_the_international_site_in(name: str) -> None:
+    outcomes = [play(name + ABROAD, cells)[0] for cells in one_of_each(name + ABROAD)]
+    assert {outcome.name: outcome.violations for outcome in outcomes if outcome.violations} == {}
+    assert len(outcomes) >= 20
 
 
 @pytest.mark.parametrize("name", SMALLEST)

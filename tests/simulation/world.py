@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -246,7 +246,10 @@ class World:
         self.kube_trouble, self.cloud_trouble = KubeTrouble(), CloudTrouble()
         # The memory of the market in the pace of the plays, whose troubles come every minute and not every hour.
         minutes = timedelta(minutes=2)
-        self.policy = Policy(early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes)
+        self._states_bids = switches.get("site") == "international"
+        self.policy = Policy(
+            self._states_bids, early_loss=timedelta(minutes=3), half_life=minutes, switch_interval_min=minutes
+        )
         self._sweep_seconds, self.calm, self._has_defaults = sweep_seconds, 1, False
         #: How many environments each process works on at the same time, and what limits its calls, in plays about that.
         self.workers = 2
@@ -281,9 +284,16 @@ class World:
         self.surges: dict[str, int] = {}
         self.longest_orphan = 0.0
 
+    @property
+    def stated_price(self) -> dict[str, Any]:
+        """What a person adds to an order for spot, on the site that wants a price in each."""
+        options = {"MarketType": "spot", "SpotOptions": {"MaxPrice": "0.5", "SpotInstanceType": "one-time"}}
+        return {"InstanceMarketOptions": options} if self._states_bids else {}
+
     def play_with_defaults(self) -> None:
         """Replicas that start later have the settings of an install that has chosen none."""
-        self.policy, self._has_defaults = policy(Settings()), True
+        site: Literal["mainland", "international"] = "international" if self._states_bids else "mainland"
+        self.policy, self._has_defaults = policy(Settings(site=site)), True
 
     def set_pace(self, sweep_seconds: float) -> None:
         """How often replicas that start later look at the cloud."""
