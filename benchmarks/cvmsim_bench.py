@@ -26,7 +26,7 @@ from cvmsim.catalog import DEFAULT_WORLD
 
 CALLS = 400
 INSTANCES = 20_000
-LATENCY_MAX_MS, MEMORY_MAX_MIB, START_MAX_SECONDS = 3.0, 120.0, 1.0
+LATENCY_MAX_MS, MEMORY_MAX_MIB, START_MAX_SECONDS = 1.0, 120.0, 0.5
 TAG = [{"ResourceType": "instance", "Tags": [{"Key": "bench", "Value": "all"}]}]
 ORDER = {
     "InstanceChargeType": "SPOTPAID",

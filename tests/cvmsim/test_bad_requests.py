@@ -50,6 +50,7 @@ ODD = (
     "%",
     "tag:",
     "instance-state",
+    "SKIP",
 )
 ORDER = {"Placement": {"Zone": "ap-guangzhou-3"}, "InstanceType": "S2.MEDIUM4", "ImageId": "img-pmqg1cw7"}
 
