@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -14,7 +15,7 @@ from typing import Any
 import yaml
 
 from cvmsim import catalog
-from cvmsim.instance import GONE, Instance
+from cvmsim.instance import GONE, Instance, Operation
 from cvmsim.simulator import Simulator
 from cvmsim.switches import TABLE
 from simulation.virtual import run_virtual
@@ -29,8 +30,14 @@ EPOCH = 1_800_000_000.0
 PRICE_FALLS = 100.0
 ACCOUNT = "100000000001"
 REGION = "ap-guangzhou"
-#: Switches that a verification cannot set apart by what it may do, or that are none of the cloud's.
-LEFT_OPEN = {"skew-clock", "launch-failure-rate", "price-interrupts", "reclaim-visible", "latest-operation-of-console"}
+#: No question to the cloud, but the simulator's own choice.
+LEFT_OPEN = {"skew-clock"}
+#: Answered by watching: what a person, the market and the cloud do meanwhile.
+WATCHED = {"price-interrupts", "reclaim-visible", "latest-operation-of-console"}
+#: When the watch begins, in seconds of the run; a person stops the instance and starts it again, the price rises above
+#: its bid and falls again, and at last the cloud takes it back. And how long it is watched.
+STOPPED_AT, STARTED_AT, PRICE_RISES, RECLAIMED_AT = 1900.0, 2100.0, 2400.0, 3300.0
+WATCH_SECONDS = 3000.0
 
 
 class Killed(BaseException):
@@ -99,6 +106,37 @@ def world(settings: dict[str, str], seed: int = 1) -> Simulator:
     fall = partial(simulator.world.set_price, cheapest, cheapest.price * Decimal("0.98"))
     simulator.world.schedule(EPOCH + PRICE_FALLS - simulator.world.now, fall)
     return simulator
+
+
+def happenings(simulator: Simulator) -> None:
+    """What happens while the last instance is watched: by a person, in the market, and by the cloud."""
+    simulated = simulator.world
+
+    def watched() -> Instance | None:
+        return next((one for one in ours(simulator) if one.is_live), None)
+
+    def by_a_person(name: str, act: Callable[[Instance, str, Operation | None], None], state: str) -> None:
+        one = watched()
+        if one is not None and one.state == state:
+            is_recorded = simulator.switches["latest-operation-of-console"] == "recorded"
+            act(one, "console", Operation(name, "", "OPERATING") if is_recorded else None)
+
+    def price_rises() -> None:
+        one = watched()
+        if one is not None and one.order.bid is not None:
+            simulated.set_price(simulated.offering_of(one), simulated.in_dollars(one.order.bid) * Decimal("1.02"))
+
+    def take_back() -> None:
+        simulated.reclaim([one for one in ours(simulator) if one.is_live], 0.0)
+
+    at = simulated.now
+    for moment, happen in (
+        (STOPPED_AT, partial(by_a_person, "StopInstances", simulated.stop, "RUNNING")),
+        (STARTED_AT, partial(by_a_person, "StartInstances", simulated.start, "STOPPED")),
+        (PRICE_RISES, price_rises),
+        (RECLAIMED_AT, take_back),
+    ):
+        simulated.schedule(EPOCH + moment - at, happen)
 
 
 def random_settings(seed: int) -> dict[str, str]:

@@ -7,14 +7,17 @@ import contextlib
 import random
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from cloud.verify.grounds import Killed, SimulatedLine, foreign, living, ours, spent, verify, world
 from simulation.virtual import run_virtual
+from spotcompute.cloud.errors import CloudError
 from spotcompute.cloud.tencent.verify import verifying
 from spotcompute.cloud.tencent.verify.line import CannotVerify
 from spotcompute.cloud.tencent.verify.verifying import Job
+from spotcompute.telemetry import redaction
 
 #: Settings under which what was bought is hard to see and hard to end.
 HARD = {"list-lag": "60", "id-lag": "60", "tag-lag": "180", "pending-seconds": "120", "recycle-bin": "yes"}
@@ -98,3 +101,26 @@ def test_a_reclaim_is_seen_while_one_instance_is_watched(tmp_path: Path) -> None
     verify(SimulatedLine(simulator), tmp_path, watch_seconds=3600.0)
     assert "| `reclaim-visible` | `shutdown` |" in (tmp_path / "report.md").read_text()
     assert living(simulator) == []
+
+
+SECRET = "secretThatNoPageMayShow0001"
+
+
+class EchoingLine(SimulatedLine):
+    """The line to a cloud that repeats the key in what it refuses."""
+
+    async def send(self, action: str, parameters: dict[str, Any], region: str, *, at_once: bool) -> dict[str, Any]:
+        try:
+            return await super().send(action, parameters, region, at_once=at_once)
+        except CloudError as refusal:
+            raise type(refusal)(f"{refusal.code}.{SECRET}", f"{SECRET} may not", refusal.request_id) from None
+
+
+def test_a_secret_that_the_cloud_repeats_stands_in_no_file(tmp_path: Path) -> None:
+    redaction.register(SECRET)
+    lacking = frozenset({"StopInstances", "GetCallerIdentity"})
+    done = verify(EchoingLine(world({}), forbidden=lacking), tmp_path)
+    assert any(SECRET in answer.code for answer in done.record.answers.values())
+    files = [file for file in tmp_path.rglob("*") if file.is_file()]
+    assert {file.name for file in files} >= {"report.md", "world.yaml"}
+    assert [file.name for file in files if SECRET in file.read_text()] == []

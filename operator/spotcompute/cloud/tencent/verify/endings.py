@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from spotcompute.cloud.tencent.verify.finding import Finding, missing, number, open_because
 from spotcompute.cloud.tencent.verify.line import NO_ANSWER
-from spotcompute.cloud.tencent.verify.measured import pending_span
+from spotcompute.cloud.tencent.verify.measured import pending_span, terminating_seconds
 from spotcompute.cloud.tencent.verify.record import (
     ABSENT,
     RUNNING,
@@ -17,6 +17,7 @@ from spotcompute.cloud.tencent.verify.record import (
     TERMINATING,
     Answer,
     Bounds,
+    Life,
     Record,
 )
 
@@ -152,18 +153,46 @@ def watched(key: str, why: str) -> Callable[[Record], Finding]:
 
 def reclaim_visible(record: Record) -> Finding:
     """Judges which state an instance shows that the cloud has taken back: one that ended without a request of ours."""
-    for life in record.lives:
-        states = [one.state for one in life.sightings]
-        if life.ended_at or RUNNING not in states or ABSENT not in states:
-            continue
-        shown = next((state for state in states if state in (TERMINATING, SHUTDOWN)), ABSENT)
-        return Finding(
-            {TERMINATING: "terminating", SHUTDOWN: "shutdown", ABSENT: "absent"}[shown],
-            f"an instance ended without a request of ours, and its states were {', '.join(states)}",
-        )
-    return open_because("no instance was reclaimed while we watched; --watch watches longer")
+    seen = next((one for life in record.lives if (one := life.taken_back)), None)
+    if seen is None:
+        return open_because("no instance was reclaimed while we watched; --watch watches longer")
+    text = f"an instance ended without a request of ours, and was first seen {seen.state}"
+    short = terminating_seconds(record).bound
+    if seen.state == ABSENT and (short is None or short.upper < 2 * (seen.first - seen.before)):
+        return open_because(f"{text}; the states of an end are too short here to be seen")
+    return Finding({TERMINATING: "terminating", SHUTDOWN: "shutdown", ABSENT: "absent"}[seen.state], text)
+
+
+def console_operation(record: Record) -> Finding:
+    """Judges whether LatestOperation shows what a person does: that one of our instances was stopped in the console."""
+    seen = next((one for life in record.lives if (one := life.stopped_by_others)), None)
+    if seen is None:
+        return open_because("no instance of ours was stopped in the console while we watched; --watch watches longer")
+    is_recorded = seen.operation == "StopInstances"
+    text = f"a person has stopped an instance, and LatestOperation then was {seen.operation or 'empty'}"
+    return Finding("recorded" if is_recorded else "absent", text)
+
+
+#: Seconds after which a price above the bid would have had its effect, and seconds by which quotes may be late.
+PRICE_PATIENCE, QUOTES_LATE = 300.0, 330.0
 
 
 def price_interrupts(record: Record) -> Finding:
-    """Says that the price did not pass the bid of an instance, unless it did."""
-    return open_because(record.skipped.get("price-interrupts", "the price did not rise above the bid of an instance"))
+    """Judges by an instance whose bid the price has passed: the cloud takes it back soon, or it goes on."""
+    found = (_outbid(life, record) for life in record.lives)
+    unseen = "the price did not stay above the bid of an instance while we watched; --watch watches longer"
+    return next((one for one in found if one is not None), open_because(unseen))
+
+
+def _outbid(life: Life, record: Record) -> Finding | None:
+    """Judges by one instance. Returns None when it tells nothing."""
+    end = life.taken_back
+    over_bid = [one.at for one in record.prices if life.born_at < one.at and 0 < life.bid < one.quoted]
+    above = [at for at in over_bid if (end is None or at <= end.first) and life.state_at(at) == RUNNING]
+    if above and above[-1] - above[0] >= PRICE_PATIENCE and not life.ended_at:
+        text = f"an instance went on for {above[-1] - above[0]:.0f} s although the price was above its bid"
+        return Finding("no", text)
+    if over_bid and end is not None and -QUOTES_LATE <= end.first - over_bid[0] <= PRICE_PATIENCE:
+        text = f"an instance ended {end.first - over_bid[0]:.0f} s after the price was first seen above its bid"
+        return Finding("yes", text)
+    return None

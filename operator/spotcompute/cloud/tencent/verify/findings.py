@@ -78,11 +78,7 @@ QUESTIONS: tuple[OpenQuestion, ...] = (
     OpenQuestion("recycle-bin-seconds", "7200", measured.recycle_bin_seconds),
     OpenQuestion("price-interrupts", "no", endings.price_interrupts),
     OpenQuestion("reclaim-visible", "terminating", endings.reclaim_visible),
-    OpenQuestion(
-        "latest-operation-of-console",
-        "recorded",
-        endings.watched("console", "a person would have to act in the console meanwhile"),
-    ),
+    OpenQuestion("latest-operation-of-console", "recorded", endings.console_operation),
     OpenQuestion("stop-seconds", "2", measured.stop_seconds),
     OpenQuestion("limit-scope", "region", answered.limit_scope),
     OpenQuestion("caller-identity", "answered", answered.caller_identity),

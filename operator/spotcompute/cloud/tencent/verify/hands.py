@@ -130,6 +130,7 @@ class Hands:
             if self.record.known(instance_id) is not None:
                 continue
             found = Life(instance_id, name, order.purpose, token, answer.at, self._number)
+            found.bid = float(self.goods.bid) if self.goods else 0.0
             found.by_id, found.in_list, found.tags = (Appearance(answer.at, at) for _ in range(3))
             self.purse.open(instance_id, self.per_hour, order.lives_for + LAUNCH_SECONDS, at)
             self.record.lives.append(found)

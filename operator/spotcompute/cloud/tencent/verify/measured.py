@@ -114,10 +114,25 @@ def tag_span(life: Life) -> Bounds | None:
     return Bounds(0.0, lag.upper) if life.tags.seen_at == life.by_id.seen_at else lag
 
 
+#: Share of worlds with a lower rate than the bound in which as many launches would have failed: the usual doubt.
+DOUBT = 0.05
+
+
 def launch_failure_rate(record: Record) -> Finding:
-    """Says how many launches failed. So few cannot settle a rate."""
-    failed = sum(any(one.state == LAUNCH_FAILED for one in life.sightings) for life in record.lives)
-    return open_because(f"{failed} of {len(record.lives)} launches ended in LAUNCH_FAILED; so few do not settle a rate")
+    """Judges the rate by the launches that failed. When none did, it says below which rate it surely lies.
+
+    So few launches settle no rate, but they tell one in ten from none.
+    """
+    over = [life for life in record.lives if any(one.state in (RUNNING, LAUNCH_FAILED) for one in life.sightings)]
+    failed = sum(any(one.state == LAUNCH_FAILED for one in life.sightings) for life in over)
+    text = f"{failed} of {len(over)} launches ended in LAUNCH_FAILED"
+    if not over:
+        return open_because("no launch was seen to its end")
+    if not failed:
+        return open_because(f"{text}: the rate is below {1 - DOUBT ** (1 / len(over)):.0%}, with 95 % certainty")
+    rate = failed / len(over)
+    fits = abs(rate - 0.1) <= 3 * (0.1 * 0.9 / len(over)) ** 0.5
+    return Finding("0.1" if fits else f"{rate:.2g}", f"{text}; so few do not settle a rate")
 
 
 def launch_failed_lifetime(record: Record) -> Finding:
@@ -174,7 +189,7 @@ def stop_seconds(record: Record) -> Finding:
         return open_because(f"StopInstances answered {record.answers['stop'].code}")
     spans = spans_of(record, STOPPING) + spans_of(record, STARTING)
     gaps = [one.first - one.before for life in record.lives for one in life.sightings if one.state == "STOPPED"]
-    if not spans and gaps and max(gaps) < UNSEEN_SECONDS:
+    if not spans and gaps and min(gaps) < UNSEEN_SECONDS:
         return Finding("0", "STOPPED at the first look after StopInstances")
     return number(spans, (0, 2, 60), "STOPPING and STARTING")
 

@@ -63,11 +63,15 @@ class Bounds(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StateSeen:
-    """`StateSeen` is a state as it was first seen. `before` is the last look that did not show it yet."""
+    """`StateSeen` is a state as it was first seen. `before` is the last look that did not show it yet.
+
+    `operation` is what the cloud then called the latest operation on the instance.
+    """
 
     state: str
     first: float
     before: float
+    operation: str = ""
 
 
 @dataclass(slots=True)
@@ -114,6 +118,7 @@ class Life:
     #: When it was asked to stop or to start.
     asked_at: list[float] = field(default_factory=list)
     network: Json = field(default_factory=dict)
+    bid: float = 0.0
     has_host_name: bool | None = None
 
     @property
@@ -135,7 +140,7 @@ class Life:
         if (state == ABSENT and not self.sightings) or state == self.state:
             before = at
         else:
-            self.sightings.append(StateSeen(state, at, before))
+            self.sightings.append(StateSeen(state, at, before, str((item or {}).get("LatestOperation") or "")))
         if item is None:
             return
         self.tags.look(at, bool(item.get("Tags")))
@@ -143,6 +148,30 @@ class Life:
         addresses = item.get("PrivateIpAddresses")
         if state == RUNNING and addresses:
             self.network = {**(item.get("VirtualPrivateCloud") or {}), "PrivateIpAddresses": addresses[:1]}
+
+    def state_at(self, at: float) -> str:
+        """Returns the state that was known at a moment. Empty before the first look that showed it."""
+        return next((one.state for one in reversed(self.sightings) if one.first <= at), "")
+
+    @property
+    def taken_back(self) -> StateSeen | None:
+        """Returns how its end was first seen, when we had not asked for it: the cloud has taken it back."""
+        was_running = False
+        for one in self.sightings:
+            if was_running and one.state in (TERMINATING, SHUTDOWN, ABSENT):
+                is_ours = any(at <= one.first for at in self.ended_at)
+                return None if is_ours or one.operation == "TerminateInstances" else one
+            was_running = was_running or one.state == RUNNING
+        return None
+
+    @property
+    def stopped_by_others(self) -> StateSeen | None:
+        """Returns how it was first seen stopping without a request of ours: a person has stopped it."""
+        for this, after in pairwise(self.sightings):
+            is_ours = any(this.first <= at <= after.first for at in self.asked_at)
+            if this.state == RUNNING and after.state in (STOPPING, STOPPED) and not is_ours:
+                return after
+        return None
 
     def spans(self, state: str) -> Iterator[Bounds]:
         """Yields how long it was in `state`, each time that it was and no longer is."""

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from spotcompute.cloud.tencent.verify import asks, rights
 from spotcompute.cloud.tencent.verify.course import Allowance, Course
+from spotcompute.cloud.tencent.verify.endings import QUOTES_LATE
 from spotcompute.cloud.tencent.verify.hands import Hands
 from spotcompute.cloud.tencent.verify.journal import Journal
 from spotcompute.cloud.tencent.verify.leftovers import Cleaner, Leftovers
@@ -75,12 +76,17 @@ async def run_verification(line: RequestLine, job: Job) -> Done:
 
 
 async def _watch_on(hands: Hands, limit: float) -> None:
-    """Watches what lives for as long as the person allows and the budget lasts. Otherwise a reclaim is never seen."""
+    """Watches what lives for as long as the person allows and the budget lasts. Otherwise a reclaim is never seen.
+
+    Prices are watched a little longer than the instance, because a quote may be late that tells why it has ended.
+    """
     end = seconds() + limit
     watcher = Watcher(hands, longest=WATCH_SECONDS)
     lasting = hands.record.life("lasting")
-    while lasting is not None and not lasting.is_gone and seconds() < end and not hands.purse.is_used_up(seconds()):
+    while lasting is not None and seconds() < end and not hands.purse.is_used_up(seconds()):
         await watcher.look()
+        if lasting.is_gone:
+            end = min(end, lasting.sightings[-1].first + QUOTES_LATE)
         await asyncio.sleep(1.0)
 
 
