@@ -25,7 +25,11 @@ from kubectl_spot.watched import CONFIG_MAP, is_unseen, operators, why_unseen
 #: The full name, so that it cannot mean another kind.
 KIND = "spotcomputeenvironments.spotcompute.dev"
 
-INSTALL_UI = "pip install 'spotcompute-operator[ui]'"
+#: No registry of packages has ours, and a stranger may publish one of its name: so a clone or a file is named.
+INSTALL_UI = (
+    "In a clone of the repository `pip install '.[ui]'` installs all that the page needs,"
+    " and so does `pip install 'FILE.whl[ui]'` with the wheel of a release"
+)
 
 #: Clears a terminal and puts the cursor in its corner.
 CLEAR = "\x1b[2J\x1b[H"
@@ -104,7 +108,7 @@ def ui(port: int, prometheus: str | None, browser: bool) -> None:
         from kubectl_spot.ui.server import Wishes, serve
     except ModuleNotFoundError as missing:
         name = str(missing.name).partition(".")[0]
-        raise click.ClickException(f"{name} is missing: {INSTALL_UI} installs all that the page needs") from None
+        raise click.ClickException(f"{name} is missing. {INSTALL_UI}.") from None
     flags = scope()
     flags.refuse(("selector", "field-selector"), "ui")
     namespace = flags.given.get("namespace")

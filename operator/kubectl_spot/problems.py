@@ -59,6 +59,11 @@ _KNOWN = (
         "Check certificate-authority-data of the kubeconfig's cluster.",
     ),
     (
+        r"server localhost:8080 was refused",  # where kubectl looks when it is told of no cluster
+        "There is no kubeconfig, or it names no cluster: {words}",
+        "Set KUBECONFIG to one, or give it with --kubeconfig.",
+    ),
+    (
         r"no configuration has been provided|invalid configuration|does not exist|error loading config|kubeconfig"
         r"|no such file",
         "The kubeconfig cannot be used: {words}",
@@ -67,7 +72,7 @@ _KNOWN = (
     (
         r"could not find the requested resource|doesn't have a resource type|no matches for kind|page not found",
         "The cluster does not know SpotComputeEnvironments: the operator's CRD is not installed.",
-        "Install it: `kubectl apply -f crds/spotcompute.dev_spotcomputeenvironments.yaml`.",
+        "Install it: `kubectl apply --server-side -f crds/spotcompute.dev_spotcomputeenvironments.yaml`.",
     ),
     (
         r"refused|no such host|timeout|timed out|unreachable|Unable to connect|deadline exceeded|EOF|reset by peer"

@@ -36,7 +36,8 @@ def test_where_it_is_not_installed_the_command_says_how_to_install_it() -> None:
     program = "import sys; sys.modules['starlette'] = None; from kubectl_spot.__main__ import main; main(['ui'])"
     done = subprocess.run([sys.executable, "-c", program], env=HERE, capture_output=True, text=True, check=False)
     assert done.returncode == 1
-    assert "starlette is missing: pip install 'spotcompute-operator[ui]'" in done.stderr
+    assert "starlette is missing. In a clone of the repository `pip install '.[ui]'` installs" in done.stderr
+    assert "install 'spotcompute" not in done.stderr, "no registry has it, and a stranger may take the name"
 
 
 def test_scripts_of_others_are_the_ones_whose_licence_is_beside_them() -> None:

@@ -21,6 +21,11 @@ from plugin.ui_objects import NOW, environment
             "kubectl cluster-info",
         ),
         (
+            "The connection to the server localhost:8080 was refused - did you specify the right host or port?",
+            "There is no kubeconfig, or it names no cluster: ",
+            "KUBECONFIG",
+        ),
+        (
             "Unable to connect to the server: dial tcp: lookup k8s: no such host",
             "No cluster answers: dial",
             "--context",
@@ -87,7 +92,7 @@ def test_an_older_definition_is_named_with_what_it_lacks() -> None:
     found = old_definition(schema_with([path for path in FIELDS if path != "status.quote"]))
     assert found is not None
     assert "it lacks status.quote, so" in found.said
-    assert "kubectl apply -f crds/" in found.remedy
+    assert "kubectl apply --server-side -f crds/" in found.remedy
     assert old_definition({"another.Kind": {}}) is None
 
 

@@ -41,7 +41,8 @@ def old_definition(schemas: dict[str, object]) -> Problem | None:
         return None
     return Problem(
         f"The CRD in the cluster is older than this program: it lacks {', '.join(lacking)}, so that is not shown.",
-        "Update it together with the operator: `kubectl apply -f crds/spotcompute.dev_spotcomputeenvironments.yaml`.",
+        "Update it together with the operator:"
+        " `kubectl apply --server-side -f crds/spotcompute.dev_spotcomputeenvironments.yaml`.",
     )
 
 

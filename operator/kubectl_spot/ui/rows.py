@@ -84,6 +84,9 @@ MEANINGS = {
     ("GangReady", "False"): "The gang is not complete.",
     ("ZonesCordoned", "True"): "Nothing is launched in some zones.",
     ("ZonesCordoned", "False"): "What should close a zone for launches is not understood.",
+    ("InstancesAdopted", "True"): "Every instance that was to be taken over is.",
+    ("InstancesAdopted", "False"): "Some instances that are to be taken over are not, or not yet.",
+    ("NodesKept", "False"): "The nodes of the instances cannot be looked after.",
     ("StateRefused", "True"): "The operator does not believe a part of the stored state.",
     ("StateRefused", "False"): "The stored state is believed.",
 }
