@@ -23,6 +23,7 @@ BESIDE: dict[str, Any] = {
     "nodes.taints[0]": {"key": "example.org/spot", "effect": "NoSchedule"},
     "strategy": {"type": "RollingUpdate"},
     "capacity": {"from": "Claims", "maxReplicas": 2},
+    "adopt.tag": {"key": "team", "value": "blue"},
     "market.overrides[0]": {"instanceType": "S5.MEDIUM4", "maxPrice": "1"},
     "template.dataDisks[0]": {"diskSize": 10},
     "template.userDataFrom.secretKeyRef": {"name": "boot", "key": "script"},
@@ -205,6 +206,14 @@ OUTSIDE = [
     outside("onDemandFallback.afterInterruptions.withinSeconds", 59, "greater than or equal to 60"),
     outside("onDemandFallback.afterInterruptions.withinSeconds", 86_401, "less than or equal to 86400"),
     without("onDemandFallback.afterInterruptions.count"),
+    outside("adopt.instanceIds", [f"ins-{number:08d}" for number in range(501)], "at most 500 items"),
+    outside("adopt.instanceIds[0]", long("ins-", 65), "may not be more than 64"),
+    outside("adopt.tag.key", "", "at least 1"),
+    outside("adopt.tag.key", "k" * 128, "may not be more than 127"),
+    outside("adopt.tag.value", "", "at least 1"),
+    outside("adopt.tag.value", "v" * 128, "may not be more than 127"),
+    without("adopt.tag.key"),
+    without("adopt.tag.value"),
     outside("scaleIn.order", "Oldest", '"OldestFirst"'),
     outside("onDemand.base", -1, "greater than or equal to 0"),
     outside("onDemand.base", 2001, "less than or equal to 2000"),
@@ -494,6 +503,10 @@ RULES = [
         {"template.camRoleName": "<script>"},
         {"template.camRoleName": "qcs::cam::uin/1:roleName/a"},
     ),
+    *refused(
+        "must look like ins-1a2b3c4d", {"adopt.instanceIds": ["ins-1A"]}, {"adopt.instanceIds": ["disk-1a2b3c4d"]}
+    ),
+    *refused("only spotcompute-retained can be given", {"adopt.tag.key": "spotcompute-environment"}, where="adopt"),
     *refused("such as hpc-1a2b", {"template.hpcClusterId": "../x"}, {"template.hpcClusterId": "ps-1"}),
     *refused("such as ps-1a2b", {"template.disasterRecoverGroupIds[0]": "x y"}),
     *refused(
@@ -743,7 +756,9 @@ AT_THE_BOUNDS += [
 ONE_OF = [
     *(accepted(requestPolicy=value) for value in ("Persistent", "OneTime")),
     *(accepted(deletionPolicy=value) for value in ("Delete", "Retain")),
-    accepted(adopt={"instanceIds": [long("ins-", 64)], "tag": {"key": "team", "value": "x" * 127}}),
+    accepted(adopt={"instanceIds": [long("ins-", 64)], "tag": {"key": "k", "value": "x" * 127}}),
+    accepted(adopt={"instanceIds": [f"ins-{number:08d}" for number in range(500)]}),
+    accepted(adopt={"tag": {"key": "k" * 127, "value": "v"}}),
     accepted(adopt={"tag": {"key": "spotcompute-retained", "value": "default@web"}}),
     *(
         accepted(market__allocationStrategy=value)
