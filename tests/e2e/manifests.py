@@ -800,6 +800,7 @@ SENSE = [
     *(accepted(capacityUnit=value) for value in ("Instance", "vCPU")),
     accepted(maxAgeSeconds=315360000, strategy={"type": "OnDelete", "maxSurge": 3, "pauseSeconds": 60}),
     accepted(
+        replicas=1,
         template__privateIpAddresses=["10.0.0.9"],
         strategy={"type": "RollingUpdate", "maxSurge": 0, "maxUnavailable": 1},
     ),

@@ -19,5 +19,5 @@ def test_a_neighbour_in_trouble_at_most_doubles_a_wait(trouble: str, count: int)
 
 def test_the_judge_notices_one_environment_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fairness, "Settings", lambda: SimpleNamespace(workers=1))
-    (violation,) = fairness.beside("no-answer", 3, 1).violations
+    (violation,) = fairness.beside("no-answer", 12, 1).violations
     assert violation.startswith("O13 fairness")

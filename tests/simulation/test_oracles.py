@@ -136,7 +136,7 @@ def counts_are_kept_while_nobody_sees(patch: pytest.MonkeyPatch) -> None:
 
 
 def ready_counts_all_members(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(status, "ready_count", lambda ledger, instances: len(ledger.members) or 3)
+    patch.setattr(status, "ready_count", lambda ledger, *_: len(ledger.members) or 3)
 
 
 def a_cost_that_never_falls(patch: pytest.MonkeyPatch) -> None:
