@@ -465,7 +465,7 @@ def test_quarantine_is_never_longer_than_the_cloud_can_be_late() -> None:
 
 
 #: What no look at the cloud brings to light: it comes of a decision.
-OF_DECISIONS = {ActivityType.TERMINATE, ActivityType.HOLD, ActivityType.NOTICE}
+OF_DECISIONS = {ActivityType.TERMINATE, ActivityType.HOLD, ActivityType.NOTICE, ActivityType.RETAIN}
 
 
 def test_every_activity_of_a_sync_is_complete() -> None:

@@ -134,6 +134,6 @@ def _money(amount: Decimal) -> str:
 
 def _account() -> Json:
     """Returns an account with the key that the documentation of cvmsim uses. It opens nothing else."""
-    # Not the key of the simulator's own world: whoever verifies with that would find it redacted here.
+    # Not the key of the simulator's own world: after a verification with that one it would stand redacted here.
     key = {"secretId": "AKIDofthisworldsfile0000000000000001", "secretKey": "keyOfThisWorldsFile00000000000001"}
     return {"uin": "100000000001", "appId": 1250000001, "name": "main", "credentials": [key], "balance": "1000.00"}
