@@ -189,7 +189,7 @@ def test_the_same_files_become_the_same_archive_wherever_whenever_and_in_whateve
 def test_the_archive_is_an_oci_layout_and_what_docker_loads(assemble: ModuleType, tmp_path: Path) -> None:
     digest = assemble.assemble(plan([tree(tmp_path / "a", NAMES, 1)], tmp_path / "a.tar"))
     with tarfile.open(tmp_path / "a.tar") as archive:
-        found = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]
+        found = {one.name: archive.extractfile(one).read() for one in archive}  # type: ignore[union-attr]  # each is a file
     blobs = {name: content for name, content in found.items() if name.startswith("blobs/")}
     assert all(hashlib.sha256(content).hexdigest() == name.rpartition("/")[2] for name, content in blobs.items())
     assert json.loads(found["oci-layout"]) == {"imageLayoutVersion": "1.0.0"}

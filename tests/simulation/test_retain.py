@@ -132,13 +132,13 @@ def test_a_key_that_may_not_change_tags_is_told_and_the_object_waits() -> None:
                 return {"Error": error, "RequestId": "r"}
             return dict(handle(account, action, *rest, **named))
 
-        cloud.simulator.handle = refuse  # type: ignore[method-assign]
+        cloud.simulator.handle = refuse  # type: ignore[method-assign]  # put in its place for this test
         stage.delete()
         await asyncio.sleep(120)
         (stalled,) = (one for one in conditions(stage) if one["type"] == "Stalled")
         assert (stalled["status"], stalled["reason"]) == ("True", "InvalidCredentials")
         assert "Allow tag:ModifyResourceTags" in stalled["message"]
-        cloud.simulator.handle = handle  # type: ignore[method-assign]
+        cloud.simulator.handle = handle  # type: ignore[method-assign]  # put in its place for this test
         await stage.until(lambda: is_gone(stage))
         await left_alone(stage, 2)
 
