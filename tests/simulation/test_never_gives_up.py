@@ -18,6 +18,7 @@ from simulation.virtual import run_virtual
 from simulation.world import NAMES_OF_ENVIRONMENTS
 from spotcompute.cloud.errors import OutcomeUnknown
 from spotcompute.cloud.tencent.provider import TencentProvider
+from spotcompute.plan import launching
 from spotcompute.plan.policy import Policy
 
 HOUR = 3600.0
@@ -203,13 +204,14 @@ def test_a_cloud_that_answers_no_launch_keeps_a_worker_for_two_minutes_at_most(m
     async def play() -> None:
         stage = Stage("no-answer-to-launches", {}, [NAME], {})
         monkeypatch.setattr(TencentProvider, "launch", hang)
+        monkeypatch.setattr(launching, "LAUNCHES_AT_ONCE", 4)  # else one round asks for all of them
         stage.create(2000, zones=2, instanceTypes=TYPES)
         stage.start()
         longest = 0.0
         for _ in range(180):
             await asyncio.sleep(5)
             longest = max(longest, stage.world.replicas[0].queue.longest_run_seconds())
-        assert 10 < longest <= 140
+        assert 20 < longest <= 140
 
     run_virtual(play())
 
