@@ -104,6 +104,17 @@ async def test_who_comes_back_from_the_dead_tells_of_a_blind_watch_too(store: St
     assert store.watch_is_stale.is_set()
 
 
+async def test_a_watch_that_has_missed_something_is_stale_until_it_shows_something(store: Store) -> None:
+    await audit_of(store, Cluster(environment(5))).once()
+    assert store.version("u1") == "5"
+    assert store.watch_is_stale.is_set()
+    store.on_event(environment(6))
+    assert not store.watch_is_stale.is_set()
+    await audit_of(store, Cluster()).once()
+    assert store.get("u1") is None
+    assert store.watch_is_stale.is_set()
+
+
 @pytest.mark.looptime
 async def test_while_the_watch_is_stale_audits_come_often(store: Store) -> None:
     store.on_event(environment(50))

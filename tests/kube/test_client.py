@@ -20,7 +20,7 @@ from kube.stub import Stub, write_kubeconfig
 from spotcompute.kube.client import ATTEMPTS, KubeClient, merge_patch
 from spotcompute.kube.connection import Connection, connect
 from spotcompute.kube.names import FINALIZER
-from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound
+from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, Invalid, KubeError, NotFound, NotServed
 
 ENVIRONMENT = {
     "metadata": {
@@ -295,3 +295,32 @@ def test_a_merge_patch_makes_the_old_the_new_and_is_empty_when_they_are_one(
     patch = merge_patch(old, new)
     assert apply(patch, old) == wanted
     assert (patch == {}) == (old == wanted)
+
+
+NAMED = {"groups": [{"name": "apps"}, {"name": "spotcompute.dev"}]}
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        [(200, {"groups": []})],
+        [(200, {"groups": [{"name": "apps"}]})],
+        [(200, NAMED), (404, status(404))],
+        [(200, NAMED), (200, {"resources": [{"name": "spotinstances"}]})],
+        [(200, {})],
+    ],
+    ids=["no group", "other groups", "no version", "another kind", "an answer without groups"],
+)
+async def test_a_kind_that_discovery_does_not_name_is_not_served(
+    stub_kube: KubeClient, stub: Stub, answers: list[tuple[int, object]]
+) -> None:
+    (code, body), *others = answers
+    stub.answer(code, body, *others)
+    with pytest.raises(NotServed):
+        await stub_kube.check_served()
+
+
+async def test_a_kind_that_discovery_names_is_served(stub_kube: KubeClient, stub: Stub) -> None:
+    stub.answer(200, NAMED, (200, {"resources": [{"name": "spotcomputeenvironments"}]}))
+    await stub_kube.check_served()
+    assert [path for _, path, *_ in stub.requests] == ["/apis", "/apis/spotcompute.dev/v1alpha1"]

@@ -31,6 +31,8 @@ class Front:
         self.refuse_with: int | None = None
         #: For watches of environments: an HTTP status (int), or the object of an ERROR event inside the stream.
         self.answer_watches_with: int | dict[str, Any] | None = None
+        #: True while the list of all groups lacks ours, as just after a CRD was installed.
+        self.hides_group = False
         self.refusals = 0
         self._watches: set[asyncio.Task[Any]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -51,6 +53,9 @@ class Front:
         if is_watch and self.answer_watches_with is not None:
             self.refusals += 1
             return web.Response(text=json.dumps({"type": "ERROR", "object": self.answer_watches_with}) + "\n")
+        if self.hides_group and request.path == "/apis":
+            self.refusals += 1
+            return web.json_response({"kind": "APIGroupList", "groups": []})
         return await self._pass_on(request, is_watch)
 
     async def _pass_on(self, request: web.Request, is_watch: bool) -> web.StreamResponse:

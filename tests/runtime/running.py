@@ -32,6 +32,7 @@ class Running:
     reconciler: SmallReconciler
     shell: Shell
     stop: asyncio.Event
+    ready: asyncio.Event
     task: asyncio.Task[None] = field(init=False)
 
     def reports(self) -> list[int]:
@@ -46,9 +47,12 @@ class Running:
 
 @asynccontextmanager
 async def running(
-    kubeconfig: Path, settings: Settings, *, background: Sequence[Background] = ()
+    kubeconfig: Path, settings: Settings, *, background: Sequence[Background] = (), is_ready_soon: bool = True
 ) -> AsyncIterator[Running]:
-    """Run an operator for `kubeconfig` until the block ends; then it must stop in time and without an error."""
+    """Run an operator for `kubeconfig` until the block ends; then it must stop in time and without an error.
+
+    The block begins once the operator is ready, or at once where it has to wait for something.
+    """
     connection = await connect({"KUBECONFIG": str(kubeconfig)})
     queue = WorkQueue(random.Random(1), limit_seconds=10.0)
     store = Store(queue.add)
@@ -64,10 +68,11 @@ async def running(
         supervisor=Supervisor(background, stop),
     )
     health.check, health.is_ready = shell.check, ready.is_set
-    parts = Running(store, queue, connection, reconciler, shell, stop)
+    parts = Running(store, queue, connection, reconciler, shell, stop, ready)
     async with serve_probes(health, settings.listen_host, settings.health_port):
         parts.task = asyncio.create_task(run_shell(shell, stop, ready))
-        await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
+        if is_ready_soon:
+            await asyncio.wait_for(ready.wait(), PATIENCE_SECONDS)
         try:
             yield parts
         finally:

@@ -224,9 +224,10 @@ async def test_a_namesake_is_another_object(
 
 async def test_a_definition_installed_late_is_noticed_and_its_removal_survived() -> None:
     with ControlPlane() as plane:
-        async with running(plane.kubeconfig, Settings(health_port=0)) as operator:
+        async with running(plane.kubeconfig, Settings(health_port=0), is_ready_soon=False) as operator:
             await asyncio.sleep(2.0)
             assert not operator.task.done()
+            assert not operator.ready.is_set(), "it says that it is ready, and watches nothing"
             await asyncio.to_thread(plane.install_crds, CRDS)
             await kubectl(plane, "apply", "-f", "-", stdin=json.dumps(manifest("default", "web")))
             await eventually_async(lambda: operator.reports() == [1])
@@ -234,6 +235,19 @@ async def test_a_definition_installed_late_is_noticed_and_its_removal_survived()
             await eventually_async(lambda: len(operator.store) == 0)
             await asyncio.sleep(1.0)
             assert not operator.task.done()
+
+
+async def test_a_kind_that_can_be_listed_before_it_is_named_to_others_is_waited_for(
+    control_plane: ControlPlane, settings: Settings, namespace: str, create: Create
+) -> None:
+    uid = create("web")["metadata"]["uid"]
+    with fronted(control_plane, namespace) as (front, kubeconfig):
+        front.hides_group = True
+        async with running(kubeconfig, settings, is_ready_soon=False) as operator:
+            await eventually_async(lambda: front.refusals)
+            assert not operator.ready.is_set(), "it says that it is ready, and watches nothing"
+            front.hides_group = False
+            await eventually_async(lambda: operator.reported(uid) == 1)
 
 
 async def test_trap_14_a_namespace_that_is_deleted_ends(

@@ -293,6 +293,9 @@ class KubeLine:
         result: KubeObject | None = await self._call("get", lambda: self._server.objects.get((namespace, name)))
         return result
 
+    async def check_served(self) -> None:
+        await self._call("check_served", lambda: None)
+
     async def list_environments(self) -> Sequence[KubeObject]:
         def read() -> list[KubeObject]:
             listed = [{"metadata": obj["metadata"]} for obj in self._server.objects.values()]

@@ -23,8 +23,8 @@ class Audit:
     """`Audit` compares the store with the API server now and then, and often while the watch is stale.
 
     It is needed because a watch that misses an event cannot know. One audit is one metadata-only LIST. A difference is
-    read live before it is believed, and only if the store has not learned of it since the LIST began. When the API
-    server cannot answer, nothing changes.
+    read live before it is believed, and only if the store has not learned of it since the LIST began. The watch that
+    missed it is stale until it shows an event again. When the API server cannot answer, nothing changes.
     """
 
     def __init__(self, store: Store, kube: KubePort, seconds: float) -> None:
@@ -84,6 +84,8 @@ class Audit:
             if live["metadata"]["resourceVersion"] != version:
                 log.info("audit_corrected", namespace=namespace, name=name, uid=uid)
                 self._store.replace(live, instead_of=version)
+                self._store.watch_is_stale.set()
         elif version is not None:
             log.warning("audit_found_gone", namespace=namespace, name=name, uid=uid)
+            self._store.watch_is_stale.set()
             self._store.on_deleted(uid)

@@ -24,7 +24,7 @@ from spotcompute.kube.names import (
     SECRET_FINALIZER,
     VERSION,
 )
-from spotcompute.kube.port import ApiUnavailable, Conflict, KubeObject, NotFound, SecretData
+from spotcompute.kube.port import ApiUnavailable, Conflict, KubeObject, NotFound, NotServed, SecretData
 from spotcompute.kube.transport import MERGE_PATCH, TIMEOUT_SECONDS, Expired, Transport, segment
 
 #: Asks for `metadata` of each object only: 0.4 kB instead of several, and no spec or status passes through us.
@@ -72,6 +72,15 @@ class KubeClient:
         except NotFound:
             return None
         return found
+
+    async def check_served(self) -> None:
+        """Reads what kopf reads to find our kind. It may lack a new kind for seconds after objects can be listed."""
+        groups = await self._transport.call("GET", "/apis")
+        if any(group.get("name") == GROUP for group in groups.get("groups") or ()):
+            kinds = await self._transport.call("GET", f"/apis/{GROUP}/{VERSION}")
+            if any(kind.get("name") == PLURAL for kind in kinds.get("resources") or ()):
+                return
+        raise NotServed(f"the API server does not know {PLURAL}.{GROUP} {VERSION}: install this release's CRD")
 
     async def list_environments(self) -> Sequence[KubeObject]:
         """Lists the metadata of all, namespace by namespace where some are watched. Raises KubeError unless complete.

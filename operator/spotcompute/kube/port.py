@@ -74,6 +74,10 @@ class KubePort(Protocol):
         """Reads one environment live, never from a cache. Returns None when it does not exist."""
         ...
 
+    async def check_served(self) -> None:
+        """Returns once the API server names our kind to all who discover it. Raises NotServed while it does not."""
+        ...
+
     async def list_environments(self) -> Sequence[KubeObject]:
         """Returns the metadata of every environment, complete and live (all pages of one consistent read).
 

@@ -19,7 +19,7 @@ from spotcompute.kube.audit import Audit
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.connection import Access
 from spotcompute.kube.names import CRD_NAME, GROUP, KOPF_FINALIZER, PLURAL, VERSION
-from spotcompute.kube.port import Forbidden, KubeError
+from spotcompute.kube.port import KubeError
 from spotcompute.runtime.supervisor import PartDied, Supervisor
 from spotcompute.runtime.workqueue import WorkQueue
 from spotcompute.settings import Settings
@@ -34,7 +34,7 @@ DRAIN_SECONDS = 25.0
 STUCK_SECONDS = 600.0
 
 #: Time after which a start is tried again that the API server has refused or not answered.
-START_SECONDS = 15
+START_SECONDS = 5
 
 #: Interval at which kopf closes its connections and continues from the last version it saw.
 LOGIN_SECONDS = 600.0
@@ -104,15 +104,13 @@ class Shell:
         )
 
     async def start(self) -> None:
-        """Starts every part. kopf calls it before it watches, and again after a while when it raises KubeError."""
-        try:
-            await self._cluster.kube.list_environments()
-        except Forbidden:
-            raise  # kopf would say that it is ready, and then watch in vain for minutes
-        except KubeError:
-            # Without cluster-wide rights kopf does not notice a CRD that is installed later. It is waited for here.
-            if self._cluster.namespaces:
-                raise
+        """Starts every part. kopf calls it before it watches, and again after a while when it raises KubeError.
+
+        Our kind is waited for here. kopf looks for it once at its start and once at each change of the CRD, and then
+        never again, although an API server names a new kind to others only seconds after the last change.
+        """
+        await self._cluster.kube.check_served()
+        await self._cluster.kube.list_environments()  # kopf would say that it is ready, and then watch in vain
         metrics.workqueue_depth.set_function(lambda: len(self._queue))
         self._supervisor.start(self._work, self._audit.run)
 
