@@ -15,11 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 help:  ## list the commands
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-15s %s\n", $$1, $$2}'
 
-set.PHONY: demo-jobs
-demo-jobs: $(READY)  ## a job on spot machines: it waits for stock, loses two machines, ends, and leaves nothing (make kueue: in a queue)
-	@$(BIN)/python -m localdemo jobs
-
-up: $(READY)  ## install exactly the locked dependencies into .venv
+setup: $(READY)  ## install exactly the locked dependencies into .venv
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed (make PYTHON=python3.x …)")'
 	@$(PYTHON) deploy/local/localsetup.py $(VENV) requirements.lock
@@ -27,6 +23,10 @@ $(READY): requirements.lock pyproject.toml
 
 demo: $(READY)  ## tell the whole story on this machine: real Kubernetes API, simulated cloud (USE_CLUSTER=1: your cluster)
 	@$(BIN)/python -m localdemo demo
+
+.PHONY: demo-jobs
+demo-jobs: $(READY)  ## a job on spot machines: it waits for stock, loses two machines, ends, and leaves nothing (make kueue: in a queue)
+	@$(BIN)/python -m localdemo jobs
 
 up: $(READY)  ## start the same and leave it running, with the commands to play with
 	@$(BIN)/python -m localdemo up

@@ -76,3 +76,23 @@ def test_editors_and_hooks_follow_what_make_check_follows() -> None:
     tools = [re.search(r"\.venv/bin/([a-z-]+( format| check)?)", hook["entry"])[1] for hook in hooks]
     assert len(tools) == 4
     assert [tool for tool in tools if f"$(BIN)/{tool}" not in recipe] == []
+
+
+def test_every_command_that_a_page_names_is_one_command_of_make() -> None:
+    """A name in .PHONY without a rule of its own does nothing, and make reports no error."""
+    makefiles = [ROOT / "Makefile", *sorted((ROOT / "deploy").rglob("targets.mk"))]
+    rules = [
+        rule for path in makefiles for rule in re.findall(r"^([a-z][a-z-]*):(?!=)", path.read_text(), re.MULTILINE)
+    ]
+    assert sorted(rules) == sorted(set(rules)), "two rules of one name"
+    phony = {
+        name
+        for path in makefiles
+        for names in re.findall(r"^\.PHONY: (.+)$", path.read_text(), re.M)
+        for name in names.split()
+    }
+    pages = [path for path in tracked() if path.suffix in {".md", ".yaml", ".yml", ".txt"} or path.parent.name == ".ci"]
+    command = re.compile(r"(?:`|\$ |^ *(?:- run: )?)make ([a-z][a-z-]+)(?= [A-Z]+=|`|$| \|\|)", re.MULTILINE)
+    named = {target for path in pages for target in command.findall(path.read_text(encoding="utf-8"))}
+    assert {"setup", "demo", "test", "mutants-sample"} <= named
+    assert (named | phony) - {*rules} == set()
