@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum
 from typing import Generic, TypeVar
 
 import structlog
 
-from spotcompute.kube.claim_port import ClaimPort, Kind
 from spotcompute.kube.port import Forbidden, KubeError, KubeObject, NotServed
 from spotcompute.kube.transport import Expired
 
@@ -26,7 +26,7 @@ ABSENT_SECONDS = 15.0
 ABSENT_LOOKS = 3
 
 #: Pause after a failure. It doubles up to the second number.
-RETRY_SECONDS, RETRY_SECONDS_MAX = 1.0, 30.0
+RETRY_SECONDS, RETRY_SECONDS_MAX = 1.0, 5.0
 
 Item = TypeVar("Item")
 
@@ -43,13 +43,28 @@ class Reading(Enum):
     ABSENT = "absent"
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """`Source` says how the objects of one kind are asked for.
+
+    `list` returns all of them, and the version of the list. `watch` yields each change since a version, as its type and
+    the object, for a while. Both raise KubeError. `kind` is a word for people.
+    """
+
+    kind: str
+    list: Callable[[], Awaitable[tuple[Sequence[KubeObject], str]]]
+    watch: Callable[[str], AsyncGenerator[tuple[str, KubeObject]]]
+
+
 class Collection(Generic[Item]):
     """`Collection` holds each object of one kind as what `read` makes of it. What `read` makes None of is left out."""
 
-    def __init__(self, port: ClaimPort, kind: Kind, read: Callable[[KubeObject], Item | None]) -> None:
-        self._port, self._kind, self._read = port, kind, read
+    def __init__(self, source: Source, read: Callable[[KubeObject], Item | None]) -> None:
+        self._source, self._read = source, read
         self._items: dict[str, Item] = {}
         self.sight = Reading.UNSEEN
+        #: True once it was listed.
+        self.is_listed = False
         #: Why it cannot be read, when a right is missing.
         self.refusal: Forbidden | None = None
 
@@ -64,6 +79,10 @@ class Collection(Generic[Item]):
     def named(self) -> dict[str, Item]:
         """Returns what is held by name, for kinds without namespaces."""
         return {key.rpartition("/")[2]: item for key, item in self._items.items()}
+
+    def drop(self, namespace: str, name: str) -> None:
+        """Drops an object that is known to be gone, before the watch says so."""
+        self._items.pop(f"{namespace}/{name}", None)
 
     async def follow(self) -> None:
         """Follows it for ever."""
@@ -91,7 +110,7 @@ class Collection(Generic[Item]):
         try:
             item = self._read(obj)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            _log.warning("claims_object_unreadable", kind=self._kind.value, object=_key(obj), error=repr(error))
+            _log.warning("object_unreadable", kind=self._source.kind, object=_key(obj), error=repr(error))
             item = None
         if item is None:
             self._items.pop(_key(obj), None)
@@ -99,18 +118,18 @@ class Collection(Generic[Item]):
             self._items[_key(obj)] = item
 
     async def _list(self) -> str:
-        items, version = await self._port.objects(self._kind)
+        items, version = await self._source.list()
         self._items.clear()
         for obj in items:
             self.take(obj)
-        self.sight, self.refusal = Reading.SEEN, None
+        self.sight, self.refusal, self.is_listed = Reading.SEEN, None, True
         return version
 
     async def _watch(self, version: str) -> None:
         """Takes in changes for as long as watches go on from each other."""
         while True:
             begun_at = asyncio.get_running_loop().time()
-            async with contextlib.aclosing(self._port.watch(self._kind, version)) as events:
+            async with contextlib.aclosing(self._source.watch(version)) as events:
                 async for kind, obj in events:
                     version = str(obj["metadata"]["resourceVersion"])
                     if kind == "DELETED":
@@ -126,7 +145,7 @@ class Collection(Generic[Item]):
         if times < ABSENT_LOOKS:
             return RETRY_SECONDS
         if self.sight is not Reading.ABSENT:
-            _log.info("claims_kind_absent", kind=self._kind.value, error=str(error))
+            _log.info("objects_absent", kind=self._source.kind, error=str(error))
         self.sight = Reading.ABSENT
         self._items.clear()
         return ABSENT_SECONDS
@@ -134,10 +153,10 @@ class Collection(Generic[Item]):
     def _took_trouble(self, error: KubeError) -> None:
         if isinstance(error, Forbidden):
             if self.refusal is None:
-                _log.warning("claims_not_read", kind=self._kind.value, error=str(error))
+                _log.warning("objects_not_read", kind=self._source.kind, error=str(error))
             self.refusal = error
         else:
-            _log.info("claims_out_of_reach", kind=self._kind.value, error=f"{type(error).__name__}: {error}")
+            _log.info("objects_out_of_reach", kind=self._source.kind, error=f"{type(error).__name__}: {error}")
         if self.sight is Reading.SEEN:
             self.sight = Reading.UNSEEN
 

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import structlog
@@ -31,7 +32,7 @@ from spotcompute.kube.claim_objects import (
 from spotcompute.kube.claim_port import ClaimPort, Kind
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.collection import Collection as Followed
-from spotcompute.kube.collection import Reading
+from spotcompute.kube.collection import Reading, Source
 from spotcompute.kube.port import Conflict, Forbidden, Invalid, KubeError, KubeObject, NotFound
 from spotcompute.model.node import Node
 from spotcompute.model.workload import AdmissionCheck, CheckState, CheckVerdict, Workload
@@ -86,11 +87,11 @@ class ClaimKeeper:
         """`nodes` returns the cluster's nodes, None before they are known. `wake` asks for a run for one uid."""
         self._cluster, self._port = cluster, port
         self._nodes, self._clock, self._wake = nodes, clock, wake
-        self._workloads = Followed(port, Kind.WORKLOADS, workload_of)
-        self._checks = Followed(port, Kind.CHECKS, check_of)
-        self._flavors = Followed(port, Kind.FLAVORS, flavor_of)
-        self._jobs = Followed(port, Kind.MARKED_JOBS, job_of)
-        self._queued = Followed(port, Kind.QUEUED_JOBS, job_of)
+        self._workloads = Followed(_source(port, Kind.WORKLOADS), workload_of)
+        self._checks = Followed(_source(port, Kind.CHECKS), check_of)
+        self._flavors = Followed(_source(port, Kind.FLAVORS), flavor_of)
+        self._jobs = Followed(_source(port, Kind.MARKED_JOBS), job_of)
+        self._queued = Followed(_source(port, Kind.QUEUED_JOBS), job_of)
         self._sites: dict[str, _Site] = {}
         self._told: dict[str, float] = {}  # when each Workload was last told something, by uid
         self._warned: set[str] = set()  # environments that know that a right is missing
@@ -308,6 +309,10 @@ class ClaimKeeper:
                 message = f"claims are not followed: {error}. Apply the overlay jobs"
                 await self._cluster.kube.record(raw, Event("Warning", "ClaimsNotRead", message))
                 _log.warning("claims_not_followed", environment="/".join(_key(raw)), error=str(error))
+
+
+def _source(port: ClaimPort, kind: Kind) -> Source:
+    return Source(kind.value, partial(port.objects, kind), partial(port.watch, kind))
 
 
 def _key(raw: KubeObject) -> Key:

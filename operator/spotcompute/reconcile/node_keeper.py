@@ -8,16 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import (
-    AsyncGenerator,
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -40,9 +31,10 @@ from spotcompute.api.times import to_text
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.errors import CloudError
 from spotcompute.kube.cluster import Cluster
+from spotcompute.kube.collection import Collection as Followed
+from spotcompute.kube.collection import Source
 from spotcompute.kube.node_port import NodePort
 from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden, KubeError, KubeObject, NotFound
-from spotcompute.kube.transport import Expired
 from spotcompute.model.instance import Instance
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.node import Node, Pod
@@ -83,12 +75,6 @@ ASK_SECONDS = 2.0
 RETRY_SECONDS = 5.0
 
 
-#: How a kind of object is listed and watched, and who takes in what comes: what has happened, and the objects.
-_List = Callable[[], Awaitable[tuple[Sequence[KubeObject], str]]]
-_Watch = Callable[[str], AsyncGenerator[tuple[str, KubeObject]]]
-_Know = Callable[[str, Sequence[KubeObject]], None]
-
-
 @dataclass(frozen=True, slots=True)
 class _Farm:
     """`_Farm` is an environment with nodes, at one version of its object."""
@@ -114,8 +100,8 @@ class NodeKeeper:
         """`states` is told what the nodes of each environment are like."""
         self._cluster, self._port, self._accounts, self._policy, self._clock = cluster, port, accounts, policy, clock
         self._reach, self._states = Reach(cluster.sources, accounts, policy), states
-        self._nodes: dict[str, Node] | None = None  # by name; None before the first list
-        self._pods: dict[str, Pod] | None = None  # by uid; None before the first list
+        self._nodes: Followed[Node] = Followed(Source("nodes", port.nodes, port.watch_nodes), node_of)
+        self._pods: Followed[Pod] = Followed(Source("pods", port.pods, port.watch_pods), pod_of)
         self._farms: dict[str, tuple[str, _Farm | None]] = {}  # by uid, with the version
         self._look_at_requests_at = 0.0
         self._ask_again_at: dict[str, float] = {}  # by instance, by the loop's clock
@@ -124,13 +110,13 @@ class NodeKeeper:
     async def run(self) -> None:
         """Keeps nodes for ever. What the API server refuses is told to the environments, and tried again."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow(self._port.nodes, self._port.watch_nodes, self._know_nodes))
-            group.create_task(self._follow(self._port.pods, self._port.watch_pods, self._know_pods))
+            group.create_task(self._nodes.follow())
+            group.create_task(self._pods.follow())
             group.create_task(self._keep())
 
     def known(self) -> Collection[Node] | None:
         """Returns all nodes of the cluster as they are known now. None before the first list."""
-        return None if self._nodes is None else self._nodes.values()
+        return self._nodes.all() if self._nodes.is_listed else None
 
     async def _keep(self) -> None:
         while True:
@@ -147,9 +133,15 @@ class NodeKeeper:
     async def once(self) -> None:
         """Does everything that is to be done now. Raises KubeError."""
         farms = self._current_farms()
-        if not farms or self._nodes is None or self._pods is None:
+        if not farms:
             return
-        nodes = tuple(self._nodes.values())
+        if self._nodes.is_listed and self._pods.is_listed:
+            await self._tend(farms, self._nodes.all())
+        if refusal := self._nodes.refusal or self._pods.refusal:
+            raise refusal
+        self._told.clear()
+
+    async def _tend(self, farms: list[_Farm], nodes: tuple[Node, ...]) -> None:
         by_farm = {farm.raw["metadata"]["uid"]: list(self._machines(farm)) for farm in farms}
         machines = [machine for of_farm in by_farm.values() for machine in of_farm]
         self._tell_states(nodes, by_farm)
@@ -162,12 +154,10 @@ class NodeKeeper:
         for node in to_drain(nodes, machines, self._clock()):
             await self._drain(node)
         await self._approve(nodes, machines)
-        self._told.clear()
 
     def _tell_states(self, nodes: Iterable[Node], by_farm: Mapping[str, list[Machine]]) -> None:
         """Tells what the nodes of each environment are like. Those of one that is gone are forgotten."""
-        pods = tuple(self._pods.values()) if self._pods is not None else ()
-        nodes = tuple(nodes)
+        pods, nodes = self._pods.all(), tuple(nodes)
         self._states.keep({uid: states_of(nodes, pods, machines) for uid, machines in by_farm.items()})
 
     # --- what is known -----------------------------------------------------------------------------------------------
@@ -274,16 +264,14 @@ class NodeKeeper:
             node = self._took(await self._port.patch_node(node.name, cordon_of_node(node, node.taints)))
         pods = await self._pods_on(node)
         await self._port.delete_node(node.name, node.uid)
-        if self._nodes is not None:
-            self._nodes.pop(node.name, None)
+        self._nodes.drop("", node.name)
         if machine.wishes.fails_lost_pods:
             failure = failure_of_pod(f"the machine {machine.id} is gone", to_text(self._clock()))
             for pod in pods:
                 await self._port.fail_pod(pod, failure)
 
     async def _drain(self, node: Node) -> None:
-        known = self._pods.values() if self._pods is not None else ()
-        for pod in to_evict(pod for pod in known if pod.node == node.name):
+        for pod in to_evict(pod for pod in self._pods.all() if pod.node == node.name):
             with contextlib.suppress(ApiUnavailable):  # a budget forbids it: tried again at the next look
                 await self._port.evict_pod(pod)
 
@@ -308,51 +296,10 @@ class NodeKeeper:
                 await self._port.approve(approval_of(found[request.name], message, to_text(self._clock())))
                 _log.info("node_certificate_approved", request=request.name, subject=request.common_name)
 
-    # --- the nodes and pods of the cluster ---------------------------------------------------------------------------
-
-    async def _follow(self, ask: _List, watch: _Watch, know: _Know) -> None:
-        """Keeps what is known of all nodes, or of all pods, from a list and then from each change."""
-        while True:
-            try:
-                items, version = await ask()
-                know("LISTED", items)
-                async with contextlib.aclosing(watch(version)) as events:
-                    async for kind, obj in events:
-                        if kind != "BOOKMARK":
-                            know(kind, [obj])
-            except Expired:
-                continue
-            except Forbidden as error:
-                await self._tell(error)
-                await asyncio.sleep(RETRY_SECONDS)
-            except KubeError as error:
-                _log.info("nodes_out_of_reach", error=f"{type(error).__name__}: {error}")
-                await asyncio.sleep(RETRY_SECONDS)
-
-    def _know_nodes(self, kind: str, items: Sequence[KubeObject]) -> None:
-        if kind == "LISTED":
-            self._nodes = {}
-        for obj in items:
-            if kind == "DELETED" and self._nodes is not None:
-                self._nodes.pop(obj["metadata"]["name"], None)
-            else:
-                self._took(obj)
-
-    def _know_pods(self, kind: str, items: Sequence[KubeObject]) -> None:
-        if kind == "LISTED" or self._pods is None:
-            self._pods = {}
-        for obj in items:
-            pod = None if kind == "DELETED" else pod_of(obj)
-            if pod is None:
-                self._pods.pop(obj["metadata"]["uid"], None)
-            else:
-                self._pods[pod.uid] = pod
-
     def _took(self, obj: KubeObject) -> Node:
-        node = node_of(obj)
-        if self._nodes is not None:
-            self._nodes[node.name] = node
-        return node
+        """Takes in a node as a write has left it."""
+        self._nodes.take(obj)
+        return node_of(obj)
 
     async def _tell(self, error: Forbidden) -> None:
         """Tells every environment with nodes that a right is missing: in its conditions, and once in an Event."""
