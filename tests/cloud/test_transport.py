@@ -613,6 +613,18 @@ async def test_a_launch_of_several_is_looked_for_by_five_names_at_a_time(executo
     assert named(stub) == [[f"web-1-{n}" for n in range(1, 6)], [f"web-1-{n}" for n in range(6, 11)]]
 
 
+async def test_of_the_largest_launch_every_name_is_looked_for(executor: ThreadPoolExecutor) -> None:
+    async def answer(request: Request, writer: asyncio.StreamWriter) -> None:
+        wanted = request.parameters["Filters"][0]["Values"]
+        items = [{**instance_json(1), "InstanceId": f"ins-{name}", "InstanceName": name} for name in wanted]
+        await says(TotalCount=len(items), InstanceSet=items)(request, writer)
+
+    async with serving(answer) as stub:
+        found = await provider(stub.endpoint, executor).find_by_name("web-1-", "env-1")
+    assert [instance.name for instance in found] == [f"web-1-{number}" for number in range(1, 101)]
+    assert len(named(stub)) == 20
+
+
 async def test_a_launch_of_one_is_looked_for_by_its_exact_name(executor: ThreadPoolExecutor) -> None:
     items = [
         {**instance_json(number), "InstanceName": name} for number, name in enumerate(["web-1", "web-12", "web-1-1"])

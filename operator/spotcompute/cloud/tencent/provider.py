@@ -46,7 +46,7 @@ from spotcompute.cloud.tencent.translate import (
     offerings_from,
 )
 from spotcompute.model.instance import Instance, Ownership
-from spotcompute.model.launch import LaunchRequest, Part, Template
+from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, Part, Template
 from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
@@ -360,8 +360,8 @@ def _names_of_launch(name: str) -> Iterator[list[str]]:
     if not name.endswith("-"):
         yield [name]
         return
-    for first in range(1, PAGE + 1, MAX_FILTER_VALUES):
-        yield [f"{name}{number}" for number in range(first, first + MAX_FILTER_VALUES)]
+    for given in range(0, MAX_LAUNCH_COUNT, MAX_FILTER_VALUES):
+        yield [f"{name}{given + number}" for number in range(1, MAX_FILTER_VALUES + 1)]
 
 
 def _is_named(candidate: str, name: str) -> bool:
