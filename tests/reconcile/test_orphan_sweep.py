@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -25,7 +25,7 @@ from spotcompute.kube.port import ApiUnavailable, KubeError, KubeObject, KubePor
 from spotcompute.kube.sources import Sources
 from spotcompute.kube.store import Store
 from spotcompute.model.identity import new_environment_id
-from spotcompute.model.instance import Instance, Ownership
+from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.plan.policy import Policy
 from spotcompute.reconcile.orphan_sweep import OrphanSweep
 
@@ -191,6 +191,29 @@ async def test_an_orphan_that_is_protected_is_not_asked_for_until_that_is_lifted
     world.one.listed = [orphan]
     await world.looks(1)
     assert "ins-1" in world.one.released
+
+
+@pytest.mark.parametrize(
+    "now",
+    [
+        pytest.param({"protected": True}, id="a-person-protects-it"),
+        pytest.param({"state": InstanceState.TERMINATING}, id="it-ends-by-itself"),
+        pytest.param({"owner": "default@other"}, id="its-tags-name-another-owner"),
+        pytest.param({"ownership": None}, id="its-tags-are-gone"),
+    ],
+)
+async def test_an_orphan_that_the_last_look_by_id_shows_otherwise_is_let_be(
+    now: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World("one")
+    world.one.listed = [left_behind("ins-1"), left_behind("ins-2", name="other")]
+
+    async def looked_up(ids: Sequence[str], on_behalf_of: str) -> tuple[Instance, ...]:
+        return tuple(replace(one, **(now if one.id == "ins-1" else {})) for one in world.one.listed if one.id in ids)
+
+    monkeypatch.setattr(world.one, "get_instances", looked_up)
+    await world.looks(6)
+    assert set(world.one.released) == {"ins-2"}
 
 
 async def test_an_orphan_that_the_cloud_refuses_to_release_is_asked_for_every_ten_minutes() -> None:
