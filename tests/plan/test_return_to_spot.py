@@ -27,9 +27,13 @@ from plan.given import (
     situation_of,
 )
 from plan.playing import Play
-from spotcompute.model.desired import Caps, Desired, Limits, OnDemandShare, Rollout
+from spotcompute.cloud.errors import CloudError, InsufficientCapacity, InvalidConfiguration, NoRoom
+from spotcompute.cloud.provider import LaunchReceipt
+from spotcompute.model.desired import CapacityUnit, Caps, Desired, Limits, OnDemandShare, Rollout
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause
+from spotcompute.model.offering import Market, Offering
+from spotcompute.plan.actions import Launch
 from spotcompute.plan.fallback import with_fallback_clocks
 from spotcompute.report.conclusion import conclude
 
@@ -39,8 +43,11 @@ NO_SURGE = Rollout(surge_max=0, unavailable_max=1)
 STANDS_IN = fallback(count_max=3, after=seconds(60), stable_for=seconds(60))
 
 
-def wanting(replicas: int = 3, rollout: Rollout | None = SURGE, **other: Any) -> Desired:
-    return desired_of(replicas, [A, B], **({"rollout": rollout, "fallback": STANDS_IN} | other))
+def wanting(
+    replicas: int = 3, rollout: Rollout | None = SURGE, pools: tuple[Pool, ...] = (A, B), **other: Any
+) -> Desired:
+    """Three in A or B, with a stand-in for each, unless it is said otherwise."""
+    return desired_of(replicas, pools, **({"rollout": rollout, "fallback": STANDS_IN} | other))
 
 
 def stand_ins(count: int = 3) -> list[Any]:
@@ -107,6 +114,96 @@ def test_where_a_limit_leaves_no_room_for_one_more_one_goes_at_a_time(limits: di
     play.run(seconds(4 * 3600))
     assert (play.live(on_demand=True), play.live(on_demand=False)) == (0, 3)
     assert (play.fewest, play.most) == (2, most)
+
+
+class Choosy(Counted):
+    """A play whose pool A shows stock and refuses every launch of spot, with an error of any kind."""
+
+    error: CloudError = InsufficientCapacity("ResourcesSoldOut", "sold out")
+    #: How many addresses the subnet of each zone has.
+    addresses = 1000
+
+    def _launch(self, action: Launch) -> LaunchReceipt | CloudError:
+        pool = action.intent.pool
+        there = sum(one.ended_at is None and one.launch.intent.pool.zone == pool.zone for one in self.machines.values())
+        if there + action.intent.count > self.addresses:
+            return NoRoom("ResourcesSoldOut.EipInsufficient", "no address left")
+        is_refused = pool == A and not action.intent.on_demand and self.addresses == 1000
+        return self.error if is_refused else super()._launch(action)
+
+
+LARGE = Pool("ap-guangzhou-4", "S5.LARGE8")
+SIZES = {A.instance_type: 2, LARGE.instance_type: 4}
+
+
+def sized(now: datetime) -> Market:
+    """A has two vCPU and LARGE has four; stock comes after twenty minutes."""
+    has_stock = now >= NOW + seconds(1200)
+    prices = {A: Decimal("0.1"), LARGE: Decimal("0.2"), B: Decimal("0.2")}
+    return Market(
+        {
+            pool: Offering(pool, price, price * 10, SIZES.get(pool.instance_type, 2), 4, not has_stock)
+            for pool, price in prices.items()
+        },
+        NOW,
+        extras={pool.zone: Decimal(0) for pool in prices},
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(InsufficientCapacity("ResourcesSoldOut", "sold out"), id="sold-out"),
+        pytest.param(InvalidConfiguration("InvalidParameter", "not here"), id="for-a-person"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("desired", "at_first"),
+    [
+        pytest.param(wanting(caps=Caps(in_total=Decimal("3.15"))), 3, id="money"),
+        pytest.param(wanting(caps=Caps(in_total=Decimal("2.15"))), 2, id="money-and-one-is-missing"),
+        pytest.param(wanting(pools=(A, LARGE), limits=Limits(vcpu=12)), 3, id="vcpu"),
+        pytest.param(
+            wanting(
+                4,
+                pools=(A, LARGE),
+                limits=Limits(count=7),
+                unit=CapacityUnit.VCPU,
+                vcpu_of_type=SIZES,
+                fallback=replace(STANDS_IN, count_max=4),
+            ),
+            2,
+            id="number-of-vcpu",
+        ),
+    ],
+)
+def test_a_pool_that_refuses_and_alone_has_room_for_one_more_keeps_nothing_on_demand(
+    desired: Desired, at_first: int, error: CloudError
+) -> None:
+    play = Choosy(desired, sized, room=lambda _, now: 1000 if now >= NOW + seconds(1200) else 0, starts_in=seconds(20))
+    play.error = error
+    play.run(seconds(1000))
+    assert play.live(on_demand=True) == at_first
+    play.run(seconds(3 * 3600))
+    there = [one.launch.intent for one in play.machines.values() if one.ended_at is None]
+    assert [one.on_demand for one in there] == [False] * len(there)
+    assert sum(desired.units(one.pool) for one in there) >= desired.replicas
+
+
+def test_where_the_subnet_has_no_address_for_one_more_one_goes_at_a_time() -> None:
+    play = Choosy(
+        wanting(pools=(A,)),
+        lambda now: market_of({A: "0.1"}, [] if now >= NOW + seconds(1200) else [A]),
+        room=lambda _, now: 1000 if now >= NOW + seconds(1200) else 0,
+        starts_in=seconds(20),
+    )
+    play.addresses = 3
+    play.run(seconds(1000))
+    assert play.live(on_demand=True) == 3
+    play.counts = True
+    play.run(seconds(3 * 3600))
+    assert (play.live(on_demand=True), play.live(on_demand=False)) == (0, 3)
+    assert (play.fewest, play.most) == (2, 3)
 
 
 def test_spot_that_refuses_costs_no_running_instance() -> None:

@@ -60,7 +60,8 @@ class Wishes:
             spec["gang"] = {"minAvailable": rng.choice([1, 2, 3]), "holdSeconds": rng.choice([0, 30, 300])}
         if draws[1] < SHARE:
             spec["market"]["maxSharePerPool"] = rng.choice([34, 50, 75])
-        if draws[2] < LIMIT and "strategy" not in spec:  # a surge does not fit under a tight limit
+        # Neither a surge nor what is on demand in any case fits under a tight limit.
+        if draws[2] < LIMIT and not spec.keys() & {"strategy", "onDemand"}:
             spec["limits"] = {"maxHourlyCost": TIGHT[world.cloud.simulator.switches["price-currency"]]}
         if draws[3] < ONE_TIME:
             spec["requestPolicy"] = "OneTime"

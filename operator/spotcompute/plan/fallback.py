@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 
 from spotcompute.model.ledger import Cause, Ledger, Member, Trouble
-from spotcompute.model.offering import ON_DEMAND, Market, Pool
+from spotcompute.model.offering import ON_DEMAND, Market, Pool, whole_zone
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import is_backing_off
@@ -97,8 +97,13 @@ def _could_spot_replace(situation: Situation) -> bool:
     """
     if not to_give_way(situation) or is_unsteady(situation):
         return False
+    return bool(_pools_that_could_replace(situation))
+
+
+def _pools_that_could_replace(situation: Situation) -> frozenset[Pool]:
+    """Returns the pools that sell spot and may be asked for it, as if none had been bought on demand."""
     ranking = situation.with_ledger(without_on_demand(situation.ledger)).ranking
-    return any(_sells(offer.pool, situation.market) for offer in ranking.kept)
+    return frozenset(offer.pool for offer in ranking.kept if _sells(offer.pool, situation.market))
 
 
 def without_on_demand(ledger: Ledger) -> Ledger:
@@ -301,17 +306,31 @@ def _allows_surge(situation: Situation) -> bool:
 
 
 def _may_surge(situation: Situation) -> bool:
-    """True when one more than `replicas` may be launched: the spec allows it, and no limit forbids it."""
-    if not _allows_surge(situation):
+    """True when one more than `replicas` may be launched: the spec allows it, and no limit forbids it.
+
+    What counts is a pool that could take the place of one on demand. One that refuses, and would fit beside all of
+    them, would otherwise keep those from giving way for ever. Where a limit leaves no room even for what is missing,
+    there is none for one more.
+    """
+    if not _allows_surge(situation) or situation.missing > 0:
         return False
     one = min((situation.desired.units(pool) for pool, _ in situation.desired.pools), default=1)
     wider = replace(situation, desired=replace(situation.desired, replicas=situation.desired.replicas + one, surge=one))
-    verdicts = [*wider.ranking.kept, *(one for one in wider.ranking.rejected if one.why not in _WITHOUT_ROOM)]
-    return bool(verdicts) and room_in_number(wider.desired, wider.ledger) != 0
+    if room_in_number(wider.desired, wider.ledger) == 0:
+        return False
+    replacements = _pools_that_could_replace(situation)
+    return any(offer.pool in replacements and not _was_full(offer.pool, situation) for offer in wider.ranking.kept)
 
 
-#: Why a pool is not asked for one more: these do not end by themselves while all on demand stay.
-_WITHOUT_ROOM = frozenset({Obstacle.NOT_QUOTED, Obstacle.OVER_BUDGET, Obstacle.OVER_LIMIT, Obstacle.SHARE_FULL})
+def _was_full(pool: Pool, situation: Situation) -> bool:
+    """True when the zone had no address left when it was asked last, and what gives way first holds one there.
+
+    A quota of the account is not meant: spot has a quota of its own, in which nothing on demand counts.
+    """
+    backoff = situation.ledger.backoffs.get(whole_zone(pool.zone))
+    first = to_give_way(situation)[:1]
+    holds_one = any(member.pool.zone == pool.zone for member in first)
+    return holds_one and backoff is not None and backoff.trouble is Trouble.NO_ROOM
 
 
 def _returning_since(situation: Situation) -> datetime | None:
