@@ -88,7 +88,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "one-empty-list-is-proof",
                 "plan/ledger_sync.py",
-                "was_missed = absence.sweeps >= self._policy.absence_sweeps",
+                "was_missed = was_missed_often(member, absence, self._policy)",
                 "was_missed = True",
                 (LEDGER_SYNC,),
             ),

@@ -318,7 +318,12 @@ def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
         pytest.param({}, {}, False, id="nobody-asked"),
         pytest.param({}, {"ins-1": PROVEN}, True, id="one-sweep-and-three-looks-with-witnesses"),
         pytest.param({}, {"ins-1": replace(PROVEN, looks=2)}, False, id="two-looks-with-witnesses"),
-        pytest.param({}, {"ins-1": replace(PROVEN, was_listed=False)}, False, id="looks-for-what-no-list-has-shown"),
+        pytest.param({}, {"ins-1": replace(PROVEN, was_listed=False)}, True, id="looks-for-what-was-listed-earlier"),
+        pytest.param(
+            {"verified": False}, {"ins-1": replace(PROVEN, was_listed=False)}, False, id="looks-for-what-no-list-showed"
+        ),
+        pytest.param({"verified": False}, {"ins-1": Absence(5, True)}, False, id="five-sweeps-for-what-no-list-showed"),
+        pytest.param({"verified": False}, {"ins-1": Absence(6, True)}, True, id="six-sweeps-for-what-no-list-showed"),
         pytest.param({"launched_at": ago(180)}, {"ins-1": PROVEN}, False, id="looks-for-what-is-too-young"),
         pytest.param({"launched_at": ago(181)}, {"ins-1": PROVEN}, True, id="looks-for-what-is-just-old-enough"),
         pytest.param(

@@ -147,7 +147,7 @@ CORDONED = Cordons((Cordon(A.zone, NOW + seconds(10)), Cordon(B.zone)))
 GANG = desired_of(2, gang=Gang(2, seconds(300)))
 REFUSED = StateRefusal(StateRefusalKind.END, "words", ago(590))
 PENDING = InstanceState.PENDING
-LOST = member("ins-1", lost=Cause.RECLAIMED)
+LOST, UNVERIFIED = member("ins-1", lost=Cause.RECLAIMED), member("ins-1", verified=False)
 RELEASED, ACCEPTED = member("ins-1", termination=released()), member("ins-1", termination=accepted())
 
 AGEING = replace(ROLLING, max_age=seconds(86_400))
@@ -284,7 +284,8 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=0)}), 2),
         (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=0, sweeps=2)}), None),
         (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=3)}), None),
-        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=1, was_listed=False)}), None),
+        (DESIRED, ledger_of(ONE), observed_of(absent={"ins-1": vanished(looks=1, was_listed=False)}), 1),
+        (DESIRED, ledger_of(UNVERIFIED), observed_of(absent={"ins-1": vanished(looks=1, was_listed=False)}), None),
         (DESIRED, ledger_of(RELEASED), observed_of(absent={"ins-1": vanished(looks=1)}), 1),
         (DESIRED, ledger_of(ACCEPTED), observed_of(absent={"ins-1": vanished(looks=1)}), None),
         (DESIRED, ledger_of(ONE), observed_of(), None),

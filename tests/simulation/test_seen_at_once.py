@@ -75,6 +75,34 @@ def test_an_end_is_answered_within_seconds(visible: str, seconds: str, replicas:
     played(play)
 
 
+@pytest.mark.parametrize("visible", ["terminating", "absent"])
+@pytest.mark.parametrize(
+    ("replicas", "within"),
+    [
+        pytest.param(3, NEARLY_ALL, id="with-witnesses"),
+        pytest.param(1, 20.0, id="alone"),
+    ],
+)
+def test_what_ends_while_no_operator_runs_is_counted_no_longer_than_its_proof_takes(
+    visible: str, replicas: int, within: float
+) -> None:
+    """The process that begins has never seen it in a list. The one before has, and noted it."""
+
+    async def play() -> None:
+        stage = await filled(f"restart-{visible}-{replicas}", replicas, **{"reclaim-visible": visible})
+        stage.world.crash(0, 60.0)
+        await asyncio.sleep(30.0)
+        gone = min(stage.living(), key=lambda instance: (instance.created_at, instance.id)).id
+        take_one(stage)
+        await asyncio.sleep(30.0 + within)
+        status = stage.world.api.objects["default", NAME]["status"]
+        assert gone not in {one["id"] for one in status["instances"]}
+        assert len(stage.living()) == replicas
+        assert stage.world.cloud.violations == []
+
+    played(play)
+
+
 def test_the_only_machine_of_an_account_has_no_witness_and_takes_longer() -> None:
     async def play() -> None:
         stage = await filled("alone", 1, **{"reclaim-visible": "absent"})

@@ -123,8 +123,7 @@ class Absences:
         sought.count_look(look)
         sought.count_sweep(sweep, look, self._apart)
         return Absence(
-            # An id that no list has ever shown needs twice as many sweeps, because only look-ups are evidence.
-            sought.sweeps // (2 if was_listed else 4),
+            sought.sweeps // 2,
             looked_up=True,
             had_ended=instance_id in self._ended,
             was_listed=was_listed,

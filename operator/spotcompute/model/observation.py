@@ -19,9 +19,8 @@ class Absence:
 
     `sweeps` counts complete sweeps in a row without the id. `looked_up` says that a look-up by id agreed. `had_ended`
     is True when the instance was seen as ended while this process watched. `was_listed` is True when lists made with
-    this key have shown it. For an id that no list has ever shown, sweeps count half, because only the look-ups are
-    evidence. `looks` counts independent look-ups in a row without the id, each of which showed other instances that
-    exist.
+    this key have shown it. `looks` counts independent look-ups in a row without the id, each of which showed other
+    instances that exist.
     """
 
     sweeps: int

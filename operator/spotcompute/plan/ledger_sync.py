@@ -16,7 +16,7 @@ from spotcompute.model.instance import TRANSIENT_STATES, Instance, InstanceState
 from spotcompute.model.ledger import Cause, Intent, Ledger, Member, StateRefusal, StateRefusalKind, Trouble
 from spotcompute.model.observation import Absence
 from spotcompute.model.offering import ON_DEMAND, whole_subnet
-from spotcompute.plan.absence import has_proof, is_old_enough
+from spotcompute.plan.absence import has_proof, is_old_enough, was_missed_often
 from spotcompute.plan.account_match import account_to_note
 from spotcompute.plan.backoff import Failure, backoff_after, without_stale_backoffs
 from spotcompute.plan.brake import after_self_end, with_brake_loosened
@@ -363,10 +363,10 @@ class _LedgerSync:
         """
         if absence is None or not absence.looked_up:
             return False
-        was_missed = absence.sweeps >= self._policy.absence_sweeps
+        was_missed = was_missed_often(member, absence, self._policy)
         if not is_old_enough(member, self._observed.observed_at, self._policy):
             return was_missed and member.seen and member.claims_end
-        return was_missed or has_proof(absence, self._policy)
+        return was_missed or has_proof(member, absence, self._policy)
 
     def _drop(self, member: Member) -> None:
         if member.termination is None and member.lost is None:
