@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
 from clock import clock, now
 from cloud.scripted import ENV, HIS, MINE, OTHER, PACE, News, ScriptedCloud, inventory_of
 from plan.given import instance, seconds
-from spotcompute.cloud.errors import OutcomeUnknown, Throttled
+from spotcompute.cloud.errors import InvalidCredentials, OutcomeUnknown, Throttled
+from spotcompute.cloud.for_all import begun_for_all
 from spotcompute.cloud.inventory import Inventory
 from spotcompute.cloud.pace import IDLE
 from spotcompute.model.instance import Instance, InstanceState
@@ -62,6 +65,41 @@ async def test_who_gives_up_waiting_does_not_take_the_sweep_from_the_others() ->
     impatient.cancel()
     assert set((await patient).instances) == {"ins-1"}
     assert cloud.times("list") == [0]
+
+
+@pytest.mark.parametrize("call", ["list", "get"])
+async def test_a_refused_key_leaves_no_error_that_nobody_hears_of(call: str) -> None:
+    """All who wait give up before the answer comes. Python tells of such an error when its task is thrown away."""
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+    cloud = ScriptedCloud(listed=[MINE], latency=2, trouble={call: InvalidCredentials("AuthFailure", "no such key")})
+    inventory = inventory_of(cloud)
+    waiting = [asyncio.create_task(inventory.observe(ENV, ["ins-9"], [])) for _ in range(3)]
+    await asyncio.sleep(3 if call == "get" else 1)
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+    await asyncio.sleep(10)
+    assert cloud.times(call)
+    del waiting, task
+    cloud.trouble.clear()
+    cloud.latency = 0
+    await asyncio.sleep(300)
+    await inventory.observe(ENV, ["ins-9"], [])  # the next question takes the place of the one that failed
+    gc.collect()
+    assert told == []
+
+
+async def test_an_error_of_ours_is_told_when_nobody_waits_for_it() -> None:
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: told.append(context))
+
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    begun_for_all(fail())
+    await asyncio.sleep(1)
+    assert [type(one["exception"]) for one in told] == [ZeroDivisionError]
 
 
 async def test_a_sweep_is_believed_for_two_rounds_and_not_longer() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Mapping
-from contextvars import Context
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -17,6 +16,7 @@ from decimal import Decimal
 import structlog
 
 from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.for_all import begun_for_all
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.launch import Equipment, Template
 from spotcompute.model.moments import age
@@ -84,9 +84,7 @@ class EquipmentPrices:
             answer = self._answers.get(key)
             if answer is not None and age(answer.asked_at, self._clock()) < (KEPT if answer.is_fresh else RETRY):
                 return
-            asking = self._asking[key] = asyncio.create_task(
-                self._ask(pool, template, market, on_behalf_of), context=Context()
-            )
+            asking = self._asking[key] = begun_for_all(self._ask(pool, template, market, on_behalf_of))
             asking.add_done_callback(lambda _: self._asking.pop(key, None))
         await asyncio.shield(asking)
 

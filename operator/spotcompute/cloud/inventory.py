@@ -10,7 +10,6 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Collection, Mapping
-from contextvars import Context
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +18,7 @@ from spotcompute.cloud.arrivals import Arrivals
 from spotcompute.cloud.claims import TakeoverClaims
 from spotcompute.cloud.equipment_prices import EquipmentPrices
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown
+from spotcompute.cloud.for_all import begun_for_all
 from spotcompute.cloud.keyring import Keyring
 from spotcompute.cloud.listing import AccountListing
 from spotcompute.cloud.lookups import WITNESSES, Look, LookUps
@@ -258,7 +258,7 @@ class Inventory:
 
     async def _shared_sweep(self) -> Sweep:
         if self._sweeping is None or self._sweeping.done():
-            self._sweeping = asyncio.create_task(self._sweep_now(), context=Context())
+            self._sweeping = begun_for_all(self._sweep_now())
         return await asyncio.shield(self._sweeping)
 
     async def _sweep_now(self) -> Sweep:
@@ -295,14 +295,14 @@ class Inventory:
 
         async def confirm() -> None:
             with contextlib.suppress(CloudError):
-                looks = [asyncio.create_task(look())]
+                looks = [begun_for_all(look())]
                 for _ in range(LOOKS - 1):
                     await asyncio.sleep(LOOKS_APART)
-                    looks.append(asyncio.create_task(look()))
+                    looks.append(begun_for_all(look()))
                 if any(await asyncio.gather(*looks)):
                     self._on_change(owners)
 
-        task = asyncio.create_task(confirm(), context=Context())
+        task = begun_for_all(confirm())
         self._confirming.add(task)
         task.add_done_callback(self._confirming.discard)
 

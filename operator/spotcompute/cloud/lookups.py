@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
-from contextvars import Context
 from dataclasses import dataclass, field
 from functools import partial
 
 from spotcompute.cloud.few import few_at_once
+from spotcompute.cloud.for_all import begun_for_all
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.instance import Instance
 
@@ -65,9 +65,7 @@ class LookUps:
         gathering = self._gatherings.setdefault(asking.key, _Gathering())
         gathering.ids.update(ids)
         if gathering.look is None:
-            # An empty logging context: the call serves every environment, not the one that asked first.
-            work = self._look(asking, gathering, witnesses, on_behalf_of)
-            gathering.look = asyncio.create_task(work, context=Context())
+            gathering.look = begun_for_all(self._look(asking, gathering, witnesses, on_behalf_of))
         return await asyncio.shield(gathering.look)
 
     async def _look(

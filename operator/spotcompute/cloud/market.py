@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextvars import Context
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 import structlog
 
 from spotcompute.cloud.errors import CloudError
+from spotcompute.cloud.for_all import begun_for_all
 from spotcompute.cloud.provider import CloudProvider
 from spotcompute.model.market_readings import has_prices, quotes_flaw, with_expected_stays
 from spotcompute.model.moments import age
@@ -51,8 +51,7 @@ class MarketReader:
             tried_at = self._tried_at
             if tried_at is not None and age(tried_at, self._clock()) < oldest:
                 return
-            # An empty logging context: the read serves every environment, not the one that asked first.
-            self._reading = asyncio.create_task(self._read(), context=Context())
+            self._reading = begun_for_all(self._read())
         await asyncio.shield(self._reading)
 
     async def _read(self) -> None:
