@@ -129,6 +129,15 @@ def test_whether_the_console_shows_in_latest_operation(served: Any, setting: str
     assert listed.InstanceSet[0].LatestOperation == operation
 
 
+def test_a_machine_that_powers_itself_off_shows_no_call(served: Any) -> None:
+    (one,) = buy(served)
+    done(served, "power-off", {"instances": [one]})
+    done(served, "clock", {"advance": 10})
+    listed = served.client().DescribeInstances(models.DescribeInstancesRequest())
+    assert (listed.InstanceSet[0].InstanceState, listed.InstanceSet[0].LatestOperation) == ("STOPPED", "RunInstances")
+    assert row_of(served, one)["changes"][-1]["cause"] == "guest"
+
+
 def test_stolen_tags_do_not_move_the_true_owner(served: Any) -> None:
     (one,) = buy(served, env="victim")
     done(served, "tag", {"instances": [one], "tags": {"env": "thief"}})
@@ -250,7 +259,7 @@ def test_every_command_works(sim: Any, words: tuple[str, ...]) -> None:
     assert (code, "Error" in output) == (0, False), output
 
 
-@pytest.mark.parametrize("command", ["stop", "start", "tag", "untag", "protect", "rename"])
+@pytest.mark.parametrize("command", ["stop", "power-off", "start", "tag", "untag", "protect", "rename"])
 def test_commands_about_instances_work(served: Any, sim: Any, command: str) -> None:
     (one,) = buy(served)
     more = {"tag": ["--set", "env=b"], "rename": ["--to", "x"]}.get(command, [])
