@@ -103,6 +103,8 @@ NOT_IN_CVM = {
     "spec.expiresAt": "instances end when they are ended",
     "spec.ttlSeconds": "likewise",
     "spec.maxAgeSeconds": "likewise",
+    "spec.onStop": "what a stop means is the operator's part",
+    "spec.maxAttempts": "how often a request is sent",
     "spec.capacityUnit": "how many instances are asked for",
     "spec.paused": "a request is sent or not",
     "spec.instanceObjects": "objects of Kubernetes",

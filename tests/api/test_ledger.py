@@ -28,7 +28,7 @@ from plan.given import (
 )
 from plan.worlds import Dice, random_desired, random_ledger, seeds, with_memories
 from spotcompute.api.ledger import UnreadableLedger, decode, encode
-from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Spending, TagSearch, Trouble
+from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Spending, TagSearch, Trouble, WorkCount
 from spotcompute.model.offering import ON_DEMAND, whole_zone
 
 DESIRED = desired_of(3)
@@ -56,6 +56,7 @@ FULL = ledger_of(
     reclaimed=12,
     adoptions={"ins-7": Adoption("ins-7", NOW, Marking(NOW), "it is STOPPED", True)},
     tag_search=TagSearch("team=blue", NOW),
+    work=WorkCount(7, ended=3, lost=2),
 )
 
 

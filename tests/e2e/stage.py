@@ -259,6 +259,7 @@ def _judge_truthfulness(states: list[Object]) -> None:
     for state in states:
         if kstatus(state) == "Current":
             ready, wanted = state["status"].get("readyReplicas", 0), state["spec"].get("replicas", 0)
+            ready += state["status"].get("finished", 0)  # whose work is done need not run
             assert ready == wanted, f"Current with {ready} of {wanted}: {state['status']}"
     observed = [state["status"].get("observedGeneration", -1) for state in states]
     assert observed == sorted(observed), f"observedGeneration went back: {observed}"

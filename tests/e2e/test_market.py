@@ -139,6 +139,23 @@ def test_a_one_time_request_does_not_replace_what_is_lost(stage: Stage) -> None:
     throughout(lambda: len(stage.cloud.launches(stage.account)) == 1, "one RunInstances", 2)
 
 
+def test_work_on_plain_machines_is_done_once_and_lost_work_is_begun_anew(stage: Stage) -> None:
+    stage.apply(replicas=3, requestPolicy="OneTime", onStop="Release")
+    stage.until_ready(3)
+    first, second, _ = [row["id"] for row in stage.cloud.running(stage.account)]
+    stage.cloud.post("interrupt", instances=[first], notice_seconds=0)
+    stage.until(lambda obj: obj["status"]["reclaimed"] == 1 and obj["status"]["phase"] == "Ready", "begun anew")
+    stage.cloud.post("power-off", instances=[second])
+    found = stage.until(lambda obj: obj["status"]["finished"] == 1 and obj["status"]["replicas"] == 2, "one is done")
+    assert condition(found, "Complete")["reason"] == "WorkGoesOn"
+    stage.cloud.post("power-off", instances=[row["id"] for row in stage.cloud.running(stage.account)])
+    found = stage.until(lambda obj: obj["status"]["phase"] == "Succeeded", "all are done")
+    assert condition(found, "Complete")["status"] == condition(found, "Ready")["status"] == "True"
+    assert "InstancesStopping" not in {one["reason"] for one in stage.events()}
+    throughout(lambda: sum(one["params"]["InstanceCount"] for one in stage.cloud.launches(stage.account)) == 4, "4", 2)
+    assert stage.cloud.running(stage.account) == []
+
+
 def test_environments_of_one_account_share_its_sweep(stage: Stage) -> None:
     names = [f"web-{number}" for number in range(5)]
     for name in names:

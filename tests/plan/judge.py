@@ -64,7 +64,23 @@ def complaints(situation: Situation, plan: Plan) -> list[str]:
         *_about_gangs(desired, ledger, now, plan),
         *_about_causes(desired, ledger, plan),
         *_about_cordons(desired, now, plan),
+        *_about_work(desired, ledger, plan),
     ]
+
+
+def _about_work(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:
+    """Work that is done is not begun again, and lost work not more often than the spec allows."""
+    runs, fresh = desired.runs, [one for one in launches(plan.actions) if not one.replay]
+    if runs is None or not fresh:
+        return
+    members = plan.ledger.members.values()
+    done = [one for one in members if one.termination is not None and one.termination.cause is Cause.WORK_ENDED]
+    ended = ledger.work.ended if ledger.work else 0
+    if ended + len(done) + places_taken(plan.ledger) - sum(map(takes_a_place, done)) > desired.replicas:
+        yield "a launch for work that is done"
+    lost = ledger.work.lost if ledger.work and ledger.work.generation == desired.generation else 0
+    if ended + lost + places_taken(plan.ledger) > runs.count * runs.attempts_max:
+        yield "a launch beyond all attempts"
 
 
 def _about_number(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]:
@@ -266,6 +282,7 @@ def _about_causes(desired: Desired, ledger: Ledger, plan: Plan) -> Iterator[str]
     known = {Cause.BACK_TO_SPOT, Cause.GANG_INCOMPLETE, Cause.SCALED_DOWN, Cause.ENVIRONMENT_DELETED, Cause.EXPIRED}
     known |= {Cause.ROLLED_OUT, Cause.TOO_OLD} if desired.rollout is not None else set()
     known |= {Cause.STOPPED_OUTSIDE, Cause.STUCK_PENDING, Cause.RECYCLE_BIN}
+    known |= {Cause.WORK_ENDED} if desired.runs is not None else set()
     if not chosen.keys() <= known:
         yield f"released for {sorted(chosen.keys() - known)}"
 

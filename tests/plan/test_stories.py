@@ -19,7 +19,7 @@ from plan import given
 from plan.given import NOW, OURS, POLICY, A, B, desired_of, fallback, market_of, seconds
 from plan.telling import Story
 from spotcompute.cloud.errors import CloudError, OutcomeUnknown, PriceTooLow, QuotaExceeded
-from spotcompute.model.desired import Caps, Desired, Gang
+from spotcompute.model.desired import Caps, Desired, Gang, Runs
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.offering import Market, Pool
 from spotcompute.plan.actions import Launch
@@ -246,6 +246,20 @@ def restored_ledger() -> Story:
     return story
 
 
+def work_that_ends() -> Story:
+    story = told(
+        "Work is done once",
+        "replicas 2, onStop Release, maxAttempts 2; the work takes an hour, then a machine powers itself off;"
+        "\nthe first of gz-3 is taken back after forty minutes",
+        desired_of(2, [A, B], runs=Runs(2, 2)),
+        stops_after=lambda born: seconds(3600),
+    )
+    story.run(seconds(30))
+    next(iter(story.machines.values())).reclaimed_at = NOW + seconds(2400)
+    story.run(seconds(6300))
+    return story
+
+
 def instances_that_stop() -> Story:
     story = told(
         "Instances power themselves off",
@@ -274,6 +288,7 @@ TOLD: dict[str, Callable[[], Story]] = {
     "12-a-lost-answer": lost_answer,
     "13-a-launch-is-repeated": lost_answer_repeated,
     "14-a-lost-ledger": restored_ledger,
+    "17-work-that-ends": work_that_ends,
     "16-fallback-taken-out": fallback_taken_out,
     "15-instances-that-stop": instances_that_stop,
 }

@@ -45,6 +45,7 @@ from spotcompute.model.desired import (
     Gang,
     OnDemandShare,
     Requirements,
+    Runs,
     ZonePolicy,
 )
 from spotcompute.model.instance import Instance, InstanceState
@@ -58,6 +59,7 @@ from spotcompute.model.ledger import (
     Spending,
     Termination,
     Trouble,
+    WorkCount,
 )
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import ON_DEMAND, whole_zone
@@ -290,6 +292,16 @@ def _on_demand(dice: Dice) -> OnDemandShare:
     return share if dice.chance(3) else OnDemandShare()
 
 
+def _with_runs(dice: Dice, desired: Desired, ledger: Ledger) -> tuple[Desired, Ledger]:
+    """Machines that work until they power themselves off, in one situation of four, and what may be known of them."""
+    if desired.one_time or not dice.chance(4):
+        return desired, ledger
+    runs = Runs(desired.replicas or dice.randint(1, 4), dice.randint(1, 3))
+    work = dice.maybe(lambda: WorkCount(dice.randint(1, 2), ended=dice.randint(0, 9), lost=dice.randint(0, 9)))
+    desired = replace(desired, runs=runs, fallback=None, gang=None, on_demand=OnDemandShare(), share=100)
+    return desired, replace(ledger, work=work)
+
+
 def _fallback(dice: Dice) -> Fallback:
     return Fallback(
         after=seconds(dice.choice([0, 60, 600])),
@@ -363,6 +375,7 @@ def random_market_situation(seed: int) -> tuple[Situation, Learned]:
     if desired.gang is None and not desired.one_time:
         desired = replace(desired, on_demand=_on_demand(Dice(f"{seed} on demand")))
     ledger = with_memories(dice, desired, plain.ledger)
+    desired, ledger = _with_runs(Dice(f"{seed} runs"), desired, ledger)
     instances = {key: replace(item, on_demand=dice.chance(3)) for key, item in plain.observed.instances.items()}
     prices = {pool: dice.choice(["0.1", "0.1", "0.2", "0", None]) for pool in dice.some(POOLS) or POOLS}
     market = replace(

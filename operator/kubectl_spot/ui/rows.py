@@ -38,6 +38,7 @@ TONES = {
     "Deleting": "busy",
     "Paused": "still",
     "Expired": "still",
+    "Succeeded": "good",
     "Waiting": "warn",
     "Stalled": "bad",
     "Failed": "bad",
@@ -54,6 +55,7 @@ URGENCY = (
     "Not seen yet",
     "Paused",
     "Expired",
+    "Succeeded",
     "Ready",
 )
 
@@ -80,6 +82,8 @@ MEANINGS = {
     ("Reconciling", "False"): "The operator has nothing to do.",
     ("Stalled", "True"): "A person must act.",
     ("Stalled", "False"): "It is not stuck.",
+    ("Complete", "True"): "All machines have done their work.",
+    ("Complete", "False"): "Not all machines have done their work.",
     ("GangReady", "True"): "The gang is complete.",
     ("GangReady", "False"): "The gang is not complete.",
     ("ZonesCordoned", "True"): "Nothing is launched in some zones.",

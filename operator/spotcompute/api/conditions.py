@@ -20,7 +20,7 @@ class ConditionType(StrEnum):
     READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
     STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs,
     CORDONED only while a zone is closed for launches, NODES_KEPT only while nodes cannot be looked after, ADOPTED only
-    while the spec names instances to be taken over.
+    while the spec names instances to be taken over, COMPLETE only where instances are to work to an end.
     """
 
     READY = "Ready"
@@ -31,6 +31,7 @@ class ConditionType(StrEnum):
     CORDONED = "ZonesCordoned"
     NODES_KEPT = "NodesKept"
     ADOPTED = "InstancesAdopted"
+    COMPLETE = "Complete"
 
 
 class Reason(StrEnum):
@@ -71,6 +72,9 @@ class Reason(StrEnum):
     CORDONED = "CordonInForce"
     CORDON_UNREADABLE = "CordonUnreadable"
     NODES_NOT_KEPT = "NodesNotKept"
+    WORK_DONE = "WorkDone"
+    WORK_GOES_ON = "WorkGoesOn"
+    ATTEMPTS_USED = "AttemptsUsed"
     SUCCEEDED = "AsDesired"
     NOT_STALLED = "NothingForAPersonToDo"
 

@@ -31,6 +31,7 @@ from spotcompute.model.ledger import (
     TagSearch,
     Termination,
     TypeSize,
+    WorkCount,
 )
 from spotcompute.model.offering import Pool
 
@@ -125,6 +126,7 @@ class _LedgerModel(BaseModel):
     self_ends: SelfEnds | None = None
     adoptions: tuple[Adoption, ...] = ()
     tag_search: TagSearch | None = None
+    work: WorkCount | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -167,6 +169,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         reclaimed=ledger.reclaimed,
         self_ends=ledger.self_ends,
         tag_search=ledger.tag_search,
+        work=ledger.work,
         adoptions=tuple(ledger.adoptions[key] for key in sorted(ledger.adoptions)),
     )
     encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
@@ -281,6 +284,7 @@ def decode(raw: Any) -> Ledger:
         reclaimed=flat.reclaimed,
         self_ends=flat.self_ends,
         tag_search=flat.tag_search,
+        work=flat.work,
         adoptions={one.id: one for one in flat.adoptions},
     )
 
@@ -387,6 +391,12 @@ _NONSENSE: tuple[tuple[str, Callable[[_LedgerModel, Sequence[Member]], bool]], .
     (
         "an instance type without vCPU, or with more than any has",
         lambda flat, _: any(one.vcpu not in _VCPU for one in flat.type_sizes),
+    ),
+    (
+        "more machines that have done their work than there is time for, or fewer than 0",
+        lambda flat, _: (
+            flat.work is not None and any(one not in _RECLAIMED for one in (flat.work.ended, flat.work.lost))
+        ),
     ),
     (
         "an impossible amount of money",

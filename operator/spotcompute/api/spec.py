@@ -18,7 +18,7 @@ from pydantic import AfterValidator, ConfigDict, Field, model_validator
 from spotcompute.api.adopt import AdoptSpec
 from spotcompute.api.capacity_spec import CAPACITY_RULES, CapacitySpec
 from spotcompute.api.gang import GangSpec
-from spotcompute.api.lifetime import Lifetime, Moment
+from spotcompute.api.lifetime import STOP_RULES, Lifetime, Moment
 from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
@@ -257,6 +257,7 @@ class Spec(Lifetime):
             ),
             *REPLACEMENT_RULES,
             UNIT_RULE,
+            *STOP_RULES,
             rule(
                 "!(has(self.expiresAt) && has(self.ttlSeconds))",
                 "expiresAt and ttlSeconds both say when the environment expires: remove one of the two",
@@ -337,7 +338,8 @@ class Spec(Lifetime):
         default="Persistent",
         description="Persistent, the default: asks again and again, without end, and replaces lost instances. OneTime:"
         " makes one attempt, then shows phase Failed with the cloud's code, as the plain API does; a change"
-        " of the spec starts a new attempt. BatchCompute: ActionIfComputeNodeInactive, where RECREATE ends"
+        " of the spec starts a new attempt. With onStop Release: until the work is done. BatchCompute:"
+        " ActionIfComputeNodeInactive, where RECREATE ends"
         " after ResourceMaxRetryCount.",
     )
     placements: list[PlacementSpec] = Field(

@@ -337,8 +337,9 @@ class ConditionStatus(StatusPart):
     """`ConditionStatus` shows one standard Kubernetes condition."""
 
     type: str = Field(
-        description="Ready, Reconciling or Stalled; also GangReady for gangs, ZonesCordoned while a zone is closed,"
-        " NodesKept while nodes cannot be looked after, and StateRefused while part of the stored state is refused."
+        description="Ready, Reconciling or Stalled; also GangReady for gangs, Complete with onStop Release,"
+        " ZonesCordoned while a zone is closed, NodesKept while nodes cannot be looked after, and"
+        " StateRefused while part of the stored state is refused."
     )
     status: Literal["True", "False", "Unknown"] = Field(description="Whether the condition holds.")
     reason: str = Field(description="One word for programs; docs/reference/conditions.md explains each.")
@@ -349,7 +350,9 @@ class ConditionStatus(StatusPart):
     )
 
 
-Phase = Literal["Filling", "Waiting", "Ready", "Releasing", "Paused", "Expired", "Failed", "Stalled", "Deleting"]
+Phase = Literal[
+    "Filling", "Waiting", "Ready", "Releasing", "Paused", "Expired", "Succeeded", "Failed", "Stalled", "Deleting"
+]
 
 
 class Status(StatusPart):
@@ -362,7 +365,8 @@ class Status(StatusPart):
     phase: Phase | None = Field(
         default=None,
         description="One word for people; programs read the conditions. Failed and Stalled: a person must act. Waiting:"
-        " for stock, for a lower price or for the cloud. Absent until the object has been seen.",
+        " for stock, for a lower price or for the cloud. Succeeded: all work is done."
+        " Absent until the object has been seen.",
     )
     reason: str | None = Field(
         default=None, description="Reason of the Ready condition, for the columns of kubectl get."
@@ -392,6 +396,11 @@ class Status(StatusPart):
         default=0,
         description="Spot instances that the cloud has taken back so far: they ended or vanished without a known"
         " release. Counted anew when the ledger is lost.",
+    )
+    finished: int | None = Field(
+        default=None,
+        description="Instances that have powered themselves off because their work is done, so far. Absent without"
+        " onStop Release. Counted anew when the ledger is lost.",
     )
     zones: list[str] | None = Field(
         default=None,

@@ -162,6 +162,18 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
+class Runs:
+    """`Runs` says that `count` machines each work until they power themselves off, and are then done.
+
+    A machine that is lost before is asked for again, until each of the `count` has been tried `attempts_max` times on
+    average.
+    """
+
+    count: int
+    attempts_max: int
+
+
+@dataclass(frozen=True, slots=True)
 class Gang:
     """`Gang` says that fewer than `count_min` instances are of no use.
 
@@ -224,7 +236,8 @@ class Desired:
     once, and then not again until the spec changes, as the cloud's own API does. `expired` is true once `expires_at`
     has passed: then `replicas` is 0. Older instances than `max_age` are replaced. `unit` is what `replicas` counts, and
     every other number of instances with it; `vcpu_of_type` holds the vCPU of the types that are known. `drain_limit` is
-    how long a node's pods have to leave before its instance is released, and None without nodes.
+    how long a node's pods have to leave before its instance is released, and None without nodes. With `runs` an
+    instance that powers itself off is not replaced: its work is done.
     """
 
     ownership: Ownership
@@ -257,6 +270,7 @@ class Desired:
     surge: int = 0
     surge_on_demand: int = 0
     one_time: bool = False
+    runs: Runs | None = None
     paused: bool = False
     instance_objects: bool = True
     deleting: bool = False

@@ -93,6 +93,11 @@ class Instance:
         return self.last_operation == "TerminateInstances"
 
     @property
+    def was_stopped(self) -> bool:
+        """True when the cloud shows a call that stopped the instance. One that powers itself off shows no such call."""
+        return self.last_operation == "StopInstances"
+
+    @property
     def is_in_recycle_bin(self) -> bool:
         """True when the instance was destroyed but is kept for some hours. A second release ends it at once."""
         return self.state is InstanceState.SHUTDOWN

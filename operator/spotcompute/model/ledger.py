@@ -43,6 +43,7 @@ class Cause(StrEnum):
     RETAINED = "Retained"
     NOT_OURS = "NotOurs"
     OUT_OF_REACH = "OutOfReach"
+    WORK_ENDED = "WorkEnded"
 
 
 class Trouble(StrEnum):
@@ -257,6 +258,18 @@ class SelfEnds:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkCount:
+    """`WorkCount` counts the machines that are members no more and were to work until they power themselves off.
+
+    `ended` have done so, ever. `lost` went before, since the spec has `generation`.
+    """
+
+    generation: int
+    ended: int = 0
+    lost: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class TypeSize:
     """`TypeSize` is the vCPU of an instance type, as the market last described it."""
 
@@ -329,7 +342,8 @@ class Ledger:
     gangs. `incomplete_since`: since when part of a gang has been paid for. `broken_up_at`: when a gang was last
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
     `self_ends` is set while instances have ended by themselves lately. `adoptions` holds what the spec names to be
-    taken over, `tag_search` since when it is searched for by a tag.
+    taken over, `tag_search` since when it is searched for by a tag. `work` is set once a machine is gone that was to
+    work to its end.
     """
 
     environment_id: str
@@ -362,6 +376,7 @@ class Ledger:
     self_ends: SelfEnds | None = None
     adoptions: Mapping[str, Adoption] = field(default_factory=dict)
     tag_search: TagSearch | None = None
+    work: WorkCount | None = None
 
     @property
     def is_blank(self) -> bool:

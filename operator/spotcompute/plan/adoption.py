@@ -15,7 +15,7 @@ from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Adoption, Ledger, Member, TagSearch
 from spotcompute.model.moments import age
 from spotcompute.plan.actions import Mark
-from spotcompute.plan.capacity import launching, occupying
+from spotcompute.plan.capacity import launching, occupying, places
 from spotcompute.plan.drift import Asked, Drift
 from spotcompute.plan.retaining import due_again, is_marking_due, may_still_arrive, sent
 from spotcompute.plan.situation import Situation
@@ -77,13 +77,13 @@ def _placed(situation: Situation) -> Iterator[tuple[Adoption, Instance | None]]:
     """
     desired, ledger, asked = situation.desired, situation.ledger, Asked(situation)
     under_way = sum(one.marking is not None and not one.done for one in ledger.adoptions.values())
-    places = desired.replicas - len(occupying(ledger)) - launching(ledger) - under_way
+    room = places(ledger, desired) - len(occupying(ledger)) - launching(ledger) - under_way
     for adoption in _candidates(situation):
         instance = situation.observed.candidates.get(adoption.id)
         verdict = _verdict(adoption, instance, asked, situation)
         if adoption.marking is None and verdict.refused is None:
-            verdict = verdict if places > 0 else _Verdict(refused=NO_PLACE)
-            places -= 1
+            verdict = verdict if room > 0 else _Verdict(refused=NO_PLACE)
+            room -= 1
         is_named = adoption.id in desired.adopt.ids or _has_tag(instance, desired)
         refused = verdict.refused if adoption.marking is None else None
         yield replace(adoption, refused=refused), instance if verdict.fits and is_named else None

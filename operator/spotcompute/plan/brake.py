@@ -64,7 +64,10 @@ def _told(member: Member, cause: Cause, now: datetime) -> tuple[Activity, ...]:
 
 
 #: What a person can do about it.
-REMEDY = "Take the shutdown out of the user data, correct the image, or use requestPolicy OneTime for work that ends"
+REMEDY = (
+    "Take the shutdown out of the user data, correct the image, or use requestPolicy OneTime with onStop Release for"
+    " work that ends"
+)
 
 
 def of_generation(ledger: Ledger, generation: int, now: datetime, policy: Policy) -> SelfEnds | None:

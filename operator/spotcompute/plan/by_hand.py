@@ -54,12 +54,20 @@ def _why(member: Member, situation: Situation) -> Cause | None:
         return None
     seen_at, timeout = min(situation.now, situation.observed.observed_at), situation.policy.launch_timeout
     cause = why_replace(member, situation.observed.instances.get(member.id), seen_at, timeout)
+    if cause is Cause.STOPPED_OUTSIDE and _has_ended_its_work(member, situation):
+        cause = Cause.WORK_ENDED
     wish = situation.wish(member.id)
     if cause is Cause.RECYCLE_BIN or member.lost is not None:
         return cause
     if wish.ended:
         return Cause.DELETED_BY_HAND
     return cause or (Cause.UNHEALTHY if wish.unhealthy else None)
+
+
+def _has_ended_its_work(member: Member, situation: Situation) -> bool:
+    """True when the machine was to work until it powers itself off, and no person or program has stopped it."""
+    instance = situation.observed.instances.get(member.id)
+    return situation.desired.runs is not None and instance is not None and not instance.was_stopped
 
 
 def _is_held(member: Member, cause: Cause, situation: Situation) -> bool:

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.instance import Instance, InstanceState
-from spotcompute.model.ledger import Ledger, Member
+from spotcompute.model.ledger import Cause, Ledger, Member
 
 
 def occupies(member: Member) -> bool:
@@ -72,9 +72,27 @@ def held_on_demand(ledger: Ledger, desired: Desired) -> int:
     return held + sum(desired.units(intent.pool) * intent.missing for intent in ledger.intents if intent.on_demand)
 
 
+def has_worked(member: Member) -> bool:
+    """True when the machine goes because its work is done."""
+    return member.termination is not None and member.termination.cause is Cause.WORK_ENDED
+
+
+def finished(ledger: Ledger, desired: Desired) -> int:
+    """Returns how many machines have done their work; 0 where machines are not to work to an end."""
+    if desired.runs is None:
+        return 0
+    return (ledger.work.ended if ledger.work else 0) + sum(map(has_worked, ledger.members.values()))
+
+
+def places(ledger: Ledger, desired: Desired) -> int:
+    """Returns how much may exist or be on its way: `replicas`, without those that have done their work and are gone."""
+    there = sum(has_worked(member) for member in occupying(ledger))
+    return max(0, desired.replicas - max(0, finished(ledger, desired) - there))
+
+
 def shortfall(ledger: Ledger, desired: Desired) -> int:
     """Returns how much is missing; launches in flight count as present. Nothing is while a size is not known."""
-    return max(0, desired.replicas - taken(ledger, desired)) if is_countable(ledger, desired) else 0
+    return max(0, places(ledger, desired) - taken(ledger, desired)) if is_countable(ledger, desired) else 0
 
 
 def surplus(ledger: Ledger, desired: Desired) -> int:

@@ -16,12 +16,13 @@ from spotcompute.model.ledger import Intent, Ledger
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Launch, Learned
 from spotcompute.plan.budget import is_within, price_of
-from spotcompute.plan.capacity import is_countable, taken
+from spotcompute.plan.capacity import is_countable, places, taken
 from spotcompute.plan.cordon import cordon_of
 from spotcompute.plan.limits import is_within_limits
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import subnet_to_ask
+from spotcompute.plan.work import attempts_left
 
 #: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
 LAUNCHES_AT_ONCE = 20
@@ -45,7 +46,8 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     if not is_within(desired, ledger, intent, market) or not is_within_limits(desired, ledger, market):
         return False
     is_authentic = launch_token(request.ownership, intent.sequence, request.digest) == intent.token
-    fits = is_countable(ledger, desired) and taken(ledger, desired) - desired.units(intent.pool) < desired.replicas
+    others = taken(ledger, desired) - desired.units(intent.pool)
+    fits = is_countable(ledger, desired) and others < places(ledger, desired)
     in_time = timedelta(0) <= now - intent.created_at < situation.policy.replay_window
     return is_authentic and fits and in_time and not may_await_answer(intent, now, situation.policy)
 
@@ -74,8 +76,13 @@ class Choice:
 
 
 def may_launch(desired: Desired, ledger: Ledger, learned: Learned) -> bool:
-    """True unless a lost ledger is being rebuilt, while deleting or paused, or once a OneTime attempt was made."""
+    """True unless a lost ledger is being rebuilt, while deleting or paused, or once all attempts were made.
+
+    A OneTime environment has one, and more where its machines work to their end.
+    """
     if desired.deleting or desired.paused or ledger.quarantine_until is not None:
+        return False
+    if attempts_left(ledger, desired) == 0:
         return False
     attempted = ledger.attempted_generation == desired.generation
     return not desired.one_time or not attempted or learned.one_time_started

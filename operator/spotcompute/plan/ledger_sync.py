@@ -26,6 +26,7 @@ from spotcompute.plan.policy import Policy
 from spotcompute.plan.pool_trust import after_loss, is_early
 from spotcompute.plan.retaining import is_let_go
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.work import with_end_counted
 
 #: How far a sequence may be ahead of the clock. Sequences begin with seconds since 1970, and many launches at once run
 #: ahead of it a little.
@@ -373,7 +374,12 @@ class _LedgerSync:
             lost = replace(member, lost=Cause.DISAPPEARED)
             self.ledger = self.ledger.with_member(lost)
             self._record_loss(lost, None)
-        self.ledger = self.ledger.without_member(member.id)
+        self._forget(member.id)
+
+    def _forget(self, instance_id: str) -> None:
+        """Removes a member that has gone, and counts how it went where that matters."""
+        member = self.ledger.members[instance_id]
+        self.ledger = with_end_counted(self.ledger.without_member(instance_id), member, self._desired)
 
     def _record_loss(self, member: Member, instance: Instance | None) -> None:
         cause = member.lost or Cause.DISAPPEARED

@@ -61,9 +61,12 @@ def with_notices(situation: Situation) -> tuple[Ledger, tuple[Activity, ...]]:
 
 
 def noticed(situation: Situation) -> list[Member]:
-    """Returns the members that had a notice and live, by id. Empty when nothing is wanted in their place."""
+    """Returns the members that had a notice and live, by id. Empty when nothing is wanted in their place.
+
+    Work that lasts to the end of its machine is begun anew after that end, because it may be done before.
+    """
     desired = situation.desired
-    if desired.deleting or desired.paused or desired.one_time or desired.replicas == 0:
+    if desired.deleting or desired.paused or desired.one_time or desired.runs or desired.replicas == 0:
         return []
     return [member for member in staying(situation.ledger) if member.notice_at is not None]
 

@@ -23,6 +23,7 @@ from spotcompute.plan.brake import held_places
 from spotcompute.plan.capacity import held_on_demand, shortfall
 from spotcompute.plan.limits import room_in_number
 from spotcompute.plan.policy import Policy
+from spotcompute.plan.work import attempts_left
 
 
 @dataclass(frozen=True)  # without slots, because `ranking` is kept in the instance
@@ -81,9 +82,9 @@ class Situation:
 
         Nor those whose places stay empty for a while.
         """
-        room = room_in_number(self.desired, self.ledger)
+        rooms = (room_in_number(self.desired, self.ledger), attempts_left(self.ledger, self.desired))
         open_places = max(0, self.missing - len(held_places(self.ledger, self.now, self.policy)))
-        return open_places if room is None else min(open_places, room)
+        return min((open_places, *(room for room in rooms if room is not None)))
 
     @property
     def braked_until(self) -> datetime | None:

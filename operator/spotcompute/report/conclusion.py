@@ -19,11 +19,12 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.adoption import searching_until
 from spotcompute.plan.allocation import Obstacle, RejectedPool
 from spotcompute.plan.backoff import FOR_A_PERSON, trouble_of
-from spotcompute.plan.capacity import in_flight, is_countable, launching, occupying, ready_count
+from spotcompute.plan.capacity import finished, in_flight, is_countable, launching, occupying, ready_count
 from spotcompute.plan.launching import may_launch
 from spotcompute.plan.notices import noticed
 from spotcompute.plan.rollout import for_age_only, outdated, surging
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.work import is_over
 from spotcompute.report.blocked import why_not_released
 from spotcompute.report.notes import (
     at_list_price,
@@ -35,6 +36,7 @@ from spotcompute.report.notes import (
     waiting_for,
 )
 from spotcompute.report.why import Why, correction, in_words, stopping, why_short
+from spotcompute.report.work import all_lost, done
 
 #: What the condition Stalled says while it is false: its reason alone reads as a riddle.
 NOTHING_TO_DO = "no person is needed: the operator goes on by itself"
@@ -153,9 +155,13 @@ def conclude(situation: Situation) -> Conclusion:
     if desired.deleting:
         return _deleting(situation, blocked)
     ready = ready_count(ledger, situation.observed.instances, desired)
-    counts = f"{_running(ready, desired)}{at_list_price(situation)}{dearer(situation)}"
+    still = replace(desired, replicas=max(0, desired.replicas - finished(ledger, desired)))
+    counts = f"{_running(ready, still)}{at_list_price(situation)}{dearer(situation)}"
+    counts = "; ".join(filter(None, (done(situation), counts)))
     if desired.paused:
         return Conclusion("Paused", Reason.PAUSED, f"{counts}; nothing is launched or released while paused")
+    if is_over(ledger, desired) and not blocked:
+        return _succeeded(situation)
     if desired.expired:
         return _expired(situation, blocked)
     if not is_countable(ledger, desired):
@@ -170,13 +176,21 @@ def conclude(situation: Situation) -> Conclusion:
             f"{counts}; {launching(ledger)} asked for without an answer yet: finding out whether they were launched"
         )
         return Conclusion("Filling", Reason.SETTLING, message)
-    changing = _changing(situation, counts, desired.replicas - ready)
+    changing = _changing(situation, counts, still.replicas - ready)
     if changing is not None:
         return changing
     aged = len(outdated(situation))  # what is outdated otherwise has been told of
     notes = (left_as_they_are(situation), too_old(situation, aged), returning(situation), stopping(situation))
     message = "; ".join(filter(None, (counts, *notes)))
     return Conclusion("Ready", Reason.ALL_REPLICAS_READY, message, ready=True)
+
+
+def _succeeded(situation: Situation) -> Conclusion:
+    """Returns the state of an environment whose work is done, until the last machine is released and from then on."""
+    message, left = str(done(situation)), len(occupying(situation.ledger)) + in_flight(situation.ledger)
+    if left:
+        return Conclusion("Releasing", Reason.WORK_DONE, f"{message}; releasing what is left: {left}")
+    return Conclusion("Succeeded", Reason.WORK_DONE, message, ready=True)
 
 
 #: The market lists every type that is sold, and sizes are remembered: this is a type that was found and never quoted.
@@ -394,7 +408,9 @@ def nodes_condition(situation: Situation) -> list[Condition]:
 
 
 def _one_time_over(situation: Situation, counts: str) -> Conclusion:
-    """Returns the state after the one attempt of a OneTime environment: it failed, or instances were lost since."""
+    """Returns the state after all attempts of a OneTime environment: one failed, or instances were lost."""
+    if (failed := all_lost(situation)) is not None:
+        return Conclusion("Failed", Reason.ATTEMPTS_USED, f"{counts}; {failed}", stalled=True)
     backoffs = [
         backoff
         for backoff in situation.ledger.backoffs.values()

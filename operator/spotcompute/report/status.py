@@ -19,7 +19,7 @@ from spotcompute.model.node import UnknownNodes
 from spotcompute.model.offering import Offering, Pool, Stock
 from spotcompute.plan.allocation import RejectedPool
 from spotcompute.plan.budget import price_of
-from spotcompute.plan.capacity import in_flight, is_ready, occupies, occupying, ready_count, taken, units_of
+from spotcompute.plan.capacity import finished, in_flight, is_ready, occupies, occupying, ready_count, taken, units_of
 from spotcompute.plan.drift import Asked
 from spotcompute.plan.situation import Situation
 from spotcompute.report.adoption import adoption_condition, adoption_rows
@@ -37,6 +37,7 @@ from spotcompute.report.cordon import cordon_condition
 from spotcompute.report.cost import cost_status, optional_money, summed_up, with_spending
 from spotcompute.report.history import appended, settled
 from spotcompute.report.quote import with_first_error
+from spotcompute.report.work import complete_condition
 
 #: With more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
 INSTANCES_SHOWN, NOTEWORTHY = 100, 35
@@ -217,6 +218,7 @@ def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: C
         *cordon_condition(situation),
         *adoption_condition(situation),
         *nodes_condition(situation),
+        *complete_condition(situation),
     )
     found = [*conclusion.conditions(), *others, *state_refusal_condition(situation.ledger)]
     before = previous.get("conditions") or []
@@ -243,6 +245,7 @@ def _counts(situation: Situation) -> dict[str, Any]:
         "readyReplicas": ready_count(ledger, situation.observed.instances, desired),
         "updatedReplicas": units_of(filter(asked.is_updated, occupying(ledger)), desired),
         "reclaimed": situation.ledger.reclaimed,
+        "finished": None if desired.runs is None else finished(ledger, desired),
     }
 
 
