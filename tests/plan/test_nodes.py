@@ -34,6 +34,7 @@ from spotcompute.plan.nodes import (
 STARTUP = Taint(STARTUP_TAINT, "NoSchedule")
 MINE = Machine("ins-1", "jobs", "farm", "ap-guangzhou", "ap-guangzhou-3", "S5.MEDIUM4", NodeWishes(), ("10.0.0.1",))
 OTHER = replace(MINE, id="ins-2", addresses=("10.0.0.2",))
+GONE = replace(MINE, is_alive=False)
 BOUND_LABELS = {ENVIRONMENT_LABEL: "farm", NAMESPACE_LABEL: "jobs", INSTANCE_LABEL: "ins-1"}
 
 
@@ -79,7 +80,13 @@ def test_a_taint_that_somebody_has_taken_off_is_not_put_on_again() -> None:
         pytest.param(node("ins-9", "qcloud:///1/ins-9"), [MINE], id="an instance that the ledger does not hold"),
         pytest.param(node("worker-1", "qcloud:///1/ins-1"), [MINE], id="a name that was not approved for it"),
         pytest.param(node("ins-1", "qcloud:///1/ins-2"), [MINE, OTHER], id="the provider id of another machine"),
-        pytest.param(node("ins-1", ""), [replace(MINE, is_alive=False)], id="a machine that is gone, and never bound"),
+        pytest.param(node("ins-1", "", taints=()), [GONE], id="a machine that is gone, and pods may be on the node"),
+        pytest.param(node("ins-1", "qcloud:///1/ins-2"), [GONE], id="the same, and it says that it is another one"),
+        pytest.param(
+            node("10.0.0.1", ""),
+            [replace(GONE, wishes=NodeWishes(NodeNames.PRIVATE_IP))],
+            id="an address that may be another machine's by now",
+        ),
         pytest.param(
             node("10.0.0.1", ""),
             [replace(one, wishes=NodeWishes(NodeNames.PRIVATE_IP), addresses=("10.0.0.1",)) for one in (MINE, OTHER)],
@@ -108,6 +115,15 @@ def test_the_node_of_a_machine_that_is_gone_is_given_up_and_no_other() -> None:
     (step,) = next_steps([bound(), bound(OTHER)], [gone, OTHER])
     assert isinstance(step, GiveUp)
     assert step.node.name == "ins-1"
+
+
+def test_a_node_whose_machine_went_before_it_was_bound_is_bound_and_then_given_up() -> None:
+    joining = node("ins-1", "")
+    (step,) = next_steps([joining], [GONE])
+    assert isinstance(step, Bind)
+    assert step.taints == joining.taints, "no pod is to come"
+    (last,) = next_steps([replace(joining, labels=step.labels)], [GONE])
+    assert isinstance(last, GiveUp)
 
 
 def test_a_node_of_a_machine_that_nobody_answers_for_is_left_alone() -> None:

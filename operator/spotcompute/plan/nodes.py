@@ -122,6 +122,7 @@ def next_steps(nodes: Iterable[Node], machines: Collection[Machine], now: dateti
     for node in sorted(nodes, key=lambda one: one.name):
         machine = machine_of(node, by_id, by_name)
         if machine is None:
+            steps += _mark_for_its_end(node, by_id)
             continue
         if not machine.is_alive:
             if INSTANCE_LABEL in node.labels:
@@ -213,6 +214,22 @@ def _bind(node: Node, machine: Machine) -> Bind | None:
     if not missing and not added and len(staying) == len(node.taints):
         return None
     return Bind(node, machine, missing, (*staying, *added))
+
+
+def _mark_for_its_end(node: Node, by_id: Mapping[str, Machine]) -> list[NodeStep]:
+    """Returns what binds a node whose machine went before it was bound. Once bound, it is given up as any other.
+
+    Only for nodes that are called by the id, because an address may be another machine's by now; and only with the
+    start-up taint, which keeps pods away, and without which our own policy forbids the change.
+    """
+    machine = by_id.get(node.name)
+    is_joining = any(taint.key == STARTUP_TAINT for taint in node.taints) and INSTANCE_LABEL not in node.labels
+    if machine is None or machine.is_alive or machine.wishes.names is not NodeNames.INSTANCE_ID or not is_joining:
+        return []
+    if node.instance_id not in (None, machine.id):
+        return []
+    marks = {ENVIRONMENT_LABEL: machine.environment, NAMESPACE_LABEL: machine.namespace, INSTANCE_LABEL: machine.id}
+    return [Bind(node, machine, marks, node.taints)]
 
 
 def _cordon(node: Node, machine: Machine, now: datetime) -> KeepFree | None:
