@@ -415,3 +415,17 @@ def test_what_is_charged_by_the_hour_is_added_up(price: dict[str, Any], amount: 
 def test_a_price_that_makes_no_sense_is_none(price: Any) -> None:
     with pytest.raises(MALFORMED):
         inquired_price(price)
+
+
+@pytest.mark.parametrize(
+    ("charged", "told", "on_demand"),
+    [
+        pytest.param("SPOTPAID", None, False, id="spot"),
+        pytest.param("POSTPAID_BY_HOUR", None, True, id="on-demand"),
+        pytest.param("PREPAID", "PREPAID", False, id="by-the-month"),
+        pytest.param("", None, False, id="not-said"),
+    ],
+)
+def test_how_an_instance_is_charged_for(charged: str, told: str | None, on_demand: bool) -> None:
+    found = instance_from(item(InstanceChargeType=charged))
+    assert (found.charge_type, found.on_demand) == (told, on_demand)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import gzip
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import cast
@@ -12,8 +13,9 @@ import pytest
 
 from plan.given import NOW
 from spotcompute.api.template import TemplateSpec
+from spotcompute.cloud.credentials import Credentials
 from spotcompute.kube.client import files_of
-from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort
+from spotcompute.kube.port import ApiUnavailable, Forbidden, Invalid, KubeError, KubePort, NotFound, SecretData
 from spotcompute.kube.sources import Sources, SourceUnavailable, user_data_of
 from spotcompute.telemetry.redaction import redact
 
@@ -202,3 +204,202 @@ async def test_what_is_base64_already_is_noticed(text: str, is_suspicious: bool)
     assert data is not None
     assert bool(data.hint) == is_suspicious
     assert base64.b64decode(data.encoded) == text.encode()  # whatever it looks like, it is sent as it is
+
+
+@dataclass
+class Vault:
+    """One Secret that people change, delete and lock; `reads` counts how often its data was asked for."""
+
+    data: dict[str, bytes] = field(default_factory=lambda: {"secretId": b"AKIDone", "secretKey": b"k"})
+    trouble: KubeError | None = None
+    is_going: bool = False
+    reads: int = 0
+    protected: list[str] = field(default_factory=list)
+    now: datetime = NOW
+
+    async def read_secret(self, namespace: str, name: str) -> SecretData:
+        self.reads += 1
+        if self.trouble is not None:
+            raise self.trouble
+        found = SecretData(self.data)
+        found.is_going = self.is_going
+        return found
+
+    async def secret_version(self, namespace: str, name: str) -> str:
+        if self.trouble is not None:
+            raise self.trouble
+        return str(self.data)
+
+    async def protect_secret(self, namespace: str, name: str) -> None:
+        self.protected.append(name)
+
+    async def unprotect_secret(self, namespace: str, name: str) -> None:
+        if self.trouble is not None:
+            raise self.trouble
+
+    def sources(self, default: Credentials | None = None) -> Sources:
+        return Sources(cast(KubePort, self), default, lambda: self.now)
+
+    def later(self, seconds: float) -> None:
+        self.now += timedelta(seconds=seconds)
+
+
+async def test_a_key_is_kept_for_half_a_minute_and_a_new_one_is_used_then() -> None:
+    vault = Vault()
+    sources = vault.sources()
+    assert await sources.credentials("ns", "key") == Credentials("AKIDone", "k")
+    vault.data = {"secretId": b"AKIDtwo", "secretKey": b"k", "token": b"t"}
+    vault.later(29)
+    assert (await sources.credentials("ns", "key")).secret_id == "AKIDone"
+    vault.later(1)
+    assert await sources.credentials("ns", "key") == Credentials("AKIDtwo", "k", "t")
+    assert vault.reads == 2
+
+
+async def test_a_role_goes_with_the_key_of_its_own_environment_alone() -> None:
+    sources = Vault().sources()
+    assert await sources.credentials("ns", "key", "qcs::cam::uin/1:roleName/a") == Credentials(
+        "AKIDone", "k", role_arn="qcs::cam::uin/1:roleName/a"
+    )
+    assert await sources.credentials("ns", "key") == Credentials("AKIDone", "k")
+
+
+async def test_without_a_secret_the_key_of_the_installation_is_used_or_missed() -> None:
+    default = Credentials("AKIDinstall", "k")
+    assert await Vault().sources(default).credentials("ns", None) is default
+    with pytest.raises(SourceUnavailable, match=r"spec\.credentialsSecretRef is not set"):
+        await Vault().sources().credentials("ns", None)
+
+
+@pytest.mark.parametrize(
+    ("trouble", "says"),
+    [
+        pytest.param(NotFound("no"), "Secret key does not exist in this namespace: create it", id="missing"),
+        pytest.param(Forbidden("no"), "Secret key", id="forbidden"),
+    ],
+)
+async def test_a_secret_that_cannot_be_read_is_told_unless_its_environment_is_being_deleted(
+    trouble: KubeError, says: str
+) -> None:
+    vault = Vault()
+    sources = vault.sources()
+    known = await sources.credentials("ns", "key")
+    vault.trouble = trouble
+    vault.later(60)
+    with pytest.raises(SourceUnavailable, match=says):
+        await sources.credentials("ns", "key")
+    assert await sources.credentials("ns", "key", is_deleting=True) == known
+    with pytest.raises(SourceUnavailable, match=says):
+        await vault.sources().credentials("ns", "key", is_deleting=True)
+
+
+@pytest.mark.parametrize(
+    ("data", "names"),
+    [
+        pytest.param({"secretKey": b"k"}, "secretId", id="no-id"),
+        pytest.param({"secretId": b"AKIDone"}, "secretKey", id="no-key"),
+        pytest.param({"secretId": b"AKIDone", "secretKey": b""}, "secretKey", id="an-empty-key"),
+        pytest.param({"secretId": b"AKID one", "secretKey": b"k"}, "secretId", id="a-space-in-it"),
+        pytest.param(
+            {"secretId": b"AKIDone", "secretKey": b"k", "token": b"\xff"}, "token", id="a-token-that-is-no-text"
+        ),
+        pytest.param({"secretId": b"AKIDone", "secretKey": b"\xff"}, "secretKey", id="no-text"),
+    ],
+)
+async def test_a_broken_secret_is_told_by_the_entry_and_never_by_its_value(data: dict[str, bytes], names: str) -> None:
+    with pytest.raises(SourceUnavailable, match=names) as told:
+        await Vault(data).sources().credentials("ns", "key")
+    assert "AKID" not in str(told.value)
+
+
+async def test_a_line_end_after_a_key_does_no_harm() -> None:
+    data = {"secretId": b"AKIDone\n", "secretKey": b" k\r\n", "token": b"\n"}
+    assert await Vault(data).sources().credentials("ns", "key") == Credentials("AKIDone", "k")
+
+
+async def test_who_has_deleted_a_secret_in_use_is_told_until_another_has_its_name() -> None:
+    vault = Vault()
+    sources = vault.sources()
+    assert sources.kept_from_deletion("ns", "key") is None, "nobody has read it yet"
+    await sources.credentials("ns", "key")
+    await sources.protect("ns", "key")
+    assert sources.kept_from_deletion("ns", "key") is None
+    vault.is_going = True
+    vault.later(60)
+    await sources.credentials("ns", "key")
+    assert "Secret key has been deleted, and is kept" in (sources.kept_from_deletion("ns", "key") or "")
+    assert sources.kept_from_deletion("ns", "other") is None
+    assert sources.kept_from_deletion("ns", None) is None
+    await sources.protect("ns", "key")
+    assert vault.protected == ["key"]
+    vault.is_going = False
+    vault.later(60)
+    await sources.credentials("ns", "key")
+    assert sources.kept_from_deletion("ns", "key") is None
+    await sources.protect("ns", "key")
+    assert vault.protected == ["key", "key"], "the new one is protected too"
+
+
+async def test_a_refused_key_stays_refused_until_the_cloud_has_another_one() -> None:
+    vault = Vault()
+    sources = vault.sources()
+    assert sources.distrust("ns", "key"), "nothing is known of it"
+    await sources.credentials("ns", "key")
+    assert sources.distrust("ns", "key")
+    await sources.credentials("ns", "key")
+    assert (vault.reads, sources.distrust("ns", "key")) == (2, False), "the same key again is no news"
+    vault.data["secretId"] = b"AKIDtwo"
+    vault.later(35)
+    assert (await sources.credentials("ns", "key")).secret_id == "AKIDtwo"
+    assert sources.distrust("ns", "key"), "of a new key it is news"
+
+
+async def test_an_api_server_that_fails_while_a_refused_key_is_compared_is_asked_again_at_once() -> None:
+    vault = Vault()
+    sources = vault.sources()
+    await sources.credentials("ns", "key")
+    sources.distrust("ns", "key")
+    await sources.credentials("ns", "key")
+    vault.later(36)
+    vault.trouble, vault.data["secretId"] = ApiUnavailable("away"), b"AKIDtwo"
+    with pytest.raises(ApiUnavailable):
+        await sources.credentials("ns", "key")
+    vault.trouble = None
+    assert (await sources.credentials("ns", "key")).secret_id == "AKIDtwo"
+
+
+@pytest.mark.parametrize("refusal", [Forbidden("no right"), Invalid("no policy")])
+async def test_a_protection_that_cannot_be_lifted_keeps_nobody(refusal: KubeError) -> None:
+    vault = Vault()
+    sources = vault.sources()
+    await sources.unprotect("ns", None)
+    vault.trouble = refusal
+    await sources.unprotect("ns", "key")
+    vault.trouble = ApiUnavailable("away")
+    with pytest.raises(ApiUnavailable):
+        await sources.unprotect("ns", "key")
+
+
+@pytest.mark.parametrize(
+    ("size", "fits"), [pytest.param(16 * 1024, True, id="16-KiB"), pytest.param(16 * 1024 + 1, False, id="one-more")]
+)
+async def test_user_data_may_have_16_kib(size: int, fits: bool) -> None:
+    template = TemplateSpec.model_validate(
+        {"imageId": "img-1", "userDataFrom": {"secretKeyRef": {"name": "s", "key": "k"}}}
+    )
+    vault = Vault({"k": b"#" * size})
+    if fits:
+        data = await vault.sources().user_data("ns", template)
+        assert data is not None
+        assert data.digest == hashlib.sha256(b"#" * size).hexdigest()[:12]
+        return
+    with pytest.raises(SourceUnavailable, match="is 16385 bytes, more than 16 KiB"):
+        await vault.sources().user_data("ns", template)
+
+
+async def test_without_user_data_there_is_none_and_a_missing_entry_is_told() -> None:
+    plain = TemplateSpec.model_validate({"imageId": "img-1"})
+    assert await Vault().sources().user_data("ns", plain) is None
+    reference = {"imageId": "img-1", "userDataFrom": {"secretKeyRef": {"name": "boot", "key": "ud"}}}
+    with pytest.raises(SourceUnavailable, match="Secret boot has no key ud"):
+        await Vault().sources().user_data("ns", TemplateSpec.model_validate(reference))

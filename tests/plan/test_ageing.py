@@ -30,7 +30,7 @@ from spotcompute.model.desired import Desired, Rollout
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import Cause
 from spotcompute.plan.drift import SPREAD, Asked, Drift, life_of
-from spotcompute.plan.rollout import outdated
+from spotcompute.plan.rollout import comes_of_age_next, outdated
 from spotcompute.report.conclusion import conclude
 from spotcompute.report.wake import next_wake
 
@@ -173,3 +173,13 @@ def test_age_is_no_difference_that_the_user_made() -> None:
     found = Asked(situation)
     assert found.drift_of(one) == {Drift.AGE}
     assert found.is_updated(one)
+
+
+def test_the_next_to_be_too_old_is_the_first_of_those_to_come() -> None:
+    young, older, due = aged("ins-1", DAY * 0.2), aged("ins-2", DAY * 0.5), aged("ins-3", 2 * DAY)
+    ledger = ledger_of(young, older, due)
+    of_it = situation_of(ageing(3), ledger, seen(young, older, due))
+    assert comes_of_age_next(of_it) == older.launched_at + life_of("ins-2", DAY)
+    assert comes_of_age_next(situation_of(ageing(1), ledger_of(due), seen(due))) is None
+    for other in (ageing(3, max_age=None), ageing(3, rollout=None)):
+        assert comes_of_age_next(situation_of(other, ledger, seen(young, older, due))) is None

@@ -36,6 +36,7 @@ from spotcompute.model.ledger import Cause, Ledger, Trouble
 from spotcompute.model.offering import Market, Pool, whole_zone
 from spotcompute.plan.actions import Plan
 from spotcompute.plan.allocation import Obstacle, rank
+from spotcompute.plan.gang import missing_of_gang
 
 HOLD = seconds(300)
 MARKET = market_of({A: "0.1", B: "0.1", C: "0.1"})
@@ -210,3 +211,7 @@ def test_a_gang_with_shares_is_put_together_from_several_pools(share: int) -> No
     play = Play(gang_of(4, 4, pools=pools, share=share), lambda _: MARKET)
     play.run(seconds(60))
     assert play.live() == 4
+
+
+def test_without_a_gang_nothing_is_missing_of_it() -> None:
+    assert missing_of_gang(desired_of(3), ledger_of()) == 0

@@ -30,6 +30,8 @@ from plan.playing import Play
 from spotcompute.model.desired import Desired, Gang, Limits, OnDemandShare
 from spotcompute.model.ledger import Ledger, TypeSize
 from spotcompute.model.offering import Market, Pool
+from spotcompute.plan.budget import Room
+from spotcompute.plan.limits import room_for_size
 from spotcompute.report.conclusion import conclude
 from spotcompute.report.wake import next_wake
 
@@ -139,3 +141,7 @@ def test_vcpu_that_a_limit_holds_is_told_with_its_remedy() -> None:
     found = conclude(situation_of(limited(vcpu=11), ledger, all_running(ledger, MARKET)))
     assert (found.reason, found.stalled) == ("OverLimit", True)
     assert "one more S5.MEDIUM4 would have more vCPU than limits.maxVcpu 11. Raise limits.maxVcpu" in found.message
+
+
+def test_where_instances_are_counted_no_size_holds_one() -> None:
+    assert room_for_size(limited(count=1), running(1), A) == Room()

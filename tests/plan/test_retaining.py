@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import pytest
 from hypothesis import given, settings
@@ -20,17 +21,19 @@ from plan.given import (
     observed_of,
     planned,
     released,
+    situation_of,
     synced,
 )
 from plan.worlds import situations
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown, Throttled
 from spotcompute.model.activity import ActivityState, ActivityType
 from spotcompute.model.instance import Instance, InstanceState, Ownership
-from spotcompute.model.ledger import Cause, Marking, Trouble
+from spotcompute.model.ledger import Cause, Marking, Member, Trouble
 from spotcompute.plan.actions import Learned, Mark, Marked, Plan, Postponed, Terminate
 from spotcompute.plan.ledger_sync import sync_ledger
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.planner import make_plan
+from spotcompute.plan.retaining import next_marking
 from spotcompute.plan.situation import Situation
 
 LEAVING = desired_of(0, deleting=True, retaining=True)
@@ -159,3 +162,19 @@ def test_an_answer_is_noted(result: str | CloudError | Postponed, expected: Mark
 def test_no_release_is_in_a_plan_even_when_one_was_due() -> None:
     plan = planned(LEAVING, ledger_of(member("ins-1", termination=released())), observed_of(instance("ins-1")))
     assert not any(isinstance(action, Terminate) for action in plan.actions)
+
+
+@pytest.mark.parametrize(
+    ("one", "due"),
+    [
+        pytest.param(member("ins-1"), NOW + POLICY.poll_interval, id="never-marked"),
+        pytest.param(member("ins-1", marking=Marking()), NOW + POLICY.poll_interval, id="never-sent"),
+        pytest.param(member("ins-1", marking=Marking(sent_at=ago(7))), ago(7) + POLICY.repeat_release, id="sent"),
+        pytest.param(member("ins-1", termination=accepted()), None, id="it-ends"),
+        pytest.param(
+            member("ins-1", termination=released()), NOW + POLICY.poll_interval, id="its-end-is-not-taken-yet"
+        ),
+    ],
+)
+def test_when_tags_are_changed_again(one: Member, due: datetime | None) -> None:
+    assert next_marking(one, situation_of(LEAVING, ledger_of(one))) == due

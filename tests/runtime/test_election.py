@@ -6,11 +6,12 @@ import asyncio
 from datetime import timedelta
 
 import pytest
+from structlog.testing import capture_logs
 
 from clock import clock, now
 from kube.leases import OneLease
 from spotcompute.kube.lease import Lease
-from spotcompute.kube.port import ApiUnavailable, Forbidden
+from spotcompute.kube.port import ApiUnavailable, Forbidden, KubeError
 from spotcompute.runtime.election import Elector, Timing, wait_seconds
 
 pytestmark = pytest.mark.looptime
@@ -206,3 +207,17 @@ async def test_a_replica_whose_look_never_ends_is_stuck() -> None:
     with pytest.raises(RuntimeError, match="has not been looked at for 180 s"):
         one.check()
     acquiring.cancel()
+
+
+@pytest.mark.parametrize("error", [ApiUnavailable("away"), Forbidden("no right")])
+async def test_a_lease_that_cannot_be_given_back_runs_out_by_itself(error: KubeError) -> None:
+    lease = OneLease()
+    leader = elector(lease, "a")
+    await leader.acquire()
+    lease.away = error
+    with capture_logs() as logs:
+        await leader.release()
+    assert [(row["event"], row["error"]) for row in logs] == [("lease_not_given_back", str(error))]
+    lease.away = None
+    await elector(lease, "b").acquire()
+    assert TIMING.lease_seconds <= now() <= MOST
