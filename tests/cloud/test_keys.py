@@ -96,6 +96,9 @@ def test_a_key_that_the_cloud_refuses_is_given_up_unless_it_is_young() -> None:
     assert lender.current() == "AKIDlent2"
     lender.key.refused(used)
     assert lender.current() == "AKIDlent2"
+    lender.now += 2 * YOUNG_SECONDS
+    lender.key.refused(lender.key.current())
+    assert lender.current() == "AKIDlent3"
 
 
 def test_threads_go_on_with_the_key_that_is_good_while_one_renews() -> None:

@@ -325,12 +325,13 @@ async def test_a_node_that_joins_later_changes_or_leaves_is_known_at_once(farm: 
     farm.server.put("nodes", node())
     farm.server.tell("nodes", ("BOOKMARK", {"metadata": {"resourceVersion": "999"}}))
     farm.server.put("pods", pod("task", "ins-1"))
+    farm.server.put("pods", pod("other", "ins-1"))
     await kept(farm, 3 * LOOK_SECONDS)
     assert farm.server.asked == [("patch", "ins-1")]
-    assert (await farm.states.of("u1"))[0]["ins-1"].pods == 1
+    assert (await farm.states.of("u1"))[0]["ins-1"].pods == 2
     farm.server.remove("pods", "task")
     await kept(farm, 2 * LOOK_SECONDS)
-    assert (await farm.states.of("u1"))[0]["ins-1"].pods == 0
+    assert (await farm.states.of("u1"))[0]["ins-1"].pods == 1
     farm.server.remove("nodes", "ins-1")
     await kept(farm, 2 * LOOK_SECONDS)
     assert farm.keeper.known() is not None

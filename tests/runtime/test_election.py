@@ -104,11 +104,12 @@ async def test_given_back_it_is_taken_at_the_next_look() -> None:
     assert lease.lease.transitions == 1
 
 
-async def test_whoever_does_not_hold_it_gives_nothing_back() -> None:
+@pytest.mark.parametrize(("leader", "other"), [("a", "b"), ("b", "a")])
+async def test_whoever_does_not_hold_it_gives_nothing_back(leader: str, other: str) -> None:
     lease = OneLease()
-    await elector(lease, "a").acquire()
-    await elector(lease, "b").release()
-    assert holder(lease) == "a"
+    await elector(lease, leader).acquire()
+    await elector(lease, other).release()
+    assert holder(lease) == leader
 
 
 async def test_a_new_process_of_the_same_pod_need_not_wait() -> None:
