@@ -105,6 +105,7 @@ NOT_IN_CVM = {
     "spec.maxAgeSeconds": "likewise",
     "spec.onStop": "what a stop means is the operator's part",
     "spec.maxAttempts": "how often a request is sent",
+    "spec.orphanProtection.afterSeconds": "ActionTimer names a moment, which is another one at each renewal",
     "spec.capacityUnit": "how many instances are asked for",
     "spec.paused": "a request is sent or not",
     "spec.instanceObjects": "objects of Kubernetes",

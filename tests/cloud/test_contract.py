@@ -6,6 +6,7 @@ The loop is proven against the first and runs on the second, so whatever holds h
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -532,3 +533,59 @@ async def test_who_may_not_be_told_whose_the_key_is_changes_no_tags(ground: Grou
     with pytest.raises(InvalidCredentials):
         await ground.provider.mark((await listed(ground))[instance_id], None, "default@web", ENV)
     assert (await listed(ground))[instance_id].ownership == OWNERSHIP
+
+
+# --- timers ----------------------------------------------------------------------------------------------------------
+
+
+def ahead(ground: Ground, minutes: float) -> datetime:
+    """So many minutes from now, in whole seconds."""
+    return (ground.now() + timedelta(minutes=minutes)).replace(microsecond=0)
+
+
+async def test_an_instance_ends_by_itself_at_the_moment_that_its_launch_has_named(ground: Ground) -> None:
+    (instance_id,) = await launch(ground, replace(ONE, ends_at=ahead(ground, 20)))
+    ground.wait(19 * 60)
+    assert ground.live(ENV) == {instance_id}
+    ground.wait(2 * 60)
+    assert ground.live(ENV) == set()
+
+
+async def test_the_last_timer_counts_and_to_repeat_it_is_harmless(ground: Ground) -> None:
+    first, second = await launch(ground, replace(several(2), ends_at=ahead(ground, 20)))
+    ground.wait(SETTLED)
+    later = ahead(ground, 40)
+    for _ in range(2):
+        await ground.provider.set_timers([first], later, ENV)
+    ground.wait(21 * 60)
+    assert ground.live(ENV) == {first}, f"{second} had the former timer"
+    ground.wait(20 * 60)
+    assert ground.live(ENV) == set()
+
+
+async def test_a_timer_that_was_taken_off_ends_nothing(ground: Ground) -> None:
+    ids = await launch(ground, replace(several(2), ends_at=ahead(ground, 20)))
+    ground.wait(SETTLED)
+    for _ in range(2):
+        await ground.provider.set_timers(ids, None, ENV)
+    ground.wait(30 * 60)
+    assert ground.live(ENV) == set(ids)
+
+
+async def test_one_instance_that_is_gone_keeps_the_others_from_getting_a_timer(ground: Ground) -> None:
+    first, second = await launch(ground, several(2))
+    ground.wait(SETTLED)
+    ground.reclaim(first)
+    with pytest.raises(InstanceGone):
+        await ground.provider.set_timers([first, second], ahead(ground, 20), ENV)
+    ground.wait(30 * 60)
+    assert ground.live(ENV) == {second}
+
+
+async def test_a_timer_that_would_end_an_instance_too_soon_is_refused(ground: Ground) -> None:
+    (instance_id,) = await running(ground)
+    with pytest.raises(InvalidConfiguration):
+        await ground.provider.set_timers([instance_id], ahead(ground, 4), ENV)
+    with pytest.raises(InvalidConfiguration) as caught:
+        await launch(ground, replace(ONE, name="web-abc-9", ends_at=ahead(ground, 4)), "token-9")
+    assert caught.value.about is Part.TIMER

@@ -72,6 +72,8 @@ class Record:
     due: list[tuple[datetime, InstanceState | None]] = field(default_factory=list)
     protected: bool = False
     image_id: str = ""
+    #: When its timer ends it.
+    ends_at: datetime | None = None
     #: Why it ended: reclaim, console, api, launch-failed; None while it lives.
     cause: str | None = None
     last_operation: str = "RunInstances"
@@ -275,6 +277,8 @@ class InMemoryCloud:
             while record.due and record.due[0][0] <= now:
                 at, state = record.due.pop(0)
                 self._set_state(record, at, state)
+            if record.ends_at is not None and record.ends_at <= now and record.is_live:
+                self._release(record, "timer", self._request_id())
             if record.state is None and record.history[-1][0] <= now - max(self.list_lag, self.lookup_lag):
                 del self._visible[record.id]
 
@@ -404,6 +408,30 @@ class InMemoryCloud:
 
         return await self._call("mark", effect, on_behalf_of, ids=(instance.id,))
 
+    async def set_timers(self, ids: Sequence[str], ends_at: datetime | None, on_behalf_of: str) -> None:
+        """See the port. One bad id refuses the whole batch."""
+        wanted = _at_most_100(ids)
+
+        def effect() -> None:
+            if ends_at is not None and ends_at < self._clock() + timedelta(minutes=5):
+                raise InvalidConfiguration("InvalidParameterValue", "ActionTime is too soon", self._request_id())
+            for record in self._live_records(wanted) if ends_at is not None else ():
+                record.ends_at = ends_at
+            for key in wanted if ends_at is None else ():
+                if key in self._visible:
+                    self._visible[key].ends_at = None
+
+        await self._call("set_timers", effect, on_behalf_of, ids=wanted)
+
+    def _live_records(self, ids: Sequence[str]) -> list[Record]:
+        records = [self._visible.get(key) for key in ids]
+        for key, record in zip(ids, records, strict=True):
+            if record is None or record.state is None:
+                raise InstanceGone("InvalidInstanceId.NotFound", key, self._request_id())
+            if not record.is_live:
+                raise InstanceBusy(f"UnsupportedOperation.InstanceState{record.state}", key, self._request_id())
+        return [record for record in records if record is not None]
+
     # --- what happens ------------------------------------------------------------------------------------------------
 
     async def _call(
@@ -462,6 +490,10 @@ class InMemoryCloud:
         if shelf is None:
             raise InvalidConfiguration("InvalidParameterValue.InstanceTypeNotFound", str(request.pool), request_id)
         self._refuse_unknown(request, request_id)
+        if request.ends_at is not None and request.ends_at < self._clock() + timedelta(minutes=5):
+            error = InvalidConfiguration("InvalidParameterValue", "ActionTime is too soon", request_id)
+            error.about = Part.TIMER
+            raise error
         if request.max_price is not None and request.max_price < shelf.price:
             raise PriceTooLow("InvalidParameterValue.InsufficientPrice", f"the price is {shelf.price}", request_id)
         if self.quota is not None and self.books.live.total() + request.count > self.quota:
@@ -504,6 +536,7 @@ class InMemoryCloud:
             due=self._fate(now + self.pending),
             last_request_id=request_id,
             image_id=request.template.image_id,
+            ends_at=request.ends_at,
         )
         self.books.instances[record.id] = self._visible[record.id] = record
         shelf = self.shelves[request.pool]

@@ -259,6 +259,9 @@ OUTSIDE = [
     outside("expiresAt", "tomorrow", "date-time"),
     outside("ttlSeconds", 59, "greater than or equal to 60"),
     outside("ttlSeconds", 315360001, "less than or equal to 315360000"),
+    outside("orphanProtection", {"afterSeconds": 899}, "greater than or equal to 900"),
+    outside("orphanProtection", {"afterSeconds": 2_592_001}, "less than or equal to 2592000"),
+    outside("orphanProtection", {}, "afterSeconds: Required value"),
     outside("maxAgeSeconds", 599, "greater than or equal to 600"),
     outside("maxAgeSeconds", 315360001, "less than or equal to 315360000"),
     outside("gang.holdSeconds", -1, "greater than or equal to 0"),
@@ -622,6 +625,11 @@ RULES = [
         {"expiresAt": "2026-12-24T18:00:00Z", "ttlSeconds": 3600},
         where="",
     ),
+    *refused(
+        "ends instances that no operator looks after",
+        {"orphanProtection": {"afterSeconds": 900}, "deletionPolicy": "Retain"},
+        where="",
+    ),
     *refused("must be an IPv4 address", {"template.privateIpAddresses[0]": "10.0.0.256"}),
     *refused("metadata keys must be", {"template.metadata": {"a b": "c"}}),
     *refused(
@@ -813,6 +821,8 @@ SENSE = [
     accepted(ttlSeconds=60),
     accepted(ttlSeconds=315360000),
     accepted(maxAgeSeconds=600),
+    accepted(orphanProtection={"afterSeconds": 900}),
+    accepted(orphanProtection={"afterSeconds": 2_592_000}, deletionPolicy="Delete"),
     *(accepted(capacityUnit=value) for value in ("Instance", "vCPU")),
     accepted(maxAgeSeconds=315360000, strategy={"type": "OnDelete", "maxSurge": 3, "pauseSeconds": 60}),
     accepted(

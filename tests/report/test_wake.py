@@ -32,7 +32,17 @@ from plan.given import (
 from plan.worlds import situations
 from spotcompute.model.desired import Adopt, Cordon, Cordons, Desired, Gang, Rollout
 from spotcompute.model.instance import InstanceState
-from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Member, StateRefusal, StateRefusalKind, Trouble
+from spotcompute.model.ledger import (
+    Adoption,
+    Cause,
+    Ledger,
+    Marking,
+    Member,
+    StateRefusal,
+    StateRefusalKind,
+    Timers,
+    Trouble,
+)
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.wishes import Wish
 from spotcompute.plan.actions import Learned
@@ -49,6 +59,13 @@ LEAVING = desired_of(0, deleting=True, retaining=True)
 ROLLING = desired_of(1, pools=[A], rollout=Rollout(1, 0))
 PATIENT = replace(ROLLING, rollout=Rollout(1, 0, seconds(600)))
 ONE_OLD = (member("ins-1", template_digest="000000000000"),)
+
+
+def bearing(left: float) -> Member:
+    """A member whose timer still runs for so many seconds."""
+    return member("ins-1", ends_at=NOW + seconds(left))
+
+
 TWO_RUN = all_running(ledger_of(*ONE_OLD, member("ins-4")))
 
 
@@ -261,6 +278,13 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         ),
         (NAMED, ledger_of(adoptions={"ins-9": Adoption("ins-9", ago(20), done=True)}), observed_of(), None),
         (DESIRED, ledger_of(), observed_of(), None),
+    ],
+    "timers are to be renewed": [
+        (desired_of(1, orphan_after=seconds(9000)), ledger_of(bearing(8000)), observed_of(instance("ins-1")), 2000),
+        (desired_of(1, orphan_after=seconds(9000)), ledger_of(bearing(5000)), observed_of(instance("ins-1")), 0),
+        (desired_of(1, orphan_after=seconds(9000)), ledger_of(bearing(5000)), observed_of(), None),
+        (DESIRED, ledger_of(bearing(8000), timers=Timers()), observed_of(instance("ins-1")), 5),
+        (DESIRED, ledger_of(ONE), observed_of(instance("ins-1")), None),
     ],
     "a released instance is still listed": [
         (DESIRED, ledger_of(ACCEPTED), observed_of(instance("ins-1")), 60),

@@ -24,7 +24,13 @@ ENVIRONMENT_TAG = "spotcompute-environment"
 CLUSTER_TAG = "spotcompute-cluster"
 ORPHAN_SWEEP = "orphan sweep"
 RETAINED_TAG = "spotcompute-retained"
-MUTATING = ("RunInstances", "TerminateInstances", "ModifyResourceTags")
+MUTATING = (
+    "RunInstances",
+    "TerminateInstances",
+    "ModifyResourceTags",
+    "DeleteInstancesActionTimer",
+    "ImportInstancesActionTimer",
+)
 
 #: How long a request may be on its way before its signature is too old.
 SIGNATURE_SECONDS = 300.0

@@ -68,7 +68,15 @@ LISTS = frozenset({"kube list", "cloud DescribeInstances"})
 
 #: How late a request that changes something may still arrive: nearly as long as its signature is good for.
 LATE_SECONDS = 280.0
-CHANGES = frozenset({"cloud RunInstances", "cloud TerminateInstances", "cloud ModifyResourceTags"})
+CHANGES = frozenset(
+    {
+        "cloud RunInstances",
+        "cloud TerminateInstances",
+        "cloud ModifyResourceTags",
+        "cloud DeleteInstancesActionTimer",
+        "cloud ImportInstancesActionTimer",
+    }
+)
 
 
 def cells_of(request: str) -> tuple[Cell, ...]:

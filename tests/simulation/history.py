@@ -228,6 +228,7 @@ class History:
             **self._strategy(name),
             **self._keeping(name),
         }
+        spec |= self._protecting(name, spec)
         if self.wishes is not None:
             spec = self.wishes.added_to(spec, self.world)
         spec |= self._adopting(name, spec)
@@ -255,6 +256,14 @@ class History:
             return {}
         self.world.features.add("retain")
         return {"deletionPolicy": "Retain"}
+
+    def _protecting(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
+        """Some instances bear timers, by dice of their own. They run longer than any history, so none may end one."""
+        rng = random.Random(f"{self.world.seed}/protecting/{name}")
+        if not self._with_keeping or "deletionPolicy" in spec or rng.random() >= 0.2:
+            return {}
+        self.world.features.add("timers")
+        return {"orphanProtection": {"afterSeconds": 2_592_000}}
 
     def _adopting(self, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         """Some environments take over what a person has bought, by dice of their own."""

@@ -658,6 +658,34 @@ async def account_forgotten(stage: Stage) -> None:
     await asyncio.sleep(220)
 
 
+@scenario()
+async def timers(stage: Stage) -> None:
+    """Timers are set at launch, renewed, taken off, and set again; one that stays unnoticed ends an instance later."""
+    stage.arm()
+    stage.create(2, orphanProtection={"afterSeconds": 900})
+    stage.start()
+    await asyncio.sleep(320)
+    stage.change("orphanProtection", None)
+    await asyncio.sleep(30)
+    stage.change("orphanProtection", {"afterSeconds": 900})
+    await asyncio.sleep(30)
+    stage.change("orphanProtection", None)
+    await asyncio.sleep(30)
+
+
+@scenario()
+async def timers_and_retain(stage: Stage) -> None:
+    stage.create(1, orphanProtection={"afterSeconds": 900})
+    stage.start()
+    await stage.ready()
+    await asyncio.sleep(20)
+    stage.change("orphanProtection", None)
+    stage.change("deletionPolicy", "Retain")
+    stage.arm()
+    stage.delete()
+    await asyncio.sleep(60)
+
+
 def scenario_of(name: str) -> Scenario:
     """The scenario of that name, on the site that the name says."""
     plain = name.removesuffix(ABROAD)

@@ -36,6 +36,7 @@ REQUESTS = {
     *("cloud " + action for action in ("RunInstances", "TerminateInstances", "InquiryPriceRunInstances")),
     "cloud GetCallerIdentity",
     "cloud ModifyResourceTags",
+    *("cloud " + what + "InstancesActionTimer" for what in ("Describe", "Delete", "Import")),
 }
 
 

@@ -90,6 +90,8 @@ MEANINGS = {
     ("ZonesCordoned", "False"): "What should close a zone for launches is not understood.",
     ("InstancesAdopted", "True"): "Every instance that was to be taken over is.",
     ("InstancesAdopted", "False"): "Some instances that are to be taken over are not, or not yet.",
+    ("OrphanProtected", "True"): "Instances end by themselves when the operator is gone for long.",
+    ("OrphanProtected", "False"): "Timers that end instances when the operator is gone are not all as the spec asks.",
     ("NodesKept", "False"): "The nodes of the instances cannot be looked after.",
     ("StateRefused", "True"): "The operator does not believe a part of the stored state.",
     ("StateRefused", "False"): "The stored state is believed.",

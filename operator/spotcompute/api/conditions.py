@@ -20,7 +20,8 @@ class ConditionType(StrEnum):
     READY is our own. RECONCILING and STALLED are the pair that kstatus reads (Flux, kubectl wait, Argo CD).
     STATE_REFUSED is present only while part of the stored state was refused lately, GANG_READY only for gangs,
     CORDONED only while a zone is closed for launches, NODES_KEPT only while nodes cannot be looked after, ADOPTED only
-    while the spec names instances to be taken over, COMPLETE only where instances are to work to an end.
+    while the spec names instances to be taken over, COMPLETE only where instances are to work to an end,
+    ORPHAN_PROTECTED only while instances have timers, or are to.
     """
 
     READY = "Ready"
@@ -32,6 +33,7 @@ class ConditionType(StrEnum):
     NODES_KEPT = "NodesKept"
     ADOPTED = "InstancesAdopted"
     COMPLETE = "Complete"
+    ORPHAN_PROTECTED = "OrphanProtected"
 
 
 class Reason(StrEnum):
@@ -69,6 +71,10 @@ class Reason(StrEnum):
     ADOPTING = "Adopting"
     ADOPTED = "AllAdopted"
     ADOPTION_REFUSED = "AdoptionRefused"
+    TIMERS_SET = "TimersSet"
+    SETTING_TIMERS = "SettingTimers"
+    TIMERS_REFUSED = "TimersRefused"
+    REMOVING_TIMERS = "RemovingTimers"
     CORDONED = "CordonInForce"
     CORDON_UNREADABLE = "CordonUnreadable"
     NODES_NOT_KEPT = "NodesNotKept"

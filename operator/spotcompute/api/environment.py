@@ -127,6 +127,7 @@ class Environment:
 
         While the object is being deleted, it asks for nothing.
         """
+        retaining = self.deleting and self.retains
         return Desired(
             ownership=ownership,
             owner=owner_label(self.namespace, self.name),
@@ -158,9 +159,10 @@ class Environment:
             paused=spec.paused,
             instance_objects=spec.instance_objects,
             deleting=self.deleting,
-            retaining=self.deleting and self.retains,
+            retaining=retaining,
             expires_at=spec.expires(self.created_at),
             drain_limit=spec.nodes.resolved().drain_limit if spec.nodes else None,
+            orphan_after=spec.orphan_protection.after if (spec.orphan_protection and not retaining) else None,
         )
 
     def spec_to_release(self) -> Spec:

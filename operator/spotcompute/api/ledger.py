@@ -30,6 +30,7 @@ from spotcompute.model.ledger import (
     StateRefusal,
     TagSearch,
     Termination,
+    Timers,
     TypeSize,
     WorkCount,
 )
@@ -63,7 +64,8 @@ class _Lot(NamedTuple):
     """`_Lot` holds the members of one launch that are in the same state: 2,000 of them must fit into one object.
 
     `pool` and `template` are places in the ledger's lists of them, and -1 is none. `launched_at` is in seconds since
-    1970. `flags` is the sum of `_SEEN` … `_ON_DEMAND`.
+    1970. `flags` is the sum of `_SEEN` … `_ON_DEMAND`, and of `_ENDS` times the place in the list of ends, counted from
+    1.
     """
 
     pool: int
@@ -76,6 +78,9 @@ class _Lot(NamedTuple):
 
 #: The bits of `flags`, each true of every member of the lot.
 _SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND = 1, 2, 4, 8
+
+#: What comes above these bits. A version that knows no timers reads the bits, and nothing else.
+_ENDS = 16
 
 #: Fields of the ledger's dataclasses that have another name in `status.ledger`: name in the code to name there. A
 #: renamed field keeps its old name there. Otherwise an operator could not read what an earlier version has written.
@@ -99,6 +104,7 @@ class _LedgerModel(BaseModel):
     members: tuple[Member, ...] = ()
     pools: tuple[Pool, ...] = ()
     templates: tuple[str, ...] = ()
+    ends: tuple[datetime, ...] = ()
     lots: tuple[_Lot, ...] = ()
     rests: tuple[Backoff, ...] = ()
     quarantine_until: datetime | None = None
@@ -127,6 +133,7 @@ class _LedgerModel(BaseModel):
     adoptions: tuple[Adoption, ...] = ()
     tag_search: TagSearch | None = None
     work: WorkCount | None = None
+    timers: Timers | None = None
 
 
 def encode(ledger: Ledger) -> dict[str, Any]:
@@ -136,6 +143,7 @@ def encode(ledger: Ledger) -> dict[str, Any]:
     alike = [member for member in members if not _stands_alone(member)]
     pools = sorted({member.pool for member in alike})
     templates = sorted({member.template_digest for member in alike if member.template_digest is not None})
+    ends = sorted({member.ends_at for member in alike if member.ends_at is not None})
     flat = _LedgerModel.model_construct(
         environment_id=ledger.environment_id,
         sequence=ledger.sequence,
@@ -143,7 +151,8 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         members=tuple(alone),
         pools=tuple(pools),
         templates=tuple(templates),
-        lots=_lots(alike, pools, templates),
+        ends=tuple(ends),
+        lots=_lots(alike, pools, templates, ends),
         rests=tuple(sorted(ledger.backoffs.values(), key=lambda backoff: backoff.pool or ("", ""))),
         quarantine_until=ledger.quarantine_until,
         quarantine_looks=ledger.quarantine_looks,
@@ -170,9 +179,14 @@ def encode(ledger: Ledger) -> dict[str, Any]:
         self_ends=ledger.self_ends,
         tag_search=ledger.tag_search,
         work=ledger.work,
+        timers=ledger.timers,
         adoptions=tuple(ledger.adoptions[key] for key in sorted(ledger.adoptions)),
     )
-    encoded = flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True)
+    return _in_order(flat.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_defaults=True))
+
+
+def _in_order(encoded: dict[str, Any]) -> dict[str, Any]:
+    """Returns the same with its sets sorted, so that equal ledgers have equal texts."""
     for intent in encoded.get("intents", ()):
         if "found" in intent:
             intent["found"] = sorted(intent["found"])
@@ -188,12 +202,16 @@ def _stands_alone(member: Member) -> bool:
     return any(mark is not None for mark in marks)
 
 
-def _lots(members: Sequence[Member], pools: Sequence[Pool], templates: Sequence[str]) -> tuple[_Lot, ...]:
+def _lots(
+    members: Sequence[Member], pools: Sequence[Pool], templates: Sequence[str], ends: Sequence[datetime]
+) -> tuple[_Lot, ...]:
     found: dict[tuple[int, int, int | None, float, int], list[str]] = {}
     place_of_pool = {pool: place for place, pool in enumerate(pools)}
     place_of_template = {template: place for place, template in enumerate(templates)}
+    place_of_end = {end: place for place, end in enumerate(ends, 1)}
     for member in members:
         flags = _flags_of(member)
+        flags += 0 if member.ends_at is None else _ENDS * place_of_end[member.ends_at]
         template = -1 if member.template_digest is None else place_of_template[member.template_digest]
         key = (place_of_pool[member.pool], template, member.sequence, member.launched_at.timestamp(), flags)
         found.setdefault(key, []).append(member.id)
@@ -219,6 +237,7 @@ def _members_of(flat: _LedgerModel) -> Iterator[Member]:
 def _members_in(lot: _Lot, flat: _LedgerModel) -> Iterator[Member]:
     pool = flat.pools[_place(lot.pool)]
     template = None if lot.template == -1 else flat.templates[_place(lot.template)]
+    ends_at = flat.ends[_place(lot.flags // _ENDS - 1)] if lot.flags >= _ENDS else None
     launched_at = datetime.fromtimestamp(lot.launched_at, UTC)
     seen, arrived, verified, on_demand = (bool(lot.flags & bit) for bit in (_SEEN, _ARRIVED, _VERIFIED, _ON_DEMAND))
     for instance_id in lot.ids:
@@ -232,6 +251,7 @@ def _members_in(lot: _Lot, flat: _LedgerModel) -> Iterator[Member]:
             arrived=arrived,
             verified=verified,
             on_demand=on_demand,
+            ends_at=ends_at,
         )
 
 
@@ -285,6 +305,7 @@ def decode(raw: Any) -> Ledger:
         self_ends=flat.self_ends,
         tag_search=flat.tag_search,
         work=flat.work,
+        timers=flat.timers,
         adoptions={one.id: one for one in flat.adoptions},
     )
 
@@ -311,6 +332,7 @@ _MOMENTS: dict[type, list[str]] = {
         Marking,
         Adoption,
         TagSearch,
+        Timers,
         Backoff,
         StateRefusal,
         PoolTrust,
@@ -325,7 +347,8 @@ def _moments(flat: _LedgerModel, members: Sequence[Member]) -> Iterator[datetime
     """Yields every time in a ledger."""
     terminations = (member.termination for member in members)
     markings = [*(one.marking for one in members), *(one.marking for one in flat.adoptions)]
-    single = filter(None, (*terminations, *markings, flat.tag_search, flat.refused, flat.spending, flat.self_ends))
+    alone = (flat.tag_search, flat.timers, flat.refused, flat.spending, flat.self_ends)
+    single = filter(None, (*terminations, *markings, *alone))
     for entry in (*flat.intents, *members, *flat.adoptions, *flat.rests, *flat.reputations, *single):
         yield from filter(None, (getattr(entry, name) for name in _MOMENTS[type(entry)]))
     yield from (*flat.quarantine_looks, *flat.interruptions)

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
+from spotcompute.api.orphan_protection import OrphanProtectionSpec
 from spotcompute.api.schema import SpecPart, rule
 from spotcompute.api.times import from_text
 from spotcompute.model.desired import Runs
@@ -98,6 +99,12 @@ class Lifetime(SpecPart):
     def runs(self, replicas: int) -> Runs | None:
         """Returns how many machines are to work to their end. None when none is."""
         return Runs(replicas, self.max_attempts or ATTEMPTS) if self.ends_once else None
+
+    orphan_protection: OrphanProtectionSpec | None = Field(
+        default=None,
+        description="Instances end by themselves when no operator looks after them any more: the cloud keeps a timer"
+        " for each, and the operator renews it. Left out: they run on, and cost money, until they are ended by hand.",
+    )
 
     @property
     def max_age(self) -> timedelta | None:

@@ -21,6 +21,7 @@ from spotcompute.api.gang import GangSpec
 from spotcompute.api.lifetime import STOP_RULES, Lifetime, Moment
 from spotcompute.api.nodes_spec import NodesSpec
 from spotcompute.api.on_demand import OnDemandSpec
+from spotcompute.api.orphan_protection import ORPHAN_RULE
 from spotcompute.api.pools import PlacementSpec, RequirementsSpec
 from spotcompute.api.scale_in import ScaleInSpec
 from spotcompute.api.schema import MAX_REPLICAS, Price, SpecPart, checked, rule
@@ -258,6 +259,7 @@ class Spec(Lifetime):
             *REPLACEMENT_RULES,
             UNIT_RULE,
             *STOP_RULES,
+            ORPHAN_RULE,
             rule(
                 "!(has(self.expiresAt) && has(self.ttlSeconds))",
                 "expiresAt and ttlSeconds both say when the environment expires: remove one of the two",

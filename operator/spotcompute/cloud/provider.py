@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
 from typing import Protocol
 
@@ -28,7 +29,8 @@ class CloudProvider(Protocol):
     """`CloudProvider` is one key of an account in one region. Every method raises CloudError.
 
     A call sends at most one HTTP request per page, but repeats a later page that was refused for the rate; only
-    `list_price` and `mark` may send two. `on_behalf_of` names the environment of a call, so that waiting environments
+    `list_price` and `mark` may send two, and
+    `set_timers` three. `on_behalf_of` names the environment of a call, so that waiting environments
     are served in turn.
     """
 
@@ -119,5 +121,15 @@ class CloudProvider(Protocol):
         With `ownership` it belongs to that environment, called `owner`, from then on, and bears its mark. With None it
         belongs to no environment, and its tags say that `owner` has left it. Other tags stay as they are. To repeat it
         is harmless. Lists may show the former tags for minutes. Source: Tag API 2018-08-13, ModifyResourceTags.
+        """
+        ...
+
+    async def set_timers(self, ids: Sequence[str], ends_at: datetime | None, on_behalf_of: str) -> None:
+        """Has the cloud end up to 100 instances at `ends_at` by itself; None: takes their timers off.
+
+        `ends_at` is in whole seconds and more than five minutes ahead. An instance has one timer, so those that differ
+        are deleted first: when an error comes after that, instances may have none. To repeat it is harmless. One bad id
+        may refuse the whole batch. Source: CVM API 2017-03-12, DescribeInstancesActionTimer,
+        DeleteInstancesActionTimer, ImportInstancesActionTimer.
         """
         ...

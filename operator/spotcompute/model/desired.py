@@ -237,7 +237,8 @@ class Desired:
     has passed: then `replicas` is 0. Older instances than `max_age` are replaced. `unit` is what `replicas` counts, and
     every other number of instances with it; `vcpu_of_type` holds the vCPU of the types that are known. `drain_limit` is
     how long a node's pods have to leave before its instance is released, and None without nodes. With `runs` an
-    instance that powers itself off is not replaced: its work is done.
+    instance that powers itself off is not replaced: its work is done. `orphan_after` is how long instances
+    outlive the operator at most, and None when they do so for ever.
     """
 
     ownership: Ownership
@@ -278,6 +279,7 @@ class Desired:
     expires_at: datetime | None = None
     expired: bool = False
     drain_limit: timedelta | None = None
+    orphan_after: timedelta | None = None
 
     @property
     def has_nodes(self) -> bool:

@@ -9,6 +9,7 @@ import hashlib
 import json
 from collections.abc import Collection
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
@@ -88,7 +89,7 @@ class LaunchRequest:
     instances are bought at the list price, and there is no bid. `owner` names the environment for people and for the
     search for orphans (`model.identity.owner_label`). `user_data_digest` stands for the user data, which may be a
     secret. The user data itself is passed separately when the request is sent, so that this value can be written to
-    status.
+    status. At `ends_at` the cloud ends the instances by itself, unless their timers are renewed; None: it never does.
     """
 
     pool: Pool
@@ -102,6 +103,7 @@ class LaunchRequest:
     subnet_id: str | None = None
     user_data_digest: str | None = None
     on_demand: bool = False
+    ends_at: datetime | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Returns the request as JSON values without empty fields. `digest` is computed from it."""
@@ -142,6 +144,7 @@ class Part(StrEnum):
     SERVICES = "services"
     TAGS = "tags"
     METADATA = "metadata"
+    TIMER = "timer"
 
 
 def parts_of(request: LaunchRequest) -> tuple[Part, ...]:
@@ -237,4 +240,4 @@ def _jsonable(value: Any) -> Any:
         return [_jsonable(item) for item in value]
     if isinstance(value, Decimal):
         return format(value.normalize(), "f")
-    return value
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -92,7 +92,8 @@ class Intent:
     when this or an earlier process last sent it, and None when that is not known. `answer_lost` is True once an attempt
     had no usable answer: after that a refusal proves nothing. `found` holds the ids of its instances that were found by
     name. `bid` is the highest price of its request, and None for the market price. With `on_demand` there is no bid.
-    `subnet_id` is that of its request where the spec gives several subnets of the zone, otherwise None.
+    `subnet_id` is that of its request where the spec gives several subnets of the zone, otherwise None. `ends_at` is
+    the moment of the timer that its instances get, and None without one.
     """
 
     sequence: int
@@ -109,6 +110,7 @@ class Intent:
     bid: Decimal | None = None
     on_demand: bool = False
     subnet_id: str | None = None
+    ends_at: datetime | None = None
 
     @property
     def missing(self) -> int:
@@ -164,7 +166,7 @@ class Member:
     instance has been seen since `transient_since`. PENDING is left out: it lasts since the launch.
     `kept_since` is when it failed, while a mark keeps it nevertheless. `notice_at` is when the notice of its
     interruption was first believed. `marking` is set while its tags are changed, so that it outlives a deleted
-    environment.
+    environment. `ends_at` is the moment of the timer that ends it, as it was last set, and None when none is known.
     """
 
     id: str
@@ -184,6 +186,7 @@ class Member:
     kept_since: datetime | None = None
     notice_at: datetime | None = None
     marking: Marking | None = None
+    ends_at: datetime | None = None
 
     @property
     def claims_end(self) -> bool:
@@ -314,6 +317,28 @@ class Adoption:
 
 
 @dataclass(frozen=True, slots=True)
+class Timers:
+    """`Timers` says that instances bear timers, or may, and what became of the last change of these.
+
+    `sent_at` is when one was last sent, `answered` whether the cloud has answered it, and `doubtful_at` when one was
+    last sent without a usable answer. `obstacle` says in the cloud's words why the last one failed, `lasting` that this
+    will not pass by itself soon, and `forbidden` that the key lacks a right. `not_at_launch_since` is since when
+    launches do without, because the cloud has refused one for its timer. With `removing` the timers are being taken
+    off.
+    """
+
+    sent_at: datetime | None = None
+    answered: bool = False
+    doubtful_at: datetime | None = None
+    attempts: int = 0
+    obstacle: str | None = None
+    lasting: bool = False
+    forbidden: bool = False
+    not_at_launch_since: datetime | None = None
+    removing: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TagSearch:
     """`TagSearch` says since when instances with a tag are searched for. `tag` is its key and value, with = between."""
 
@@ -343,7 +368,7 @@ class Ledger:
     released. `reclaimed` counts the spot instances that ended or vanished without a known request.
     `self_ends` is set while instances have ended by themselves lately. `adoptions` holds what the spec names to be
     taken over, `tag_search` since when it is searched for by a tag. `work` is set once a machine is gone that was to
-    work to its end.
+    work to its end. `timers` is set while instances may bear timers.
     """
 
     environment_id: str
@@ -377,6 +402,7 @@ class Ledger:
     adoptions: Mapping[str, Adoption] = field(default_factory=dict)
     tag_search: TagSearch | None = None
     work: WorkCount | None = None
+    timers: Timers | None = None
 
     @property
     def is_blank(self) -> bool:

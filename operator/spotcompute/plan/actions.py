@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
 
 from spotcompute.cloud.errors import CloudError
@@ -58,7 +59,18 @@ class Mark:
     because: str
 
 
-Action = Launch | Terminate | Mark
+@dataclass(frozen=True, slots=True)
+class SetTimers:
+    """`SetTimers` has the cloud end instances at `ends_at` by itself, whatever timers they had; None: not at all.
+
+    That it is sent is recorded in the plan's ledger.
+    """
+
+    instance_ids: tuple[str, ...]
+    ends_at: datetime | None
+
+
+Action = Launch | Terminate | Mark | SetTimers
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,4 +137,16 @@ class Marked:
     result: str | CloudError | Postponed
 
 
-Outcome = Launched | Terminated | Marked
+@dataclass(frozen=True, slots=True)
+class TimersSet:
+    """`TimersSet` is what became of timers: the instances that have the one asked for, and the last error, if any.
+
+    What is in neither was left for the next run.
+    """
+
+    instance_ids: tuple[str, ...]
+    ends_at: datetime | None
+    error: CloudError | None = None
+
+
+Outcome = Launched | Terminated | Marked | TimersSet

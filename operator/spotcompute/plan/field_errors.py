@@ -46,6 +46,7 @@ _FIELDS = {
     Part.PLACEMENT_GROUP: "spec.template.disasterRecoverGroupIds",
     Part.HPC_CLUSTER: "spec.template.hpcClusterId",
     Part.METADATA: "spec.template.metadata",
+    Part.TIMER: "spec.orphanProtection",
     Part.PROJECT: "spec.template.projectId",
     Part.SERVICES: "spec.template.enhancedService",
     Part.TAGS: "spec.template.tags",

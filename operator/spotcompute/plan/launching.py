@@ -5,7 +5,7 @@ Apart from `planner`, which asks these questions in order, so that `report` can 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -22,6 +22,7 @@ from spotcompute.plan.limits import is_within_limits
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import subnet_to_ask
+from spotcompute.plan.timers import end_at_launch, may_have_its_timer
 from spotcompute.plan.work import attempts_left
 
 #: Launches committed and sent together, when one call cannot take all that is missing (100 instances each).
@@ -36,9 +37,8 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     rebuilt, instances cannot be counted yet, and the launch may never have been sent.
     """
     desired, ledger, now = situation.desired, situation.ledger, situation.now
-    asked = desired.within(intent.pool.zone, intent.subnet_id)
-    request = request_for(asked, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
-    if request is None or request.digest != intent.digest or intent.found or ledger.quarantine_until is not None:
+    request = _request_again(intent, desired)
+    if request is None or intent.found or ledger.quarantine_until is not None:
         return False
     if cordon_of(desired, intent.pool.zone, now) is not None:
         return False
@@ -50,6 +50,16 @@ def may_be_repeated(intent: Intent, situation: Situation) -> bool:
     fits = is_countable(ledger, desired) and others < places(ledger, desired)
     in_time = timedelta(0) <= now - intent.created_at < situation.policy.replay_window
     return is_authentic and fits and in_time and not may_await_answer(intent, now, situation.policy)
+
+
+def _request_again(intent: Intent, desired: Desired) -> LaunchRequest | None:
+    """Returns the request of the launch as the spec makes it now. Returns None when that is another one, or none."""
+    asked = desired.within(intent.pool.zone, intent.subnet_id)
+    request = request_for(asked, intent.pool, intent.count, intent.sequence, intent.bid, intent.on_demand)
+    if request is None or not may_have_its_timer(intent, desired):
+        return None
+    request = replace(request, ends_at=intent.ends_at)
+    return request if request.digest == intent.digest else None
 
 
 def may_await_answer(intent: Intent, now: datetime, policy: Policy) -> bool:
@@ -104,6 +114,7 @@ def launch_of(choice: Choice, count: int, sequence: int, situation: Situation) -
     request = build_request(
         situation.desired.within(zone, subnet_id), choice.pool, count, sequence, choice.bid, choice.on_demand
     )
+    request = replace(request, ends_at=end_at_launch(situation.desired, situation.ledger, situation.now))
     intent = Intent(
         sequence=sequence,
         token=launch_token(request.ownership, sequence, request.digest),
@@ -116,6 +127,7 @@ def launch_of(choice: Choice, count: int, sequence: int, situation: Situation) -
         bid=choice.bid,
         on_demand=choice.on_demand,
         subnet_id=subnet_id,
+        ends_at=request.ends_at,
     )
     price = price_of(choice.pool, choice.on_demand, market)
     vcpu = market.vcpu(choice.pool)

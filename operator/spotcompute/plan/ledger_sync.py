@@ -192,6 +192,7 @@ class _LedgerSync:
                 intent.sequence,
                 seen=True,
                 on_demand=instance.on_demand,
+                ends_at=intent.ends_at,
             )
             self.ledger = self.ledger.with_member(member)
 

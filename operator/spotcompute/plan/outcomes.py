@@ -22,13 +22,15 @@ from spotcompute.cloud.errors import (
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.instance import TRANSIENT_STATES, Instance
+from spotcompute.model.launch import Part
 from spotcompute.model.ledger import Backoff, Intent, Ledger, Marking, Member, Termination, Trouble
 from spotcompute.model.offering import ON_DEMAND, whole_subnet, whole_zone
-from spotcompute.plan.actions import Launch, Launched, Learned, Marked, Outcome, Postponed, Terminated
+from spotcompute.plan.actions import Launch, Launched, Learned, Marked, Outcome, Postponed, Terminated, TimersSet
 from spotcompute.plan.backoff import OF_THE_ACCOUNT, SPLITTABLE, Failure, backoff_after, trouble_of
 from spotcompute.plan.release import condition_of
 from spotcompute.plan.situation import Situation
 from spotcompute.plan.subnets import open_subnets
+from spotcompute.plan.timers import with_timers_set, without_timer_at_launch
 
 #: Troubles that a sale does not disprove: an instance came, and then did not last.
 _OF_LASTING = frozenset({Trouble.LAUNCH_FAILED, Trouble.EARLY_LOSS})
@@ -55,6 +57,9 @@ def apply_outcomes(situation: Situation, outcomes: Sequence[Outcome], learned: L
         if isinstance(outcome, Marked):
             ledger = _with_mark(situation.with_ledger(ledger), outcome)
             activities += _mark_activity(outcome, situation.now)
+            continue
+        if isinstance(outcome, TimersSet):
+            ledger = with_timers_set(situation.with_ledger(ledger), outcome)
             continue
         launch = _LaunchOutcome(situation.with_ledger(ledger), outcome.launch, learned)
         launch.apply(outcome)
@@ -117,6 +122,7 @@ class _LaunchOutcome:
                     intent.template_digest,
                     intent.sequence,
                     on_demand=intent.on_demand,
+                    ends_at=intent.ends_at,
                 )
                 self.ledger = self.ledger.with_member(member)
         self.ledger = self.ledger.without_intent(intent.sequence).without_backoff(None)
@@ -145,7 +151,9 @@ class _LaunchOutcome:
         trouble = trouble_of(error)
         if self._desired.one_time and isinstance(error, NotSent):
             self.ledger = replace(self.ledger, attempted_generation=None)
-        if self._may_ask_for_fewer(trouble):
+        if self._intent.ends_at is not None and error.about is Part.TIMER:
+            self.ledger = without_timer_at_launch(self.ledger, error, self._now)
+        elif self._may_ask_for_fewer(trouble):
             room = {**self.learned.room_below, self._intent.pool: self._intent.count}
             self.learned = replace(self.learned, room_below=room)
         else:

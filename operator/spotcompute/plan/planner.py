@@ -42,6 +42,7 @@ from spotcompute.plan.retaining import letting_go
 from spotcompute.plan.retirement import in_order_of_leaving, is_protected, staying
 from spotcompute.plan.rollout import surging, to_retire
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.timers import with_timers
 
 
 def make_plan(situation: Situation, learned: Learned) -> Plan:
@@ -53,10 +54,14 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     first seconds, in which another process may still wait for the answer. An empty plan means that nothing is to be
     done.
     """
+    ledger, timers = with_timers(situation)
+    situation = situation.with_ledger(ledger)
     if situation.desired.paused and not situation.desired.deleting:
-        return Plan(situation.ledger)
+        return Plan(ledger, timers)
     if situation.desired.retaining:
         situation = situation.with_ledger(taking_over(situation)[0])
+        if situation.ledger.timers is not None:  # a timer would end what is kept
+            return Plan(situation.ledger, timers)
         ledger, mark = letting_go(situation)
         return Plan(ledger, (mark,) if mark is not None else ())
     situation = situation.with_ledger(_with_clocks(situation))
@@ -68,7 +73,7 @@ def make_plan(situation: Situation, learned: Learned) -> Plan:
     situation = situation.with_ledger(ledger)
     ledger, launches = _launches(situation, learned)
     marks = (mark,) if mark is not None else ()
-    return Plan(ledger, (*releases, *marks, *replays, *launches), (*notices, *activities))
+    return Plan(ledger, (*releases, *marks, *timers, *replays, *launches), (*notices, *activities))
 
 
 def _with_clocks(situation: Situation) -> Ledger:
@@ -193,6 +198,7 @@ def _replays(situation: Situation) -> tuple[Ledger, tuple[Action, ...]]:
             intent.bid,
             intent.on_demand,
         )
+        request = replace(request, ends_at=intent.ends_at)
         replays.append(Launch(marked, request, "its outcome is unknown: the same request under the same token", True))
     return ledger, tuple(replays)
 

@@ -15,7 +15,19 @@ from spotcompute.cloud.errors import OF_ONE_INSTANCE, CloudError, OutcomeUnknown
 from spotcompute.cloud.few import few_at_once
 from spotcompute.cloud.provider import CloudProvider, LaunchReceipt
 from spotcompute.model.instance import Instance, Ownership
-from spotcompute.plan.actions import Launch, Launched, Mark, Marked, Outcome, Plan, Postponed, Terminate, Terminated
+from spotcompute.plan.actions import (
+    Launch,
+    Launched,
+    Mark,
+    Marked,
+    Outcome,
+    Plan,
+    Postponed,
+    SetTimers,
+    Terminate,
+    Terminated,
+)
+from spotcompute.reconcile.timers import set_timers
 
 #: CVM's limit of ids per TerminateInstances call.
 TERMINATE_BATCH = 100
@@ -41,7 +53,7 @@ Claim = Callable[[str], bool]
 async def perform(
     plan: Plan, provider: CloudProvider, user_data: str | None, environment: str, claim: Claim = lambda _: True
 ) -> list[Outcome]:
-    """Carries out the plan: releases first, one after the other, then tags and launches, some at the same time.
+    """Carries out the plan: releases first, one after the other, then tags, timers and launches, some at the same time.
 
     A launch takes the cloud some seconds, so launches that waited for each other would not use the rate of the account.
     What launches have brought comes before what was refused, because the refusal is about what was left after them.
@@ -53,6 +65,8 @@ async def perform(
                 outcomes.append(Terminated(ids, action.cause, action.because, result))
         elif isinstance(action, Mark):
             outcomes += await _Marks(action, provider, environment, claim).send()
+        elif isinstance(action, SetTimers):
+            outcomes.append(await set_timers(action, provider, environment))
     launches = [action for action in plan.actions if isinstance(action, Launch)]
     answers = await _Launches(provider, user_data, environment).send(launches)
     return outcomes + sorted(answers, key=lambda answer: not isinstance(answer.result, LaunchReceipt))

@@ -18,12 +18,14 @@ import structlog
 from spotcompute.api.conditions import ConditionType, seconds_until_true
 from spotcompute.api.environment import Environment
 from spotcompute.api.events import Event
+from spotcompute.api.spec import Spec
 from spotcompute.cloud.accounts import Accounts
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.kube.account_registry import AccountRef
 from spotcompute.kube.cluster import Cluster
 from spotcompute.kube.names import FINALIZER
 from spotcompute.kube.port import Conflict, Forbidden, Invalid, KubeError, KubeObject, NotFound
+from spotcompute.kube.sources import UserData
 from spotcompute.model.activity import Activity
 from spotcompute.model.instance import Ownership
 from spotcompute.model.ledger import Ledger
@@ -126,6 +128,9 @@ class Reconciler:
             return self._policy.poll_interval.total_seconds()
         for _ in _rounds():
             plan = self._plan(run)
+            if not plan.actions and run.problem is not None:
+                problem = run.problem
+                raise Problem(problem.conclusion, problem.retry_after, run.situation.ledger)
             if not plan.actions:
                 return await self._report(run)
             await self._commit(run)
@@ -173,12 +178,27 @@ class Reconciler:
                 await self._recorder.warn(run.raw, Event("Warning", "SecretKept", kept))
             account = AccountRef(environment.namespace, environment.secret, spec.region, environment.role)
             await self._cluster.account_registry.add(account)
-        user_data = await self._reach.user_data(environment, spec)
+        user_data = await self._user_data(run, environment, spec)
         if user_data is not None and user_data.hint and not environment.deleting:
             await self._recorder.warn(run.raw, Event("Warning", "UserDataLooksEncoded", user_data.hint))
         ownership = Ownership(self._cluster.id, ledger.environment_id)
         desired = environment.desired(spec, ownership, user_data.digest if user_data else None)
+        desired = desired if run.problem is None else replace(desired, paused=True)
         run.target = Target(environment, desired, user_data, access)
+
+    async def _user_data(self, run: _Run, environment: Environment, spec: Spec) -> UserData | None:
+        """Returns what instances run at their first start. Raises `Problem` when it cannot be had.
+
+        With timers the problem is kept for the end of the run: until then they are renewed, as while paused. Otherwise
+        a lost Secret, of which running instances need nothing, would end them.
+        """
+        try:
+            return await self._reach.user_data(environment, spec)
+        except Problem as problem:
+            if spec.orphan_protection is None:
+                raise
+            run.problem = problem
+            return None
 
     async def _observe(self, run: _Run, ledger: Ledger) -> None:
         """Looks at the cloud. Raises `Problem` when it does not show everything."""
@@ -359,5 +379,6 @@ class _Run:
     record: RunRecord
     activities: list[Activity]
     learned: Learned = field(default_factory=Learned)
+    problem: Problem | None = None  # with which the run ends, once what can be done in spite of it is done
     target: Target = field(init=False)  # once it is desired
     situation: Situation = field(init=False)  # once it is observed

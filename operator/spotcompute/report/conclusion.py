@@ -290,7 +290,7 @@ def _deleting(situation: Situation, blocked: Why | None) -> Conclusion:
 def _retaining(ledger: Ledger) -> Conclusion:
     """Returns what the deletion of an environment waits for whose instances are kept."""
     members = [ledger.members[key] for key in sorted(ledger.members)]
-    reasons = []
+    reasons = ["the timers of orphanProtection, which are taken off first"] if ledger.timers is not None else []
     if members:
         shown = f"{number_of(members, 'instance')} until the cloud shows that they belong to no environment: "
         reasons.append(shown + _named([(one, one.marking.obstacle if one.marking else None) for one in members]))

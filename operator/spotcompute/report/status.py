@@ -37,6 +37,7 @@ from spotcompute.report.cordon import cordon_condition
 from spotcompute.report.cost import cost_status, optional_money, summed_up, with_spending
 from spotcompute.report.history import appended, settled
 from spotcompute.report.quote import with_first_error
+from spotcompute.report.timers import timers_condition
 from spotcompute.report.work import complete_condition
 
 #: With more instances than this, `status.instances` shows the `NOTEWORTHY` first ones, and `status.instanceIDs` all.
@@ -217,6 +218,7 @@ def _conditions(previous: Mapping[str, Any], situation: Situation, conclusion: C
         *gang_condition(situation),
         *cordon_condition(situation),
         *adoption_condition(situation),
+        *timers_condition(situation),
         *nodes_condition(situation),
         *complete_condition(situation),
     )

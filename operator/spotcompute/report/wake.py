@@ -25,6 +25,7 @@ from spotcompute.plan.notices import lives_on_at
 from spotcompute.plan.retaining import next_marking
 from spotcompute.plan.rollout import comes_of_age_next, outdated, pause_end, surging
 from spotcompute.plan.situation import Situation
+from spotcompute.plan.timers import next_change
 
 #: Never sooner than this, so that no mistake becomes a hot loop.
 SOONEST = timedelta(milliseconds=100)
@@ -349,6 +350,7 @@ RULES: tuple[tuple[str, Rule], ...] = (
     ("the quarantine ends", _quarantine),
     ("an instance is to be left", _retaining),
     ("an instance is to be taken over", next_adoption),
+    ("timers are to be renewed", next_change),
     ("a released instance is still listed", _release_without_effect),
     ("a release is under way", _release_under_way),
     ("an instance is not listed", _unlisted),

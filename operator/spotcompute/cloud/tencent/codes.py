@@ -385,6 +385,9 @@ BY_ACTION: Mapping[str, Mapping[str, type[CloudError]]] = {
     },
     # The instance is the resource. Source: Tag API 2018-08-13, error codes of the action.
     "ModifyResourceTags": {"InvalidParameterValue.ResourceIdInvalid": InstanceGone},
+    # A timer that was read just before has done its work, is gone, or another request has set one meanwhile.
+    "DeleteInstancesActionTimer": {"InvalidParameterValue": InstanceBusy, "UnsupportedOperation": InstanceBusy},
+    "ImportInstancesActionTimer": {"FailedOperation.MutActionTimerExist": InstanceBusy},
 }
 
 #: Prefixes of codes that are not listed above. The longest match wins. Source: platform docs, "Common error codes".
@@ -434,6 +437,7 @@ def _by_prefix(code: str) -> type[CloudError]:
 #: Words in a code, or otherwise in its message, and the part of the request they are about. The first match counts, so
 #: a pattern that covers two parts stands before a pattern for one of them.
 _WORDS: tuple[tuple[str, Part], ...] = (
+    ("ActionTime", Part.TIMER),
     ("Image", Part.IMAGE),
     ("Hpc", Part.HPC_CLUSTER),
     ("DisasterRecover", Part.PLACEMENT_GROUP),

@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, TypeVar
@@ -44,6 +45,8 @@ from spotcompute.cloud.tencent.translate import (
     launch_parameters,
     mark_parameters,
     offerings_from,
+    timer_of,
+    timers_that_differ,
 )
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, Part, Template
@@ -51,7 +54,8 @@ from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
 
-#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10, 20 and 20 calls a second.
+#: How often an account is asked, by action. The documented limits are 10, 10, 40, 40, 10, 20 and 20 calls a second,
+#: and 10 for each of the actions about timers.
 #: Launches decide how long an environment waits, and use nearly all of it: all calls of a second at once, and then none
 #: for a twentieth of a second more, because requests do not arrive as evenly as they leave. Of the others a tenth is
 #: left to other programs. Source: CVM API category table and the actions' pages.
@@ -63,6 +67,9 @@ RATES = {
     "InquiryPriceRunInstances": Rate.even(9.0),
     "GetCallerIdentity": Rate.even(18.0),
     "ModifyResourceTags": Rate.even(18.0),
+    "DescribeInstancesActionTimer": Rate.even(9.0),
+    "DeleteInstancesActionTimer": Rate.even(9.0),
+    "ImportInstancesActionTimer": Rate.even(9.0),
 }
 
 #: Instances that a list shows in a second at the documented 40 calls. Each page begins a little before the last ended.
@@ -238,6 +245,21 @@ class TencentProvider:
         """Calls TerminateInstances once, for 1 to 100 ids."""
         answer = await self._client.call("TerminateInstances", {"InstanceIds": _at_most_a_page(ids)}, on_behalf_of)
         return _understood("TerminateInstances", answer, lambda: _name(answer["RequestId"]))
+
+    async def set_timers(self, ids: Sequence[str], ends_at: datetime | None, on_behalf_of: str) -> None:
+        """Reads the timers that have done nothing yet, deletes those that differ, and sets what is missing then."""
+        action, wanted = "DescribeInstancesActionTimer", _at_most_a_page(ids)
+        answer = await self._client.call(action, {"InstanceIds": wanted, "StatusList": ["UNDO"]}, on_behalf_of)
+        different, right = _understood(
+            action, answer, lambda: timers_that_differ(answer["ActionTimers"], wanted, ends_at)
+        )
+        for start in range(0, len(different), PAGE):
+            ids_of_timers = different[start : start + PAGE]
+            await self._client.call("DeleteInstancesActionTimer", {"ActionTimerIds": ids_of_timers}, on_behalf_of)
+        bare = [one for one in wanted if one not in right]
+        if ends_at is not None and bare:
+            parameters = {"InstanceIds": bare, "ActionTimer": timer_of(ends_at)}
+            await self._client.call("ImportInstancesActionTimer", parameters, on_behalf_of)
 
     async def _list(self, filters: dict[str, list[str]], on_behalf_of: str) -> tuple[Instance, ...]:
         """Returns everything that matches, each id once. Raises Unavailable when the list keeps changing."""
