@@ -14,7 +14,7 @@ import urllib.request
 from typing import Any
 
 SECRET_ID, SECRET_KEY = "AKIDsimulatedsecretid0000000000000001", "simulatedSecretKey000000000000001"
-VERSIONS = {"cvm": "2017-03-12", "vpc": "2017-03-12", "cbs": "2017-03-12", "tag": "2018-08-13"}
+VERSIONS = {"cvm": "2017-03-12", "vpc": "2017-03-12", "cbs": "2017-03-12", "tag": "2018-08-13", "sts": "2018-08-13"}
 URL_MAX = 2000
 
 

@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
+from conformance.samples import ACTIONS as SAMPLED
+from cvmsim.actions import ACTIONS
 from cvmsim.cli import cli
 from cvmsim.control import OPERATIONS, Route
 from cvmsim.faults import KINDS
@@ -23,6 +25,11 @@ def test_the_page_lists_the_actions_of_the_code() -> None:
     printed = CliRunner().invoke(cli, ["actions"])
     assert printed.exit_code == 0
     assert printed.output.strip() in PAGE
+
+
+def test_the_published_samples_of_every_action_are_played() -> None:
+    """`make conformance` plays them."""
+    assert {(product, action) for (product, _), actions in SAMPLED.items() for action in actions} == set(ACTIONS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

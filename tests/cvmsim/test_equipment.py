@@ -153,6 +153,8 @@ def test_a_bound_elastic_address_survives_its_machine_unless_it_is_released(clou
     cloud("TerminateInstances", InstanceIds=[instance.id], ReleaseAddress=releases)
     cloud.wait(10)
     rows = cloud("DescribeAddresses")["AddressSet"]
+    for kind, found in (("EIP", rows), ("WanIP", [])):
+        assert cloud("DescribeAddresses", Filters=[{"Name": "address-type", "Values": [kind]}])["AddressSet"] == found
     assert [(one["AddressIp"], one["AddressStatus"], one["InstanceId"]) for one in rows] == (
         [] if releases else [(bound.address, "UNBIND", "")]
     )

@@ -20,7 +20,7 @@ SUBNET_FILTERS = frozenset({"subnet-id", "vpc-id", "cidr-block", "is-default", "
                             "is-remote-vpc-snat", "cdc-id"}) | TAGS  # fmt: skip
 GROUP_FILTERS = frozenset({"security-group-id", "project-id", "security-group-name"}) | TAGS
 USED_FILTERS = frozenset({"ip-addresses", "resource-id"})
-ADDRESS_FILTERS = frozenset({"address-id", "address-ip", "instance-id", "address-status"}) | TAGS
+ADDRESS_FILTERS = frozenset({"address-id", "address-ip", "instance-id", "address-status", "address-type"}) | TAGS
 CREATED = "2024-01-01 00:00:00"
 Facts = dict[str, Collection[str]]
 
@@ -223,6 +223,7 @@ def _address_facts(one: ElasticAddress) -> Facts:
         "address-ip": (one.address,),
         "instance-id": (one.instance_id,) if one.instance_id else (),
         "address-status": ("BIND" if one.instance_id else "UNBIND",),
+        "address-type": ("EIP",),
         **tag_facts({}),
     }
 
