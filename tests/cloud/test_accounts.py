@@ -11,7 +11,7 @@ import pytest
 
 from clock import clock
 from cloud.scripted import ENV, MINE, OTHER, PACE, News, ScriptedCloud
-from plan.given import seconds
+from plan.given import instance, seconds
 from spotcompute.cloud.accounts import PATIENCE, Accounts
 from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, NotSent, OutcomeUnknown
@@ -399,3 +399,14 @@ async def test_a_cloud_that_answers_no_key_is_not_flooded_because_there_are_many
         await asyncio.sleep(600)
     calls = sum(len(cloud.times("list")) for cloud in clouds.values())
     assert calls <= 40 * (600 / PACE.failure_limit.total_seconds() + 5), "each key rests, up to the longest rest"
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 101, 250])
+async def test_candidates_are_looked_up_by_hundreds(count: int) -> None:
+    clouds: dict[tuple[str, str], ScriptedCloud] = {}
+    access = await accounts_of(clouds).open(KEY, "r-1")
+    (cloud,) = clouds.values()
+    cloud.hidden = [instance(f"ins-{number:03}") for number in range(count)]
+    found = await access.candidates([one.id for one in cloud.hidden], None, ENV)
+    assert list(found.values()) == cloud.hidden
+    assert [len(ids) for ids in cloud.asked] == [min(100, count - start) for start in range(0, count, 100)]

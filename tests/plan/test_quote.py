@@ -123,3 +123,8 @@ def test_without_pools_it_says_why() -> None:
         quote(replace(desired_of(1, []), unmet="the quotes are not known yet")).unmet == "the quotes are not known yet"
     )
     assert quote(desired_of(1, [])).unmet
+
+
+def test_a_line_shows_what_spot_and_on_demand_cost() -> None:
+    (line,) = quote(desired_of(1, [A])).lines
+    assert (line.price, line.list_price) == (Decimal("0.02"), Decimal("0.20"))

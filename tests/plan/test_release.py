@@ -192,6 +192,7 @@ def leaving(instance_id: str, **termination: Any) -> Member:
             id="of-no-use-in-any-case",
         ),
         pytest.param(3, {"ins-1"}, [leaving("ins-1"), *THREE[1:]], set(), id="it-is-wanted-again"),
+        pytest.param(1, {"ins-1"}, [leaving("ins-1"), THREE[1]], {"ins-2"}, id="the-last-other-goes-instead"),
         pytest.param(
             1,
             {"ins-1", "ins-2", "ins-3"},

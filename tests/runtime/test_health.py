@@ -14,7 +14,7 @@ import pytest
 
 from localcluster.processes import free_port
 from spotcompute.runtime.health import Health, serve_probes
-from spotcompute.runtime.listening import listen_address
+from spotcompute.runtime.listening import listen, listen_address
 from spotcompute.settings import Settings
 from spotcompute.telemetry import metrics
 from waiting import PATIENCE_SECONDS
@@ -102,3 +102,12 @@ async def test_without_a_port_nothing_is_served_and_a_taken_one_is_an_error(heal
     with pytest.raises(OSError, match="in use"):
         async with serve_probes(Health(), "127.0.0.1", port):
             pass
+
+
+@pytest.mark.parametrize(("host", "family"), [("127.0.0.1", socket.AF_INET), ("::1", socket.AF_INET6)])
+def test_one_listens_in_the_family_of_the_address(host: str, family: socket.AddressFamily) -> None:
+    if family is socket.AF_INET6 and not socket.has_ipv6:
+        pytest.skip("this machine has no IPv6")
+    with listen(host, 0) as listening:
+        assert listening.family is family
+        assert listening.getsockname()[0] == host
