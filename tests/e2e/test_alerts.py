@@ -121,9 +121,9 @@ LASTS, ENDS = True, False
         ),
         # Not SpotComputeNotFilled: with a refused key it is not known how many run.
         pytest.param(key_revoked, LASTS, {"SpotComputeKeyRefused", "SpotComputeStalled"}, id="key"),
-        pytest.param(cloud_away, LASTS, {"SpotComputeCloudUnreachable"}, id="cloud-away"),
+        pytest.param(cloud_away, LASTS, {"SpotComputeCloudUnreachable"}, marks=pytest.mark.rare, id="cloud-away"),
         pytest.param(rights_gone, LASTS, {"SpotComputeReconcileErrors", "SpotComputeNotFilled"}, id="rights-gone"),
-        pytest.param(many_taken_back, ENDS, {"SpotComputeReclaimStorm"}, id="many-taken-back"),
+        pytest.param(many_taken_back, ENDS, {"SpotComputeReclaimStorm"}, marks=pytest.mark.rare, id="many-taken-back"),
         pytest.param(
             price_above_limit, LASTS, {"SpotComputeOverHourlyLimit"}, marks=pytest.mark.rare, id="above-the-limit"
         ),

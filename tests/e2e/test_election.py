@@ -104,6 +104,7 @@ def test_a_replica_that_ends_hands_over_at_once(
     assert lease()["holderIdentity"] == b
 
 
+@pytest.mark.rare  # tests/runtime/test_election.py says it in virtual time
 def test_a_replica_that_stands_by_ends_quickly_and_takes_nothing(
     lease: Callable[[], dict[str, Any]], replica: Callable[..., Operator], stage: Stage
 ) -> None:
@@ -139,6 +140,7 @@ def test_a_leader_that_was_frozen_stops_when_it_wakes_and_nothing_is_bought_twic
     throughout(lambda: len(stage.cloud.instances(stage.account, gone=True)) == 4, "nothing is bought twice", 3)
 
 
+@pytest.mark.rare  # tests/runtime/test_election.py says it in virtual time
 def test_whoever_finds_another_name_in_the_lease_stops(
     stage: Stage, cluster: Cluster, lease: Callable[[], dict[str, Any]], replica: Callable[..., Operator]
 ) -> None:

@@ -276,6 +276,7 @@ def test_work_that_fits_nowhere_or_is_too_much_is_told_so_and_buys_nothing(queue
 
 
 @through_kueue
+@pytest.mark.rare  # a claim survives both in tests/simulation/test_claims.py too
 def test_kueue_and_the_operator_may_be_away_in_mid_job(queued: Farm) -> None:
     queued.submit(seconds=6, tasks=8)
     eventually(lambda: sum(map(len, queued.running().values())) == 8, "the tasks run")

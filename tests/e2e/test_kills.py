@@ -34,8 +34,8 @@ COUNT = int(os.environ.get("KILLS", "1" if math.inf == SECONDS else "10000"))
 #: In another order for each seed, as a short time box may end before the last; the slowest is always last.
 NAMES = sorted(random.Random(SEED).sample(sorted(SCENARIOS), len(SCENARIOS)), key=SLOWEST.__eq__)
 BOX = TimeBox(SECONDS, len(NAMES))
-#: One of each shape, for `make test`: bought, replaced, adopted without status, deleted, orphaned.
-SHORT = {"create", "replace-reclaimed", "adopt", "delete", "orphans"}
+#: For `make test`: bought, replaced, orphaned.
+SHORT = {"create", "replace-reclaimed", "orphans"}
 CHOSEN = (
     NAMES
     if ONLY or math.inf != SECONDS

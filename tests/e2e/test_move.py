@@ -18,6 +18,7 @@ pytestmark = pytest.mark.e2e
 THERE = "moved"
 
 
+@pytest.mark.rare  # each of its two steps has tests of its own: Retain and adoption
 def test_an_environment_moves_and_nothing_is_ended_or_bought(
     stage: Stage, own_operator: Callable[..., Operator], cloud: Simulator, tmp_path: Path
 ) -> None:

@@ -328,6 +328,7 @@ def test_hostile_names_and_messages_stay_text(page: Page, stage: Stage, plugin: 
     stage.until_ready(1)
 
 
+@pytest.mark.rare  # test_page_troubles.py sees an API server go
 def test_when_the_program_ends_the_page_says_so_and_keeps_what_it_shows(
     page: Page, stage: Stage, plugin: Plugin
 ) -> None:
@@ -341,6 +342,7 @@ def test_when_the_program_ends_the_page_says_so_and_keeps_what_it_shows(
     page.context.unroute_all()
 
 
+@pytest.mark.rare  # a time, and no right or wrong
 def test_the_first_paint_comes_within_a_second(browser: Browser, stage: Stage, plugin: Plugin) -> None:
     stage.apply(replicas=1)
     stage.until_ready(1)

@@ -136,6 +136,7 @@ def test_an_old_definition_is_named_and_when_the_api_server_goes_what_was_seen_s
         plugin.stop()
 
 
+@pytest.mark.rare  # needs a control plane of its own; tests/plugin has the sentence
 def test_a_cluster_without_the_definition_says_how_to_install_it(tmp_path: Path) -> None:
     with ControlPlane() as plane:
         plugin = Plugin.start(plane.kubectl.binary, plane.kubeconfig, tmp_path)

@@ -47,6 +47,7 @@ class Watched(Stage):
         self.kubectl.run("delete", "-f", str(ROLES))
 
 
+@pytest.mark.rare  # test_rights.py takes one right at a time
 def test_a_role_that_is_missing_or_goes_keeps_the_operator_from_no_other_namespace(
     bare: ControlPlane, cloud: Simulator, tmp_path: Path
 ) -> None:

@@ -44,6 +44,7 @@ def job(name: str, cores: int, queue: str | None = "spot") -> str:
 
 
 @pytest.mark.e2e
+@pytest.mark.rare  # tests/e2e/test_jobs.py goes the same way with the operator
 def test_a_job_waits_for_quota_and_is_let_go_when_there_is_some(tmp_path: Path) -> None:
     if os.environ.get("SKIP_E2E") == "1":
         pytest.skip("SKIP_E2E=1: no real control plane is wanted")
