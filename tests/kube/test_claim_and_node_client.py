@@ -14,7 +14,7 @@ from spotcompute.kube.claim_port import Kind
 from spotcompute.kube.connection import Connection
 from spotcompute.kube.node_client import NodeClient
 from spotcompute.kube.port import ApiUnavailable, Conflict, Forbidden
-from spotcompute.kube.transport import Expired
+from spotcompute.kube.transport import SILENCE_SECONDS, WATCH_SECONDS, Expired
 from spotcompute.model.node import Pod
 
 POD = Pod("jobs", "task", "uid-task", "ins-1")
@@ -259,3 +259,7 @@ async def test_whether_a_node_works(
     assert await claims.has_work("ins-1") is has_work
     assert len(stub.requests) == (1 if pages[0] == [("a", "Running")] else len(pages))
     assert asked(stub)[0] == ("GET", "/api/v1/pods", {"fieldSelector": "spec.nodeName=ins-1", "limit": "2"})
+
+
+def test_a_watch_without_news_is_not_taken_for_dead_before_it_ends_by_itself() -> None:
+    assert WATCH_SECONDS + 10 <= SILENCE_SECONDS <= 2 * WATCH_SECONDS

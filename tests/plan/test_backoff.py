@@ -24,6 +24,7 @@ from spotcompute.plan.backoff import (
     ends_at,
     is_backing_off,
     trouble_of,
+    waits_for_stock,
     without_stale_backoffs,
 )
 from spotcompute.plan.policy import Policy
@@ -285,3 +286,9 @@ def test_a_rest_is_over_at_its_very_end() -> None:
     assert [is_backing_off(ledger, A, NOW + seconds(later)) for later in (0, 0.999, 1)] == [True, True, False]
     assert not is_backing_off(ledger, B, NOW)
     assert not is_backing_off(ledger, None, NOW)
+
+
+def test_stock_is_waited_for_while_something_is_missing_and_sold_out() -> None:
+    sold_out, no_quota = ledger_of(backoff_of(A)), ledger_of(backoff_of(A, Trouble.QUOTA_EXCEEDED))
+    waits = [waits_for_stock(*case) for case in ((sold_out, 1), (sold_out, 0), (no_quota, 1), (ledger_of(), 1))]
+    assert waits == [True, False, False, False]

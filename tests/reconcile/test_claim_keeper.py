@@ -177,6 +177,28 @@ async def test_in_a_dry_market_the_check_waits_and_writes_little(farm: Farm, run
     assert farm.server.state()["state"] == "Ready"
 
 
+@pytest.mark.parametrize(
+    ("large", "says"),
+    [
+        pytest.param(workload(count=1000), "maxReplicas", id="more-than-there-may-ever-be"),
+        pytest.param(
+            {**workload(), "spec": {"podSets": [{"name": "main", "count": 1, "template": {"spec": pod("64")}}]}},
+            "cpu",
+            id="a-pod-that-fits-nowhere",
+        ),
+    ],
+)
+async def test_what_can_never_begin_waits_and_is_told_why(
+    farm: Farm, running: list[asyncio.Task[None]], large: dict[str, Any], says: str
+) -> None:
+    farm.server.put(Kind.CHECKS, check())
+    farm.server.put(Kind.WORKLOADS, large)
+    begin(farm, running)
+    await asyncio.sleep(60)
+    assert (farm.server.state()["state"], farm.replicas) == ("Pending", 0)
+    assert says in farm.server.state()["message"]
+
+
 async def test_news_of_the_environment_reach_the_workload_but_not_in_a_storm(
     farm: Farm, running: list[asyncio.Task[None]]
 ) -> None:
