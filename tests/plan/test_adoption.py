@@ -30,10 +30,11 @@ from spotcompute.model.desired import Adopt, Desired, Fallback
 from spotcompute.model.identity import adoption_mark
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.launch import Template
-from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, TagSearch
+from spotcompute.model.ledger import Adoption, Cause, Ledger, Marking, Member, TagSearch
 from spotcompute.model.observation import Observation
 from spotcompute.plan.actions import Launch, Learned, Mark, Marked, Plan
 from spotcompute.plan.adoption import next_adoption, searching_until, to_look_for
+from spotcompute.plan.capacity import in_flight
 from spotcompute.plan.outcomes import apply_outcomes
 from spotcompute.plan.situation import Situation
 
@@ -265,3 +266,26 @@ def test_an_answer_is_noted(result: Any, expected: Marking | None) -> None:
 def test_an_image_is_compared_with_that_of_the_template() -> None:
     other = replace(NAMED, template=Template(image_id="img-99999999"))
     assert marked(planned(other, ledger_of(), seen(free(image_id="img-99999999")))) == ["ins-1"]
+
+
+def test_a_change_of_tags_has_a_number_of_its_own_as_a_launch_has() -> None:
+    """So that a ledger from a backup shows that it is older."""
+    for before in (700, int(NOW.timestamp()) + 50):
+        plan = planned(replace(NAMED, replicas=1), ledger_of(sequence=before), seen(free()))
+        assert marked(plan) == ["ins-1"]
+        assert plan.ledger.sequence == max(before + 1, int(NOW.timestamp()))
+
+
+@pytest.mark.parametrize(
+    ("adoption", "members", "places"),
+    [
+        pytest.param(Adoption("ins-1", NOW), [], 1, id="it-may-come"),
+        pytest.param(Adoption("ins-1", NOW), [member("ins-1")], 0, id="it-counts-as-a-member"),
+        pytest.param(Adoption("ins-1", NOW, done=True), [], 0, id="it-was-one-once"),
+        pytest.param(Adoption("ins-1", NOW, refused="it is of another type"), [], 0, id="it-does-not-fit"),
+    ],
+)
+def test_what_may_come_counts_until_it_is_a_member_or_cannot_come(
+    adoption: Adoption, members: list[Member], places: int
+) -> None:
+    assert in_flight(ledger_of(*members).with_adoption(adoption)) == places

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -14,6 +15,7 @@ from simulation.objectworld import ObjectServer
 from simulation.scenarios import NAME, Stage
 from simulation.virtual import run_virtual
 from spotcompute.api.instance_object import DO_NOT_TERMINATE, INSTANCE_FINALIZER
+from spotcompute.kube.port import Forbidden
 
 Script = Callable[[], Coroutine[Any, Any, None]]
 
@@ -265,3 +267,32 @@ def _do_something(dice: random.Random, stage: Stage, objects: ObjectServer, prot
         lambda: setattr(trouble, "forbidden_until", now + dice.choice((1.0, 5.0))),
     ]
     dice.choice(actions)()
+
+
+def test_an_object_that_is_refused_is_tried_ever_more_rarely_and_comes_soon_after(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def script() -> None:
+        stage, objects = stage_of("objects-refused")
+        tries: list[float] = []
+        create, is_refused = objects.create, True
+
+        def refusing(obj: Any) -> Any:
+            tries.append(asyncio.get_running_loop().time())
+            if is_refused:
+                raise Forbidden("a policy")
+            return create(obj)
+
+        monkeypatch.setattr(objects, "create", refusing)
+        stage.create(1)
+        stage.start()
+        await stage.ready()
+        await asyncio.sleep(900)
+        pauses = [round(later - earlier) for earlier, later in itertools.pairwise(tries)]
+        assert pauses[:6] == [1, 2, 4, 8, 16, 32]
+        assert set(pauses[6:]) == {60}
+        is_refused = False
+        await asyncio.sleep(62)
+        assert not differences(stage, objects)
+
+    played(script)
