@@ -250,6 +250,8 @@ REFUSALS = [
     pytest.param(
         OF_A_ROLE, "UnauthorizedOperation", KeyNotLent, "allow name/sts:AssumeRole, and .* trust policy", id="no-right"
     ),
+    pytest.param(OF_A_ROLE, "AuthFailure.UnauthorizedOperation", KeyNotLent, "allow name/sts:AssumeRole", id="no-cam"),
+    pytest.param(OF_A_ROLE, "AuthFailure.SecretIdNotFound", KeyNotLent, "correct the key", id="no-such-key"),
     pytest.param(OF_A_ROLE, "InvalidParameter.OverTimeError", KeyNotLent, "SPOTCOMPUTE_ROLE_SECONDS", id="too-long"),
     pytest.param(OF_A_ROLE, "InternalError.SystemError", NotSent, "asked again", id="trouble-of-sts"),
     pytest.param(OF_A_ROLE, "RequestLimitExceeded", NotSent, "asked again", id="too-often"),

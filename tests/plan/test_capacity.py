@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from plan.given import A, accepted, ago, desired_of, instance, intent, ledger_of, member, released, seconds
+from spotcompute.model.desired import CapacityUnit
 from spotcompute.model.instance import Instance, InstanceState
 from spotcompute.model.ledger import Cause, Ledger, Member
 from spotcompute.plan.capacity import in_flight, is_ready, is_stuck, occupies, ready_count, shortfall, surplus
@@ -109,3 +110,8 @@ def test_what_stays_between_two_states_for_too_long_is_stuck(
 ) -> None:
     seen = instance("ins-1", InstanceState(state), created_at=ago(age), pool=A)
     assert is_stuck(member("ins-1", **transient), seen, ago(0), seconds(600)) is stuck
+
+
+def test_what_cannot_be_counted_is_neither_missing_nor_too_much() -> None:
+    desired = desired_of(8, unit=CapacityUnit.VCPU)  # and no type's size is known
+    assert (shortfall(ledger_of(member("ins-1")), desired), surplus(ledger_of(member("ins-1")), desired)) == (0, 0)
