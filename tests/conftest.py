@@ -51,6 +51,7 @@ WAITING: dict[str, int | None] = {
 COMPUTING: dict[str, int | None] = {
     "scenarios": 1,
     "simulation/test_histories.py": 2,
+    "simulation/test_farms.py": 1,
     "cloud/verify/test_safety.py": 2,
     "forgery/test_clusters.py": 1,
     "forgery/test_attack.py": 1,

@@ -7,6 +7,7 @@
     history-without-accounts 1010598
     history-without-market 30239
     roll 7
+    farm 7
     attack 12
     neighbours 3
     fairness 12
@@ -29,6 +30,7 @@ from pathlib import Path
 from forgery.attack import attack
 from forgery.clusters import neighbours
 from simulation.fairness import fairness
+from simulation.farming import farm
 from simulation.faultpoint import Cell, Kind, Phase
 from simulation.history import run
 from simulation.rolling import roll
@@ -65,6 +67,7 @@ OF_SEED: dict[str, Callable[[int], Outcome]] = {
     "neighbours": neighbours,
     "fairness": fairness,
     "roll": roll,
+    "farm": farm,
 }
 
 
@@ -103,6 +106,11 @@ def neighbourhoods(seed: int) -> Iterator[str]:
 def rolls(seed: int) -> Iterator[str]:
     """Names of a thousand rolls of twenty instances."""
     return (f"roll {number}" for number in range(seed, seed + 1000))
+
+
+def farms(seed: int) -> Iterator[str]:
+    """Names of histories with nodes, notices and pods, without end."""
+    return (f"farm {number}" for number in count(seed))
 
 
 def fair_shares(seed: int) -> Iterator[str]:

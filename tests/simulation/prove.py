@@ -3,9 +3,10 @@
     python tests/simulation/prove.py --minutes 30
 
 Single faults, pairs of them, attacks by forgery, two clusters in one account, environments beside others in trouble, a
-thousand rolls and histories are played in virtual time on all cores, in fixed shares of the minutes. Beside them, all
-the time, the real operator is killed at its requests, and the tests run that are marked `rare`. A violation is printed
-with the command that plays it again, and makes the exit code 1. A run that was interrupted begins anew.
+thousand rolls, histories with nodes, and histories are played in virtual time on all cores, in fixed shares of the
+minutes. Beside them, all the time, the real operator is killed at its requests, and the tests run that are marked
+`rare`. A violation is printed with the command that plays it again, and makes the exit code 1.
+A run that was interrupted begins anew.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from simulation.killing import Kills, RareTests, play_kill  # noqa: E402 - after
 from simulation.plays import (  # noqa: E402 - after the path is set
     attacks,
     fair_shares,
+    farms,
     fault_pairs,
     histories,
     neighbourhoods,
@@ -49,7 +51,8 @@ KINDS = {
     "attacks": (attacks, 0.42, 5),
     "neighbours": (neighbourhoods, 0.45, 5),
     "fairness": (fair_shares, 0.47, 1),
-    "rolls": (rolls, 0.6, 5),
+    "rolls": (rolls, 0.58, 5),
+    "farms": (farms, 0.68, 5),
     "histories": (histories, 1.0, 5),
 }
 
@@ -149,6 +152,7 @@ def _report(tally: Tally, run: str) -> None:
         "pairs of fault points · of which both struck": f"{counts['pairs']:,} · {counts['pairs both struck']:,}",
         "histories · with 2 or 3 replicas": f"{counts['histories']:,} · {counts['histories with replicas']:,}",
         "rolls of twenty instances": f"{counts['rolls']:,}",
+        "histories with nodes, notices and pods": f"{counts['farms']:,}",
         "attacks by forgery · two clusters in one account": f"{counts['attacks']:,} · {counts['neighbours']:,}",
         "environments beside others in trouble": f"{counts['fairness']:,}",
         "kill -9 on real parts · of which struck": f"{counts['kills']:,} · {counts['struck']:,}",

@@ -39,6 +39,7 @@ def test_every_kind_is_played_in_a_short_time_too() -> None:
     assert int(found["single fault points"]) >= 2
     assert found["pairs of fault points · of which both struck"] >= "2"
     assert found["histories · with 2 or 3 replicas"] >= "2"
+    assert int(found["histories with nodes, notices and pods"]) >= 2
     assert found["attacks by forgery · two clusters in one account"] >= "2 · 2"
     assert found["violations"] == "0"
 
