@@ -239,6 +239,38 @@ async def test_what_is_done_needs_no_machine_any_more(farm: Farm, running: list[
     assert farm.replicas == 2
 
 
+def jobset(*, conditions: list[str] | None = None, **done: int) -> dict[str, Any]:
+    """The Workload that Kueue makes of a JobSet: a pod set for each of its Jobs, and the JobSet as its owner."""
+    whole = workload("jobset-train", conditions=conditions or [])
+    whole["metadata"]["ownerReferences"] = [
+        {"apiVersion": "jobset.x-k8s.io/v1alpha2", "kind": "JobSet", "name": "train", "uid": "u9", "controller": True}
+    ]
+    whole["spec"]["podSets"] = [
+        {"name": "driver", "count": 1, "template": {"spec": pod("1")}},
+        {"name": "workers", "count": 8, "template": {"spec": pod("1")}},
+    ]
+    whole["status"]["reclaimablePods"] = [{"name": name, "count": count} for name, count in done.items()]
+    return whole
+
+
+async def test_a_jobset_is_a_claim_like_another(farm: Farm, running: list[asyncio.Task[None]]) -> None:
+    farm.server.put(Kind.CHECKS, check())
+    farm.server.put(Kind.WORKLOADS, jobset())
+    begin(farm, running)
+    await asyncio.sleep(SOON)
+    assert farm.replicas == 5, "nine pods of all its Jobs together, two on each machine"
+    assert farm.server.state("jobset-train")["state"] == "Pending"
+    farm.buy()
+    await asyncio.sleep(SOON)
+    assert farm.server.state("jobset-train")["state"] == "Ready"
+    farm.server.put(Kind.WORKLOADS, jobset(conditions=["Admitted"], workers=7))
+    await asyncio.sleep(IDLE + SOON)
+    assert farm.replicas == 1, "its driver and one worker are left"
+    farm.server.put(Kind.WORKLOADS, jobset(conditions=["Admitted", "Finished"]))
+    await asyncio.sleep(IDLE + SOON)
+    assert farm.replicas == 0
+
+
 async def test_a_machine_that_works_is_kept_however_little_is_claimed(
     farm: Farm, running: list[asyncio.Task[None]]
 ) -> None:
