@@ -194,6 +194,23 @@ def test_what_shows_up_later_in_the_quarantine_counts_from_its_launch_too() -> N
     assert (after.total, after.lost_at) == (Decimal("0.3"), ago(60))
 
 
+def test_after_a_loss_with_nothing_left_the_sum_says_that_it_is_not_whole() -> None:
+    after = with_spending(found(), MARKET, NOW)
+    assert cost_status(after, MARKET, "CNY") == {
+        "accrued": "0",
+        "accruedAt": "2026-11-23T04:00:00Z",
+        "saved": "0",
+        "incompleteSince": "2026-11-23T04:00:00Z",
+        "perHour": "0",
+        "extrasPerHour": "0",
+        "onDemandPerHour": "0",
+        "currency": "CNY",
+    }
+    later = with_spending(replace(ledger_of(member("ins-9")), spending=after.spending), MARKET, NOW + HOUR).spending
+    assert later is not None
+    assert (later.total, later.per_hour, later.lost_at) == (Decimal(0), Decimal("0.1"), NOW)
+
+
 def test_after_the_quarantine_the_sum_goes_on_as_always() -> None:
     rebuilt = with_spending(found(3600), MARKET, NOW).spending
     more = ledger_of(member("ins-0"), member("ins-1"), spending=rebuilt)

@@ -38,7 +38,7 @@ from spotcompute.api.times import to_text
 from spotcompute.model.activity import Activity, ActivityState, ActivityType
 from spotcompute.model.desired import Desired
 from spotcompute.model.instance import InstanceState
-from spotcompute.model.ledger import Cause, Ledger, Trouble
+from spotcompute.model.ledger import Cause, Ledger, Spending, Trouble
 from spotcompute.model.observation import Absence, Observation
 from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
@@ -275,7 +275,13 @@ BOTH = observed_of(instance("ins-1"), instance("ins-2"))
             29,
             id="stalled",
         ),
-        pytest.param(DESIRED, ledger_of(quarantine_until=NOW + seconds(90)), observed_of(), 80, id="recovering"),
+        pytest.param(
+            DESIRED,
+            ledger_of(quarantine_until=NOW + seconds(90), spending=Spending(Decimal(0), Decimal(0), NOW, lost_at=NOW)),
+            observed_of(),
+            80,
+            id="recovering",
+        ),
         pytest.param(
             desired_of(2, one_time=True),
             ledger_of(backoff_of(A, until=NOW), attempted_generation=1),

@@ -55,12 +55,11 @@ def _begun(ledger: Ledger, market: Market, now: datetime, per_hour: Decimal, sav
     """Returns the ledger with a sum that begins now.
 
     After a loss of the ledger it holds what the instances that still exist have cost since their launch, at the prices
-    of now. What had ended before is known no more, and status says so.
+    of now. What had ended before is known no more, and status says so, even when nothing exists any more.
     """
-    if not per_hour:
-        return ledger
     if ledger.quarantine_until is None:
-        return replace(ledger, spending=Spending(Decimal(0), per_hour, now, saved_per_hour=saved))
+        begun = Spending(Decimal(0), per_hour, now, saved_per_hour=saved)
+        return replace(ledger, spending=begun) if per_hour else ledger
     total = spared = Decimal(0)
     for member in occupying(ledger):
         cost = _per_hour([member], market) or Decimal(0)
