@@ -32,6 +32,7 @@ from spotcompute.commands.check import (
     no_cluster,
     report,
 )
+from spotcompute.commands.leftovers import chosen, leftovers_json, leftovers_table, read_leftovers
 from spotcompute.commands.market import (
     Order,
     Unreadable,
@@ -212,6 +213,34 @@ def market(region: str, sort: Order, output: str, **wanted: Any) -> None:
     else:
         click.echo(market_table(shown, region, len(offerings), currency), nl=False)
     sys.exit(0 if shown else NOT_NOW)
+
+
+@main.command()
+@click.option("--region", required=True, help="Region to look at, such as ap-guangzhou.")
+@click.option("--cluster", "cluster_id", help="Only what a cluster has left: its id, the tag spotcompute-cluster.")
+@click.option("--environment", help="Only what an environment has left: NAMESPACE/NAME.")
+@click.option("-o", "--output", type=click.Choice(["table", "json"]), default="table", show_default=True)
+def leftovers(region: str, cluster_id: str | None, environment: str | None, output: str) -> None:
+    """List the disks and elastic addresses that have outlived instances and still cost money. It ends nothing.
+
+    Disks are those with our tags that no instance has. Addresses bear no tag of ours, so all that are not bound are
+    shown, unless you ask for a cluster or an environment. Key and endpoint come from the same variables as those of
+    `quote`. Exit code 0: it could look; 3: the cloud does not answer; 2: an option, the key or the settings are wrong.
+    """
+    if environment is not None and not re.fullmatch(r"[^/]+/[^/]+", environment):
+        raise click.BadParameter(f"{environment} is not NAMESPACE/NAME", param_hint="--environment")
+    settings = _settings(WRONG)
+    with _errors_in_one_line(WRONG), app.cloud(settings) as providers:
+        key, endpoint = app.needed_key("leftovers", settings), app.endpoint(settings)
+        try:
+            found = asyncio.run(read_leftovers(providers, key, region, endpoint))
+        except Unreadable as error:
+            raise _failure(redaction.redact(str(error)), WRONG if error.advice.is_wrong else NOT_NOW) from None
+    shown = chosen(found, cluster_id, environment)
+    if output == "json":
+        click.echo(json.dumps(leftovers_json(shown, region), indent=2))
+    else:
+        click.echo(leftovers_table(shown, region), nl=False)
 
 
 def _wanted(max_price: str | None, zones: Sequence[str], types: Sequence[str], **limits: Any) -> Wanted:

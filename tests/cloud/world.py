@@ -29,6 +29,7 @@ from spotcompute.cloud.errors import (
 from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.model.instance import ENDED_STATES, Instance, InstanceState, Ownership
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, Disk, LaunchRequest, Part, Template
+from spotcompute.model.leftover import Leftover
 from spotcompute.model.offering import Offering, Pool
 
 #: The same marks as the real provider sets; written out here, because a world shares no code with what it judges.
@@ -348,6 +349,10 @@ class InMemoryCloud:
             return tuple(instance for instance in shown if instance.tags.get(key) == value)
 
         return await self._call("find_by_tag", effect, on_behalf_of)
+
+    async def list_leftovers(self) -> tuple[Leftover, ...]:
+        """See the port. Here nothing outlives an instance."""
+        return ()
 
     async def list_offerings(self) -> tuple[Offering, ...]:
         """See the port."""

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import LaunchRequest, Template
+from spotcompute.model.leftover import Leftover
 from spotcompute.model.offering import Offering, Pool
 
 
@@ -73,6 +74,13 @@ class CloudProvider(Protocol):
 
     async def find_by_tag(self, key: str, value: str, on_behalf_of: str) -> tuple[Instance, ...]:
         """Returns the instances that bear this tag, whatever they belong to."""
+        ...
+
+    async def list_leftovers(self) -> tuple[Leftover, ...]:
+        """Returns what outlives instances and no instance has: disks with our tags, and elastic addresses.
+
+        Nothing is decided on it. Source: CBS API 2017-03-12, DescribeDisks; VPC API 2017-03-12, DescribeAddresses.
+        """
         ...
 
     async def list_offerings(self) -> tuple[Offering, ...]:

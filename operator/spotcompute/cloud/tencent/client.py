@@ -44,7 +44,12 @@ ENDPOINTS = {"mainland": "cvm.tencentcloudapi.com", "international": "cvm.intl.t
 
 #: The actions that do not belong to CVM, the product of each, and the version of that product. They are called through
 #: the SDK's common client, because a second product's wheel would overwrite `tencentcloud/__init__.py`.
-OTHER_PRODUCTS = {"GetCallerIdentity": ("sts", "2018-08-13"), "ModifyResourceTags": ("tag", "2018-08-13")}
+OTHER_PRODUCTS = {
+    "GetCallerIdentity": ("sts", "2018-08-13"),
+    "ModifyResourceTags": ("tag", "2018-08-13"),
+    "DescribeDisks": ("cbs", "2017-03-12"),
+    "DescribeAddresses": ("vpc", "2017-03-12"),
+}
 
 #: The timeout in the settings limits connecting and each read. A server that sends its answer slowly would defeat it,
 #: so the whole call ends after this many timeouts.

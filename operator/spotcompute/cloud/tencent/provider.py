@@ -33,6 +33,7 @@ from spotcompute.cloud.provider import LaunchReceipt
 from spotcompute.cloud.tencent.client import Client, KeyHolder, refuse_unsafe_endpoint, silence_sdk_logger
 from spotcompute.cloud.tencent.codes import part_named
 from spotcompute.cloud.tencent.keys import holder_of
+from spotcompute.cloud.tencent.leftovers import list_leftovers
 from spotcompute.cloud.tencent.listing import OVERLAP, PAGE, Listing, Page, further_offsets
 from spotcompute.cloud.tencent.translate import (
     CLUSTER_TAG,
@@ -50,6 +51,7 @@ from spotcompute.cloud.tencent.translate import (
 )
 from spotcompute.model.instance import Instance, Ownership
 from spotcompute.model.launch import MAX_LAUNCH_COUNT, LaunchRequest, Part, Template
+from spotcompute.model.leftover import Leftover
 from spotcompute.model.offering import Offering, Pool
 from spotcompute.settings import Settings
 from spotcompute.telemetry import redaction
@@ -71,6 +73,9 @@ RATES = {
     "DeleteInstancesActionTimer": Rate.even(9.0),
     "ImportInstancesActionTimer": Rate.even(9.0),
 }
+
+#: Likewise for what a person asks for with a command. The operator never does.
+RATES_OF_COMMANDS = {"DescribeDisks": Rate.even(9.0), "DescribeAddresses": Rate.even(9.0)}
 
 #: Instances that a list shows in a second at the documented 40 calls. Each page begins a little before the last ended.
 LISTED_PER_SECOND = 40.0 * (PAGE - OVERLAP)
@@ -186,6 +191,14 @@ class TencentProvider:
         """Lists every instance with that tag. Source: DescribeInstances, filter ``tag:<key>``."""
         listed = await self._list({f"tag:{key}": [value]}, on_behalf_of)
         return tuple(instance for instance in listed if instance.tags.get(key) == value)
+
+    async def list_leftovers(self) -> tuple[Leftover, ...]:
+        """Lists them with one call a page. Raises OutcomeUnknown for rows of another shape."""
+        try:
+            return await list_leftovers(self._client)
+        except MALFORMED as error:
+            message = f"the list of leftovers has an unexpected shape ({type(error).__name__})"
+            raise OutcomeUnknown("MalformedAnswer", message) from error
 
     async def list_offerings(self) -> tuple[Offering, ...]:
         """Returns all spot quotes of the region, in one call. Source: DescribeZoneInstanceConfigInfos."""
@@ -322,7 +335,7 @@ class TencentProviders:
         if holder is None:
             holder = holder_of(credentials, self._settings, self._clock)
             self._holders[credentials.fingerprint] = holder
-        pacer = self._pacers.setdefault(credentials.fingerprint, Pacer(RATES))
+        pacer = self._pacers.setdefault(credentials.fingerprint, Pacer({**RATES, **RATES_OF_COMMANDS}))
         client = Client(holder, region, self._settings, self._executor, pacer)
 
         def share_pacer(account: str) -> None:
