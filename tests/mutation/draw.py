@@ -26,12 +26,12 @@ Place = tuple[str, tuple[int, int], str]
 def operators() -> Iterator[tuple[str, type]]:
     """The kinds of mistakes that need no arguments, by name.
 
-    None replaces equality by identity: Python shares small numbers, short texts and members of enums, so most of these
-    change nothing.
+    None replaces equality by identity, or identity by equality: Python shares small numbers, short texts and members of
+    enums, so most of these change nothing.
     """
     for name in operator_names():
         kind = get_operator(name)
-        if not kind.arguments() and not name.endswith(("/NoOp", "Eq_Is", "Eq_IsNot")):
+        if not kind.arguments() and not name.endswith(("/NoOp", "Eq_Is", "Eq_IsNot", "Is_Eq", "IsNot_NotEq")):
             yield name, kind
 
 
