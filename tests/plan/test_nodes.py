@@ -298,5 +298,6 @@ def test_of_a_thousand_requests_for_unknown_or_taken_names_none_is_approved() ->
 
 def test_a_second_node_of_one_machine_keeps_no_other_from_being_bound() -> None:
     again = replace(node(), uid="uid-again")
-    steps = next_steps([bound(), again, node("ins-2", "qcloud:///1/ins-2")], [MINE, OTHER])
+    stranger = node("a-worker", "aws:///eu/i-1")
+    steps = next_steps([stranger, bound(), again, node("ins-2", "qcloud:///1/ins-2")], [MINE, OTHER])
     assert [step.node.name for step in steps] == ["ins-2"]
