@@ -44,7 +44,7 @@ from spotcompute.model.offering import Pool
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.situation import Situation
 from spotcompute.report.conclusion import Conclusion
-from spotcompute.report.status import StatusExtras, full_status, intent_status, problem_status
+from spotcompute.report.status import StatusExtras, full_status, intent_status, later_look, problem_status
 
 DESIRED = desired_of(2)
 #: Of an environment that is seen for the first time.
@@ -499,3 +499,23 @@ def test_a_large_environment_is_a_small_object(count: int, kibibytes: int, toget
     assert len(json.dumps(status)) < kibibytes * 1024
     assert len(status["instanceIDs"]) == count
     assert len(status["instances"]) == 35
+
+
+@pytest.mark.parametrize(
+    ("seen", "known", "expected"),
+    [
+        pytest.param(10, 5, 5, id="another-process-saw-it-later"),
+        pytest.param(5, 10, 5, id="this-one-did"),
+        pytest.param(None, 5, None, id="this-one-never-saw-it"),
+        pytest.param(10, -60, 10, id="a-time-to-come"),
+        pytest.param(10, None, 10, id="nobody-else"),
+    ],
+)
+def test_the_last_look_is_anybodys(seen: int | None, known: int | None, expected: int | None) -> None:
+    status = {} if known is None else {"observedTime": to_text(ago(known))}
+    found = later_look(None if seen is None else ago(seen), status, NOW)
+    assert found == (None if expected is None else ago(expected))
+
+
+def test_a_time_that_makes_no_sense_is_not_read() -> None:
+    assert later_look(ago(10), {"observedTime": to_text(ago(10))[:-2] + "!"}, NOW) == ago(10)

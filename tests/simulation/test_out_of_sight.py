@@ -63,7 +63,11 @@ async def seconds_until(holds: Callable[[], bool], most: float = 600.0) -> float
 
 
 def is_told(stage: Stage) -> bool:
-    return all(condition(stage, "Ready", name)[0] != "True" for name in (NAME, OTHER))
+    return all(is_told_of(stage, name) for name in (NAME, OTHER))
+
+
+def is_told_of(stage: Stage, name: str) -> bool:
+    return condition(stage, "Ready", name)[0] != "True"
 
 
 def is_well(stage: Stage) -> bool:
@@ -134,6 +138,26 @@ def test_a_blip_changes_nothing_and_nothing_is_written_while_all_is_well() -> No
             await asyncio.sleep(90)
         after = {name: stage.world.api.objects["default", name] for name in (NAME, OTHER)}
         assert after == before
+
+    run_virtual(play())
+
+
+@pytest.mark.parametrize("trouble", [cut_off, revoke])
+def test_two_processes_that_see_nothing_agree_on_who_saw_it_last(trouble: Callable[[Stage], None]) -> None:
+    """Without a Lease both write. Each has its own last look, and each write wakes the other."""
+
+    async def play() -> None:
+        stage = Stage(f"two-blind-{trouble.__name__}", {}, (NAME,), {})
+        stage.create(2)
+        stage.world.start_replicas(2)
+        await stage.ready()
+        stage.world.crash(1, 6.5)  # so that they do not look at the same moments
+        await asyncio.sleep(67)
+        before = stage.world.api.writes
+        trouble(stage)
+        await asyncio.sleep(300)
+        assert is_told_of(stage, NAME)
+        assert stage.world.api.writes - before <= 6
 
     run_virtual(play())
 

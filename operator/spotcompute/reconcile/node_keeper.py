@@ -99,7 +99,7 @@ class NodeKeeper:
     ) -> None:
         """`states` is told what the nodes of each environment are like."""
         self._cluster, self._port, self._accounts, self._policy, self._clock = cluster, port, accounts, policy, clock
-        self._reach, self._states = Reach(cluster.sources, accounts, policy), states
+        self._reach, self._states = Reach(cluster.sources, accounts, policy, clock), states
         self._nodes: Followed[Node] = Followed(Source("nodes", port.nodes, port.watch_nodes), node_of)
         self._pods: Followed[Pod] = Followed(Source("pods", port.pods, port.watch_pods), pod_of)
         self._farms: dict[str, tuple[str, _Farm | None]] = {}  # by uid, with the version

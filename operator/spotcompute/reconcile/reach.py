@@ -6,6 +6,7 @@ missing, the run has a `Problem`.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime, timedelta
 
 import structlog
@@ -20,6 +21,7 @@ from spotcompute.model.ledger import Ledger
 from spotcompute.plan.account_match import AccountMatch, AccountVerdict
 from spotcompute.plan.policy import Policy
 from spotcompute.report.conclusion import Conclusion, account_awaited, cloud_unreadable, out_of_reach
+from spotcompute.report.status import later_look
 
 _log = structlog.get_logger(__name__)
 
@@ -52,8 +54,8 @@ class Problem(Exception):
 class Reach:
     """`Reach` gets what an environment names and needs. Raises Problem when something of it cannot be had."""
 
-    def __init__(self, sources: Sources, accounts: Accounts, policy: Policy) -> None:
-        self._sources, self._accounts, self._policy = sources, accounts, policy
+    def __init__(self, sources: Sources, accounts: Accounts, policy: Policy, clock: Callable[[], datetime]) -> None:
+        self._sources, self._accounts, self._policy, self._clock = sources, accounts, policy, clock
 
     def spec(self, environment: Environment) -> Spec:
         """Returns the typed spec; of an object that is being deleted, only what its release needs."""
@@ -99,9 +101,9 @@ class Reach:
         """Returns the problem of a cloud that does not show all there is. Nothing is decided on half a view."""
         _log.debug("blind", error=str(error))
         blindness = access.blindness_of(environment_id)
-        conclusion = cloud_unreadable(
-            error, blindness.last_seen, is_lasting=blindness.is_lasting, deleting=environment.deleting
-        )
+        # Another process may have seen it later. Two that each tell of their own last look would never stop writing.
+        last_seen = later_look(blindness.last_seen, environment.status, self._clock())
+        conclusion = cloud_unreadable(error, last_seen, is_lasting=blindness.is_lasting, deleting=environment.deleting)
         retry_after = self._policy.backoff_base
         if isinstance(error, InvalidCredentials):
             # Only the Secret can tell when there is another key.

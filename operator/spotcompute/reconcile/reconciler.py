@@ -86,7 +86,7 @@ class Reconciler:
         """`nonce` makes six characters of [0-9a-z] that tell environments of the same name apart."""
         self._cluster, self._policy, self._clock, self._currency = cluster, policy, clock, currency
         self._objects, self._recorder = Objects(cluster), Recorder(cluster.kube)
-        self._reach = Reach(cluster.sources, accounts, policy)
+        self._reach = Reach(cluster.sources, accounts, policy, clock)
         self._observer = Observer(self._reach, policy)
         self._identities = Identities(cluster, self._reach, policy, clock, nonce)
         #: Shows what each run has seen, and knows what is asked for single instances.

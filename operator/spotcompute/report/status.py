@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from spotcompute.api.conditions import Condition, ConditionType, carry_over
 from spotcompute.api.ledger import encode
 from spotcompute.api.status import InstanceStatus, NodesStatus, PoolStatus
-from spotcompute.api.times import to_text
+from spotcompute.api.times import from_text, to_text
 from spotcompute.model.activity import Activity
 from spotcompute.model.ledger import Backoff, Ledger, Member
 from spotcompute.model.node import UnknownNodes
@@ -87,6 +87,20 @@ def problem_status(
     }
     told = {key: value for key, value in status.items() if value not in _NOTHING}
     return _with_time(told, previous, _if_later(seen_at, previous, now))
+
+
+def later_look(seen_at: datetime | None, status: Mapping[str, Any], now: datetime) -> datetime | None:
+    """Returns when the cloud was last seen, by this process or by the one that wrote the status.
+
+    A process that has not seen the cloud yet knows nothing of it, and believes no time that it has not seen.
+    """
+    known = status.get("observedTime", "")
+    if seen_at is None or not to_text(seen_at) < known <= to_text(now):
+        return seen_at
+    try:
+        return from_text(known)
+    except ValueError:  # written by hand
+        return seen_at
 
 
 def _if_later(seen_at: datetime | None, previous: Mapping[str, Any], now: datetime) -> datetime | None:
