@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from plan.given import (
     instance,
     intent,
     ledger_of,
+    market_of,
     member,
     observed_of,
     planned,
@@ -26,7 +28,7 @@ from plan.given import (
 )
 from spotcompute.cloud.errors import OutcomeUnknown, Throttled
 from spotcompute.model.activity import ActivityState, ActivityType
-from spotcompute.model.desired import Adopt, Desired, Fallback
+from spotcompute.model.desired import Adopt, Caps, Desired, Fallback, Limits, OnDemandShare
 from spotcompute.model.identity import adoption_mark
 from spotcompute.model.instance import Instance, InstanceState, Ownership
 from spotcompute.model.launch import Template
@@ -125,6 +127,26 @@ def test_a_place_is_kept_for_what_may_come(
     ledger = ledger_of(adoptions={} if adoption is None else {"ins-1": adoption})
     plan = planned(NAMED, ledger, seen(*candidates))
     assert (marked(plan), bought(plan)) == ([], 1 if is_waited_for else 2)
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        pytest.param({}, 1, id="without-a-limit"),
+        pytest.param({"caps": Caps(in_total=Decimal(9))}, 0, id="money"),
+        pytest.param({"limits": Limits(vcpu=9)}, 0, id="vcpu"),
+        pytest.param({"limits": Limits(count=9)}, 1, id="its-number-is-known"),
+    ],
+)
+@pytest.mark.parametrize("is_on_demand", [False, True], ids=["spot", "on-demand"])
+def test_nothing_is_bought_below_a_limit_before_it_is_known_what_is_taken_over(
+    limits: dict[str, Any], expected: int, is_on_demand: bool
+) -> None:
+    part = {"on_demand": OnDemandShare(2)} if is_on_demand else {}
+    desired = desired_of(2, [A], adopt=Adopt(("ins-1",)), **limits, **part)
+    ledger = ledger_of(adoptions={"ins-1": Adoption("ins-1", ago(10), Marking(ago(8)))})
+    plan = planned(desired, ledger, observed_of(market=market_of({A: "0.1"})))
+    assert sum(count for _, count in asked(plan, on_demand=is_on_demand)) == expected
 
 
 def test_only_as_many_as_there_are_places() -> None:

@@ -13,7 +13,10 @@ from decimal import ROUND_DOWN, Decimal
 from spotcompute.model.desired import Caps, Desired
 from spotcompute.model.ledger import Intent, LastPrice, Ledger, Member
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.capacity import held_on_demand, occupying
+from spotcompute.plan.capacity import held_on_demand, occupying, to_be_taken_over
+
+#: What cannot be counted before it is a member.
+NOT_TAKEN_OVER = "an instance is about to be taken over, and what it is like is known only then"
 
 #: As many decimals as a bid may have.
 _FINEST = Decimal("0.00000001")
@@ -181,6 +184,8 @@ def room_for(desired: Desired, ledger: Ledger, market: Market, pool: Pool, bid: 
     """Returns how many more spot instances at `bid`, with their disks, fit under the limit of the environment."""
     if desired.caps.in_total is None:
         return Room()
+    if to_be_taken_over(ledger):
+        return Room(obstacle=f"limits.maxHourlyCost cannot be kept yet: {NOT_TAKEN_OVER}")
     extra = market.extra_of(pool)
     unit = None if bid.limit is None or extra is None else bid.limit + extra
     if (found := unpriced(ledger, market)) is not None:

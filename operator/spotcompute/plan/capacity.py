@@ -39,10 +39,10 @@ def launching(ledger: Ledger) -> int:
 
 def in_flight(ledger: Ledger) -> int:
     """Returns how many places are taken by what is on its way: launched, or about to be taken over."""
-    return launching(ledger) + _taken_over(ledger)
+    return launching(ledger) + to_be_taken_over(ledger)
 
 
-def _taken_over(ledger: Ledger) -> int:
+def to_be_taken_over(ledger: Ledger) -> int:
     """Returns how many instances are about to be taken over. What they are like is not known before."""
     return sum(one.is_open and one.id not in ledger.members for one in ledger.adoptions.values())
 
@@ -55,7 +55,7 @@ def units_of(members: Iterable[Member], desired: Desired) -> int:
 def taken(ledger: Ledger, desired: Desired) -> int:
     """Returns how much everything that exists or is on its way counts towards `replicas`."""
     on_its_way = sum(desired.units(intent.pool) * intent.missing for intent in ledger.intents)
-    return units_of(occupying(ledger), desired) + on_its_way + _taken_over(ledger)
+    return units_of(occupying(ledger), desired) + on_its_way + to_be_taken_over(ledger)
 
 
 def is_countable(ledger: Ledger, desired: Desired) -> bool:
@@ -63,7 +63,7 @@ def is_countable(ledger: Ledger, desired: Desired) -> bool:
     if desired.unit is CapacityUnit.INSTANCE:
         return True
     pools = [member.pool for member in occupying(ledger)] + [intent.pool for intent in ledger.intents]
-    return all(desired.units(pool) for pool in pools) and not _taken_over(ledger)
+    return all(desired.units(pool) for pool in pools) and not to_be_taken_over(ledger)
 
 
 def held_on_demand(ledger: Ledger, desired: Desired) -> int:

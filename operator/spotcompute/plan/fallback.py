@@ -17,7 +17,7 @@ from spotcompute.plan.actions import Learned
 from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.backoff import is_backing_off
 from spotcompute.plan.budget import cost_of, hourly_cost, hourly_cost_on_demand, room_under
-from spotcompute.plan.capacity import in_flight, in_machines, is_ready, occupying, taken, units_of
+from spotcompute.plan.capacity import in_flight, in_machines, is_ready, occupying, taken, to_be_taken_over, units_of
 from spotcompute.plan.cordon import cordon_of
 from spotcompute.plan.limits import room_in_number, room_in_vcpu
 from spotcompute.plan.mix import standing_in, to_give_way
@@ -260,7 +260,8 @@ def _room(situation: Situation, pool: Pool) -> int:
     limits = [(situation.desired.caps.in_total, hourly_cost(ledger, market))]
     if fallback is not None:
         limits.append((fallback.hourly, hourly_cost_on_demand(ledger, market)))
-    rooms = [room_under(limit, spent, unit) for limit, spent in limits]
+    is_known = not to_be_taken_over(ledger)
+    rooms = [room_under(limit, spent if is_known else None, unit) for limit, spent in limits]
     for left in (*rooms, room_in_vcpu(situation.desired, ledger, market, pool.instance_type)):
         room = 0 if left.obstacle else min(room, left.count if left.count is not None else room)
     return room

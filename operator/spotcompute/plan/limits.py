@@ -10,8 +10,8 @@ from dataclasses import replace
 from spotcompute.model.desired import CapacityUnit, Desired
 from spotcompute.model.ledger import Ledger, TypeSize
 from spotcompute.model.offering import Market, Pool
-from spotcompute.plan.budget import Room
-from spotcompute.plan.capacity import occupying, taken
+from spotcompute.plan.budget import NOT_TAKEN_OVER, Room
+from spotcompute.plan.capacity import occupying, taken, to_be_taken_over
 
 
 def room_in_number(desired: Desired, ledger: Ledger) -> int | None:
@@ -47,6 +47,8 @@ def room_in_vcpu(desired: Desired, ledger: Ledger, market: Market, instance_type
     limit = desired.limits.vcpu
     if limit is None:
         return Room()
+    if to_be_taken_over(ledger):
+        return Room(obstacle=f"limits.maxVcpu cannot be kept yet: {NOT_TAKEN_OVER}")
     size, held = vcpu_of(instance_type, ledger, market), vcpu_held(ledger, market)
     if size is None or held is None:
         return Room(obstacle="not every type has a known size, and limits.maxVcpu cannot be kept without it")
