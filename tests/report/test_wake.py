@@ -23,6 +23,7 @@ from plan.given import (
     instance,
     intent,
     ledger_of,
+    market_of,
     member,
     observed_of,
     released,
@@ -30,7 +31,7 @@ from plan.given import (
     situation_of,
 )
 from plan.worlds import situations
-from spotcompute.model.desired import Adopt, Cordon, Cordons, Desired, Gang, Rollout
+from spotcompute.model.desired import Adopt, Cordon, Cordons, Desired, Gang, Limits, Rollout
 from spotcompute.model.instance import InstanceState
 from spotcompute.model.ledger import (
     Adoption,
@@ -184,6 +185,8 @@ CASES: dict[str, list[tuple[Desired, Ledger, Observation, float | None]]] = {
         (desired_of(2, [A], share=50), ledger_of(ONE), observed_of(), 60),
         (desired_of(2, [A], share=50), ledger_of(), observed_of(), None),
         (desired_of(2, [A], share=50, paused=True), ledger_of(ONE), observed_of(), None),
+        (desired_of(2, limits=Limits(count=1)), ledger_of(ONE), observed_of(), None),
+        (desired_of(2, [A], limits=Limits(vcpu=3)), ledger_of(ONE), observed_of(market=market_of({A: "0.1"})), None),
     ],
     "the quote of a paused environment is refreshed": [
         (desired_of(1, paused=True), ledger_of(), observed_of(), 60),

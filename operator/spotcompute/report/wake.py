@@ -14,6 +14,7 @@ from spotcompute.model.ledger import Member
 from spotcompute.plan.absence import may_soon_be_proven
 from spotcompute.plan.actions import Learned
 from spotcompute.plan.adoption import next_adoption, searching_until
+from spotcompute.plan.allocation import Obstacle
 from spotcompute.plan.by_hand import kept_until
 from spotcompute.plan.capacity import occupies, stuck_since
 from spotcompute.plan.cordon import next_end
@@ -21,6 +22,7 @@ from spotcompute.plan.expiry import expires_next
 from spotcompute.plan.fallback import next_fallback_check
 from spotcompute.plan.gang import parts_allowed_at
 from spotcompute.plan.launching import may_await_answer, may_launch
+from spotcompute.plan.limits import room_in_number
 from spotcompute.plan.notices import lives_on_at
 from spotcompute.plan.retaining import next_marking
 from spotcompute.plan.rollout import comes_of_age_next, outdated, pause_end, surging
@@ -73,11 +75,18 @@ def _next_attempt(situation: Situation) -> datetime | None:
 def _blocked(situation: Situation) -> datetime | None:
     """Returns the end of a longest backoff from now, when only prices, shares or a budget keep pools from being asked.
 
-    It is not known when those will change.
+    It is not known when those will change. A limit on number or size ends with the spec or an instance, which are news.
     """
-    if not _is_asking(situation) or _next_attempt(situation) is not None:
+    if not _is_asking(situation) or _next_attempt(situation) is not None or _is_at_a_limit(situation):
         return None
     return situation.now + situation.policy.backoff_max
+
+
+def _is_at_a_limit(situation: Situation) -> bool:
+    """True when a limit on number or size keeps every pool from being asked, whatever anything costs."""
+    rejected = situation.ranking.rejected
+    is_any_too_large = bool(rejected) and all(one.why is Obstacle.OVER_LIMIT for one in rejected)
+    return room_in_number(situation.desired, situation.ledger) == 0 or is_any_too_large
 
 
 def _is_asking(situation: Situation) -> bool:
