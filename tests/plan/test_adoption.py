@@ -149,6 +149,21 @@ def test_nothing_is_bought_below_a_limit_before_it_is_known_what_is_taken_over(
     assert sum(count for _, count in asked(plan, on_demand=is_on_demand)) == expected
 
 
+@pytest.mark.parametrize(
+    ("adoption", "stays"),
+    [
+        pytest.param(Adoption("ins-1", ago(100)), False, id="waited-for"),
+        pytest.param(Adoption("ins-1", ago(100), refused="no"), True, id="refused-and-told"),
+        pytest.param(Adoption("ins-1", ago(100), Marking(ago(8))), True, id="under-way"),
+    ],
+)
+def test_what_has_expired_keeps_no_place_for_what_it_waits_for(adoption: Adoption, stays: bool) -> None:
+    """Otherwise it would count as one that is still to be released, for ever."""
+    desired = desired_of(0, [A], adopt=Adopt(("ins-1",)), expired=True)
+    plan = planned(desired, ledger_of(adoptions={"ins-1": adoption}), observed_of())
+    assert ("ins-1" in plan.ledger.adoptions) == stays
+
+
 def test_only_as_many_as_there_are_places() -> None:
     desired = desired_of(3, [A], adopt=Adopt(("ins-3", "ins-1", "ins-2")))
     ledger = ledger_of(member("ins-9"), intent(desired_of(3, [A]), 1))

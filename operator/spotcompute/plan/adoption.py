@@ -121,11 +121,16 @@ def _settled(situation: Situation) -> Ledger:
         if adoption.marking is not None and not is_member:
             if not _may_still_come(adoption, situation):
                 ledger = ledger.with_adoption(replace(adoption, marking=None))
-        elif key not in desired.adopt.ids and not has_tag:
+        elif (key not in desired.adopt.ids and not has_tag) or _is_in_vain(adoption, situation):
             ledger = ledger.without_adoption(key)
         elif is_member and not adoption.done:
             ledger = ledger.with_adoption(replace(adoption, marking=None, refused=None, done=True))
     return ledger
+
+
+def _is_in_vain(adoption: Adoption, situation: Situation) -> bool:
+    """True when a place is kept for an instance by an environment that has expired, and takes over nothing any more."""
+    return situation.desired.expired and adoption.is_open and adoption.id not in situation.ledger.members
 
 
 def _may_still_come(adoption: Adoption, situation: Situation) -> bool:
