@@ -9,6 +9,7 @@ import pytest
 
 from clock import now
 from spotcompute.cloud.pacer import FLOOR, RECOVERY_SECONDS, Pacer, Rate
+from spotcompute.cloud.tencent.provider import RATES
 
 pytestmark = pytest.mark.looptime
 
@@ -189,3 +190,19 @@ async def test_those_who_wait_while_it_slows_down_are_served_at_the_slower_rate(
     log.pacer.slow_down(ACTION)
     await waiting
     assert 2.0 < now() <= 2.6, "an empty bucket at half the rate"
+
+
+@pytest.mark.parametrize("action", sorted(set(RATES) - {"RunInstances"}))
+def test_a_tenth_of_what_the_cloud_allows_is_left_to_others(action: str) -> None:
+    allowed = {
+        "DescribeInstances": 40,
+        "DescribeZoneInstanceConfigInfos": 40,
+        "GetCallerIdentity": 20,
+        "ModifyResourceTags": 20,
+    }
+    assert RATES[action].per_second == pytest.approx(0.9 * allowed.get(action, 10))
+
+
+def test_launches_use_nearly_all_that_the_cloud_allows() -> None:
+    assert RATES["RunInstances"].calls == 10
+    assert 9.0 <= RATES["RunInstances"].per_second < 10.0
