@@ -123,6 +123,10 @@ $(PICTURES): benchmarks/requirements.lock $(READY)
 bench-market: $(PICTURES)  ## measure the market's promises and strategies (TRACES=dir: a clone of skypilot-org/spot-traces)
 	$(BIN)/python benchmarks/market_bench.py --pictures .cache/market $(MARKET)
 
+.PHONY: bench-makespan
+bench-makespan: $(PICTURES)  ## measure a job of 200 tasks on spot traces beside machines that nobody takes back (TRACES=dir: as above)
+	$(BIN)/python benchmarks/makespan_bench.py --picture .cache/makespan.png $(MAKESPAN)
+
 conformance: $(READY)  ## drive the simulator with the vendor's command line, SDKs and samples (installs 0.6 GB of its own)
 	$(BIN)/python tests/conformance/run.py
 

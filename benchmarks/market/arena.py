@@ -183,6 +183,11 @@ class Arena:
         """A moment of the book in seconds since the beginning."""
         return moment - EPOCH
 
+    def billed(self) -> float:
+        """For how many seconds all instances together were paid."""
+        ends = ((one.billed_from, one.billed_until or self.market.now) for one in self.everything())
+        return sum(end - start for start, end in ends if start is not None)
+
     def spent(self) -> Decimal:
         """What all instances have cost, in the currency that prices are quoted in."""
         total = sum((self.market.cost(one) for one in self.everything()), Decimal(0))
