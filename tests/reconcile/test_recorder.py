@@ -6,14 +6,21 @@ import asyncio
 import logging
 from collections.abc import Iterator
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import structlog
 from structlog.testing import capture_logs
 
+import objects
+from plan.given import NOW
 from simulation.scenarios import NAME, Stage
 from simulation.virtual import run_virtual
+from spotcompute.api.events import Event
+from spotcompute.kube.port import KubeObject, KubePort
+from spotcompute.model.activity import Activity, ActivityState, ActivityType
+from spotcompute.reconcile.recorder import Recorder
+from spotcompute.telemetry import metrics
 
 Lines = list[dict[str, Any]]
 
@@ -109,3 +116,81 @@ def test_a_reconcile_that_starts_over_names_the_generation_it_ends_with() -> Non
     (first, *_) = [line for line in lines if line["event"] == "reconciled"]
     assert "Launch" in {activity["type"] for activity in first["activities"]}
     assert first["generation"] == 2
+
+
+class Posted:
+    """An API server that takes Events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+
+    async def record(self, obj: KubeObject, event: Event) -> None:
+        self.events.append((str(obj["metadata"]["uid"]), event.reason))
+
+
+def counted() -> dict[str, float]:
+    """What Prometheus sees of instances and launches, without zeros."""
+    samples = (sample for metric in metrics.REGISTRY.collect() for sample in metric.samples)
+    kept = {
+        f"{one.name} {'/'.join(one.labels.values())}".strip(): one.value
+        for one in samples
+        if one.name.endswith("_total") and one.name.startswith(("spotenv_instances_", "spotenv_launch_attempts"))
+    }
+    return {name: value for name, value in kept.items() if value}
+
+
+@pytest.mark.parametrize(
+    ("activity", "adds"),
+    [
+        pytest.param(
+            Activity(ActivityType.LAUNCH, ActivityState.PROCESSING, "Missing", NOW, instance_ids=("ins-1", "ins-2")),
+            {"spotenv_instances_launched_total": 2, "spotenv_launch_attempts_total Accepted": 1},
+            id="a-launch-that-was-accepted",
+        ),
+        pytest.param(
+            Activity(ActivityType.LAUNCH, ActivityState.FAILED, "Missing", NOW, reason="QuotaExceeded"),
+            {"spotenv_launch_attempts_total QuotaExceeded": 1},
+            id="a-launch-that-was-refused",
+        ),
+        pytest.param(
+            Activity(ActivityType.LOSS, ActivityState.SUCCEEDED, "Reclaimed", NOW, instance_ids=("ins-1",)),
+            {"spotenv_instances_lost_total Reclaimed": 1},
+            id="a-loss",
+        ),
+        pytest.param(
+            Activity(ActivityType.TERMINATE, ActivityState.PROCESSING, "ScaledDown", NOW, instance_ids=("ins-1",)),
+            {"spotenv_instances_released_total ScaledDown": 1},
+            id="a-release-that-was-accepted",
+        ),
+        pytest.param(
+            Activity(ActivityType.TERMINATE, ActivityState.SUCCEEDED, "ScaledDown", NOW, instance_ids=("ins-1",)),
+            {},
+            id="its-end-is-not-counted-again",
+        ),
+        pytest.param(
+            Activity(ActivityType.TERMINATE, ActivityState.SUBMITTED, "ScaledDown", NOW, instance_ids=("ins-1",)),
+            {},
+            id="one-without-an-answer-is-not-counted-yet",
+        ),
+    ],
+)
+async def test_each_activity_is_counted_once(activity: Activity, adds: dict[str, float]) -> None:
+    recorder, before = Recorder(cast(KubePort, Posted())), counted()
+    raw = objects.environment()
+    with recorder.run(raw) as record:
+        await recorder.record(raw, [activity], record)
+    assert {
+        name: value - before.get(name, 0) for name, value in counted().items() if value != before.get(name, 0)
+    } == adds
+    assert record.activities == [activity]
+
+
+async def test_a_warning_about_the_spec_is_posted_once_for_each_generation() -> None:
+    posted = Posted()
+    recorder, event = Recorder(cast(KubePort, posted)), Event("Warning", "LooksEncoded", "look at it")
+    for generation in (1, 1, 2, 2):
+        raw = objects.environment()
+        raw["metadata"]["generation"] = generation
+        await recorder.warn(raw, event)
+    await recorder.warn(objects.environment(uid="u2"), event)
+    assert posted.events == [("u1", "LooksEncoded"), ("u1", "LooksEncoded"), ("u2", "LooksEncoded")]
