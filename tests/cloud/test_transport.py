@@ -30,7 +30,7 @@ from spotcompute.cloud.errors import (
 )
 from spotcompute.cloud.pacer import Pacer, Rate
 from spotcompute.cloud.tencent import client as client_module
-from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint, Vocabulary
+from spotcompute.cloud.tencent.client import TURN_SECONDS, Client, UnsafeEndpoint, Vocabulary, silence_sdk_logger
 from spotcompute.cloud.tencent.keys import GivenKey
 from spotcompute.cloud.tencent.provider import RATES, TencentProvider, TencentProviders
 from spotcompute.model.instance import Ownership
@@ -633,3 +633,20 @@ async def test_a_launch_of_one_is_looked_for_by_its_exact_name(executor: ThreadP
         found = await provider(stub.endpoint, executor).find_by_name("web-1", "env-1")
     assert [instance.name for instance in found] == ["web-1"]
     assert named(stub) == [["web-1"]]
+
+
+def test_the_logger_of_the_sdk_stays_silent_whatever_is_configured_later(caplog: pytest.LogCaptureFixture) -> None:
+    """At DEBUG it prints signatures, tokens and user data."""
+    logger = logging.getLogger(LOGGER_NAME)
+    before = logger.level, logger.propagate
+    silence_sdk_logger()
+    silence_sdk_logger()
+    assert len(logger.filters) == 1
+    logger.setLevel(logging.DEBUG)
+    logger.propagate = True
+    try:
+        with caplog.at_level(logging.DEBUG):
+            logger.critical("Authorization: TC3-HMAC-SHA256 …")
+        assert caplog.records == []
+    finally:
+        logger.level, logger.propagate = before

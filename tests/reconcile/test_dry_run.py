@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from decimal import Decimal
 from itertools import combinations
 from typing import Any
 
@@ -12,12 +13,20 @@ import pytest
 from cloud.buying import ENV, OWNERSHIP
 from cloud.grounds import IMAGE, KEY_PAIR, OTHER_POOL, POOL, ROLE, SECURITY_GROUP, SUBNET, VPC, Ground, SimulatedGround
 from plan.given import NOW
-from spotcompute.cloud.errors import CloudError, InvalidConfiguration, InvalidCredentials, NotSent, Throttled
+from spotcompute.cloud.errors import (
+    CloudError,
+    InsufficientCapacity,
+    InvalidConfiguration,
+    InvalidCredentials,
+    NoRoom,
+    NotSent,
+    Throttled,
+)
 from spotcompute.model.desired import Desired, Placement
 from spotcompute.model.launch import Disk, LaunchRequest, Part, Template, parts_of
 from spotcompute.model.ledger import Ledger
 from spotcompute.model.observation import Observation
-from spotcompute.model.offering import Market, Pool
+from spotcompute.model.offering import Market, Offering, Pool
 from spotcompute.plan.field_errors import Findings
 from spotcompute.plan.policy import Policy
 from spotcompute.plan.quote import make_quote
@@ -257,3 +266,39 @@ async def test_a_cloud_that_does_not_answer_leaves_it_unchecked(error: CloudErro
     findings = await tried(oracle)
     assert (findings.field_errors, findings.unchecked) == ((), f"{error.code}: {error.message}")
     assert oracle.asked == asked
+
+
+class First:
+    """A cloud that refuses the first requests, and lets all others pass."""
+
+    def __init__(self, count: int, error: CloudError) -> None:
+        self.left, self.error = count, error
+
+    async def check(self, request: LaunchRequest, user_data: str | None, on_behalf_of: str) -> None:
+        if self.left:
+            self.left -= 1
+            raise self.error
+
+
+FULL = NoRoom("ResourceInsufficient.SubnetFull", "no address left")
+SOLD_OUT = InsufficientCapacity("ResourceInsufficient", "none left")
+
+
+@pytest.mark.parametrize(
+    ("cloud", "troubles"),
+    [
+        pytest.param(First(1, SOLD_OUT), ["InsufficientCapacity"], id="no-stock-is-a-refusal-whatever-the-subnet"),
+        pytest.param(First(1, FULL), [], id="one-full-subnet-is-none-while-another-has-room"),
+        pytest.param(First(99, FULL), ["SubnetFull"], id="all-are-full"),
+    ],
+)
+async def test_of_two_subnets_one_may_be_full(cloud: Any, troubles: list[str]) -> None:
+    other = replace(PLACEMENT, subnet_id="subnet-other")
+    pools, placements = ((POOL, PLACEMENT), (POOL, other)), (PLACEMENT, other)
+    market = Market({POOL: Offering(POOL, Decimal("0.02"), None, 2, 4)}, NOW)
+    situation = Situation(
+        desired_of(pools=pools, placements=placements), Ledger(ENV), Observation(NOW, market=market), NOW, Policy()
+    )
+    findings = await find_field_errors(situation, make_quote(situation), cloud, None, ENV)
+    assert [str(one.trouble) for one in findings.refusals] == troubles
+    assert findings.field_errors == ()
