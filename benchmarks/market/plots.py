@@ -59,7 +59,8 @@ def draw_course(course: Course, work: Work, path: Path) -> None:
     below.step(hours, at_work, color="#08519c", linewidth=1, label="tasks at work", where="post")
     below.axvline(work.uninterrupted / 3600, color="black", linestyle="--", linewidth=1, label="end without reclaims")
     below.axvline(course.makespan / 3600, color="#d94801", linewidth=1.5, label="end")
-    below.set_ylim(0, work.parallelism * 1.15)
+    below.set_ylim(0, work.parallelism * 1.3)
+    below.set_xlim(0, 1.01 * end / 3600)
     below.set_title(
         f"{work.tasks} tasks, {work.parallelism} at a time: makespan {course.makespan / work.uninterrupted:.3f} ×,"
         f" bill {course.billed / work.machine_seconds:.3f} × the useful machine-hours, {course.lost} tasks broken off",
@@ -67,7 +68,7 @@ def draw_course(course: Course, work: Work, path: Path) -> None:
         loc="left",
     )
     below.set_xlabel("hours since the request")
-    below.legend(loc="lower left", fontsize=8)
+    below.legend(loc="upper center", ncols=4, fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
