@@ -50,7 +50,7 @@ class Side(Cloud):
         self.pool_troubles, self.on_request, self.on_list = shared.pool_troubles, shared.on_request, shared.on_list
         self.cluster, self.mutations, self._shared = cluster, 0, shared
         self._given, self.silent_zones = shared._given, shared.silent_zones
-        self.takeovers = shared.takeovers
+        self.takeovers, self.on_sending = shared.takeovers, shared.on_sending
 
     def advance(self) -> None:
         """As of the shared cloud."""

@@ -87,6 +87,10 @@ class Cloud:
         self.on_list: Callable[[], None] = lambda: None
         #: Told of the instances that are ended, just before they are.
         self.on_termination: Callable[[list[Instance]], None] = lambda instances: None
+        #: Told of the ids that an operator asks to end, and on whose behalf, when it lets the request go.
+        self.on_sending: Callable[[Collection[str], str], None] = lambda ids, caller: None
+        #: How much an instance counts towards what is wanted.
+        self.units: Callable[[Instance], int] = lambda instance: 1
         #: The code with which each troubled pool, as zone and type, refuses every launch.
         self.pool_troubles: dict[tuple[str, str], str] = {}
         #: Zones in which no launch ever gets an answer.
@@ -184,8 +188,9 @@ class Cloud:
                 continue
             self.on_birth(instance, window)
             limit = self.allowed(environment, window)
-            count = len(self.living(environment))
-            if limit is not None and count > limit:
+            # A machine cannot be bought in parts: without the last one it must have been too few.
+            count = sum(map(self.units, self.living(environment)))
+            if limit is not None and count - self.units(instance) >= limit:
                 at = f"t={self.now - EPOCH:.1f}"
                 self.violations.append(
                     f"O2 over: {environment} has {count} live, {limit} wanted within {window:.0f} s, {at}"
@@ -199,6 +204,7 @@ class Cloud:
         process has claimed for while the answer to the last look was on its way, the sender, who `knows` what it knows,
         cannot see.
         """
+        self.on_sending(ids, caller)
         for instance_id in ids:
             if instance_id in self._given and self._given[instance_id] is None:
                 self.violations.append(f"O14 not kept: {caller} ends {instance_id}, which its environment has left")

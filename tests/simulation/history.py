@@ -13,6 +13,7 @@ from typing import Any
 from cvmsim.switches import SITES, TABLE
 from simulation.cloudworld import SIGNATURE_SECONDS, CloudTrouble
 from simulation.kubeworld import KubeTrouble, Snapshot
+from simulation.life import Life
 from simulation.virtual import run_virtual
 from simulation.wishes import Wishes, keep_the_rules
 from simulation.world import (
@@ -44,6 +45,7 @@ class History:
         with_wishes: bool = True,
         with_keeping: bool = True,
         is_abroad: bool = False,
+        with_life: bool = True,
     ) -> None:
         """`is_abroad` plays the seed on the vendor's international site, and half of its environments name no price.
 
@@ -52,7 +54,8 @@ class History:
         `with_accounts` False plays them as they were before keys were asked for their account, and changed.
         `with_wishes` False plays them as they were before gangs, shares, tight limits, requirements, single attempts,
         troubles of single pools, and an install's default settings. `with_keeping` False plays them as they were before
-        instances could outlive their environment.
+        instances could outlive their environment. `with_life` False plays them as they were before environments could
+        expire, instances grew old, replicas counted vCPU, and people marked instances and zones.
         """
         self._with_keeping = with_keeping
         self.wishes = Wishes(seed) if with_wishes else None
@@ -67,6 +70,9 @@ class History:
         self.world.cloud.tells_prices, self.world.cloud.tells_accounts = with_market, with_accounts
         if self.wishes is not None and self.wishes.has_defaults:
             self.world.play_with_defaults()
+        self.life = Life(seed) if with_life else None
+        if self.life is not None:
+            self.life.begin(self.world)
         self._accounts_rng = random.Random(f"{seed}/accounts")
         self.deleted: set[str] = set()
         self.swarm: set[str] = set()
@@ -133,6 +139,8 @@ class History:
             self.world.check_alive()
         self.is_over = True
         self.world.heal()
+        if self.life is not None:
+            self.life.heal(self.world)
         if self.wishes is not None:
             self.wishes.trouble_pools(self.world, leave_one=True)
         await self.world.converge()
@@ -231,6 +239,8 @@ class History:
         spec |= self._protecting(name, spec)
         if self.wishes is not None:
             spec = self.wishes.added_to(spec, self.world)
+        if self.life is not None:
+            spec = self.life.added_to(spec, name, self.world, self._fault_seconds)
         spec |= self._adopting(name, spec)
         if self._site_rng is not None and self._site_rng.random() < 0.5:
             self.world.features.add("no-price")
@@ -310,6 +320,8 @@ class History:
         return {**spec, "onDemandFallback": fallback}
 
     def _disturb(self) -> None:
+        if self.life is not None:
+            self.life.disturb(self.world, self.world.names)
         if self.wishes is not None and self.wishes.is_time_for_trouble():
             self.wishes.trouble_pools(self.world, leave_one=False)
         kind = self.rng.choice(sorted(self.swarm))
@@ -521,11 +533,12 @@ def run(
     with_wishes: bool = True,
     with_keeping: bool = True,
     is_abroad: bool = False,
+    with_life: bool = True,
 ) -> Outcome:
     """Play the history of `seed` to its end and judge it."""
 
     async def play() -> Outcome:
-        history = History(seed, with_market, with_accounts, with_wishes, with_keeping, is_abroad)
+        history = History(seed, with_market, with_accounts, with_wishes, with_keeping, is_abroad, with_life)
         await history.play(quiet_seconds)
         return history.world.outcome(str(seed))
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from cvmsim.instance import LIVE, ON_DEMAND, SHUTDOWN, TERMINATING, Instance, Order
 from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH
+from simulation.measure import LARGEST, counts_vcpu, granted, most_of, units_of
 from simulation.records import FORGETFUL
 from spotcompute.api.times import from_text
 from spotcompute.cloud.sight import GRACE_SECONDS
@@ -55,7 +56,7 @@ class Oracles:
         self._born: dict[str, list[Instance]] = defaultdict(list)
         self._growth: Counter[str] = Counter()
         self._uids: dict[str, str] = {}
-        self._unseen_until, self._unknown_until = 0.0, 0.0
+        self.unseen_until, self._unknown_until = 0.0, 0.0
         self._short_since: dict[str, tuple[float, int]] = {}
         self.requests: Counter[tuple[str, str]] = Counter()
         self.writes: Counter[str] = Counter()
@@ -66,9 +67,9 @@ class Oracles:
         self.seen_at = 0.0
         world.cloud.on_birth = self.judge_birth
         world.cloud.on_request, world.cloud.on_list = self.count_request, self.note_list
-        world.api.watchers.append(lambda kind, obj: self._note_spec(obj))
+        world.api.watchers.append(lambda kind, obj: self.note_spec(obj))
         for obj in world.api.objects.values():
-            self._note_spec(obj)
+            self.note_spec(obj)
         self._looking = asyncio.ensure_future(self._look_around())
 
     async def _look_around(self) -> None:
@@ -83,9 +84,11 @@ class Oracles:
 
     # --- what is noted -----------------------------------------------------------------------------------------------
 
-    def _note_spec(self, obj: Object) -> None:
+    def note_spec(self, obj: Object) -> None:
+        """Takes note of what an environment asks for from now on: nothing when it is being deleted, or has expired."""
         known, name = self._specs[obj["metadata"]["name"]], obj["metadata"]["name"]
-        wanted = 0 if "deletionTimestamp" in obj["metadata"] else obj["spec"].get("replicas", 0)
+        is_over = "deletionTimestamp" in obj["metadata"] or name in self._world.expired
+        wanted = 0 if is_over else obj["spec"].get("replicas", 0)
         spec = {**obj["spec"], "replicas": wanted}
         if known and known[-1][1] == spec and self._uids[name] == obj["metadata"]["uid"]:
             return
@@ -118,6 +121,8 @@ class Oracles:
         if name is None:
             return
         self._born[name].append(instance)
+        if self._world.marks is not None:
+            self._world.marks.judge_birth(instance, window)
         specs = self._in_force(name, window + WRITTEN_SECONDS)
         reasons = [self._why_too_dear(instance, name, spec) for spec in specs]
         if reasons and all(reasons):
@@ -127,8 +132,14 @@ class Oracles:
     def _why_too_dear(self, instance: Instance, name: str, spec: Object) -> str | None:
         order, rate = instance.order, self._world.cloud.simulator.world.currency_per_dollar
         living = [one for one in self._held(name) if one.is_live]
+        limits = spec.get("limits", {})
+        most, vcpu = limits.get("maxReplicas"), limits.get("maxVcpu")
+        if most is not None and units_of(living, spec) > most:
+            return f"{units_of(living, spec)} live, and {most} are the limit"
+        if vcpu is not None and sum(one.order.type.cpu for one in living) > vcpu:
+            return f"{sum(one.order.type.cpu for one in living)} vCPU are above {vcpu}"
         if order.charge_type == ON_DEMAND:
-            count = sum(one.order.charge_type == ON_DEMAND for one in living)
+            count = units_of((one for one in living if one.order.charge_type == ON_DEMAND), spec)
             most = _most_on_demand(spec)
             if count > most:
                 return f"{count} on demand, and {most} allowed"
@@ -136,7 +147,7 @@ class Oracles:
             cap = spec.get("market", {}).get("maxPrice")
             if cap is not None and (order.bid is None or order.bid > Decimal(cap)):
                 return f"the bid {order.bid} is above {cap}"
-        limit = spec.get("limits", {}).get("maxHourlyCost")
+        limit = limits.get("maxHourlyCost")
         cost = sum((self._least_cost(one) for one in living), Decimal(0)) * rate
         if limit is not None and cost > Decimal(limit):
             return f"{cost} an hour is above {limit}"
@@ -160,7 +171,8 @@ class Oracles:
     def _judge_churn(self, name: str) -> None:
         """No more launches than losses, growth, and what may be tried."""
         born = self._born[name]
-        lost = sum(_is_lost(instance) for instance in [*born, *self._taken_over(name)])
+        spec = self._specs[name][-1][1]
+        lost = most_of((one for one in [*born, *self._taken_over(name)] if self._may_be_replaced(one)), spec)
         lost -= max(0, sum(map(self._ended_itself, born)) - self._self_ends_replaced(name))
         most = self._growth[name] + lost + self._trials(name) + self._world.confusions
         if len(born) > most:
@@ -168,6 +180,11 @@ class Oracles:
                 f"O8 churn: {name} has bought {len(born)} by second {self._now:.0f}: {self._growth[name]} wanted,"
                 f" {lost} lost, {self._trials(name)} trials"
             )
+
+    def _may_be_replaced(self, instance: Instance) -> bool:
+        """True when it was lost, or a person has wanted another one in its place."""
+        marks = self._world.marks
+        return _is_lost(instance) or (marks is not None and instance.id in marks.unwanted)
 
     def _ended_itself(self, instance: Instance) -> bool:
         """True when it stopped, or failed, too soon after its launch."""
@@ -191,6 +208,9 @@ class Oracles:
             trials += round(6 * switches)
         # Each change of the spec may replace everything.
         trials += sum(spec["replicas"] + spec["strategy"]["maxSurge"] for spec in specs if "strategy" in spec)
+        ages = [spec["maxAgeSeconds"] for spec in specs if "maxAgeSeconds" in spec]
+        if ages:  # up to a tenth sooner, and each time one for each
+            trials += round(8 * (1 + self._now / (0.9 * min(ages))))
         gangs = [spec["gang"] for spec in specs if "gang" in spec]
         if gangs:
             hold = min(gang["holdSeconds"] for gang in gangs)
@@ -204,7 +224,7 @@ class Oracles:
         """One status write: its parts agree, and time and money do not go back."""
         name, old, new = after["metadata"]["name"], before["status"], after["status"]
         self.writes[name] += 1
-        complaints = [*_disagreements(new)]
+        complaints = [*_disagreements(new, after.get("spec", {}))]
         if not self._world.features & (FORGETFUL | {"clock"}):
             complaints += self._steps_back(old, new)
         for text in complaints:
@@ -224,7 +244,7 @@ class Oracles:
         """The judge looks at every object as a user would, now."""
         world, now = self._world, self._now
         if not world.can_write():
-            self._unseen_until = now
+            self.unseen_until = now
         if now - self.seen_at > self._told_within:
             self._unknown_until = now
         if now - self._counted_from >= COUNTED_SECONDS:
@@ -235,7 +255,7 @@ class Oracles:
                 self._short_since.pop(name, None)
                 continue
             self._judge_shortage(name, obj)
-            if now - self._unseen_until > self._told_within and obj["status"].get("conditions"):
+            if now - self.unseen_until > self._told_within and obj["status"].get("conditions"):
                 self._judge_numbers(name, obj["status"])
 
     @property
@@ -260,17 +280,21 @@ class Oracles:
         if is_looked_at and self._now - self.seen_at > window and (ready is not None or is_ready):
             self._say(name, f"nothing was seen for {self._now - self.seen_at:.0f} s, and {ready} are ready")
             return
-        ran = sum(_was_within(one, {"RUNNING"}, self._world_now - window) for one in ours)
+        spec = self._world.spec_of(name)
+        ran = units_of((one for one in ours if _was_within(one, {"RUNNING"}, self._world_now - window)), spec)
         if ready is not None and ready > ran:
             self._say(name, f"readyReplicas is {ready}, and {ran} ran within {window:.0f} s")
         policy = self._world.policy
         remembered = window + (policy.launch_uncertain_for + 2 * policy.backoff_max).total_seconds()
-        if self._now - max(self._unseen_until, self._unknown_until) < remembered:
+        if self._now - max(self.unseen_until, self._unknown_until) < remembered:
             return
+        if status.get("reason") == "AccountUnknown":
+            return  # nothing is decided then, for hours perhaps: the docs name it among the limits
         # What was told to end counts until its end is proven, by a process that began after that, too.
         lived = [one for one in ours if _was_within(one, EXISTING, self._world_now - remembered)]
         asked = max((spec["replicas"] for spec in self._in_force(name, remembered)), default=0)
-        if status.get("replicas", 0) > len(lived) + asked:
+        there = units_of(lived, spec) + asked + (LARGEST if counts_vcpu(spec) else 0)
+        if status.get("replicas", 0) > there:
             self._say(name, f"replicas is {status['replicas']}: {len(lived)} lived lately, and {asked} were wanted")
         self._judge_cost(name, status.get("cost", {}), lived)
 
@@ -324,10 +348,11 @@ class Oracles:
     def _judge_shortage(self, name: str, obj: Object) -> None:
         spec, generation = obj["spec"], obj["metadata"]["generation"]
         before = self._short_since.pop(name, None)
-        living = sum(one.is_live for one in self._held(name))
+        living = units_of((one for one in self._held(name) if one.is_live), spec)
         is_wanted = not spec.get("paused") and "deletionTimestamp" not in obj["metadata"]
+        is_wanted = is_wanted and name not in self._world.expired
         is_wanted = is_wanted and spec.get("requestPolicy") != "OneTime"
-        missing = spec.get("replicas", 0) - living if is_wanted else 0
+        missing = granted(spec) - living if is_wanted else 0
         if missing <= 0 or not self._world.is_line_clean() or not self._is_for_sale(spec, missing, name):
             return
         since = before[0] if before and before[1] == generation else self._now
@@ -346,7 +371,9 @@ class Oracles:
         cap, limit = spec.get("market", {}).get("maxPrice"), spec.get("limits", {}).get("maxHourlyCost")
         if spec.get("market", {}).get("maxSharePerPool", 100) < 100:
             return False  # which pools still have a part to give is for the end of a history, when all of them sell
+        marks = self._world.marks
         zones = [placement["zone"] for placement in spec["placements"]]
+        zones = [zone for zone in zones if marks is None or not marks.is_closed(name, zone)]
         rate = machines.currency_per_dollar
         spent = sum((machines.hourly(one.order) for one in self._held(name) if one.is_live), Decimal(0))
         for zone in zones:
@@ -393,7 +420,8 @@ def _most_on_demand(spec: Object) -> int:
     fallback, part, wanted = spec.get("onDemandFallback"), spec.get("onDemand", {}), spec.get("replicas", 0)
     base = min(wanted, part.get("base", 0))
     above = -(-(wanted - base) * part.get("percentageAboveBase", 0) // 100)
-    return base + above + (min(wanted, fallback["maxReplicas"]) if fallback else 0)
+    beyond = LARGEST - 1 if counts_vcpu(spec) else 0  # a machine cannot be bought in parts
+    return base + above + (min(wanted + beyond, fallback["maxReplicas"]) if fallback else 0)
 
 
 def _is_lost(instance: Instance) -> bool:
@@ -417,7 +445,7 @@ def _condition(status: Object, kind: str) -> str | None:
     return next((one["status"] for one in status.get("conditions", ()) if one["type"] == kind), None)
 
 
-def _disagreements(status: Object) -> Iterable[str]:
+def _disagreements(status: Object, spec: Object) -> Iterable[str]:
     """What one status says twice, and not alike."""
     if not status.get("conditions"):
         return
@@ -428,5 +456,10 @@ def _disagreements(status: Object) -> Iterable[str]:
         yield "Ready, and nobody knows how many"
     if (ready or 0) > replicas or (status.get("updatedReplicas") or 0) > replicas:
         yield f"of {replicas} replicas {ready} are ready and {status.get('updatedReplicas')} up to date"
-    if "instanceIDs" not in status and ready != sum(line["ready"] for line in lines) and ready is not None:
+    if (
+        not counts_vcpu(spec)
+        and "instanceIDs" not in status
+        and ready != sum(line["ready"] for line in lines)
+        and ready is not None
+    ):
         yield f"{ready} are ready, and {sum(line['ready'] for line in lines)} are listed so"

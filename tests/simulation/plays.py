@@ -1,7 +1,7 @@
 """Every play has a name, in which `make prove` reports a failure and regressions.json keeps it.
 
     history 3071250
-    history-without-keeping 12
+    history-without-life 143
     history-abroad 3071255
     history-without-wishes 978628407
     history-without-accounts 1010598
@@ -47,16 +47,10 @@ REGRESSIONS: dict[str, str] = {
 OF_HISTORY: dict[str, dict[str, bool]] = {
     "history": {},
     "history-abroad": {"is_abroad": True},
-    "history-without-keeping": {"with_keeping": False},
-    "history-without-wishes": {"with_keeping": False, "with_wishes": False},
-    "history-without-accounts": {"with_keeping": False, "with_wishes": False, "with_accounts": False},
-    "history-without-market": {
-        "with_keeping": False,
-        "with_wishes": False,
-        "with_accounts": False,
-        "with_market": False,
-    },
 }
+_LESS: dict[str, bool] = {}
+for _part in ("life", "keeping", "wishes", "accounts", "market"):
+    OF_HISTORY[f"history-without-{_part}"] = _LESS = {**_LESS, f"with_{_part}": False}
 
 #: One history in so many is played on the vendor's international site.
 ABROAD_EACH = 5

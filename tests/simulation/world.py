@@ -19,12 +19,14 @@ from typing import Any, Literal
 import yaml
 
 from cvmsim.catalog import DEFAULT_WORLD, Catalog, parse
-from cvmsim.instance import ON_DEMAND, Instance
+from cvmsim.instance import LAUNCH_FAILED, ON_DEMAND, Instance
 from simulation.cloudworld import ENVIRONMENT_TAG, EPOCH, Cloud, CloudLine, CloudTrouble
 from simulation.faultpoint import FaultPoint
 from simulation.kubeworld import ApiServer, KubeLine, KubeTrouble, Object
+from simulation.marks import Marks
+from simulation.measure import granted, units
 from simulation.objectworld import ObjectLine, ObjectServer
-from simulation.oracles import Oracles
+from simulation.oracles import EXISTING, Oracles
 from simulation.records import Records
 from spotcompute.api.gang import ASKED_SECONDS
 from spotcompute.app import pace, policy
@@ -276,6 +278,7 @@ class World:
         self.api.on_status = self._judge_status
         #: How often a person has taken a machine of ours for something else, or given it away.
         self.confusions = 0
+        self.cloud.units = self._units
         self.cloud.is_living, self.cloud.is_newcomer = self._is_living, self._is_newcomer
         self.api.secrets["default", SECRET] = {"data": {"secretId": b"AKIDx", "secretKey": b"k"}}
         self.names = list(names)
@@ -285,6 +288,10 @@ class World:
         self.features: set[str] = set()
         #: How many more than are wanted may live while an environment rolls out, by name.
         self.surges: dict[str, int] = {}
+        #: Environments that have expired, by name. They want nothing.
+        self.expired: set[str] = set()
+        #: The judge of what people mark, in plays in which they do.
+        self.marks: Marks | None = None
         self.longest_orphan = 0.0
 
     @property
@@ -325,8 +332,50 @@ class World:
     # --- what was wanted ---------------------------------------------------------------------------------------------
 
     def want(self, name: str, replicas: int) -> None:
-        """Remember what the user asked for from now on."""
-        self._wanted.setdefault(("default", name), []).append((asyncio.get_running_loop().time(), replicas))
+        """Remember what the user asked for from now on. What has expired wants nothing."""
+        wanted = 0 if name in self.expired else replicas
+        self._wanted.setdefault(("default", name), []).append((asyncio.get_running_loop().time(), wanted))
+
+    def expire(self, name: str) -> None:
+        """The time of an environment is over: its object stays, and wants nothing."""
+        obj = self.api.objects.get(("default", name))
+        if obj is not None and "deletionTimestamp" not in obj["metadata"]:
+            self.note(f"{name} expires")
+            self.expired.add(name)
+            self.want(name, 0)
+            self._note_spec(obj)
+
+    def live_on(self, name: str) -> None:
+        """A person gives an expired environment as much time as it wants."""
+        obj = self.api.objects.get(("default", name))
+        if obj is None or "deletionTimestamp" in obj["metadata"]:
+            return
+        self.note(f"{name} lives on")
+        self.expired.discard(name)
+        self.want(name, obj["spec"].get("replicas", 0))
+        self.api.change_spec("default", name, lambda spec: [spec.pop(key, None) for key in ("ttlSeconds", "expiresAt")])
+
+    def _note_spec(self, obj: Object) -> None:
+        if self.oracles is not None:
+            self.oracles.note_spec(obj)
+
+    def annotate(self, name: str, key: str, text: str) -> None:
+        """`kubectl annotate --overwrite`; without text, the annotation goes."""
+        obj = self.api.objects.get(("default", name))
+        known = (obj or {}).get("metadata", {}).get("annotations") or {}
+        if obj is None or known.get(key, "") == text:
+            return
+        others = {other: value for other, value in known.items() if other != key}
+        annotations = {**others, key: text} if text else others
+        self.api.edit("default", name, lambda one: one["metadata"].update(annotations=annotations))
+
+    def spec_of(self, name: str | None) -> Object:
+        """The spec of an environment as it is now; empty without one."""
+        obj = self.api.objects.get(("default", name or ""))
+        return obj["spec"] if obj is not None else {}
+
+    def _units(self, instance: Instance) -> int:
+        return units(instance, self.spec_of(self.name_of(self.cloud.owner_of(instance) or "")))
 
     def name_of(self, environment_id: str) -> str | None:
         """The environment of this cluster that has such an identity; None for what is another's."""
@@ -397,7 +446,12 @@ class World:
         self.api.secrets["default", secret] = {"data": data}
 
     def rotate_key(self, is_temporary: bool, revokes: bool) -> None:
-        """Another key of the same account, and with `revokes` the end of the former one."""
+        """Another key of the same account, and with `revokes` the end of the former one.
+
+        Not while something was launched and nobody knows in whose account: the docs name it among the limits.
+        """
+        if self.marks is not None and any(map(_is_of_no_account, self.api.objects.values())):
+            return
         former = self.api.secrets["default", SECRET]["data"]["secretId"].decode()
         self._rotations += 1
         self.use_key(f"AKIDrotated{self._rotations}", f"token{self._rotations}" if is_temporary else "")
@@ -539,19 +593,38 @@ class World:
             prefix = binding(self.cluster, "default", name) + "-"
             living = [i for i in self.cloud.living() if (self.cloud.owner_of(i) or "").startswith(prefix)]
             running = [i for i in living if i.state == "RUNNING"]
-            wanted = obj["spec"].get("replicas", 0)
+            wanted = 0 if name in self.expired else granted(obj["spec"])
             if obj["spec"].get("requestPolicy") == "OneTime" and len(running) == len(living) <= wanted:
                 wanted = len(living)  # a single attempt replaces nothing, and its phase says how it went
                 if obj["status"].get("readyReplicas") == wanted and obj["status"].get("phase") in ("Ready", "Failed"):
                     continue
-            if len(living) != wanted or len(running) != wanted:
+            sizes = sorted(units(one, obj["spec"]) for one in living)
+            are_as_wanted = len(running) == len(living) and sum(sizes) >= wanted > sum(sizes[1:])
+            if not are_as_wanted and (living or wanted):
                 states = sorted(i.state for i in living)
                 message = [item.get("message") for item in obj["status"].get("conditions", [])][:1]
                 result.append(f"{name} wants {wanted}, has {states}: {message}")
-            elif obj["status"].get("readyReplicas") != wanted or obj["status"].get("phase") != "Ready":
+            elif obj["status"].get("readyReplicas") != sum(sizes) or not self._is_phase_right(name, obj):
                 status = {key: obj["status"].get(key) for key in ("phase", "reason", "readyReplicas")}
                 result.append(f"{name} runs {wanted} and says {status}")
-        return result
+        return result + self._not_shown()
+
+    def _is_phase_right(self, name: str, obj: Object) -> bool:
+        """True when the phase tells that it has expired, that a limit holds something, or that all is as wanted."""
+        phase = obj["status"].get("phase")
+        if name in self.expired:
+            return bool(phase == "Expired")
+        return bool((phase == "Ready") == (granted(obj["spec"]) == obj["spec"].get("replicas", 0)))
+
+    def _not_shown(self) -> list[str]:
+        """Which instances live and have no object, or have one and exist no more."""
+        if self.objects is None or self.marks is None:
+            return []
+        books, owned = self.cloud.simulator.world.instances, identities(self.api.objects.values())
+        living = {one.id for one in self.cloud.living() if self.cloud.owner_of(one) in owned}
+        shown = {name for _, name in self.objects.objects}
+        gone = {one for one in shown if one not in books or books[one].state not in {*EXISTING, LAUNCH_FAILED}}
+        return [f"without object: {sorted(living - shown)}, gone: {sorted(gone)}"] if living - shown or gone else []
 
     async def stay_quiet(self, seconds: float) -> None:
         """After a while for stragglers (a release that still shows), nothing may be written or changed any more."""
@@ -618,6 +691,13 @@ class World:
             faults_struck=self.fault.struck,
             log=tuple(self.log),
         )
+
+
+def _is_of_no_account(obj: Object) -> bool:
+    """True when an environment has launched something, and remembers no account."""
+    ledger = obj["status"].get("ledger") or {}
+    is_known = ledger.get("account", "").isdigit()  # not the name of a key alone
+    return not is_known and bool(ledger.get("lots") or ledger.get("intents"))
 
 
 def identities(objects: Iterable[Mapping[str, Any]]) -> set[str]:
