@@ -192,6 +192,8 @@ def test_nothing_is_taken_over_while_a_lost_ledger_is_rebuilt() -> None:
         pytest.param(Marking(ago(8), answered=True), False, id="just-done"),
         pytest.param(Marking(ago(61), answered=True), True, id="without-effect"),
         pytest.param(Marking(ago(6), attempts=1, obstacle="no"), True, id="refused-a-while-ago"),
+        pytest.param(Marking(ago(-3600), attempts=3, obstacle="no"), True, id="refused-by-a-clock-an-hour-ahead"),
+        pytest.param(Marking(ago(-3600), answered=True), True, id="done-by-a-clock-an-hour-ahead"),
     ],
 )
 def test_tags_are_changed_again_until_the_cloud_shows_it(marking: Marking, is_repeated: bool) -> None:

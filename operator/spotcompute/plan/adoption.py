@@ -221,5 +221,5 @@ def next_adoption(situation: Situation) -> datetime | None:
         if one.marking is None or one.marking.sent_at is None or one.marking.obstacle is None:
             moments.append(now + policy.poll_interval)
         else:
-            moments.append(max(now, due_again(one.marking, one.marking.sent_at, policy)))
+            moments.append(max(now, due_again(one.marking, one.marking.sent_at, now, policy)))
     return min(moments, default=None)

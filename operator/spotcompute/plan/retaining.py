@@ -65,12 +65,17 @@ def is_marking_due(marking: Marking | None, situation: Situation) -> bool:
     if marking is None or marking.sent_at is None:
         return True
     # An observation from before the request says nothing about its effect.
-    shows_effect = marking.obstacle is not None or situation.observed.observed_at > marking.sent_at
-    return shows_effect and situation.now >= due_again(marking, marking.sent_at, situation.policy)
+    is_to_come = marking.sent_at > situation.now  # by a clock that has been set back since
+    shows_effect = marking.obstacle is not None or is_to_come or situation.observed.observed_at > marking.sent_at
+    return shows_effect and situation.now >= due_again(marking, marking.sent_at, situation.now, situation.policy)
 
 
-def due_again(marking: Marking, sent_at: datetime, policy: Policy) -> datetime:
-    """Returns when tags may be changed again: after a failure sooner, and then more and more rarely."""
+def due_again(marking: Marking, sent_at: datetime, now: datetime, policy: Policy) -> datetime:
+    """Returns when tags may be changed again: after a failure sooner, and then more and more rarely.
+
+    A change that is still to come, because the clock was set back, is as old as it is far away.
+    """
+    sent_at = now - age(sent_at, now)
     if marking.obstacle is None:
         return sent_at + policy.repeat_release
     return sent_at + min(policy.backoff_max, policy.poll_interval * (1 << min(max(0, marking.attempts - 1), 10)))
@@ -97,4 +102,4 @@ def next_marking(member: Member, situation: Situation) -> datetime | None:
         return None
     if member.marking is None or member.marking.sent_at is None:
         return situation.now + situation.policy.poll_interval
-    return due_again(member.marking, member.marking.sent_at, situation.policy)
+    return due_again(member.marking, member.marking.sent_at, situation.now, situation.policy)
