@@ -20,8 +20,9 @@ from cloud.buying import ENV, several
 from cloud.grounds import KEY, SimulatedGround
 from spotcompute.cloud.credentials import AnyKey, Identity, OwnIdentity
 from spotcompute.cloud.errors import CloudError, InvalidCredentials, KeyNotLent, NotSent
+from spotcompute.cloud.tencent import keys
 from spotcompute.cloud.tencent.client import UnsafeEndpoint
-from spotcompute.cloud.tencent.keys import PAUSE_SECONDS, YOUNG_SECONDS, GivenKey, Lent, LentKey
+from spotcompute.cloud.tencent.keys import PAUSE_SECONDS, YOUNG_SECONDS, GivenKey, Lent, LentKey, holder_of
 from spotcompute.cloud.tencent.provider import TencentProvider, TencentProviders
 from spotcompute.settings import Settings
 
@@ -302,3 +303,24 @@ async def test_a_metadata_service_out_of_reach_is_said_so(
 def test_a_metadata_endpoint_elsewhere_is_refused(threads: ThreadPoolExecutor) -> None:
     with pytest.raises(UnsafeEndpoint, match="unset it"):
         TencentProviders(Settings(metadata_endpoint="10.0.0.1:80"), threads)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        pytest.param({}, id="empty"),
+        pytest.param({"Credentials": None, "ExpiredTime": 1}, id="null"),
+        pytest.param({"Credentials": {"Token": "t"}, "ExpiredTime": 1}, id="half-a-key"),
+        pytest.param({"Credentials": {"Token": "t", "TmpSecretId": "i", "TmpSecretKey": "k"}}, id="without-its-end"),
+        pytest.param(
+            {"Credentials": {"Token": "t", "TmpSecretId": "i", "TmpSecretKey": "k"}, "ExpiredTime": "soon"},
+            id="no-time",
+        ),
+    ],
+)
+def test_an_answer_of_sts_in_another_shape_is_asked_for_again(
+    answer: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(keys, "_ask_sts", lambda *_args, **_others: answer)
+    with pytest.raises(NotSent, match="an unexpected shape"):
+        holder_of(OF_A_ROLE, Settings()).current()
