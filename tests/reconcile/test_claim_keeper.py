@@ -333,6 +333,20 @@ async def test_nothing_is_decided_before_all_work_and_the_cloud_were_seen(
     assert farm.replicas == 0
 
 
+async def test_before_the_cluster_s_nodes_are_listed_nothing_is_decided(
+    farm: Farm, running: list[asyncio.Task[None]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    farm.put_environment(5)
+    farm.server.put(Kind.CHECKS, check())
+    farm.server.put(Kind.WORKLOADS, workload(count=24))
+    monkeypatch.setattr(farm, "nodes", lambda: None)
+    farm.restart()
+    begin(farm, running)
+    await asyncio.sleep(3 * IDLE)
+    assert (farm.replicas, farm.server.state()["message"]) == (5, "")
+    assert not dead(running)
+
+
 async def test_while_work_cannot_be_read_nothing_goes_and_what_comes_is_served(
     farm: Farm, running: list[asyncio.Task[None]]
 ) -> None:

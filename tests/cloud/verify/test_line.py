@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from clock import clock, now
+from spotcompute.cloud.credentials import Credentials
 from spotcompute.cloud.errors import (
     CloudError,
     InsufficientCapacity,
@@ -17,8 +19,11 @@ from spotcompute.cloud.errors import (
     Throttled,
     Unavailable,
 )
-from spotcompute.cloud.tencent.verify.line import NO_ANSWER, CannotVerify, call, hurry, items
+from spotcompute.cloud.pacer import Pacer
+from spotcompute.cloud.tencent.verify import line as line_module
+from spotcompute.cloud.tencent.verify.line import NO_ANSWER, CannotVerify, ClientLine, call, hurry, items
 from spotcompute.cloud.tencent.verify.record import Answer
+from spotcompute.settings import Settings
 
 pytestmark = pytest.mark.looptime
 
@@ -128,3 +133,28 @@ async def test_whether_the_rate_let_one_request_pass(answer: dict[str, Any] | Cl
 )
 def test_the_objects_of_a_list(body: dict[str, Any], found: list[Any]) -> None:
     assert list(items(Answer(0.0, "", body), "Set")) == found
+
+
+async def test_a_burst_is_not_paced_and_each_region_has_its_own_client(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[tuple[str, Pacer]] = []
+
+    class Recorded:
+        """Keeps for which region and with which pace a client is made."""
+
+        def __init__(self, key: object, region: str, settings: object, threads: object, pacer: Pacer) -> None:
+            made.append((region, pacer))
+
+        async def call(self, action: str, parameters: dict[str, Any], on_behalf_of: str) -> dict[str, Any]:
+            return {"RequestId": "r"}
+
+    monkeypatch.setattr(line_module, "Client", Recorded)
+    line = ClientLine(Settings(), Credentials("AKIDx", "k"), "ap-guangzhou", cast(Executor, None), clock)
+    for region, at_once in (
+        ("ap-guangzhou", False),
+        ("ap-guangzhou", False),
+        ("ap-shanghai", False),
+        ("ap-guangzhou", True),
+    ):
+        assert await line.send("RunInstances", {}, region, at_once=at_once) == {"RequestId": "r"}
+    assert [region for region, _ in made] == ["ap-guangzhou", "ap-shanghai", "ap-guangzhou"]
+    assert [pacer.rate("RunInstances") > 1000 for _, pacer in made] == [False, False, True]
