@@ -51,6 +51,22 @@ def test_after_a_kill_at_any_point_a_second_command_leaves_nothing(
     assert left == []
 
 
+def test_without_its_journal_what_is_left_is_found_by_tag_and_name(tmp_path: Path) -> None:
+    line = SimulatedLine(world({}), dies_at=120)
+    with pytest.raises(Killed):
+        verify(line, tmp_path / "lost")
+    assert living(line.simulator)
+    died_at, second = line.simulator.world.now, SimulatedLine(line.simulator)
+
+    async def clean() -> None:
+        await asyncio.sleep(died_at - 1_800_000_000 + 1)
+        await verifying.clean(second, tmp_path / "another")
+
+    run_virtual(clean())
+    assert living(line.simulator) == []
+    assert all(one.is_live for one in foreign(line.simulator))
+
+
 def test_an_interrupted_verification_ends_what_it_has_bought(tmp_path: Path) -> None:
     line = SimulatedLine(world({}))
 
