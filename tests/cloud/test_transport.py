@@ -37,6 +37,7 @@ from spotcompute.model.instance import Ownership
 from spotcompute.model.launch import LaunchRequest, Template
 from spotcompute.model.offering import Pool
 from spotcompute.settings import Settings
+from waiting import eventually_async
 
 CREDENTIALS = Credentials("AKIDcanaryOfTheTests", "secretCanaryOfTheTests", "tokenCanaryOfTheTests")
 
@@ -246,8 +247,8 @@ async def test_a_call_cancelled_while_it_waits_for_its_turn_is_never_sent(execut
 async def test_a_call_that_ends_before_it_gets_a_thread_is_never_sent(how: str) -> None:
     async with serving(says(**IDS)) as stub, serving(hangs) as black_hole:
         with ThreadPoolExecutor(1) as executor:
-            busy = asyncio.create_task(launch(provider(black_hole.endpoint, executor, request_timeout_seconds=1)))
-            await asyncio.sleep(0.05)
+            busy = asyncio.create_task(launch(provider(black_hole.endpoint, executor, request_timeout_seconds=2)))
+            await eventually_async(lambda: black_hole.requests)  # the only thread is taken, however slow the machine is
             queued = asyncio.create_task(launch(provider(stub.endpoint, executor, request_timeout_seconds=0.05)))
             await asyncio.sleep(0.05)
             if how == "cancelled":
