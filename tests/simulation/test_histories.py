@@ -19,7 +19,7 @@ from simulation.world import NAMES_OF_ENVIRONMENTS, World
 from spotcompute.kube.names import ENVIRONMENT_ID, FINALIZER
 from spotcompute.reconcile.orphan_sweep import CALLER
 
-HISTORIES = 50
+HISTORIES = 25
 CHUNK = 25
 HOUR = 3600.0
 
