@@ -88,8 +88,8 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "one-empty-list-is-proof",
                 "plan/ledger_sync.py",
-                "was_missed = was_missed_often(member, absence, self._policy)",
-                "was_missed = True",
+                "        return was_missed_often(member, absence, self._policy) or has_proof",
+                "        return True or has_proof",
                 (LEDGER_SYNC,),
             ),
         ),
@@ -488,7 +488,7 @@ ROWS: tuple[Row, ...] = (
             Mutant(
                 "launches-in-flight-do-not-count",
                 "plan/capacity.py",
-                "    return units_of(occupying(ledger), desired) + on_its_way + _taken_over(ledger)\n",
+                "    return units_of(occupying(ledger), desired) + on_its_way + to_be_taken_over(ledger)\n",
                 "    return units_of(occupying(ledger), desired)\n",
                 ("tests/plan/test_capacity.py", PLANNER),
             ),

@@ -155,7 +155,7 @@ class Play:
         listed, absent = {}, {}
         for key, machine in self.machines.items():
             if machine.ended_at is not None and self.now - machine.ended_at > LISTED_AFTER_END:
-                absent[key] = Absence(3, looked_up=True, had_ended=True)
+                absent[key] = Absence(3, looked_up=True, had_ended=True, was_listed=True)
                 continue
             if self.now - machine.born < self.listed_in:
                 absent[key] = Absence(1, looked_up=True)

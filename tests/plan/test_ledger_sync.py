@@ -41,6 +41,7 @@ from spotcompute.plan.ledger_sync import Synced
 
 DESIRED = desired_of(3)
 GONE = {"ins-1": Absence(sweeps=3, looked_up=True)}
+LISTED = {"ins-1": Absence(sweeps=3, looked_up=True, was_listed=True)}
 PROVEN = Absence(sweeps=1, looked_up=True, was_listed=True, looks=3)
 
 
@@ -332,8 +333,19 @@ def test_what_ends_after_its_release_was_accepted_changes_nothing() -> None:
         pytest.param({"launched_at": ago(180), "seen": False}, GONE, False, id="too-young-to-be-listed"),
         pytest.param({"launched_at": ago(181), "seen": False}, GONE, True, id="old-enough-never-seen"),
         pytest.param({"launched_at": ago(60)}, GONE, False, id="seen-once-but-lists-may-flap"),
-        pytest.param({"launched_at": ago(60), "lost": Cause.RECLAIMED}, GONE, True, id="young-but-known-to-have-ended"),
-        pytest.param({"launched_at": ago(60), "termination": accepted()}, GONE, True, id="young-but-released"),
+        pytest.param(
+            {"launched_at": ago(60), "lost": Cause.RECLAIMED}, LISTED, True, id="young-but-known-to-have-ended"
+        ),
+        pytest.param({"launched_at": ago(60), "termination": accepted()}, LISTED, True, id="young-but-released"),
+        pytest.param(
+            {"launched_at": ago(60), "termination": accepted()}, GONE, False, id="young-released-and-in-no-list-so-far"
+        ),
+        pytest.param(
+            {"launched_at": ago(60), "termination": accepted()},
+            {"ins-1": Absence(6, True)},
+            True,
+            id="young-released-and-long-in-no-list",
+        ),
         pytest.param({"launched_at": ago(60), "termination": released()}, GONE, False, id="release-not-accepted"),
         pytest.param(
             {"launched_at": ago(60), "termination": accepted(), "seen": False}, GONE, False, id="released-before-seen"

@@ -361,14 +361,15 @@ class _LedgerSync:
     def _is_gone(self, member: Member, absence: Absence | None) -> bool:
         """True when there is evidence for this very id: look-ups with witnesses, or complete sweeps and look-ups.
 
-        An instance that has not been seen to end must also be too old to be unlisted still.
+        An instance that has not been seen to end must also be too old to be unlisted still. For a young one the note in
+        the ledger does not count, because a look-up may have made it: lists that lag may not have shown it yet, and
+        then show it as alive when it has long been forgotten.
         """
         if absence is None or not absence.looked_up:
             return False
-        was_missed = was_missed_often(member, absence, self._policy)
         if not is_old_enough(member, self._observed.observed_at, self._policy):
-            return was_missed and member.seen and member.claims_end
-        return was_missed or has_proof(member, absence, self._policy)
+            return was_missed_often(None, absence, self._policy) and member.seen and member.claims_end
+        return was_missed_often(member, absence, self._policy) or has_proof(member, absence, self._policy)
 
     def _drop(self, member: Member) -> None:
         if member.termination is None and member.lost is None:
