@@ -75,7 +75,7 @@ ROWS: tuple[Row, ...] = (
                 "reconcile/act.py",
                 "action.intent.token, environment))",
                 '__import__("uuid").uuid4().hex, environment))',
-                (CRASH_LOOP, HISTORIES),
+                (ACT, CRASH_LOOP, HISTORIES),
             ),
         ),
     ),
