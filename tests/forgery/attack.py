@@ -21,10 +21,11 @@ ATTACK_SECONDS = 600.0
 
 #: Rows so large that they would take most of the time.
 _LARGE = frozenset({"ten-thousand-members", "ten-thousand-rests", "a-thousand-launches"})
-#: Rows that alter our machines' own tags, or names. Where ledger, tags and names are forged together nothing says any
-#: more whose they are (see docs/concepts.md): an attack does one of the three.
+#: Rows that alter tags, of our machines or into ours, or names. Where ledger, tags and names are forged together,
+#: nothing says any more whose they are (see docs/reliability.md): an attack does one of the three.
 _OF_TAGS = frozenset(
     {
+        "our-tags-on-a-strangers-machine",
         "a-machine-of-ours-moved-to-the-neighbour",
         "a-machine-of-ours-moved-to-another-cluster",
         "machines-of-ours-without-tags",
@@ -32,7 +33,6 @@ _OF_TAGS = frozenset(
     }
 )
 _OF_NAMES = frozenset({"machines-of-ours-by-other-names"})
-_TAGS_OF_OURS, _NAME_OF_OURS = "our-tags-on-a-strangers-machine", "our-form-of-name-on-a-strangers-machine"
 _OF_STATE = FORGERIES.keys() - _OF_TAGS - _OF_NAMES - _LARGE
 
 
@@ -55,8 +55,7 @@ class Attacker:
         rows = self.rng.choice([_OF_STATE, _OF_STATE, _OF_STATE, _OF_STATE, _OF_TAGS, _OF_NAMES])
         self.forges_marks = rows is not _OF_STATE
         drawn = self.rng.sample(sorted(rows), min(len(rows), self.rng.randint(2, 12)))
-        # A stranger's machine that bears both our tags and our form of name is ours by all that the cloud says.
-        self._rows = sorted(set(drawn) - ({_TAGS_OF_OURS} if _NAME_OF_OURS in drawn else set()))
+        self._rows = sorted(drawn)
 
     async def play(self) -> None:
         """Forge for ten minutes, then stop, and judge."""
