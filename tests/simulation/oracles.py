@@ -129,9 +129,14 @@ class Oracles:
             self._complain(f"O7 money: {name} buys {instance.id}, second {self._now:.0f}: {reasons[-1]}")
         self._judge_churn(name)
 
+    def _is_of_former(self, one: Instance, name: str, bought: Instance) -> bool:
+        """True when it was bought for a former object of this name, of which the one that buys now knows nothing."""
+        identity = one.order.tags.get(ENVIRONMENT_TAG, "")
+        return identity != bought.order.tags[ENVIRONMENT_TAG] and self._world.name_of(identity) == name
+
     def _why_too_dear(self, instance: Instance, name: str, spec: Object) -> str | None:
         order, rate = instance.order, self._world.cloud.simulator.world.currency_per_dollar
-        living = [one for one in self._held(name) if one.is_live]
+        living = [one for one in self._held(name) if one.is_live and not self._is_of_former(one, name, instance)]
         limits = spec.get("limits", {})
         most, vcpu = limits.get("maxReplicas"), limits.get("maxVcpu")
         if most is not None and units_of(living, spec) > most:
