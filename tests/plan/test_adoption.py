@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
@@ -201,6 +202,22 @@ def test_tags_are_changed_again_until_the_cloud_shows_it(marking: Marking, is_re
     plan = planned(NAMED, ledger, seen(free()))
     assert marked(plan) == (["ins-1"] if is_repeated else [])
     assert bought(plan) == 1
+
+
+@pytest.mark.parametrize(
+    ("tried_at", "other", "places"),
+    [
+        pytest.param(ago(500), {"image_id": "img-other1"}, 2, id="the-spec-asks-for-another-image-since"),
+        pytest.param(ago(500), {}, 1, id="it-fits-still"),
+        pytest.param(ago(60), {"image_id": "img-other1"}, 1, id="its-tags-may-still-show"),
+    ],
+)
+def test_what_the_spec_does_not_ask_for_any_more_keeps_its_place_until_its_tags_must_have_shown(
+    tried_at: datetime, other: dict[str, Any], places: int
+) -> None:
+    refused = Marking(tried_at, attempts=6, obstacle="slow down")
+    plan = planned(NAMED, ledger_of(adoptions={"ins-1": Adoption("ins-1", ago(900), refused)}), seen(free(**other)))
+    assert bought(plan) == places
 
 
 def test_what_bears_our_mark_is_a_member_from_then_on_and_never_taken_over_again() -> None:

@@ -141,8 +141,12 @@ def _may_still_come(adoption: Adoption, situation: Situation) -> bool:
         return False
     if may_still_arrive(marking, now, policy) or age(marking.sent_at, now) <= policy.listing_lag_max:
         return True
-    is_anothers = instance is not None and instance.ownership not in (None, situation.desired.ownership)
-    return not (instance is None or instance.has_ended or is_anothers) and _is_wanted(situation.desired)
+    # The spec may have changed since: what it does not ask for any more must not keep its place for ever.
+    return (
+        instance is not None
+        and _is_wanted(situation.desired)
+        and _why_not(instance, Asked(situation), situation) is None
+    )
 
 
 def _candidates(situation: Situation) -> Iterator[Adoption]:
